@@ -1,0 +1,1 @@
+"""The consent broker: the program that companies run."""

@@ -1,0 +1,1 @@
+"""The HTTP interface for machines: decode, call one use case, encode."""

@@ -1,0 +1,8 @@
+"""Addresses under which tenants are reached."""
+
+ROOT_TENANT = "demo"
+
+
+def tenant_url(public_url: str, tenant_id: str) -> str:
+    """The base address of a tenant: the demonstration tenant at the root, others below `/t/`."""
+    return public_url if tenant_id == ROOT_TENANT else f"{public_url}/t/{tenant_id}"

@@ -1,0 +1,157 @@
+"""The broker's error family: each leaf has a stable `code`; the API maps it to a status in one table.
+
+A message names the cause and the cure and never holds personal data. Deny and a rejected
+presentation are values, not errors: they are returned, and their audit entry commits.
+"""
+
+from typing import ClassVar
+
+
+class BrokerError(Exception):
+    """Something that a caller did or met, with a stable code."""
+
+    code: ClassVar[str] = "error"
+
+
+class InvalidTerms(BrokerError):
+    """Terms, or a purpose's wire form, that cannot be read."""
+
+    code = "invalid_terms"
+
+
+class InvalidTemplate(BrokerError):
+    """A consent template that its schema or the law's separations refuse."""
+
+    code = "invalid_template"
+
+
+class InvalidRequest(BrokerError):
+    """A request that is understood and cannot be done as it stands."""
+
+    code = "invalid_request"
+
+
+class StateConflict(BrokerError):
+    """The thing is not in the state that this act needs (or another act came first)."""
+
+    code = "state_conflict"
+
+
+class NotFound(BrokerError):
+    """No such thing, or not the caller's: the two are not told apart."""
+
+    code = "not_found"
+
+
+class Gone(BrokerError):
+    """It was there and is over: answered, expired or replaced."""
+
+    code = "gone"
+
+
+class Unauthorized(BrokerError):
+    """No valid token."""
+
+    code = "unauthorized"
+
+
+class Forbidden(BrokerError):
+    """A valid token of a role that may not do this."""
+
+    code = "forbidden"
+
+
+class IdempotencyConflict(BrokerError):
+    """The same Idempotency-Key came with another request."""
+
+    code = "idempotency_conflict"
+
+
+class UnknownPurpose(BrokerError):
+    """The purpose, algorithm or version is not registered with the tenant."""
+
+    code = "unknown_purpose"
+
+
+class UnknownAttribute(BrokerError):
+    """The attribute is neither canonical nor one of the partner's own names."""
+
+    code = "unknown_attribute"
+
+
+class UnknownPartner(BrokerError):
+    """The partner is not registered, or suspended."""
+
+    code = "unknown_partner"
+
+
+class LogUnavailable(BrokerError):
+    """The audit log is rolled back or more than a minute behind: nothing may be granted."""
+
+    code = "log_unavailable"
+
+
+class LogError(BrokerError):
+    """Something of the audit log that cannot be read, believed or continued."""
+
+    code = "log_error"
+
+
+class MalformedNote(LogError):
+    """Bytes that are not a signed note, or a verifier key that is not one."""
+
+    code = "log_note_malformed"
+
+
+class UnverifiedNote(LogError):
+    """A signed note without a good signature of a trusted key."""
+
+    code = "log_note_unverified"
+
+
+class MalformedCheckpoint(LogError):
+    """A note whose text is not a checkpoint."""
+
+    code = "log_checkpoint_malformed"
+
+
+class MalformedProof(LogError):
+    """A log proof that cannot be read, or sizes and indexes that no proof can have."""
+
+    code = "log_proof_malformed"
+
+
+class InvalidProof(LogError):
+    """A log proof that does not lead to the root."""
+
+    code = "log_proof_invalid"
+
+
+class InvalidTilePath(LogError):
+    """Not the address of a tile."""
+
+    code = "log_tile_path_invalid"
+
+
+class MalformedEntry(LogError):
+    """An audit entry that cannot be read or written as canonical JSON."""
+
+    code = "log_entry_malformed"
+
+
+class UnreadableEntry(LogError):
+    """A sealed audit entry that this key does not open, or that is not what the log holds."""
+
+    code = "log_entry_unreadable"
+
+
+class LogConflict(LogError):
+    """Another sequencer advanced the log first; nothing was done."""
+
+    code = "log_conflict"
+
+
+class LogRolledBack(LogError):
+    """The log does not extend the head that was signed last: nothing is signed, nothing permitted."""
+
+    code = "log_rolled_back"

@@ -1,0 +1,328 @@
+"""The terms of a consent: what a customer signs, as one JSON object.
+
+The wire form is the canonical JSON (RFC 8785) of `Terms.to_json()`. How it may evolve: a reader
+refuses a `schema` that it does not know; a new field means a new schema number, because a
+signature over terms that a verifier only half understands proves nothing.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from broker.domain.errors import InvalidTerms
+from credentials.jcs import b64url, canonical
+
+SCHEMA = "urn:consent-broker:terms:1"
+Separate = Literal["sensitive", "cross_border", "third_party"]
+ACTIONS = frozenset({"read", "profile", "train", "share"})
+WIRE = re.compile(r"^(?P<purpose>[a-z][a-z0-9-]*:[A-Za-z0-9]+)#algo:(?P<algorithm>[a-z0-9][a-z0-9.-]*)@(?P<version>[0-9A-Za-z.]+)$")
+
+
+@dataclass(frozen=True)
+class Label:
+    """A text for people, in Chinese and in English."""
+
+    zh: str
+    en: str
+
+    def to_json(self) -> dict[str, str]:
+        """The label as a JSON object."""
+        return {"zh": self.zh, "en": self.en}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:  # noqa: ANN401 (untrusted JSON)
+        """Read a label; raises `InvalidTerms` when a language is missing."""
+        texts = _object(value, "a label")
+        return cls(zh=_text(texts, "zh"), en=_text(texts, "en"))
+
+
+@dataclass(frozen=True)
+class Party:
+    """Who: identifier, names, a way to reach them, ISO 3166-1 country."""
+
+    id: str
+    name: Label
+    contact: str
+    country: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The party as a JSON object."""
+        return {"id": self.id, "name": self.name.to_json(), "contact": self.contact, "country": self.country}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:  # noqa: ANN401
+        """Read a party; raises `InvalidTerms`."""
+        party = _object(value, "a party")
+        return cls(_text(party, "id"), Label.from_json(party.get("name")), _text(party, "contact"), _text(party, "country"))
+
+
+@dataclass(frozen=True)
+class PurposeTerms:
+    """What for: a purpose of the Data Privacy Vocabulary, and whether the service needs it (PIPL 16)."""
+
+    id: str
+    label: Label
+    necessary_for_service: bool
+
+
+@dataclass(frozen=True)
+class AlgorithmTerms:
+    """By which algorithm, in which version; a new version is a new question."""
+
+    id: str
+    version: str
+    label: Label
+    explanation: Label
+    automated_decision: bool
+    risk_tier: str
+
+
+@dataclass(frozen=True)
+class AttributeTerms:
+    """Which attribute: canonical name, label, category, sensitivity (PIPL 28), where it is stored."""
+
+    id: str
+    label: Label
+    category: str
+    sensitive: bool
+    required: bool
+    stored_in: str
+
+
+@dataclass(frozen=True)
+class Territories:
+    """Where it may be stored, processed and accessed from: ISO 3166-1 codes (ISO/IEC TS 27560)."""
+
+    storage: tuple[str, ...]
+    processing: tuple[str, ...]
+    access: tuple[str, ...]
+
+    @property
+    def every(self) -> frozenset[str]:
+        """All territories that data may reach under these terms."""
+        return frozenset((*self.storage, *self.processing, *self.access))
+
+
+@dataclass(frozen=True)
+class Notice:
+    """The notice that the customer was shown: language, template version, hash of its text."""
+
+    template: str
+    version: int
+    language: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The terms of one consent; see the module for its wire form."""
+
+    consent_id: str
+    controller: Party
+    partner: Party
+    purpose: PurposeTerms
+    algorithm: AlgorithmTerms
+    actions: tuple[str, ...]
+    attributes: tuple[AttributeTerms, ...]
+    separate: tuple[Separate, ...]
+    territories: Territories
+    retention_days: int
+    valid_from: int
+    valid_until: int
+    max_uses: int | None
+    refusal: Label
+    notice: Notice
+    withdrawal: str
+    legal_basis: tuple[str, ...] = field(default=("PIPL-13(1)(1)", "GDPR-6(1)(a)"))
+
+    @property
+    def purpose_wire(self) -> str:
+        """The purpose as partners name it, for example `dpv:ServicePersonalisation#algo:churn-v3@1`."""
+        return f"{self.purpose.id}#algo:{self.algorithm.id}@{self.algorithm.version}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The terms as the JSON object whose canonical form is signed."""
+        return {
+            "schema": SCHEMA,
+            "consent_id": self.consent_id,
+            "controller": self.controller.to_json(),
+            "partner": self.partner.to_json(),
+            "purpose": {
+                "id": self.purpose.id,
+                "label": self.purpose.label.to_json(),
+                "necessary_for_service": self.purpose.necessary_for_service,
+            },
+            "algorithm": {
+                "id": self.algorithm.id,
+                "version": self.algorithm.version,
+                "label": self.algorithm.label.to_json(),
+                "explanation": self.algorithm.explanation.to_json(),
+                "automated_decision": self.algorithm.automated_decision,
+                "risk_tier": self.algorithm.risk_tier,
+            },
+            "actions": list(self.actions),
+            "attributes": [
+                {
+                    "id": attribute.id,
+                    "label": attribute.label.to_json(),
+                    "category": attribute.category,
+                    "sensitive": attribute.sensitive,
+                    "required": attribute.required,
+                    "stored_in": attribute.stored_in,
+                }
+                for attribute in self.attributes
+            ],
+            "separate": list(self.separate),
+            "territories": {
+                "storage": list(self.territories.storage),
+                "processing": list(self.territories.processing),
+                "access": list(self.territories.access),
+            },
+            "retention_days": self.retention_days,
+            "valid_from": self.valid_from,
+            "valid_until": self.valid_until,
+            "max_uses": self.max_uses,
+            "refusal": self.refusal.to_json(),
+            "notice": {
+                "template": self.notice.template,
+                "version": self.notice.version,
+                "language": self.notice.language,
+                "hash": self.notice.hash,
+            },
+            "withdrawal": self.withdrawal,
+            "legal_basis": list(self.legal_basis),
+        }
+
+    def canonical(self) -> bytes:
+        """The canonical JSON (RFC 8785) of the terms."""
+        return canonical(self.to_json())
+
+    def hash(self) -> str:
+        """SHA-256 over the canonical JSON, base64url: the name by which logs and credentials point here."""
+        return b64url(hashlib.sha256(self.canonical()).digest())
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:  # noqa: ANN401
+        """Read terms strictly: known schema, every field present, no unknown field.
+
+        Raises `InvalidTerms`.
+        """
+        terms = _object(value, "terms")
+        if terms.get("schema") != SCHEMA:
+            raise InvalidTerms("the schema of the terms is not known to this version")
+        purpose, algorithm = _object(terms.get("purpose"), "purpose"), _object(terms.get("algorithm"), "algorithm")
+        territories, notice = _object(terms.get("territories"), "territories"), _object(terms.get("notice"), "notice")
+        read = cls(
+            consent_id=_text(terms, "consent_id"),
+            controller=Party.from_json(terms.get("controller")),
+            partner=Party.from_json(terms.get("partner")),
+            purpose=PurposeTerms(
+                _text(purpose, "id"), Label.from_json(purpose.get("label")), _flag(purpose, "necessary_for_service")
+            ),
+            algorithm=AlgorithmTerms(
+                _text(algorithm, "id"),
+                _text(algorithm, "version"),
+                Label.from_json(algorithm.get("label")),
+                Label.from_json(algorithm.get("explanation")),
+                _flag(algorithm, "automated_decision"),
+                _text(algorithm, "risk_tier"),
+            ),
+            actions=_texts(terms, "actions"),
+            attributes=tuple(_attribute(item) for item in _list(terms, "attributes")),
+            separate=_separate(terms),
+            territories=Territories(
+                _texts(territories, "storage"), _texts(territories, "processing"), _texts(territories, "access")
+            ),
+            retention_days=_integer(terms, "retention_days"),
+            valid_from=_integer(terms, "valid_from"),
+            valid_until=_integer(terms, "valid_until"),
+            max_uses=None if terms.get("max_uses") is None else _integer(terms, "max_uses"),
+            refusal=Label.from_json(terms.get("refusal")),
+            notice=Notice(
+                _text(notice, "template"), _integer(notice, "version"), _text(notice, "language"), _text(notice, "hash")
+            ),
+            withdrawal=_text(terms, "withdrawal"),
+            legal_basis=_texts(terms, "legal_basis"),
+        )
+        # Rebuilding it is the check that nothing unknown was signed along.
+        if read.canonical() != canonical(value):
+            raise InvalidTerms("the terms hold a field that this version does not know")
+        return read
+
+
+def parse_purpose(wire: str) -> tuple[str, str, str]:
+    """Split `dpv:Purpose#algo:name@version` into purpose, algorithm and version.
+
+    Raises `InvalidTerms` that shows the expected form.
+    """
+    match = WIRE.match(wire)
+    if match is None:
+        raise InvalidTerms("a purpose is written like dpv:ServicePersonalisation#algo:churn-v3@1")
+    return match["purpose"], match["algorithm"], match["version"]
+
+
+def _attribute(value: Any) -> AttributeTerms:  # noqa: ANN401
+    item = _object(value, "an attribute")
+    return AttributeTerms(
+        _text(item, "id"),
+        Label.from_json(item.get("label")),
+        _text(item, "category"),
+        _flag(item, "sensitive"),
+        _flag(item, "required"),
+        _text(item, "stored_in"),
+    )
+
+
+def _separate(terms: Mapping[str, Any]) -> tuple[Separate, ...]:
+    known: dict[str, Separate] = {
+        "sensitive": "sensitive",
+        "cross_border": "cross_border",
+        "third_party": "third_party",
+    }
+    try:
+        return tuple(known[name] for name in _texts(terms, "separate"))
+    except KeyError as error:
+        raise InvalidTerms("a separate consent of an unknown kind") from error
+
+
+def _object(value: Any, what: str) -> Mapping[str, Any]:  # noqa: ANN401
+    if not isinstance(value, dict):
+        raise InvalidTerms(f"{what} must be a JSON object")
+    return value
+
+
+def _list(source: Mapping[str, Any], name: str) -> list[Any]:
+    value = source.get(name)
+    if not isinstance(value, list):
+        raise InvalidTerms(f"{name} must be a list")
+    return value
+
+
+def _text(source: Mapping[str, Any], name: str) -> str:
+    value = source.get(name)
+    if not isinstance(value, str):
+        raise InvalidTerms(f"{name} must be text")
+    return value
+
+
+def _texts(source: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    values = _list(source, name)
+    if not all(isinstance(value, str) for value in values):
+        raise InvalidTerms(f"{name} must be a list of texts")
+    return tuple(values)
+
+
+def _integer(source: Mapping[str, Any], name: str) -> int:
+    value = source.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidTerms(f"{name} must be a whole number")
+    return value
+
+
+def _flag(source: Mapping[str, Any], name: str) -> bool:
+    value = source.get(name)
+    if not isinstance(value, bool):
+        raise InvalidTerms(f"{name} must be true or false")
+    return value

@@ -1,0 +1,99 @@
+"""Settings: the only reader of the environment, read once by the composition root."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from credentials.jcs import b64url_decode
+
+MASTER_KEY_BYTES = 32
+
+
+class SettingsError(Exception):
+    """A setting is missing or malformed; the message names the variable and the cure."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a deployment chooses.
+
+    `home` holds what must outlive the process besides the database: the master key (unless it is
+    given), the last signed log head, and, by default, the SQLite database.
+    """
+
+    home: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+    public_url: str = "http://127.0.0.1:8000"
+    database_url: str = ""
+    master_key: bytes | None = None
+    development: bool = True
+    max_body_bytes: int = 1_048_576
+    max_json_depth: int = 64
+    log_json: bool = True
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database address in SQLAlchemy's form; SQLite below `home` when none is set."""
+        if not self.database_url:
+            return f"sqlite:///{self.home / 'broker.db'}"
+        for prefix in ("postgresql://", "postgres://"):
+            if self.database_url.startswith(prefix):
+                return "postgresql+psycopg://" + self.database_url.removeprefix(prefix)
+        return self.database_url
+
+    @property
+    def secure(self) -> bool:
+        """Whether people reach the broker over TLS (cookies and links depend on it)."""
+        return self.public_url.startswith("https://")
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from `environ` (the process's environment when None).
+
+    Raises `SettingsError` that names the variable at fault.
+    """
+    env = os.environ if environ is None else environ
+    host = env.get("HOST", "127.0.0.1")
+    port = _integer(env, "PORT", 8000, 0, 65535)
+    public_url = env.get("PUBLIC_URL", f"http://{host}:{port}").rstrip("/")
+    parts = urlsplit(public_url)
+    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
+        message = "PUBLIC_URL must be an http or https address without query, as in https://consent.example"
+        raise SettingsError(message)
+    return Settings(
+        home=Path(env.get("BROKER_HOME", "var")),
+        host=host,
+        port=port,
+        public_url=public_url,
+        database_url=env.get("DATABASE_URL", ""),
+        master_key=_master_key(env.get("BROKER_MASTER_KEY", "")),
+        development=env.get("BROKER_PROFILE", "development") == "development",
+        max_body_bytes=_integer(env, "BROKER_MAX_BODY_BYTES", 1_048_576, 1024, 67_108_864),
+    )
+
+
+def _integer(env: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = env.get(name, "")
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        message = f"{name} must be a whole number from {low} to {high}"
+        raise SettingsError(message)
+    return int(text)
+
+
+def _master_key(text: str) -> bytes | None:
+    if not text:
+        return None
+    try:
+        key = b64url_decode(text)
+    except Exception as error:  # any malformed text has the same cure
+        message = "BROKER_MASTER_KEY must be 32 bytes in base64url without padding"
+        raise SettingsError(message) from error
+    if len(key) != MASTER_KEY_BYTES:
+        message = "BROKER_MASTER_KEY must be 32 bytes in base64url without padding"
+        raise SettingsError(message)
+    return key

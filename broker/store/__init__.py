@@ -1,0 +1,1 @@
+"""Storage: every SQL statement of the broker; rows in, domain values out."""

@@ -1,0 +1,1 @@
+"""One function per verb: what the broker does, on values and a transaction."""

@@ -1,0 +1,22 @@
+"""What a use case needs of its surroundings, composed once in `app.py`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from broker.settings import Settings
+from broker.store.db import Database
+from broker.usecases.keys import KeyRing
+from broker.usecases.sequencer import Sequencer
+from credentials.sealing import MasterKey
+
+
+@dataclass(frozen=True)
+class Context:
+    """Settings, database, keys, log and clock; `now()` is Unix seconds (UTC)."""
+
+    settings: Settings
+    db: Database
+    master: MasterKey
+    keys: KeyRing
+    log: Sequencer
+    now: Callable[[], int]
