@@ -73,6 +73,14 @@ class SigningKey(SQLModel, table=True):
     retired_at: int | None = _time(nullable=True)
 
 
+class Secret(SQLModel, table=True):
+    """A random 32-byte secret of the broker by its label, sealed; outlives a change of master key."""
+
+    label: str = Field(primary_key=True)
+    sealed: bytes
+    created_at: int = _time()
+
+
 class Partner(SQLModel, table=True):
     """A brand that asks for consents; its developers call the API as `client_id`."""
 

@@ -1,0 +1,194 @@
+"""The broker's keys: made once, kept sealed in the database, opened into memory on first use."""
+
+import base64
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import orjson
+from sqlalchemy import Connection
+
+from broker.domain.addresses import tenant_url
+from broker.domain.errors import NotFound
+from broker.domain.ids import new_id
+from broker.store import keys as store
+from broker.store.db import Database
+from credentials.keys import Signer, SoftwareKey
+from credentials.pki import create_root, issue_leaf
+from credentials.sealing import MasterKey
+
+ROOT_YEARS = 20
+LEAF_DAYS = 825
+LOG_KEYS_CACHED = 10_000
+
+
+@dataclass(frozen=True)
+class CertifiedKey:
+    """A signing key with its certificates: `x5c` is base64 DER, leaf first, root left out."""
+
+    signer: Signer
+    kid: str
+    x5c: tuple[str, ...]
+    leaf: bytes
+
+
+class KeyRing:
+    """Every key of the broker. Safe from several threads; private keys never leave it unsealed."""
+
+    def __init__(self, db: Database, master: MasterKey, now: Callable[[], int], public_url: str) -> None:
+        self._db, self._master, self._now, self._public_url = db, master, now, public_url
+        self._lock = threading.RLock()
+        self._certified: dict[tuple[str, str], CertifiedKey] = {}
+        self._secrets: dict[str, bytes] = {}
+        self._log_keys: dict[str, bytes] = {}
+        self._log: Signer | None = None
+        self._anchors: tuple[bytes, ...] = ()
+
+    def issuer(self, tenant_id: str) -> CertifiedKey:
+        """The ES256 key that signs a tenant's credentials and status lists."""
+        return self._leaf("issuer", tenant_id)
+
+    def request(self, tenant_id: str) -> CertifiedKey:
+        """The ES256 key that signs a tenant's request objects (`x509_hash`)."""
+        return self._leaf("request", tenant_id)
+
+    def log_signer(self) -> Signer:
+        """The Ed25519 key that signs checkpoints."""
+        with self._lock:
+            if self._log is None:
+                with self._db.transaction() as tx:
+                    row = store.active(tx, "log", None) or self._create(tx, "log", None, "Ed25519", ())
+                self._log = self._open(row)
+            return self._log
+
+    def anchors(self) -> tuple[bytes, ...]:
+        """The root certificates (DER) that verification of our own credentials rests on."""
+        with self._lock:
+            if not self._anchors:
+                self._root()
+                with self._db.reading() as tx:
+                    self._anchors = tuple(base64.b64decode(orjson.loads(chain)[0]) for chain in store.roots(tx))
+            return self._anchors
+
+    def root_der(self) -> bytes:
+        """The certificate (DER) of the active root."""
+        with self._lock:
+            return base64.b64decode(orjson.loads(self._root().chain)[0])
+
+    def hmac_key(self, label: str) -> bytes:
+        """A 32-byte secret of its own for each use: pairwise identifiers, hashed contacts, nonces."""
+        with self._lock:
+            if label not in self._secrets:
+                with self._db.transaction() as tx:
+                    sealed = store.secret(tx, label)
+                    if sealed is None:
+                        fresh = self._master.seal(secrets.token_bytes(32), f"secret:{label}")
+                        store.add_secret(tx, label, fresh, self._now())
+                        sealed = store.secret(tx, label) or fresh
+                self._secrets[label] = self._master.open(sealed, f"secret:{label}")
+            return self._secrets[label]
+
+    def subject_log_key(self, tx: Connection, subject_id: str) -> bytes:
+        """The key under which a customer's log entries are salted and encrypted.
+
+        Raises `NotFound` when it has been destroyed (erasure).
+        """
+        return self._log_key(f"subject:{subject_id}", lambda: store.subject_log_key(tx, subject_id))
+
+    def tenant_log_key(self, tx: Connection, tenant_id: str) -> bytes:
+        """The key of log entries that concern no customer."""
+        return self._log_key(f"tenant:{tenant_id}", lambda: store.tenant_log_key(tx, tenant_id))
+
+    def new_log_key(self, owner: str) -> bytes:
+        """A fresh sealed log key for `owner` (`subject:<id>` or `tenant:<id>`), to be stored with its row."""
+        return self._master.seal(secrets.token_bytes(32), f"log-key:{owner}")
+
+    def _log_key(self, owner: str, read: Callable[[], bytes | None]) -> bytes:
+        cached = self._log_keys.get(owner)
+        if cached is not None:
+            return cached
+        sealed = read()
+        if sealed is None:
+            raise NotFound("the log key of this entry's owner has been destroyed or never was")
+        key = self._master.open(sealed, f"log-key:{owner}")
+        with self._lock:
+            while len(self._log_keys) >= LOG_KEYS_CACHED:
+                self._log_keys.pop(next(iter(self._log_keys)), None)
+            self._log_keys[owner] = key
+        return key
+
+    def _leaf(self, purpose: str, tenant_id: str) -> CertifiedKey:
+        found = self._certified.get((purpose, tenant_id))
+        if found is not None:
+            return found
+        with self._lock:
+            root = self._root()
+            with self._db.transaction() as tx:
+                row = store.active(tx, purpose, tenant_id)
+                if row is None:
+                    row = self._create(tx, purpose, tenant_id, "ES256", self._certificate_for(purpose, tenant_id, root))
+            x5c = tuple(orjson.loads(row.chain))
+            key = CertifiedKey(self._open(row), row.id, x5c, base64.b64decode(x5c[0]))
+            self._certified[purpose, tenant_id] = key
+            return key
+
+    def _root(self) -> store.KeyRow:
+        with self._db.transaction() as tx:
+            row = store.active(tx, "root", None)
+            if row is not None:
+                return row
+            key = SoftwareKey.generate("ES256")
+            der = create_root("Consent Broker Root", key, now=self._now(), years=ROOT_YEARS)
+            return self._store(tx, "root", None, key, (base64.b64encode(der).decode(),))
+
+    def _certificate_for(self, purpose: str, tenant_id: str, root: store.KeyRow) -> Callable[[SoftwareKey], tuple[str, ...]]:
+        address = tenant_url(self._public_url, tenant_id)
+
+        def certify(key: SoftwareKey) -> tuple[str, ...]:
+            leaf = issue_leaf(
+                base64.b64decode(orjson.loads(root.chain)[0]),
+                self._open(root),
+                key.public_jwk(),
+                dns=(urlsplit(address).hostname or "localhost",),
+                uri=(address,),
+                name=f"Consent Broker {purpose} {tenant_id}",
+                now=self._now(),
+                days=LEAF_DAYS,
+            )
+            return (base64.b64encode(leaf).decode(),)
+
+        return certify
+
+    def _create(
+        self,
+        tx: Connection,
+        purpose: str,
+        tenant_id: str | None,
+        alg: str,
+        chain: tuple[str, ...] | Callable[[SoftwareKey], tuple[str, ...]],
+    ) -> store.KeyRow:
+        key = SoftwareKey.generate(alg)
+        return self._store(tx, purpose, tenant_id, key, chain(key) if callable(chain) else chain)
+
+    def _store(
+        self, tx: Connection, purpose: str, tenant_id: str | None, key: SoftwareKey, chain: tuple[str, ...]
+    ) -> store.KeyRow:
+        key_id = new_id("k")
+        row = store.KeyRow(
+            id=key_id,
+            tenant_id=tenant_id,
+            purpose=purpose,
+            alg=key.alg,
+            public_jwk=orjson.dumps(key.public_jwk()).decode(),
+            sealed=key.sealed(self._master, f"signing-key:{key_id}"),
+            chain=orjson.dumps(list(chain)).decode(),
+            state="active",
+            created_at=self._now(),
+        )
+        store.add(tx, row)
+        return row
+
+    def _open(self, row: store.KeyRow) -> SoftwareKey:
+        return SoftwareKey.from_sealed(row.sealed, self._master, f"signing-key:{row.id}")
