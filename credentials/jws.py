@@ -1,0 +1,179 @@
+"""JSON Web Signature, compact form (RFC 7515), as strict as credentials need it.
+
+Written directly on the suites: a general JOSE library spends as long on headers and key objects
+as the signature takes. The rules that make JOSE safe are stated here instead of configured:
+the caller names the algorithms and the type, the key never comes from the header, and a header
+that tries to bring its own key, or an extension that must be understood, is refused.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from credentials.errors import (
+    AlgorithmNotAllowed,
+    HeaderNotAllowed,
+    Malformed,
+    SignatureInvalid,
+    TooLarge,
+    TypeMismatch,
+)
+from credentials.jcs import b64url, b64url_decode
+from credentials.json_reader import JsonObject, read_json_object
+from credentials.suites import ALGORITHMS, Jwk, suite_named, suite_of
+
+MAX_JWS_CHARACTERS = 131_072
+MAX_HEADER_CHARACTERS = 32_768
+
+FORBIDDEN_HEADERS = frozenset({"jwk", "jku", "x5u", "crit"})
+"""RFC 7515, sections 4.1.2, 4.1.3, 4.1.5 and 4.1.11: keys from the sender, and extensions."""
+
+
+class Signer(Protocol):
+    """Something that holds a private key: in memory, in a file, in a hardware module."""
+
+    @property
+    def alg(self) -> str:
+        """The JOSE name of its algorithm, a key of `ALGORITHMS`."""
+
+    def public_jwk(self) -> Jwk:
+        """Give the public JWK, without private members."""
+
+    def sign(self, data: bytes) -> bytes:
+        """Sign `data`; the signature in JOSE form. Safe from several threads."""
+
+
+class PublicKey:
+    """A public JWK, checked and loaded once, for verifying many signatures."""
+
+    __slots__ = ("_key", "_suite", "jwk")
+
+    def __init__(self, jwk: Mapping[str, Any]) -> None:
+        """Load a JWK. Raises `KeyInvalid`."""
+        self._suite = suite_of(jwk)
+        self._key = self._suite.load_public(jwk)
+        self.jwk: Jwk = {name: jwk[name] for name in self._suite.thumbprint_members}
+
+    def verify(self, alg: object, data: bytes, signature: bytes) -> None:
+        """Verify a JOSE signature made under the name `alg`.
+
+        Raises `AlgorithmNotAllowed` if the key is of another algorithm, `SignatureInvalid`.
+        """
+        if suite_named(alg) is not self._suite:
+            raise AlgorithmNotAllowed("signature algorithm does not belong to the key")
+        self._suite.verify(self._key, data, signature)
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedJws:
+    """A JWS taken apart. Nothing in it is to be believed before `verify`."""
+
+    header: JsonObject
+    payload: bytes
+    signing_input: bytes
+    signature: bytes
+
+    def verify(self, key: PublicKey) -> None:
+        """Verify the signature. Raises `AlgorithmNotAllowed` or `SignatureInvalid`."""
+        key.verify(self.header["alg"], self.signing_input, self.signature)
+
+
+def encode_header(signer: Signer, header: Mapping[str, Any]) -> str:
+    """Encode a protected header with the signer's `alg` in front."""
+    return b64url(orjson.dumps({"alg": signer.alg, **header}))
+
+
+def sign_encoded(signer: Signer, encoded_header: str, payload: bytes) -> str:
+    """Sign a payload under an already encoded header, which a caller may reuse."""
+    signing_input = f"{encoded_header}.{b64url(payload)}"
+    return f"{signing_input}.{b64url(signer.sign(signing_input.encode('ascii')))}"
+
+
+def sign_jws(signer: Signer, header: Mapping[str, Any], payload: bytes | JsonObject) -> str:
+    """Make a compact JWS. `alg` is the signer's; a dict payload is serialized as JSON.
+
+    Raises `Malformed` if header or payload is not JSON.
+    """
+    if header.get("alg", signer.alg) != signer.alg:
+        raise AlgorithmNotAllowed(f"the signer makes {signer.alg} signatures")
+    try:
+        encoded = payload if isinstance(payload, bytes) else orjson.dumps(payload)
+        return sign_encoded(signer, encode_header(signer, header), encoded)
+    except orjson.JSONEncodeError as error:
+        raise Malformed(f"JWS header or payload is not JSON: {error}") from None
+
+
+def parse_jws(
+    token: str,
+    *,
+    typ: str | Collection[str],
+    algs: Collection[str] | None = None,
+    permit: Collection[str] = (),
+) -> UnverifiedJws:
+    """Take a compact JWS apart and check everything about it except the signature.
+
+    `typ` is the required header type or types, `algs` the allowed algorithms (all registered
+    ones if `None`; all of them are asymmetric), `permit` names headers among
+    `FORBIDDEN_HEADERS` that this one protocol defines a safe use for.
+
+    Raises `Malformed`, `TooLarge`, `AlgorithmNotAllowed`, `HeaderNotAllowed`, `TypeMismatch`.
+    """
+    if len(token) > MAX_JWS_CHARACTERS:
+        raise TooLarge(f"JWS exceeds {MAX_JWS_CHARACTERS} characters")
+    parts = token.split(".", 3)
+    if len(parts) != 3:  # noqa: PLR2004  RFC 7515, section 3.1
+        raise Malformed("compact JWS does not have three parts")
+    encoded_header, encoded_payload, encoded_signature = parts
+    if len(encoded_header) > MAX_HEADER_CHARACTERS:
+        raise TooLarge(f"JWS header exceeds {MAX_HEADER_CHARACTERS} characters")
+    header = read_json_object(b64url_decode(encoded_header))
+    check_header(header, typ=typ, algs=algs, permit=permit)
+    payload = b64url_decode(encoded_payload)
+    try:
+        signature = b64url_decode(encoded_signature)
+    except Malformed:
+        raise SignatureInvalid("JWS signature is not base64url") from None
+    return UnverifiedJws(
+        header, payload, token[: -len(encoded_signature) - 1].encode("ascii"), signature
+    )
+
+
+def check_header(
+    header: JsonObject,
+    *,
+    typ: str | Collection[str],
+    algs: Collection[str] | None,
+    permit: Collection[str] = (),
+) -> None:
+    """Check a protected header as `parse_jws` does. Raises the same errors."""
+    alg = header.get("alg")
+    if not isinstance(alg, str) or alg not in (ALGORITHMS if algs is None else algs):
+        raise AlgorithmNotAllowed("JWS header names an algorithm that is not allowed here")
+    suite_named(alg)
+    forbidden = FORBIDDEN_HEADERS.intersection(header).difference(permit)
+    if forbidden:
+        raise HeaderNotAllowed(f"JWS header must not contain {', '.join(sorted(forbidden))}")
+    expected = (typ,) if isinstance(typ, str) else typ
+    given = header.get("typ")
+    # RFC 7515, section 4.1.9: media types compare without case, "application/" may be left out.
+    if not isinstance(given, str) or given.lower().removeprefix("application/") not in expected:
+        raise TypeMismatch(f"JWS header typ is not {' or '.join(expected)}")
+
+
+def verify_jws(
+    token: str,
+    key: Mapping[str, Any] | PublicKey,
+    typ: str | Collection[str],
+    algs: Collection[str] | None = None,
+    *,
+    permit: Collection[str] = (),
+) -> tuple[JsonObject, JsonObject]:
+    """Verify a compact JWS under a given key and return its header and JSON payload.
+
+    Raises what `parse_jws` raises, `KeyInvalid` and `SignatureInvalid`.
+    """
+    jws = parse_jws(token, typ=typ, algs=algs, permit=permit)
+    jws.verify(key if isinstance(key, PublicKey) else PublicKey(key))
+    return jws.header, read_json_object(jws.payload)
