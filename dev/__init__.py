@@ -1,0 +1,1 @@
+"""What make and the continuous integration run; nothing here is shipped."""

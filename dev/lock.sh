@@ -1,0 +1,59 @@
+#!/bin/sh
+# The locks: `lock.sh write [--upgrade]` resolves them again, `lock.sh check` proves that they are
+# what pyproject.toml asks for. The present lock is the preference, so that a new release on the
+# registry changes nothing until somebody asks for it.
+set -eu
+cd "$(dirname "$0")/.."
+
+resolve() { # extras and options..., the output last
+  .venv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
+    --generate-hashes --no-header --quiet "$@"
+}
+
+write() { # into the folder $1, with the further options after it
+  folder=$1
+  shift
+  resolve --all-extras "$@" --output-file "$folder/dev.lock" >/dev/null
+  resolve --extra server --extra build --constraint requirements/dev.lock --no-annotate "$@" \
+    --output-file "$folder/server.lock" >/dev/null
+}
+
+complain() {
+  printf 'lock: %s\n' "$1" >&2
+  broken=1
+}
+
+check() {
+  broken=0
+  folder=$(mktemp -d)
+  trap 'rm -rf "$folder"' EXIT
+  cp requirements/*.lock "$folder"
+  write "$folder"
+  for lock in requirements/*.lock; do
+    diff -u "$lock" "$folder/$(basename "$lock")" >&2 ||
+      complain "$lock is not what pyproject.toml asks for; run make lock and commit the result"
+    grep -nE '://|--(extra-)?index-url|--find-links' "$lock" >&2 &&
+      complain "$lock names a registry or a file address; locks hold names, versions and hashes"
+    unhashed=$(awk '/^[a-zA-Z0-9]/ { if (name) print name; name = $1 } /--hash=sha256:/ { name = "" }
+      END { if (name) print name }' "$lock")
+    [ -z "$unhashed" ] || complain "$lock: no hash for $unhashed"
+  done
+  for lock in $(git ls-files --cached --others --exclude-standard '*package-lock.json'); do
+    grep -nE '"resolved": *"[a-z+]*://' "$lock" >&2 &&
+      complain "$lock records where packages came from; make it with npm install --omit-lockfile-registry-resolved"
+    grep -q '"integrity"' "$lock" || complain "$lock has no hashes"
+  done
+  return "$broken"
+}
+
+case ${1:-} in
+  write)
+    shift
+    write requirements "$@"
+    ;;
+  check) check ;;
+  *)
+    echo "usage: lock.sh write [--upgrade] | check" >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,104 @@
+"""A broker of one's own: started on a free port, stopped at the end.
+
+`make demo`, the tests and the benchmarks all drive the program as people run it: a process of its
+own, reached over HTTP.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+HOST = "127.0.0.1"
+START_SECONDS = 60
+STOP_SECONDS = 20
+CONSENT_BROKER = (sys.executable, "-c", "import sys; from broker.cli import main; sys.exit(main())")
+
+
+class BrokerNotRunningError(Exception):
+    """The broker stopped or did not become ready; the message ends with the last of its log."""
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def broker_environment(home: Path, port: int, changes: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a broker that keeps everything below `home`.
+
+    A `DATABASE_URL` or key of the caller's own shell does not reach it; `changes` do.
+    """
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "DATABASE_URL" and not name.startswith("BROKER_")
+    }
+    return inherited | {
+        "HOST": HOST,
+        "PORT": str(port),
+        "PUBLIC_URL": f"http://{HOST}:{port}",
+        "BROKER_HOME": str(home),
+        **changes,
+    }
+
+
+@contextlib.contextmanager
+def running_broker(home: Path, environment: Mapping[str, str]) -> Iterator[str]:
+    """Serve in `environment` (see `broker_environment`); yield the address once it is ready.
+
+    The log is written to `home`/serve.log. Raises `BrokerNotRunningError` if it stops by itself.
+    """
+    log = home / "serve.log"
+    address = environment["PUBLIC_URL"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*CONSENT_BROKER, "serve"],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _wait_until_ready(process, address, log)
+            yield address
+        finally:
+            _stop(process)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise BrokerNotRunningError(
+                f"the broker stopped with exit code {process.returncode}:\n{_tail(log)}"
+            )
+        with (
+            contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError),
+            urllib.request.urlopen(f"{address}/readyz", timeout=5),
+        ):
+            return
+        time.sleep(0.05)
+    raise BrokerNotRunningError(f"not ready after {START_SECONDS} s:\n{_tail(log)}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-30:])
