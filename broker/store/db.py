@@ -21,6 +21,12 @@ T = TypeVar("T")
 BUSY_TIMEOUT_MS = 10_000
 
 
+class _Writing(threading.local):
+    """Whether this thread holds SQLite's write lock."""
+
+    active = False
+
+
 class Database:
     """A database address made usable. Close it when done."""
 
@@ -28,6 +34,7 @@ class Database:
         self.url = url
         self.is_sqlite = url.startswith("sqlite")
         self._write_lock = threading.Lock()
+        self._writing = _Writing()
         if self.is_sqlite:
             self._reader = _sqlite_engine(url, begin="BEGIN", read_only=True, pool_size=pool_size)
             self._writer = _sqlite_engine(url, begin="BEGIN IMMEDIATE", read_only=False, pool_size=1)
@@ -53,8 +60,15 @@ class Database:
             with self._writer.begin() as connection:
                 yield connection
             return
+        if self._writing.active:
+            message = "a transaction is already open in this thread: a second one would wait for it for ever"
+            raise RuntimeError(message)
         with self._write_lock, self._writer.begin() as connection:
-            yield connection
+            self._writing.active = True
+            try:
+                yield connection
+            finally:
+                self._writing.active = False
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -22,6 +22,7 @@ from credentials.sealing import MasterKey
 ROOT_YEARS = 20
 LEAF_DAYS = 825
 LOG_KEYS_CACHED = 10_000
+HMAC_LABELS = ("contact", "pairwise", "token", "code", "idempotency")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,18 @@ class KeyRing:
         self._log: Signer | None = None
         self._anchors: tuple[bytes, ...] = ()
 
+    def prepare(self, tenant_id: str) -> None:
+        """Make sure that every key of a tenant exists; call it outside of any transaction.
+
+        Afterwards no use of a key needs to write, so keys may be used inside transactions.
+        """
+        self.anchors()
+        self.log_signer()
+        self.issuer(tenant_id)
+        self.request(tenant_id)
+        for label in HMAC_LABELS:
+            self.hmac_key(label)
+
     def issuer(self, tenant_id: str) -> CertifiedKey:
         """The ES256 key that signs a tenant's credentials and status lists."""
         return self._leaf("issuer", tenant_id)
@@ -58,8 +71,10 @@ class KeyRing:
         """The Ed25519 key that signs checkpoints."""
         with self._lock:
             if self._log is None:
-                with self._db.transaction() as tx:
-                    row = store.active(tx, "log", None) or self._create(tx, "log", None, "Ed25519", ())
+                row = self._read("log", None)
+                if row is None:
+                    with self._db.transaction() as tx:
+                        row = store.active(tx, "log", None) or self._create(tx, "log", None, "Ed25519", ())
                 self._log = self._open(row)
             return self._log
 
@@ -81,9 +96,10 @@ class KeyRing:
         """A 32-byte secret of its own for each use: pairwise identifiers, hashed contacts, nonces."""
         with self._lock:
             if label not in self._secrets:
-                with self._db.transaction() as tx:
+                with self._db.reading() as tx:
                     sealed = store.secret(tx, label)
-                    if sealed is None:
+                if sealed is None:
+                    with self._db.transaction() as tx:
                         fresh = self._master.seal(secrets.token_bytes(32), f"secret:{label}")
                         store.add_secret(tx, label, fresh, self._now())
                         sealed = store.secret(tx, label) or fresh
@@ -124,17 +140,26 @@ class KeyRing:
         if found is not None:
             return found
         with self._lock:
-            root = self._root()
-            with self._db.transaction() as tx:
-                row = store.active(tx, purpose, tenant_id)
-                if row is None:
-                    row = self._create(tx, purpose, tenant_id, "ES256", self._certificate_for(purpose, tenant_id, root))
+            row = self._read(purpose, tenant_id)
+            if row is None:
+                root = self._root()
+                with self._db.transaction() as tx:
+                    row = store.active(tx, purpose, tenant_id) or self._create(
+                        tx, purpose, tenant_id, "ES256", self._certificate_for(purpose, tenant_id, root)
+                    )
             x5c = tuple(orjson.loads(row.chain))
             key = CertifiedKey(self._open(row), row.id, x5c, base64.b64decode(x5c[0]))
             self._certified[purpose, tenant_id] = key
             return key
 
+    def _read(self, purpose: str, tenant_id: str | None) -> store.KeyRow | None:
+        with self._db.reading() as tx:
+            return store.active(tx, purpose, tenant_id)
+
     def _root(self) -> store.KeyRow:
+        row = self._read("root", None)
+        if row is not None:
+            return row
         with self._db.transaction() as tx:
             row = store.active(tx, "root", None)
             if row is not None:

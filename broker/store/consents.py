@@ -1,0 +1,188 @@
+"""Rows of consent requests and consents. Every change of state is a compare-and-swap."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from broker.domain.consent import Transition
+from broker.domain.errors import NotFound, StateConflict
+from broker.store import tables
+
+REQUEST = tables.ConsentRequest.__table__  # type: ignore[attr-defined]
+CONSENT = tables.Consent.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class ConsentRequestRow:
+    """What a partner asked of one contact."""
+
+    id: str
+    tenant_id: str
+    partner_id: str
+    contact_id: str
+    template_id: str
+    template_version: int
+    language: str
+    page_token_hash: str
+    short_code: str
+    state: str
+    expires_at: int
+    created_at: int
+
+
+@dataclass(frozen=True)
+class ConsentRow:
+    """One consent; `terms` is the canonical JSON text that is, or was, to be signed."""
+
+    id: str
+    tenant_id: str
+    partner_id: str
+    contact_id: str
+    request_id: str
+    item: str
+    subject_id: str | None
+    state: str
+    version: int
+    terms: str
+    terms_hash: str
+    grade: str | None
+    signed_copy_id: str | None
+    valid_from: int | None
+    valid_until: int | None
+    uses_left: int | None
+    status_list_id: str | None
+    status_index: int | None
+    withdrawal_grade: str | None
+    created_at: int
+    decided_at: int | None
+    ended_at: int | None
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a grant writes into its consent's row."""
+
+    subject_id: str
+    terms: str
+    terms_hash: str
+    grade: str
+    signed_copy_id: str
+    valid_from: int
+    valid_until: int
+    uses_left: int | None
+    status_list_id: str
+    status_index: int
+
+
+def add_request(tx: Connection, row: ConsentRequestRow) -> None:
+    """Store a new consent request."""
+    tx.execute(insert(REQUEST).values(**vars(row)))
+
+
+def add_consent(tx: Connection, row: ConsentRow) -> None:
+    """Store a new consent."""
+    tx.execute(insert(CONSENT).values(**vars(row)))
+
+
+def request(tx: Connection, tenant_id: str, request_id: str) -> ConsentRequestRow:
+    """A consent request of the tenant; raises `NotFound`."""
+    row = tx.execute(select(REQUEST).where(REQUEST.c.id == request_id, REQUEST.c.tenant_id == tenant_id)).one_or_none()
+    if row is None:
+        raise NotFound("no such consent request")
+    return _request(row)
+
+
+def request_by_page(tx: Connection, tenant_id: str, page_token_hash: str) -> ConsentRequestRow:
+    """The consent request of a page; raises `NotFound`."""
+    row = tx.execute(
+        select(REQUEST).where(REQUEST.c.page_token_hash == page_token_hash, REQUEST.c.tenant_id == tenant_id)
+    ).one_or_none()
+    if row is None:
+        raise NotFound("no such page: the link may be incomplete")
+    return _request(row)
+
+
+def set_request_state(tx: Connection, request_id: str, before: Sequence[str], after: str) -> bool:
+    """Move a request from one of `before` to `after`; False when it was in none of them."""
+    changed = tx.execute(
+        update(REQUEST).where(REQUEST.c.id == request_id, REQUEST.c.state.in_(before)).values(state=after)
+    )
+    return changed.rowcount == 1
+
+
+def consent(tx: Connection, tenant_id: str, consent_id: str) -> ConsentRow:
+    """A consent of the tenant; raises `NotFound`."""
+    row = tx.execute(select(CONSENT).where(CONSENT.c.id == consent_id, CONSENT.c.tenant_id == tenant_id)).one_or_none()
+    if row is None:
+        raise NotFound("no such consent")
+    return _consent(row)
+
+
+def of_request(tx: Connection, request_id: str) -> list[ConsentRow]:
+    """The consents of a request, in the template's order (that of creation)."""
+    rows = tx.execute(select(CONSENT).where(CONSENT.c.request_id == request_id).order_by(CONSENT.c.created_at, CONSENT.c.id))
+    return [_consent(row) for row in rows]
+
+
+def grant(tx: Connection, consent_id: str, change: Transition, given: Grant, now: int) -> None:
+    """Write a grant; raises `StateConflict` when the consent has left the expected state."""
+    _swap(tx, consent_id, change, decided_at=now, **vars(given))
+
+
+def move(tx: Connection, consent_id: str, change: Transition, now: int, *, withdrawal_grade: str | None = None) -> None:
+    """Write a change of state; raises `StateConflict` when the consent has left the expected state."""
+    columns: dict[str, Any] = {"decided_at": now} if change.before == "requested" else {"ended_at": now}
+    if withdrawal_grade is not None:
+        columns["withdrawal_grade"] = withdrawal_grade
+    _swap(tx, consent_id, change, **columns)
+
+
+def live_twins(tx: Connection, row: ConsentRow, template_id: str) -> list[ConsentRow]:
+    """Granted consents of the same contact, partner, template and item: a new grant supersedes them."""
+    rows = tx.execute(
+        select(CONSENT)
+        .join(REQUEST, REQUEST.c.id == CONSENT.c.request_id)
+        .where(
+            CONSENT.c.contact_id == row.contact_id,
+            CONSENT.c.partner_id == row.partner_id,
+            CONSENT.c.state == "granted",
+            CONSENT.c.item == row.item,
+            CONSENT.c.id != row.id,
+            REQUEST.c.template_id == template_id,
+        )
+    )
+    return [_consent(found) for found in rows]
+
+
+def due(tx: Connection, now: int, limit: int) -> list[ConsentRow]:
+    """Granted consents whose validity is over."""
+    rows = tx.execute(
+        select(CONSENT).where(CONSENT.c.state == "granted", CONSENT.c.valid_until <= now).limit(limit)
+    )
+    return [_consent(row) for row in rows]
+
+
+def requests_due(tx: Connection, now: int, limit: int) -> list[ConsentRequestRow]:
+    """Open requests whose time to answer is over."""
+    rows = tx.execute(select(REQUEST).where(REQUEST.c.state == "open", REQUEST.c.expires_at <= now).limit(limit))
+    return [_request(row) for row in rows]
+
+
+def _swap(tx: Connection, consent_id: str, change: Transition, **columns: Any) -> None:  # noqa: ANN401
+    done = tx.execute(
+        update(CONSENT)
+        .where(CONSENT.c.id == consent_id, CONSENT.c.state == str(change.before))
+        .values(state=str(change.after), version=CONSENT.c.version + 1, **columns)
+    )
+    if done.rowcount != 1:
+        raise StateConflict(f"the consent is no longer {change.before}: another act came first")
+
+
+def _request(row: Row[Any]) -> ConsentRequestRow:
+    return ConsentRequestRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)
+
+
+def _consent(row: Row[Any]) -> ConsentRow:
+    return ConsentRow(**row._mapping)  # noqa: SLF001

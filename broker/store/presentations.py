@@ -1,0 +1,190 @@
+"""Rows of presentation requests, of each request object that was served, and of signed evidence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from broker.domain.errors import NotFound
+from broker.store import tables
+
+REQUEST = tables.PresentationRequest.__table__  # type: ignore[attr-defined]
+SERVED = tables.ServedRequest.__table__  # type: ignore[attr-defined]
+EVIDENCE = tables.Evidence.__table__  # type: ignore[attr-defined]
+ISSUED = tables.IssuedCredential.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class PresentationRequestRow:
+    """What a wallet is asked to sign; `document` is the JSON of the request's parts."""
+
+    id: str
+    tenant_id: str
+    kind: str
+    consent_request_id: str
+    consent_id: str | None
+    nonce: str
+    document: str
+    state: str
+    response_code_hash: str | None
+    session_hash: str | None
+    expires_at: int
+    created_at: int
+    answered_at: int | None
+
+
+@dataclass(frozen=True)
+class ServedRow:
+    """A request object as it was served, sealed."""
+
+    id: str
+    tenant_id: str
+    presentation_request_id: str
+    method: str
+    sealed: bytes
+    served_at: int
+
+
+@dataclass(frozen=True)
+class EvidenceRow:
+    """What was signed, sealed; `kind` is grant or withdrawal."""
+
+    id: str
+    tenant_id: str
+    consent_id: str
+    kind: str
+    sealed: bytes
+    kept_until: int
+    created_at: int
+
+
+@dataclass(frozen=True)
+class IssuedRow:
+    """A credential about a consent, sealed; `kind` is consent or receipt."""
+
+    id: str
+    tenant_id: str
+    consent_id: str
+    kind: str
+    sealed: bytes
+    issued_at: int
+
+
+def add(tx: Connection, row: PresentationRequestRow) -> None:
+    """Store a new presentation request."""
+    tx.execute(insert(REQUEST).values(**vars(row)))
+
+
+def find(tx: Connection, tenant_id: str, presentation_request_id: str) -> PresentationRequestRow:
+    """A presentation request of the tenant; raises `NotFound`."""
+    row = tx.execute(
+        select(REQUEST).where(REQUEST.c.id == presentation_request_id, REQUEST.c.tenant_id == tenant_id)
+    ).one_or_none()
+    if row is None:
+        raise NotFound("no such presentation request")
+    return _request(row)
+
+
+def latest(tx: Connection, consent_request_id: str, kind: str, consent_id: str | None = None) -> PresentationRequestRow | None:
+    """The newest presentation request of a kind (of one consent, when named)."""
+    query = select(REQUEST).where(REQUEST.c.consent_request_id == consent_request_id, REQUEST.c.kind == kind)
+    if consent_id is not None:
+        query = query.where(REQUEST.c.consent_id == consent_id)
+    row = tx.execute(query.order_by(REQUEST.c.created_at.desc(), REQUEST.c.state.desc()).limit(1)).one_or_none()
+    return None if row is None else _request(row)
+
+
+def open_ones(tx: Connection, consent_request_id: str) -> list[PresentationRequestRow]:
+    """Presentation requests of a consent request that still wait for an answer."""
+    rows = tx.execute(
+        select(REQUEST).where(REQUEST.c.consent_request_id == consent_request_id, REQUEST.c.state == "open")
+    )
+    return [_request(row) for row in rows]
+
+
+def finish(
+    tx: Connection, presentation_request_id: str, after: str, now: int, response_code_hash: str | None = None
+) -> bool:
+    """Answer, refuse or replace an open request; False when another answer came first."""
+    changed = tx.execute(
+        update(REQUEST)
+        .where(REQUEST.c.id == presentation_request_id, REQUEST.c.state == "open")
+        .values(state=after, answered_at=now, response_code_hash=response_code_hash)
+    )
+    return changed.rowcount == 1
+
+
+def replace_open(tx: Connection, consent_request_id: str, kind: str, now: int, consent_id: str | None = None) -> None:
+    """Close the open requests of a kind, since a newer one takes their place."""
+    query = update(REQUEST).where(
+        REQUEST.c.consent_request_id == consent_request_id, REQUEST.c.kind == kind, REQUEST.c.state == "open"
+    )
+    if consent_id is not None:
+        query = query.where(REQUEST.c.consent_id == consent_id)
+    tx.execute(query.values(state="replaced", answered_at=now))
+
+
+def by_response_code(tx: Connection, consent_request_id: str, response_code_hash: str) -> PresentationRequestRow | None:
+    """The answered request that a response code belongs to."""
+    row = tx.execute(
+        select(REQUEST).where(
+            REQUEST.c.consent_request_id == consent_request_id, REQUEST.c.response_code_hash == response_code_hash
+        )
+    ).one_or_none()
+    return None if row is None else _request(row)
+
+
+def add_served(tx: Connection, row: ServedRow) -> None:
+    """Keep a request object as it was served."""
+    tx.execute(insert(SERVED).values(**vars(row)))
+
+
+def served(tx: Connection, presentation_request_id: str, method: str | None = None) -> list[ServedRow]:
+    """The request objects served for a request, oldest first."""
+    query = select(SERVED).where(SERVED.c.presentation_request_id == presentation_request_id)
+    if method is not None:
+        query = query.where(SERVED.c.method == method)
+    rows: Sequence[Row[Any]] = tx.execute(query.order_by(SERVED.c.served_at, SERVED.c.id)).all()
+    return [ServedRow(**row._mapping) for row in rows]  # noqa: SLF001
+
+
+def served_count(tx: Connection, presentation_request_id: str) -> int:
+    """How often a request object was served."""
+    return tx.execute(
+        select(func.count()).select_from(SERVED).where(SERVED.c.presentation_request_id == presentation_request_id)
+    ).scalar_one()
+
+
+def add_evidence(tx: Connection, row: EvidenceRow) -> None:
+    """Keep what was signed."""
+    tx.execute(insert(EVIDENCE).values(**vars(row)))
+
+
+def evidence(tx: Connection, consent_id: str) -> list[EvidenceRow]:
+    """What was signed about a consent, oldest first."""
+    rows = tx.execute(
+        select(EVIDENCE).where(EVIDENCE.c.consent_id == consent_id).order_by(EVIDENCE.c.created_at, EVIDENCE.c.kind)
+    )
+    return [EvidenceRow(**row._mapping) for row in rows]  # noqa: SLF001
+
+
+def add_issued(tx: Connection, row: IssuedRow) -> None:
+    """Keep a credential that was issued about a consent."""
+    tx.execute(insert(ISSUED).values(**vars(row)))
+
+
+def issued(tx: Connection, tenant_id: str, consent_id: str, kind: str) -> IssuedRow:
+    """The consent credential or the receipt of a consent; raises `NotFound`."""
+    row = tx.execute(
+        select(ISSUED).where(
+            ISSUED.c.tenant_id == tenant_id, ISSUED.c.consent_id == consent_id, ISSUED.c.kind == kind
+        )
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"no {kind} credential: the consent has not been granted")
+    return IssuedRow(**row._mapping)  # noqa: SLF001
+
+
+def _request(row: Row[Any]) -> PresentationRequestRow:
+    return PresentationRequestRow(**row._mapping)  # noqa: SLF001
