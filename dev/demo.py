@@ -5,29 +5,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dev.running import (
-    CONSENT_BROKER,
-    BrokerNotRunningError,
-    broker_environment,
-    free_port,
-    running_broker,
-)
+from dev.running import CONSENT_BROKER, BrokerNotRunningError, running_broker
 
 
 def main(arguments: list[str]) -> int:
     """Run `consent-broker demo` with `arguments`; return its exit code."""
-    with tempfile.TemporaryDirectory(prefix="consent-broker-demo-") as folder:
-        home = Path(folder)
-        environment = broker_environment(home, free_port(), {})
+    with tempfile.TemporaryDirectory(prefix="consent-broker-demo-") as home:
         try:
-            with running_broker(home, environment):
-                finished = subprocess.run(
-                    [*CONSENT_BROKER, "demo", *arguments], env=environment, check=False
-                )
+            with running_broker(Path(home)) as broker:
+                return subprocess.run(
+                    [*CONSENT_BROKER, "demo", *arguments], env=broker.environment, check=False
+                ).returncode
         except BrokerNotRunningError as error:
             print(f"demo: {error}", file=sys.stderr)
             return 1
-        return finished.returncode
 
 
 if __name__ == "__main__":

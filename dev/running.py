@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -25,6 +26,26 @@ class BrokerNotRunningError(Exception):
     """The broker stopped or did not become ready; the message ends with the last of its log."""
 
 
+@dataclass(frozen=True)
+class Broker:
+    """A broker that serves at `address` and keeps everything below `home`."""
+
+    address: str
+    home: Path
+    environment: Mapping[str, str]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `consent-broker` with `arguments` in this broker's environment; never raises."""
+        return subprocess.run(
+            [*CONSENT_BROKER, *arguments],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that nobody listens on at this moment."""
     with socket.socket() as probe:
@@ -33,11 +54,8 @@ def free_port() -> int:
     return port
 
 
-def broker_environment(home: Path, port: int, changes: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a broker that keeps everything below `home`.
-
-    A `DATABASE_URL` or key of the caller's own shell does not reach it; `changes` do.
-    """
+def _environment(home: Path, port: int, changes: Mapping[str, str]) -> dict[str, str]:
+    # A DATABASE_URL or key of the caller's own shell must not reach a throw-away broker.
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -53,24 +71,26 @@ def broker_environment(home: Path, port: int, changes: Mapping[str, str]) -> dic
 
 
 @contextlib.contextmanager
-def running_broker(home: Path, environment: Mapping[str, str]) -> Iterator[str]:
-    """Serve in `environment` (see `broker_environment`); yield the address once it is ready.
+def running_broker(home: Path, changes: Mapping[str, str] | None = None) -> Iterator[Broker]:
+    """Serve from `home` on a free port of 127.0.0.1; yield once it is ready, stop it at the end.
 
-    The log is written to `home`/serve.log. Raises `BrokerNotRunningError` if it stops by itself.
+    `changes` are further environment variables, such as `DATABASE_URL`. The log is written to
+    `home`/serve.log. Raises `BrokerNotRunningError` if the broker does not become ready.
     """
+    environment = _environment(home, free_port(), changes or {})
+    broker = Broker(environment["PUBLIC_URL"], home, environment)
     log = home / "serve.log"
-    address = environment["PUBLIC_URL"]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*CONSENT_BROKER, "serve"],
-            env=dict(environment),
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
         try:
-            _wait_until_ready(process, address, log)
-            yield address
+            _wait_until_ready(process, broker.address, log)
+            yield broker
         finally:
             _stop(process)
 

@@ -1,0 +1,90 @@
+"""A PostgreSQL server of the test run's own: made, used and thrown away."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from tests.programs import require
+
+OWNER = "postgres"
+INITDB_OPTIONS = ("--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
+SERVER_OPTIONS = (
+    "-c fsync=off",  # the cluster lives as long as the tests: there is nothing to lose
+    "-c full_page_writes=off",
+    "-c shared_buffers=32MB",
+    "-c max_connections=60",
+    "-c autovacuum=off",
+    "-c timezone=UTC",
+)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running cluster, reached by the socket in `folder`; each database in it is one test's."""
+
+    folder: Path
+
+    def url(self, database: str) -> str:
+        """The address of a database, in the form that `DATABASE_URL` takes."""
+        return f"postgresql://{OWNER}@/{database}?host={self.folder}"
+
+    def create(self, database: str) -> str:
+        """Make an empty database; return its address."""
+        self._execute(f'CREATE DATABASE "{database}"')
+        return self.url(database)
+
+    def drop(self, database: str) -> None:
+        """Remove a database, cutting connections that are still open."""
+        self._execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+
+    def _execute(self, statement: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(statement)
+
+
+@contextlib.contextmanager
+def throw_away_server() -> Iterator[Server]:
+    """Start a cluster that listens on a socket in its own folder; stop and remove it at the end.
+
+    Without a TCP port, clusters of parallel test processes cannot collide. PostgreSQL refuses to
+    run as root, so there its own user runs it.
+    """
+    reason = "run the store's tests on PostgreSQL"
+    initdb, pg_ctl = require("initdb", reason), require("pg_ctl", reason)
+    home = Path(tempfile.mkdtemp(prefix="pg-"))
+    data, log = home / "data", home / "server.log"
+    try:
+        if os.geteuid() == 0:
+            shutil.chown(home, OWNER)
+        _run(initdb, "--pgdata", data, "--username", OWNER, *INITDB_OPTIONS)
+        options = " ".join(["-h ''", f"-k {home}", *SERVER_OPTIONS])
+        _run(pg_ctl, "start", "--wait", "--pgdata", data, "--log", log, "--options", options)
+        try:
+            yield Server(home)
+        finally:
+            _run(pg_ctl, "stop", "--wait", "--mode", "immediate", "--pgdata", data)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _run(program: Path, *arguments: str | Path) -> None:
+    command = [str(program), *map(str, arguments)]
+    if os.geteuid() == 0:
+        runuser = require("runuser", "run PostgreSQL as its own user")
+        command = [str(runuser), "-u", OWNER, "--", *command]
+    # The output goes to a file: the server would keep a pipe open for as long as it runs.
+    with tempfile.TemporaryFile() as output:
+        finished = subprocess.run(
+            command, cwd="/", stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
+        )
+        output.seek(0)
+        words = output.read().decode(errors="replace")
+    if finished.returncode != 0:
+        raise RuntimeError(f"{program.name} failed with {finished.returncode}:\n{words}")
