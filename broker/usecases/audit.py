@@ -1,0 +1,50 @@
+"""Write an act into the log: in the act's own transaction, so that neither exists without the other."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection
+
+from broker.domain.entry import Entry, LogKey
+from broker.domain.ids import new_id
+from broker.store import audit as store
+from broker.usecases.context import Context
+
+
+@lru_cache(maxsize=4096)
+def _prepared(key: bytes) -> LogKey:
+    return LogKey(key)
+
+
+def record(
+    ctx: Context,
+    tx: Connection,
+    *,
+    tenant_id: str,
+    type: str,  # noqa: A002 (the field's name in the entry)
+    body: Mapping[str, Any],
+    consent_id: str | None = None,
+    subject_id: str | None = None,
+) -> str:
+    """Append an entry (pending: the sequencer gives it its index) and return its id.
+
+    The entry is salted and encrypted under the customer's log key, or the tenant's where it
+    concerns no customer. `body` holds identifiers, hashes and codes: never an attribute's value.
+    """
+    entry = Entry(
+        id=new_id("e"),
+        tenant_id=tenant_id,
+        type=type,
+        time=ctx.now(),
+        body=body,
+        subject_id=subject_id,
+        consent_id=consent_id,
+    )
+    key = (
+        ctx.keys.subject_log_key(tx, subject_id)
+        if subject_id is not None
+        else ctx.keys.tenant_log_key(tx, tenant_id)
+    )
+    store.append(tx, _prepared(key).seal(entry))
+    return entry.id

@@ -1,0 +1,199 @@
+"""What a verified signature changes: a consent granted, or withdrawn, with all that follows from it."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection
+
+from broker.domain.consent import ConsentState, WithdrawalGrade, transition
+from broker.domain.ids import new_id
+from broker.domain.template import Template
+from broker.domain.terms import Terms
+from broker.store import consents, partners, presentations
+from broker.store.consents import ConsentRequestRow, ConsentRow, Grant
+from broker.store.contacts import ContactRow
+from broker.store.credentials import CopyRow
+from broker.store.presentations import EvidenceRow, IssuedRow, PresentationRequestRow
+from broker.usecases import audit
+from broker.usecases.asking import Document, Question
+from broker.usecases.consent_credential import issue_consent_credential, issue_receipt
+from broker.usecases.context import Context
+from broker.usecases.invitation import pairwise_id
+from broker.usecases.status import allocate, mark_changed
+from credentials.jcs import b64url
+from credentials.verify import VerifiedPresentation
+
+DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A verified presentation, the credential copy behind it, and the question that it answers."""
+
+    presentation: VerifiedPresentation
+    copy: CopyRow
+    question: Question
+    document: Document
+    request: PresentationRequestRow
+
+
+def sha256(text: str) -> str:
+    """SHA-256 of a text's UTF-8 bytes, base64url."""
+    return b64url(hashlib.sha256(text.encode()).digest())
+
+
+def grant_consent(
+    ctx: Context,
+    tx: Connection,
+    request: ConsentRequestRow,
+    row: ConsentRow,
+    contact: ContactRow,
+    template: Template,
+    signed: Signed,
+) -> None:
+    """Write a grant: state, evidence, both credentials, the end of the consent that it replaces, audit."""
+    now = ctx.now()
+    terms = Terms.from_json(orjson.loads(signed.question.terms))
+    partner = partners.find(tx, row.tenant_id, row.partner_id)
+    status = allocate(ctx, tx, row.tenant_id, row.partner_id)
+    consents.grant(
+        tx,
+        row.id,
+        transition(ConsentState(row.state), ConsentState.GRANTED),
+        Grant(
+            subject_id=signed.copy.subject_id,
+            terms=signed.question.terms,
+            terms_hash=signed.question.terms_hash,
+            grade=signed.document.grade,
+            signed_copy_id=signed.copy.id,
+            valid_from=terms.valid_from,
+            valid_until=terms.valid_until,
+            uses_left=terms.max_uses,
+            status_list_id=status.list_id,
+            status_index=status.index,
+        ),
+        now,
+    )
+    kept_until = terms.valid_until + template.evidence_retention_days * DAY
+    hashes = keep_evidence(ctx, tx, row, signed, "grant", contact.grade, kept_until)
+    pairwise = pairwise_id(ctx, signed.copy.subject_id, row.partner_id)
+    consent_credential = issue_consent_credential(
+        ctx, terms=terms, tenant_id=row.tenant_id, partner_jwk=orjson.loads(partner.jwk), pairwise=pairwise,
+        status=status, evidence_hashes=hashes, grade=signed.document.grade, now=now,
+    )
+    receipt = issue_receipt(
+        ctx, terms=terms, tenant_id=row.tenant_id, evidence_hashes=hashes, now=now,
+        holder_jwk=dict(signed.presentation.holder_jwk),
+    )
+    for kind, credential in (("consent", consent_credential), ("receipt", receipt)):
+        presentations.add_issued(
+            tx,
+            IssuedRow(
+                id=new_id("ic"), tenant_id=row.tenant_id, consent_id=row.id, kind=kind,
+                sealed=ctx.master.seal(credential.encode(), f"issued:{row.id}:{kind}"), issued_at=now,
+            ),
+        )
+    audit.record(
+        ctx, tx, tenant_id=row.tenant_id, type="consent.granted", consent_id=row.id, subject_id=signed.copy.subject_id,
+        body={
+            "request": request.id,
+            "partner": row.partner_id,
+            "terms_hash": signed.question.terms_hash,
+            "signature_grade": signed.document.grade,
+            "binding_grade": contact.grade,
+            "credential_copy": signed.copy.id,
+            "evidence": hashes,
+            "consent_credential": sha256(consent_credential),
+            "receipt": sha256(receipt),
+        },
+    )
+    _supersede(ctx, tx, row, template)
+
+
+def withdraw_consent(
+    ctx: Context, tx: Connection, row: ConsentRow, signed: Signed | None, *, officer_id: str | None = None
+) -> WithdrawalGrade:
+    """Write a withdrawal, signed by a wallet or taken by an officer through the tenant's own channel.
+
+    The next decision denies: it reads the row that this changes. Raises `StateConflict` when the
+    consent is not granted.
+    """
+    if signed is None:
+        grade = WithdrawalGrade.TENANT_CHANNEL
+    elif signed.copy.id == row.signed_copy_id:
+        grade = WithdrawalGrade.SAME_KEY
+    else:
+        grade = WithdrawalGrade.BOUND_KEY
+    body: dict[str, Any] = {"terms_hash": row.terms_hash, "grade": str(grade), "partner": row.partner_id}
+    consents.move(
+        tx, row.id, transition(ConsentState(row.state), ConsentState.WITHDRAWN), ctx.now(), withdrawal_grade=str(grade)
+    )
+    if row.status_list_id is not None:
+        mark_changed(tx, row.status_list_id)
+    if signed is not None:
+        granted = presentations.evidence(tx, row.id)
+        kept_until = max((one.kept_until for one in granted), default=ctx.now())
+        body["evidence"] = keep_evidence(ctx, tx, row, signed, "withdrawal", None, kept_until)
+        body["credential_copy"] = signed.copy.id
+    if officer_id is not None:
+        body["officer"] = officer_id
+    audit.record(
+        ctx, tx, tenant_id=row.tenant_id, type="consent.withdrawn", consent_id=row.id, subject_id=row.subject_id, body=body
+    )
+    return grade
+
+
+def keep_evidence(
+    ctx: Context, tx: Connection, row: ConsentRow, signed: Signed, kind: str, binding_grade: str | None, kept_until: int
+) -> dict[str, Any]:
+    """Keep what was signed, sealed, and return its hashes (base64url SHA-256) for credentials and log.
+
+    The presentation is over the customer credential, which holds no profile attribute, so all of
+    its disclosures are kept: dropping one would break `sd_hash`.
+    """
+    served = [
+        ctx.master.open(one.sealed, f"served:{signed.request.id}").decode()
+        for one in presentations.served(tx, signed.request.id)
+    ]
+    evidence_id = new_id("ev")
+    content = {
+        "kind": kind,
+        "consent_id": row.id,
+        "presentation": signed.presentation.raw,
+        "request_objects": served,
+        "client_id": signed.presentation.audience,
+        "nonce": signed.request.nonce,
+        "terms": signed.question.terms,
+        "transaction_data": signed.question.transaction_data,
+        "bound_random": signed.document.random,
+        "signature_grade": signed.document.grade,
+        "binding_grade": binding_grade,
+        "signed_at": signed.presentation.signed_at,
+        "accepted_at": ctx.now(),
+    }
+    presentations.add_evidence(
+        tx,
+        EvidenceRow(
+            id=evidence_id, tenant_id=row.tenant_id, consent_id=row.id, kind=kind,
+            sealed=ctx.master.seal(orjson.dumps(content), f"evidence:{evidence_id}"),
+            kept_until=kept_until, created_at=ctx.now(),
+        ),
+    )
+    return {
+        "presentation": sha256(signed.presentation.raw),
+        "request_objects": [sha256(one) for one in served],
+        "terms": signed.question.terms_hash,
+    }
+
+
+def _supersede(ctx: Context, tx: Connection, row: ConsentRow, template: Template) -> None:
+    for older in consents.live_twins(tx, row, template.id):
+        consents.move(tx, older.id, transition(ConsentState.GRANTED, ConsentState.SUPERSEDED), ctx.now())
+        if older.status_list_id is not None:
+            mark_changed(tx, older.status_list_id)
+        audit.record(
+            ctx, tx, tenant_id=older.tenant_id, type="consent.superseded", consent_id=older.id,
+            subject_id=older.subject_id, body={"by": row.id, "terms_hash": older.terms_hash},
+        )
