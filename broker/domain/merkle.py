@@ -1,4 +1,4 @@
-"""The Merkle tree of RFC 9162: hashes, the compact range of a growing tree, proofs and their checks.
+"""The Merkle tree of RFC 9162: hashes, the compact range of a growing tree, proofs, their checks.
 
 A tree of `size` leaves is cut into perfect subtrees, largest first, one for each bit of `size`.
 Every hash that a proof needs is either such a subtree or a fold of several, so proofs are built
@@ -25,10 +25,10 @@ _NODE = b"\x01"
 
 
 class Subtree(NamedTuple):
-    """A perfect subtree: the leaves from `index * 2**level` to before `(index + 1) * 2**level`."""
+    """A perfect subtree: the leaves from `position * 2**level`, `2**level` of them."""
 
     level: int
-    index: int
+    position: int
 
 
 Lookup = Callable[[Sequence[Subtree]], Sequence[bytes]]
@@ -171,22 +171,11 @@ def verify_inclusion(
     if not 0 <= index < size <= LARGEST_SIZE:
         message = f"there is no leaf {index} in a tree of {size}"
         raise MalformedProof(message)
-    node, last, result = index, size - 1, leaf
-    for sibling in proof:
-        if last == 0:
-            message = "the inclusion proof is longer than the tree is high"
-            raise InvalidProof(message)
-        if node & 1 or node == last:
-            result = node_hash(sibling, result)
-            while node and not node & 1:
-                node, last = node >> 1, last >> 1
-        else:
-            result = node_hash(result, sibling)
-        node, last = node >> 1, last >> 1
-    if last != 0 or result != root:
-        message = (
-            f"the inclusion proof of leaf {index} does not lead to the root of the tree of {size}"
-        )
+    result = leaf
+    for sibling, on_the_left in _climb(index, size - 1, proof):
+        result = node_hash(sibling, result) if on_the_left else node_hash(result, sibling)
+    if result != root:
+        message = f"the proof of leaf {index} does not lead to the root of the tree of {size}"
         raise InvalidProof(message)
 
 
@@ -202,31 +191,44 @@ def verify_consistency(
         message = f"there is no proof from a tree of {old} leaves to one of {new}"
         raise MalformedProof(message)
     failed = InvalidProof(f"the tree of {new} leaves is not shown to extend the tree of {old}")
-    if old == new:
-        if proof or old_root != new_root:
-            raise failed
-        return
-    # A perfect old tree is its own first node, which the proof leaves out.
-    path = [old_root, *proof] if old & (old - 1) == 0 else list(proof)
+    # A perfect old tree is its own first node, which the proof leaves out; equal trees need none.
+    path = [old_root, *proof] if old & (old - 1) == 0 or old == new else list(proof)
     if not path:
         raise failed
-    node, last = old - 1, new - 1
-    while node & 1:
-        node, last = node >> 1, last >> 1
+    # The first node is the largest subtree that ends where the old tree ends.
+    height = 0 if old == new else (old & -old).bit_length() - 1
+    node, last = (0, 0) if old == new else ((old - 1) >> height, (new - 1) >> height)
     old_result = new_result = path[0]
-    for sibling in path[1:]:
-        if last == 0:
-            raise failed
-        if node & 1 or node == last:
+    for sibling, on_the_left in _climb(node, last, path[1:]):
+        if on_the_left:
             old_result = node_hash(sibling, old_result)
             new_result = node_hash(sibling, new_result)
-            while node and not node & 1:
-                node, last = node >> 1, last >> 1
         else:
             new_result = node_hash(new_result, sibling)
-        node, last = node >> 1, last >> 1
-    if last != 0 or old_result != old_root or new_result != new_root:
+    if old_result != old_root or new_result != new_root:
         raise failed
+
+
+def _climb(node: int, last: int, proof: Sequence[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Each sibling from `node` up to the root, and whether it stands on the left.
+
+    `last` is the rightmost node of the level. Raises `InvalidProof` unless the proof is exactly
+    as long as the way.
+    """
+    for sibling in proof:
+        if last == 0:
+            message = "the proof is longer than the tree is high"
+            raise InvalidProof(message)
+        on_the_left = bool(node & 1) or node == last
+        yield sibling, on_the_left
+        if on_the_left:
+            # A node without a right sibling rises unchanged until it has a left one.
+            while node and not node & 1:
+                node, last = node >> 1, last >> 1
+        node, last = node >> 1, last >> 1
+    if last != 0:
+        message = "the proof ends below the root"
+        raise InvalidProof(message)
 
 
 def _split(size: int) -> int:

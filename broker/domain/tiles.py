@@ -16,10 +16,10 @@ from broker.domain.merkle import EMPTY_ROOT, HASH_BYTES, Lookup, Subtree, fold, 
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
 HIGHEST_LEVEL = 63
-LONGEST_ENTRY = 0xFFFF
 
 _PATH = re.compile(
-    r"(?P<head>(?:x[0-9]{3}/){0,6})(?P<tail>[0-9]{3})(?:\.p/(?P<width>[1-9][0-9]{0,2}))?"
+    r"(?P<head>(?:x[0-9]{3}/){0,6})(?P<tail>[0-9]{3})"
+    r"(?:\.p/(?P<width>[1-9][0-9]{0,2}))?"
 )
 
 
@@ -65,13 +65,13 @@ class RightEdge:
     partial: tuple[tuple[bytes, ...], ...] = ()
 
     def root(self) -> bytes:
-        """The tree's root hash: the partial tiles cut into perfect subtrees, highest level first."""
+        """The root hash: the partial tiles cut into perfect subtrees, highest level first."""
         if not self.size:
             return EMPTY_ROOT
         return fold([part for row in reversed(self.partial) for part in _perfect_roots(row)])
 
     def extend(self, leaf_hashes: Sequence[bytes]) -> tuple["RightEdge", list[FullTile]]:
-        """The edge after these leaf hashes are added, and the tiles that they filled, lowest first."""
+        """The edge with these leaf hashes added, and the tiles that they filled, lowest first."""
         partial: list[tuple[bytes, ...]] = []
         filled: list[FullTile] = []
         added: Sequence[bytes] = leaf_hashes
@@ -94,7 +94,7 @@ class RightEdge:
 
 
 def partial_width(size: int, level: int) -> int:
-    """How many hashes the partial tile at `level` holds in a tree of `size` leaves; 0 is no tile."""
+    """How many hashes the partial tile at `level` holds in a tree of `size`; 0 is no tile."""
     return (size >> TILE_HEIGHT * level) % TILE_WIDTH
 
 
@@ -103,18 +103,13 @@ def full_tiles(size: int, level: int) -> int:
     return size >> TILE_HEIGHT * (level + 1)
 
 
-def levels(size: int) -> int:
-    """How many levels of tiles a tree of `size` leaves has."""
-    return (max(size.bit_length(), 1) + TILE_HEIGHT - 1) // TILE_HEIGHT if size else 0
-
-
 def tile_holding(subtree: Subtree) -> TileId:
     """The tile whose hashes, or the nodes above them, hold this subtree's hash.
 
     A subtree of a whole tile's height is a hash of the level above, not the root inside its tile.
     """
     level, height = divmod(subtree.level, TILE_HEIGHT)
-    return TileId(level, (subtree.index << height) >> TILE_HEIGHT)
+    return TileId(level, (subtree.position << height) >> TILE_HEIGHT)
 
 
 class TileHashes:
@@ -131,16 +126,16 @@ class TileHashes:
         Raises `MalformedProof` when the tile is too narrow to hold it.
         """
         height = subtree.level % TILE_HEIGHT
-        first = (subtree.index << height) % TILE_WIDTH
+        first = (subtree.position << height) % TILE_WIDTH
         if (first + (1 << height)) * HASH_BYTES > len(self._hashes):
-            message = f"the tile does not reach subtree {subtree.index} at level {subtree.level}"
+            message = f"the tile does not reach subtree {subtree.position} at level {subtree.level}"
             raise MalformedProof(message)
         if height == 0:
             return self._hashes[first * HASH_BYTES : (first + 1) * HASH_BYTES]
         if self._nodes:
-            # Rows above the hashes have 128, 64 ... 2 nodes: 256 - 2 * width stand before this one's.
+            # Rows above the hashes have 128, 64 ... 2 nodes: 256 - 2 * width are below this one.
             width = TILE_WIDTH >> height
-            at = TILE_WIDTH - 2 * width + subtree.index % width
+            at = TILE_WIDTH - 2 * width + subtree.position % width
             return self._nodes[at * HASH_BYTES : (at + 1) * HASH_BYTES]
         row = list(
             split_hashes(self._hashes[first * HASH_BYTES : (first + (1 << height)) * HASH_BYTES])
@@ -164,7 +159,7 @@ def lookup_in(tiles: Mapping[TileId, TileHashes]) -> Lookup:
 
 
 def tile_path(level: int | None, position: int, width: int = TILE_WIDTH) -> str:
-    """The address below the log's prefix, as in `tile/0/x001/x234/067.p/8`; level None is entries."""
+    """The address below the log's prefix, `tile/0/x001/x234/067.p/8`; level None is entries."""
     digits = [f"{position % 1000:03d}"]
     while position := position // 1000:
         digits.append(f"x{position % 1000:03d}")
@@ -189,7 +184,9 @@ def parse_tile_path(level: str, rest: str) -> tuple[int | None, int, int]:
     if (number or 0) > HIGHEST_LEVEL or tile_path(
         number, position, width
     ) != f"tile/{level}/{rest}":
-        message = "a tile's level is at most 63, its width below 256, its position without leading zero groups"
+        message = (
+            "a tile's level is at most 63, its width below 256, no group of its position is empty"
+        )
         raise InvalidTilePath(message)
     return number, position, width
 
