@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from credentials.errors import CredentialError
 from credentials.jcs import b64url_decode
 
 MASTER_KEY_BYTES = 32
@@ -90,7 +91,7 @@ def _master_key(text: str) -> bytes | None:
         return None
     try:
         key = b64url_decode(text)
-    except Exception as error:  # any malformed text has the same cure
+    except CredentialError as error:
         message = "BROKER_MASTER_KEY must be 32 bytes in base64url without padding"
         raise SettingsError(message) from error
     if len(key) != MASTER_KEY_BYTES:
