@@ -1,0 +1,48 @@
+"""Which version of which specification is spoken, in one place, so that a draft can move."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar, Final
+
+from wallet_adapters.errors import WalletProtocolError
+
+
+class UnknownSpecification(WalletProtocolError):
+    """No specification is registered under that name."""
+
+    code: ClassVar[str] = "unknown_specification"
+
+
+@dataclass(frozen=True)
+class Specification:
+    """One specification: its title, the version spoken, and whether that version is final."""
+
+    name: str
+    title: str
+    version: str
+    final: bool
+
+
+_SPOKEN = (
+    Specification("sd-jwt", "Selective Disclosure for JWTs", "RFC 9901", final=True),
+    Specification("sd-jwt-vc", "SD-JWT-based Verifiable Credentials", "draft-24", final=False),
+    Specification("token-status-list", "Token Status List", "draft-21", final=False),
+    Specification("openid4vci", "OpenID for Verifiable Credential Issuance", "1.0", final=True),
+    Specification("openid4vp", "OpenID for Verifiable Presentations", "1.0", final=True),
+    Specification("haip", "OpenID4VC High Assurance Interoperability Profile", "1.0", final=True),
+    Specification("jar", "JWT-Secured Authorization Request", "RFC 9101", final=True),
+    Specification("as-metadata", "OAuth 2.0 Authorization Server Metadata", "RFC 8414", final=True),
+    Specification("jwt-client-authentication", "JWT Client Authentication", "RFC 7523", final=True),
+)
+
+SPECIFICATIONS: Final = MappingProxyType({entry.name: entry for entry in _SPOKEN})
+"""Name to specification, read-only."""
+
+
+def specification(name: str) -> Specification:
+    """The specification registered as `name`; raises `UnknownSpecification`."""
+    found = SPECIFICATIONS.get(name)
+    if found is None:
+        known = ", ".join(SPECIFICATIONS)
+        raise UnknownSpecification(f"no specification is registered as {name!r}; known: {known}")
+    return found
