@@ -270,11 +270,14 @@ class CredentialCopy(SQLModel, table=True):
     """One copy of a customer credential: the id shown in it and the key it is bound to."""
 
     __tablename__ = "credential_copy"
-    __table_args__ = (_one_of("state", "active", "superseded"),)
+    __table_args__ = (
+        _one_of("state", "active", "superseded"),
+        Index("ix_credential_copy_status", "status_list_id", "state"),
+    )
     id: str = Field(primary_key=True)
     tenant_id: str = Field(foreign_key="tenant.id")
     subject_id: str = Field(foreign_key="subject.id", index=True)
-    invitation_id: str = Field(foreign_key="invitation.id")
+    invitation_id: str = Field(foreign_key="invitation.id", index=True)
     holder_thumbprint: str = Field(unique=True)
     grade: str
     status_list_id: str
@@ -317,6 +320,7 @@ class Consent(SQLModel, table=True):
         Index("ix_consent_decision", "partner_id", "contact_id", "state"),
         Index("ix_consent_expiry", "state", "valid_until"),
         Index("ix_consent_subject", "subject_id"),
+        Index("ix_consent_status", "status_list_id", "state"),
     )
     id: str = Field(primary_key=True)
     tenant_id: str = Field(foreign_key="tenant.id")

@@ -1,0 +1,235 @@
+"""Rows of contacts and invitations: who a partner means, and the offers made to them."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from broker.domain.errors import NotFound
+from broker.domain.ids import new_id
+from broker.store import tables
+from credentials.jcs import b64url
+from credentials.sealing import MasterKey
+
+CONTACT = tables.Contact.__table__  # type: ignore[attr-defined]
+INVITATION = tables.Invitation.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class ContactRow:
+    """A partner's opaque reference to a customer, and whose wallet it is bound to, how surely."""
+
+    id: str
+    tenant_id: str
+    partner_id: str
+    subject_ref_hash: str
+    sealed_subject_ref: bytes
+    subject_id: str | None
+    grade: str
+    bound_at: int | None
+    created_at: int
+
+
+@dataclass(frozen=True)
+class InvitationRow:
+    """An offer of customer credentials to one contact; codes are kept as hashes.
+
+    `sealed_code` serves the offer by reference until it is redeemed; `subject_id` is set once
+    credentials were issued.
+    """
+
+    id: str
+    tenant_id: str
+    contact_id: str
+    grade: str
+    code_hash: str
+    sealed_code: bytes | None
+    tx_code_hash: str | None
+    tx_code_failures: int
+    state: str
+    subject_id: str | None
+    rebinding: bool
+    expires_at: int
+    created_at: int
+
+
+def subject_ref_hash(key: bytes, partner_id: str, subject_ref: str) -> str:
+    """HMAC-SHA256 of a partner's contact, base64url: equal contacts of two partners differ."""
+    message = f"{partner_id}\x00{subject_ref}".encode("utf-8", "surrogatepass")
+    return b64url(hmac.digest(key, message, hashlib.sha256))
+
+
+def get_or_create(
+    tx: Connection,
+    master: MasterKey,
+    *,
+    tenant_id: str,
+    partner_id: str,
+    subject_ref: str,
+    ref_hash: str,
+    now: int,
+) -> ContactRow:
+    """The contact of a partner with this hash, made unbound when it is not there yet."""
+    found = by_ref(tx, partner_id, ref_hash)
+    if found is not None:
+        return found
+    contact_id = new_id("ct")
+    try:
+        with tx.begin_nested():
+            row = ContactRow(
+                id=contact_id,
+                tenant_id=tenant_id,
+                partner_id=partner_id,
+                subject_ref_hash=ref_hash,
+                sealed_subject_ref=master.seal(
+                    subject_ref.encode("utf-8", "surrogatepass"), f"contact:{contact_id}"
+                ),
+                subject_id=None,
+                grade="none",
+                bound_at=None,
+                created_at=now,
+            )
+            tx.execute(insert(CONTACT).values(**vars(row)))
+            return row
+    except IntegrityError:
+        # PostgreSQL: another transaction made the same contact first.
+        made = by_ref(tx, partner_id, ref_hash)
+        if made is None:
+            raise
+        return made
+
+
+def by_ref(tx: Connection, partner_id: str, ref_hash: str) -> ContactRow | None:
+    """The contact of a partner by the hash of its reference."""
+    row = tx.execute(
+        select(CONTACT).where(
+            CONTACT.c.partner_id == partner_id, CONTACT.c.subject_ref_hash == ref_hash
+        )
+    ).one_or_none()
+    return None if row is None else _contact(row)
+
+
+def find(tx: Connection, tenant_id: str, contact_id: str) -> ContactRow:
+    """A contact of the tenant; raises `NotFound`."""
+    row = tx.execute(
+        select(CONTACT).where(CONTACT.c.id == contact_id, CONTACT.c.tenant_id == tenant_id)
+    ).one_or_none()
+    if row is None:
+        raise NotFound("no such contact")
+    return _contact(row)
+
+
+def of_subject(tx: Connection, tenant_id: str, subject_id: str) -> list[ContactRow]:
+    """The contacts, of any partner, that are bound to a customer, oldest binding first."""
+    rows = tx.execute(
+        select(CONTACT)
+        .where(CONTACT.c.tenant_id == tenant_id, CONTACT.c.subject_id == subject_id)
+        .order_by(CONTACT.c.bound_at, CONTACT.c.id)
+    )
+    return [_contact(row) for row in rows]
+
+
+def subject_ref(master: MasterKey, contact: ContactRow) -> str:
+    """The partner's own reference, opened; raises `SealBroken` under another master key."""
+    opened = master.open(contact.sealed_subject_ref, f"contact:{contact.id}")
+    return opened.decode("utf-8", "surrogatepass")
+
+
+def bind(
+    tx: Connection,
+    contact_id: str,
+    *,
+    subject_id: str,
+    grade: str,
+    now: int,
+    expected: str | None = None,
+) -> bool:
+    """Bind a contact to a customer if it is still bound to `expected` (None: to nobody).
+
+    False when another binding came first; then nothing was written.
+    """
+    held = CONTACT.c.subject_id.is_(None) if expected is None else CONTACT.c.subject_id == expected
+    changed = tx.execute(
+        update(CONTACT)
+        .where(CONTACT.c.id == contact_id, held)
+        .values(subject_id=subject_id, grade=grade, bound_at=now)
+    )
+    return changed.rowcount == 1
+
+
+def add_invitation(tx: Connection, row: InvitationRow) -> None:
+    """Store a new invitation."""
+    tx.execute(insert(INVITATION).values(**vars(row)))
+
+
+def close_invitations(tx: Connection, contact_id: str) -> None:
+    """End the open invitations of a contact, since a newer one takes their place."""
+    tx.execute(
+        update(INVITATION)
+        .where(INVITATION.c.contact_id == contact_id, INVITATION.c.state == "open")
+        .values(state="expired", sealed_code=None)
+    )
+
+
+def invitation(
+    tx: Connection, tenant_id: str, invitation_id: str, *, lock: bool = False
+) -> InvitationRow:
+    """An invitation of the tenant, its row locked until the end of `tx` on demand.
+
+    Raises `NotFound`.
+    """
+    query = select(INVITATION).where(
+        INVITATION.c.id == invitation_id, INVITATION.c.tenant_id == tenant_id
+    )
+    row = tx.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise NotFound("no such invitation")
+    return InvitationRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)
+
+
+def invitation_by_code(tx: Connection, tenant_id: str, code_hash: str) -> InvitationRow | None:
+    """The invitation of a pre-authorized code, by its hash; locked until the end of `tx`."""
+    row = tx.execute(
+        select(INVITATION)
+        .where(INVITATION.c.code_hash == code_hash, INVITATION.c.tenant_id == tenant_id)
+        .with_for_update()
+    ).one_or_none()
+    return None if row is None else InvitationRow(**row._mapping)  # noqa: SLF001
+
+
+def end_invitation(tx: Connection, invitation_id: str, after: str) -> bool:
+    """Move an open invitation to `after`, forget its code; False when it is not open any more."""
+    changed = tx.execute(
+        update(INVITATION)
+        .where(INVITATION.c.id == invitation_id, INVITATION.c.state == "open")
+        .values(state=after, sealed_code=None)
+    )
+    return changed.rowcount == 1
+
+
+def count_wrong_tx_code(tx: Connection, invitation_id: str) -> int:
+    """Count one wrong transaction code; how many there have been."""
+    counted: int = tx.execute(
+        update(INVITATION)
+        .where(INVITATION.c.id == invitation_id)
+        .values(tx_code_failures=INVITATION.c.tx_code_failures + 1)
+        .returning(INVITATION.c.tx_code_failures)
+    ).scalar_one()
+    return counted
+
+
+def set_invited_subject(tx: Connection, invitation_id: str, subject_id: str) -> bool:
+    """Note whom the invitation led to; False when it has led to somebody already."""
+    changed = tx.execute(
+        update(INVITATION)
+        .where(INVITATION.c.id == invitation_id, INVITATION.c.subject_id.is_(None))
+        .values(subject_id=subject_id)
+    )
+    return changed.rowcount == 1
+
+
+def _contact(row: Row[Any]) -> ContactRow:
+    return ContactRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)

@@ -1,0 +1,84 @@
+"""Rows of copies of customer credentials: the id shown in each and the key it is bound to."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from broker.store import tables
+
+COPY = tables.CredentialCopy.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class CopyRow:
+    """One copy: `id` is the credential's `jti`, `holder_thumbprint` that of its key (RFC 7638)."""
+
+    id: str
+    tenant_id: str
+    subject_id: str
+    invitation_id: str
+    holder_thumbprint: str
+    grade: str
+    status_list_id: str
+    status_index: int
+    state: str
+    issued_at: int
+    expires_at: int
+
+
+def add(tx: Connection, rows: Sequence[CopyRow]) -> None:
+    """Store new copies; raises SQLAlchemy's `IntegrityError` when a key is bound already."""
+    tx.execute(insert(COPY), [vars(row) for row in rows])
+
+
+def find_copy(tx: Connection, tenant_id: str, copy_id: str) -> CopyRow | None:
+    """A copy of the tenant by its id."""
+    row = tx.execute(
+        select(COPY).where(COPY.c.id == copy_id, COPY.c.tenant_id == tenant_id)
+    ).one_or_none()
+    return None if row is None else _copy(row)
+
+
+def bound_keys(tx: Connection, thumbprints: Collection[str]) -> set[str]:
+    """Which of these holder keys are bound to a copy already, in any tenant and state."""
+    rows = tx.execute(
+        select(COPY.c.holder_thumbprint).where(COPY.c.holder_thumbprint.in_(thumbprints))
+    )
+    return set(rows.scalars())
+
+
+def count_of_invitation(tx: Connection, invitation_id: str) -> int:
+    """How many copies an invitation has led to."""
+    return tx.execute(
+        select(func.count()).select_from(COPY).where(COPY.c.invitation_id == invitation_id)
+    ).scalar_one()
+
+
+def of_subject(tx: Connection, subject_id: str, state: str = "active") -> list[CopyRow]:
+    """A customer's copies in a state, oldest first."""
+    rows = tx.execute(
+        select(COPY)
+        .where(COPY.c.subject_id == subject_id, COPY.c.state == state)
+        .order_by(COPY.c.issued_at, COPY.c.id)
+    )
+    return [_copy(row) for row in rows]
+
+
+def supersede(tx: Connection, subject_id: str) -> list[CopyRow]:
+    """End every active copy of a customer and return them; their status bits are now set.
+
+    The caller marks the status lists of what is returned as changed.
+    """
+    rows = tx.execute(
+        update(COPY)
+        .where(COPY.c.subject_id == subject_id, COPY.c.state == "active")
+        .values(state="superseded")
+        .returning(*COPY.c)
+    ).all()
+    return sorted((_copy(row) for row in rows), key=lambda copy: copy.id)
+
+
+def _copy(row: Row[Any]) -> CopyRow:
+    return CopyRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)

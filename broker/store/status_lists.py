@@ -1,0 +1,119 @@
+"""Rows of status lists: places given out, the token last published, which places are set.
+
+The truth is in the rows of consents and copies; a list's token is a cache of it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, or_, select, update
+
+from broker.store import tables
+
+LIST = tables.StatusListRow.__table__  # type: ignore[attr-defined]
+CONSENT = tables.Consent.__table__  # type: ignore[attr-defined]
+COPY = tables.CredentialCopy.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class StatusListRow:
+    """A status list of one partner, or (`partner_id` None) of a tenant's customer credentials.
+
+    `revision` counts changes of its entries, `published_revision` is the one inside `token`.
+    """
+
+    id: str
+    tenant_id: str
+    partner_id: str | None
+    size: int
+    allocated: int
+    sealed_key: bytes
+    revision: int
+    published_revision: int
+    token: str | None
+    published_at: int | None
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Ordinals `first` to `first + count - 1` of a list; its key maps them to places."""
+
+    list_id: str
+    size: int
+    sealed_key: bytes
+    first: int
+
+
+def take(tx: Connection, tenant_id: str, partner_id: str | None, count: int) -> Taken | None:
+    """Take the next `count` ordinals of a list of this owner; None when no list has room.
+
+    Atomic: two transactions never take the same ordinal.
+    """
+    owner = LIST.c.partner_id.is_(None) if partner_id is None else LIST.c.partner_id == partner_id
+    roomy = (
+        select(LIST.c.id)
+        .where(LIST.c.tenant_id == tenant_id, owner, LIST.c.allocated + count <= LIST.c.size)
+        .order_by(LIST.c.id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    row = tx.execute(
+        update(LIST)
+        # The second condition holds again after PostgreSQL has waited for another transaction.
+        .where(LIST.c.id == roomy, LIST.c.allocated + count <= LIST.c.size)
+        .values(allocated=LIST.c.allocated + count)
+        .returning(LIST.c.id, LIST.c.size, LIST.c.sealed_key, LIST.c.allocated)
+    ).one_or_none()
+    return None if row is None else Taken(row.id, row.size, row.sealed_key, row.allocated - count)
+
+
+def add(tx: Connection, row: StatusListRow) -> None:
+    """Store a new list."""
+    tx.execute(insert(LIST).values(**vars(row)))
+
+
+def find(tx: Connection, tenant_id: str, list_id: str) -> StatusListRow | None:
+    """A list of the tenant by its id."""
+    row = tx.execute(
+        select(LIST).where(LIST.c.id == list_id, LIST.c.tenant_id == tenant_id)
+    ).one_or_none()
+    return None if row is None else _list(row)
+
+
+def mark_changed(tx: Connection, list_id: str) -> None:
+    """Note that an entry of the list has changed, so that it is published anew."""
+    tx.execute(update(LIST).where(LIST.c.id == list_id).values(revision=LIST.c.revision + 1))
+
+
+def set_places(tx: Connection, row: StatusListRow) -> list[int]:
+    """The places of a list that are set: withdrawn or superseded consents, superseded copies."""
+    if row.partner_id is None:
+        return list(
+            tx.execute(
+                select(COPY.c.status_index).where(
+                    COPY.c.status_list_id == row.id, COPY.c.state == "superseded"
+                )
+            ).scalars()
+        )
+    return list(
+        tx.execute(
+            select(CONSENT.c.status_index).where(
+                CONSENT.c.status_list_id == row.id,
+                CONSENT.c.state.in_(("withdrawn", "superseded")),
+            )
+        ).scalars()
+    )
+
+
+def publish(tx: Connection, list_id: str, *, revision: int, token: str, now: int) -> bool:
+    """Store a new token of a list; False when one was published in this second already."""
+    done = tx.execute(
+        update(LIST)
+        .where(LIST.c.id == list_id, or_(LIST.c.published_at.is_(None), LIST.c.published_at < now))
+        .values(token=token, published_revision=revision, published_at=now)
+    )
+    return done.rowcount == 1
+
+
+def _list(row: Row[Any]) -> StatusListRow:
+    return StatusListRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)
