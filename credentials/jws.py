@@ -111,6 +111,7 @@ def parse_jws(
     typ: str | Collection[str],
     algs: Collection[str] | None = None,
     permit: Collection[str] = (),
+    max_characters: int = MAX_JWS_CHARACTERS,
 ) -> UnverifiedJws:
     """Take a compact JWS apart and check everything about it except the signature.
 
@@ -120,8 +121,8 @@ def parse_jws(
 
     Raises `Malformed`, `TooLarge`, `AlgorithmNotAllowed`, `HeaderNotAllowed`, `TypeMismatch`.
     """
-    if len(token) > MAX_JWS_CHARACTERS:
-        raise TooLarge(f"JWS exceeds {MAX_JWS_CHARACTERS} characters")
+    if len(token) > max_characters:
+        raise TooLarge(f"JWS exceeds {max_characters} characters")
     parts = token.split(".", 3)
     if len(parts) != 3:  # noqa: PLR2004  RFC 7515, section 3.1
         raise Malformed("compact JWS does not have three parts")
