@@ -19,6 +19,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from broker.domain.errors import MalformedNote, UnverifiedNote
+from credentials.jcs import b64url_decode
+from credentials.jws import Signer
 
 ED25519 = 0x01
 ED25519_KEY_BYTES = 32
@@ -138,6 +140,14 @@ class Ed25519Signer:
         private = Ed25519PrivateKey.from_private_bytes(seed)
         return cls(name, private.public_key().public_bytes_raw(), private.sign)
 
+    @classmethod
+    def from_key(cls, name: str, key: Signer) -> "Ed25519Signer":
+        """A key of the broker's own under a note's name. Raises `MalformedNote` unless Ed25519."""
+        jwk = key.public_jwk()
+        if key.alg != "Ed25519" or jwk.get("crv") != "Ed25519":
+            raise MalformedNote("a log's key is an Ed25519 key")
+        return cls(name, b64url_decode(jwk["x"]), key.sign)
+
     @property
     def verifier_key(self) -> VerifierKey:
         """What readers are to trust."""
@@ -161,7 +171,7 @@ def encode_signer_key(name: str, seed: bytes) -> str:
 
 
 def parse_signer_key(text: str) -> Ed25519Signer:
-    """Read `encode_signer_key`'s form. Raises `MalformedNote`; its message never holds the key."""
+    """Read `encode_signer_key`'s form. Raises `MalformedNote`, whose message has no secret."""
     match = _VERIFIER_KEY.fullmatch(text.removeprefix(_SIGNER_PREFIX))
     if match is None or not text.startswith(_SIGNER_PREFIX):
         raise MalformedNote("a signer key is PRIVATE+KEY+<name>+<8 hex digits>+<base64>")

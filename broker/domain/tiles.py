@@ -117,7 +117,7 @@ class TileHashes:
 
     def __init__(self, hashes: bytes, nodes: bytes = b"") -> None:
         """`hashes` as served; `nodes` as stored with a full tile, empty for a partial one."""
-        self._hashes = hashes
+        self.hashes = hashes
         self._nodes = nodes
 
     def subtree(self, subtree: Subtree) -> bytes:
@@ -127,18 +127,18 @@ class TileHashes:
         """
         height = subtree.level % TILE_HEIGHT
         first = (subtree.position << height) % TILE_WIDTH
-        if (first + (1 << height)) * HASH_BYTES > len(self._hashes):
+        if (first + (1 << height)) * HASH_BYTES > len(self.hashes):
             message = f"the tile does not reach subtree {subtree.position} at level {subtree.level}"
             raise MalformedProof(message)
         if height == 0:
-            return self._hashes[first * HASH_BYTES : (first + 1) * HASH_BYTES]
+            return self.hashes[first * HASH_BYTES : (first + 1) * HASH_BYTES]
         if self._nodes:
             # Rows above the hashes have 128, 64 ... 2 nodes: 256 - 2 * width are below this one.
             width = TILE_WIDTH >> height
             at = TILE_WIDTH - 2 * width + subtree.position % width
             return self._nodes[at * HASH_BYTES : (at + 1) * HASH_BYTES]
         row = list(
-            split_hashes(self._hashes[first * HASH_BYTES : (first + (1 << height)) * HASH_BYTES])
+            split_hashes(self.hashes[first * HASH_BYTES : (first + (1 << height)) * HASH_BYTES])
         )
         while len(row) > 1:
             row = next_level(row)

@@ -1,0 +1,123 @@
+"""Rows of audit entries: those that wait for an index, and those that have one.
+
+Statements only: the caller has the transaction.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select
+
+from broker.domain.entry import SealedEntry
+from broker.store import tables
+
+PENDING = tables.AuditPending.__table__  # type: ignore[attr-defined]
+ENTRY = tables.AuditEntry.__table__  # type: ignore[attr-defined]
+
+# Built once: a statement that is built anew costs more than its execution.
+_APPEND = insert(PENDING)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """An entry that waits: its order, and what the tree needs of it."""
+
+    seq: int
+    leaf_data: bytes
+    created_at: int
+
+
+@dataclass(frozen=True)
+class LoggedEntry:
+    """An entry with its place in the log."""
+
+    index: int
+    sealed: SealedEntry
+
+
+def append(tx: Connection, *entries: SealedEntry) -> None:
+    """Put entries into the log, in the transaction of the act that they tell of.
+
+    They have no index yet; the sequencer gives it, in this order.
+    """
+    if entries:
+        tx.execute(_APPEND, [_values(entry) for entry in entries])
+
+
+def pending(tx: Connection, limit: int) -> list[Pending]:
+    """The entries that have waited longest, in order."""
+    columns = (PENDING.c.seq, PENDING.c.leaf_data, PENDING.c.created_at)
+    rows = tx.execute(select(*columns).order_by(PENDING.c.seq).limit(limit))
+    return [Pending(*row) for row in rows]
+
+
+def oldest_pending(tx: Connection) -> int | None:
+    """When the first entry that waits was written (Unix seconds); None when none waits."""
+    first = select(PENDING.c.created_at).order_by(PENDING.c.seq).limit(1)
+    return tx.execute(first).scalar_one_or_none()
+
+
+def entry(tx: Connection, entry_id: str) -> LoggedEntry | None:
+    """An entry by its id; None while it waits, or when there is none."""
+    row = tx.execute(select(ENTRY).where(ENTRY.c.id == entry_id)).one_or_none()
+    return None if row is None else _logged(row)
+
+
+def entries_of_consent(
+    tx: Connection, consent_id: str, since: int = 0, until: int | None = None
+) -> list[LoggedEntry]:
+    """A consent's entries written from `since` to before `until` (Unix seconds), in log order."""
+    found = select(ENTRY).where(ENTRY.c.consent_id == consent_id, ENTRY.c.created_at >= since)
+    if until is not None:
+        found = found.where(ENTRY.c.created_at < until)
+    return [_logged(row) for row in tx.execute(found.order_by(ENTRY.c.log_index))]
+
+
+def entries_of_subject(tx: Connection, subject_id: str) -> list[LoggedEntry]:
+    """A customer's entries, in log order."""
+    found = select(ENTRY).where(ENTRY.c.subject_id == subject_id).order_by(ENTRY.c.log_index)
+    return [_logged(row) for row in tx.execute(found)]
+
+
+def is_pending(tx: Connection, entry_id: str) -> bool:
+    """Whether an entry waits for its index."""
+    return bool(tx.execute(select(PENDING.c.seq).where(PENDING.c.id == entry_id)).first())
+
+
+def waiting_of_consent(tx: Connection, consent_id: str) -> int:
+    """How many entries of a consent wait for their index."""
+    counted = select(func.count()).where(PENDING.c.consent_id == consent_id)
+    return int(tx.execute(counted.select_from(PENDING)).scalar_one())
+
+
+def leaf_data(tx: Connection, start: int, end: int) -> list[bytes]:
+    """The leaf data of the entries from index `start` to before `end`, in order."""
+    found = select(ENTRY.c.leaf_data).where(ENTRY.c.log_index >= start, ENTRY.c.log_index < end)
+    return list(tx.execute(found.order_by(ENTRY.c.log_index)).scalars())
+
+
+def _values(entry: SealedEntry) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "tenant_id": entry.tenant_id,
+        "type": entry.type,
+        "consent_id": entry.consent_id,
+        "subject_id": entry.subject_id,
+        "leaf_data": entry.leaf_data,
+        "sealed_body": entry.sealed_body,
+        "created_at": entry.time,
+    }
+
+
+def _logged(row: Row[Any]) -> LoggedEntry:
+    sealed = SealedEntry(
+        id=row.id,
+        tenant_id=row.tenant_id,
+        type=row.type,
+        time=row.created_at,
+        subject_id=row.subject_id,
+        consent_id=row.consent_id,
+        leaf_data=row.leaf_data,
+        sealed_body=row.sealed_body,
+    )
+    return LoggedEntry(row.log_index, sealed)
