@@ -23,7 +23,7 @@ demo: setup ## start a broker by itself and drive the whole way through it (ARGS
 
 test: ## run every test; what needs a missing program is skipped by name (ARGS="tests/credentials -x")
 	@sh dev/environment.sh dev
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 bench: ## measure every figure against its probe and check what it has to hold (ARGS="decisions")
 	@sh dev/environment.sh dev

@@ -1,0 +1,53 @@
+"""Subject and probe in one run, alternating, so that what slows the machine slows both."""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+Measurement = Callable[[], float]
+Clock = Callable[[], float]
+
+
+def interleaved(measurements: Mapping[str, Measurement], *, rounds: int = 7) -> dict[str, float]:
+    """Take every measurement once a round and return the median of each by name.
+
+    A first round warms up and is dropped. Every second round goes backwards, so that none profits
+    from what ran before it. Raises `ValueError` for no measurements or no rounds.
+    """
+    if not measurements or rounds < 1:
+        raise ValueError("nothing to measure: there must be a measurement and a round")
+    for measure in measurements.values():
+        measure()
+    taken: dict[str, list[float]] = {name: [] for name in measurements}
+    for number in range(rounds):
+        names = list(measurements)
+        for name in names if number % 2 == 0 else reversed(names):
+            gc.collect()
+            taken[name].append(measurements[name]())
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def seconds_per_call(
+    call: Callable[[], object], *, calls: int, clock: Clock = time.perf_counter
+) -> Measurement:
+    """Return a measurement: the seconds that one of `calls` consecutive calls takes on average.
+
+    With `time.process_time` as the clock only this process's own work counts.
+    """
+
+    def measure() -> float:
+        start = clock()
+        for _ in range(calls):
+            call()
+        return (clock() - start) / calls
+
+    return measure
+
+
+def calls_per_second(
+    call: Callable[[], object], *, calls: int, clock: Clock = time.perf_counter
+) -> Measurement:
+    """Return a measurement: how many calls a second does, seen over `calls` consecutive ones."""
+    seconds = seconds_per_call(call, calls=calls, clock=clock)
+    return lambda: 1 / seconds()
