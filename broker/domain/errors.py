@@ -155,3 +155,15 @@ class LogRolledBack(LogError):
     """The log does not extend the head that was signed last: nothing is signed, nothing permitted."""
 
     code = "log_rolled_back"
+
+
+class BundleDamaged(BrokerError):
+    """An evidence bundle whose bytes are not what was handed out; the message says where."""
+
+    code = "bundle_damaged"
+
+
+class InvalidTrust(BrokerError):
+    """A trust file that cannot be read."""
+
+    code = "invalid_trust"

@@ -21,7 +21,16 @@ from broker.store.consents import ConsentRequestRow, ConsentRow
 from broker.store.presentations import PresentationRequestRow, ServedRow
 from broker.usecases.context import Context
 from credentials.jcs import b64url
-from wallet_adapters import openid4vp
+from wallet_adapters.openid4vp.dcql import ClaimsQuery, CredentialQuery, CredentialSet, DcqlQuery, optional_each, parse_dcql
+from wallet_adapters.openid4vp.request import (
+    build_request,
+    redirect_uri_client_id,
+    request_link,
+    request_link_by_value,
+    sign_request,
+    x509_hash_client_id,
+)
+from wallet_adapters.openid4vp.transaction_data import bound_nonce, encode_transaction_data
 
 CONSENT_TYPE = "urn:consent-broker:consent:1"
 WITHDRAWAL_TYPE = "urn:consent-broker:withdrawal:1"
@@ -74,10 +83,8 @@ class Asked:
     @classmethod
     def of(cls, ctx: Context, row: PresentationRequestRow) -> Self:
         """What a stored request looks like to whoever starts the wallet."""
-        link = openid4vp.request_link(
-            client_id=Document.load(row.document).client_id,
-            request_uri=request_uri(ctx, row.tenant_id, row.id),
-            request_uri_method="post",
+        link = request_link(
+            client_id=Document.load(row.document).client_id, request_uri=request_uri(ctx, row.tenant_id, row.id)
         )
         return cls(row.id, link, row.expires_at)
 
@@ -111,7 +118,7 @@ def ask_for_signatures(
     questions, queries = [], []
     for row in rows:
         query = f"consent_{row.item}".replace("-", "_")
-        data = openid4vp.encode_transaction_data(
+        data = encode_transaction_data(
             {
                 "type": CONSENT_TYPE,
                 "credential_ids": [query],
@@ -120,9 +127,8 @@ def ask_for_signatures(
             }
         )
         questions.append(Question(query, row.id, row.terms, row.terms_hash, data))
-        queries.append(openid4vp.CredentialQuery(id=query, vct_values=(vct,), claims=(openid4vp.ClaimQuery(("jti",)),)))
-    optional = tuple(openid4vp.CredentialSet(options=((q.id,),), required=False) for q in queries)
-    dcql = openid4vp.dcql_query(queries, optional if len(queries) > 1 else ())
+        queries.append(CredentialQuery(id=query, vct_values=(vct,), claims=(ClaimsQuery(("jti",)),)))
+    dcql = optional_each(queries) if len(queries) > 1 else DcqlQuery(tuple(queries))
     return _store(
         ctx, tx, request, "consent", None, dcql, tuple(questions),
         grade=SignatureGrade.SIGNED_AND_DISPLAYED, nonce=b64url(secrets.token_bytes(32)), random=None,
@@ -137,12 +143,12 @@ def ask_bound(ctx: Context, tx: Connection, request: ConsentRequestRow, question
     as evidence; the grade says that the wallet did not display the terms.
     """
     random = secrets.token_bytes(32)
-    nonce = openid4vp.bound_nonce(random, question.terms.encode())
+    nonce = bound_nonce(random, question.terms.encode())
     vct = customer_vct(ctx, request.tenant_id)
-    query = openid4vp.CredentialQuery(id=question.query, vct_values=(vct,), claims=(openid4vp.ClaimQuery(("jti",)),))
+    query = CredentialQuery(id=question.query, vct_values=(vct,), claims=(ClaimsQuery(("jti",)),))
     bound = Question(question.query, question.consent_id, question.terms, question.terms_hash, None)
     return _store(
-        ctx, tx, request, "consent", question.consent_id, openid4vp.dcql_query([query], ()), (bound,),
+        ctx, tx, request, "consent", question.consent_id, DcqlQuery((query,)), (bound,),
         grade=SignatureGrade.BOUND_NOT_DISPLAYED, nonce=nonce, random=b64url(random),
         session_hash=None, expires_at=request.expires_at,
     )
@@ -156,12 +162,12 @@ def ask_for_withdrawal(ctx: Context, tx: Connection, request: ConsentRequestRow,
     """
     presentations.replace_open(tx, request.id, "withdrawal", ctx.now(), row.id)
     vct = customer_vct(ctx, request.tenant_id)
-    same = openid4vp.CredentialQuery(
-        id="same_key", vct_values=(vct,), claims=(openid4vp.ClaimQuery(("jti",), values=(row.signed_copy_id or "",)),)
+    same = CredentialQuery(
+        id="same_key", vct_values=(vct,), claims=(ClaimsQuery(("jti",), values=(row.signed_copy_id or "",)),)
     )
-    other = openid4vp.CredentialQuery(id="other_key", vct_values=(vct,), claims=(openid4vp.ClaimQuery(("jti",)),))
-    either = openid4vp.CredentialSet(options=(("same_key",), ("other_key",)), required=True)
-    data = openid4vp.encode_transaction_data(
+    other = CredentialQuery(id="other_key", vct_values=(vct,), claims=(ClaimsQuery(("jti",)),))
+    either = CredentialSet(options=(("same_key",), ("other_key",)), required=True)
+    data = encode_transaction_data(
         {
             "type": WITHDRAWAL_TYPE,
             "credential_ids": ["same_key", "other_key"],
@@ -173,7 +179,7 @@ def ask_for_withdrawal(ctx: Context, tx: Connection, request: ConsentRequestRow,
     )
     questions = tuple(Question(query, row.id, row.terms, row.terms_hash, data) for query in ("same_key", "other_key"))
     return _store(
-        ctx, tx, request, "withdrawal", row.id, openid4vp.dcql_query([same, other], (either,)), questions,
+        ctx, tx, request, "withdrawal", row.id, DcqlQuery((same, other), (either,)), questions,
         grade=SignatureGrade.SIGNED_AND_DISPLAYED, nonce=b64url(secrets.token_bytes(32)), random=None,
         session_hash=None, expires_at=ctx.now() + WITHDRAWAL_SECONDS,
     )
@@ -197,7 +203,7 @@ def serve(ctx: Context, tenant_id: str, presentation_request_id: str, *, wallet_
         if presentations.served_count(tx, row.id) >= SERVED_AT_MOST:
             raise InvalidRequest("this request was fetched too often: open a new one")
     key = ctx.keys.request(tenant_id)
-    signed = openid4vp.sign_request(request_parameters(ctx, row, wallet_nonce=wallet_nonce), key.signer, key.x5c)
+    signed = sign_request(request_parameters(ctx, row, wallet_nonce=wallet_nonce), key.signer, key.x5c)
     sealed = ctx.master.seal(signed.encode(), context)
     with ctx.db.transaction() as tx:
         _check_open(presentations.find(tx, tenant_id, presentation_request_id), now)
@@ -218,16 +224,26 @@ def request_parameters(ctx: Context, row: PresentationRequestRow, *, wallet_nonc
     """The parameters of a request object (OpenID4VP 1.0 section 5)."""
     document = Document.load(row.document)
     data = list(dict.fromkeys(q.transaction_data for q in document.questions if q.transaction_data is not None))
-    return openid4vp.build_request(
+    return build_request(
         client_id=document.client_id,
         response_uri=response_uri(ctx, row.tenant_id, row.id),
         nonce=row.nonce,
         state=row.id,
-        dcql=document.dcql,
+        dcql=parse_dcql(document.dcql),
         transaction_data=data,
-        response_mode="direct_post",
         wallet_nonce=wallet_nonce,
     )
+
+
+def development_link(ctx: Context, row: PresentationRequestRow) -> str | None:
+    """The same request unsigned, by value, under the client id prefix `redirect_uri`.
+
+    For wallets in development that have no trust in the broker's root yet; None in production.
+    """
+    if not ctx.settings.development:
+        return None
+    client_id = redirect_uri_client_id(response_uri(ctx, row.tenant_id, row.id))
+    return request_link_by_value(request_parameters(ctx, row, wallet_nonce=None) | {"client_id": client_id})
 
 
 def _check_open(row: PresentationRequestRow, now: int) -> None:
@@ -243,7 +259,7 @@ def _store(
     request: ConsentRequestRow,
     kind: str,
     consent_id: str | None,
-    dcql: dict[str, Any],
+    dcql: DcqlQuery,
     questions: tuple[Question, ...],
     *,
     grade: SignatureGrade,
@@ -252,7 +268,7 @@ def _store(
     session_hash: str | None,
     expires_at: int,
 ) -> Asked:
-    client_id = openid4vp.x509_hash_client_id(ctx.keys.request(request.tenant_id).leaf)
+    client_id = x509_hash_client_id(ctx.keys.request(request.tenant_id).leaf)
     row = PresentationRequestRow(
         id=new_id("pr"),
         tenant_id=request.tenant_id,
@@ -260,7 +276,7 @@ def _store(
         consent_request_id=request.id,
         consent_id=consent_id,
         nonce=nonce,
-        document=Document(client_id, dcql, questions, str(grade), random).dump(),
+        document=Document(client_id, dcql.to_json(), questions, str(grade), random).dump(),
         state="open",
         response_code_hash=None,
         session_hash=session_hash,

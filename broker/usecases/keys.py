@@ -216,4 +216,4 @@ class KeyRing:
         return row
 
     def _open(self, row: store.KeyRow) -> SoftwareKey:
-        return SoftwareKey.from_sealed(row.sealed, self._master, f"signing-key:{row.id}")
+        return SoftwareKey.from_sealed(self._master, row.sealed, f"signing-key:{row.id}")

@@ -3,36 +3,34 @@
 A rejected presentation is a value, not an error: it is returned, and its audit entry commits.
 """
 
-import hashlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import orjson
 from sqlalchemy import Connection
 
-from broker.domain.consent import BindingGrade, ConsentState, transition
+from broker.domain.consent import BindingGrade
 from broker.domain.errors import BrokerError, Gone, LogUnavailable
 from broker.domain.template import Template
-from broker.domain.terms import Terms
 from broker.store import consents, contacts, credentials, presentations, registry
-from broker.store.consents import ConsentRequestRow, ConsentRow
+from broker.store.consents import ConsentRequestRow
 from broker.store.contacts import ContactRow
 from broker.store.credentials import CopyRow
 from broker.store.presentations import PresentationRequestRow
 from broker.usecases import audit
-from broker.usecases.asking import Asked, Document, Question, ask_bound, customer_vct, response_uri
+from broker.usecases.asking import Document, ask_bound, customer_vct, response_uri
 from broker.usecases.consent_request import close_request, page_token_of, page_url, token_hash
 from broker.usecases.context import Context
 from broker.usecases.granting import Signed, grant_consent, withdraw_consent
-from credentials.errors import CredentialError
-from credentials.jcs import b64url
+from credentials.errors import AudienceMismatch, CredentialError
 from credentials.verify import VerifiedPresentation
-from wallet_adapters import openid4vp
 from wallet_adapters.errors import WalletProtocolError
+from wallet_adapters.openid4vp.dcql import parse_dcql
+from wallet_adapters.openid4vp.request import redirect_uri_client_id
+from wallet_adapters.openid4vp.response import AuthorizationResponse, WalletRefusal, parse_authorization_response
+from wallet_adapters.openid4vp.verify import ExpectedResponse, verify_response
 
 GRADE_ORDER = tuple(BindingGrade)
-NO_CONSENT_LEFT = "nothing was granted"
 
 
 @dataclass(frozen=True)
@@ -81,8 +79,8 @@ def answer(ctx: Context, tenant_id: str, presentation_request_id: str, body: Map
     document = Document.load(row.document)
     try:
         # 2.
-        response = openid4vp.parse_authorization_response(body)
-        if isinstance(response, openid4vp.WalletRefusal):
+        response = parse_authorization_response(body)
+        if isinstance(response, WalletRefusal):
             return _wallet_refused(ctx, request, row, document, template, response)
         # 3.
         verified = _verify(ctx, row, document, response)
@@ -98,28 +96,32 @@ def answer(ctx: Context, tenant_id: str, presentation_request_id: str, body: Map
 
 
 def _verify(
-    ctx: Context, row: PresentationRequestRow, document: Document, response: openid4vp.AuthorizationResponse
+    ctx: Context, row: PresentationRequestRow, document: Document, response: AuthorizationResponse
 ) -> Mapping[str, VerifiedPresentation]:
-    audiences = [document.client_id]
-    if ctx.settings.development:
-        audiences.append(openid4vp.redirect_uri_client_id(response_uri(ctx, row.tenant_id, row.id)))
-    return openid4vp.verify_response(
-        response,
-        expected=openid4vp.Expected(
-            dcql=document.dcql,
-            audiences=tuple(audiences),
-            nonce=row.nonce,
-            state=row.id,
-            transaction_data={
-                question.query: () if question.transaction_data is None else (question.transaction_data,)
-                for question in document.questions
-            },
+    expected = ExpectedResponse(
+        client_id=document.client_id,
+        nonce=row.nonce,
+        state=row.id,
+        dcql=parse_dcql(document.dcql),
+        transaction_data=tuple(
+            dict.fromkeys(q.transaction_data for q in document.questions if q.transaction_data is not None)
         ),
-        anchors=ctx.keys.anchors(),
-        now=ctx.now(),
-        # The live row of the copy is read below, in the transaction: fresher than any list.
-        status=None,
     )
+    try:
+        return _verified(ctx, response, expected)
+    except AudienceMismatch:
+        if not ctx.settings.development:
+            raise
+        # The unsigned form of the request, for development, has a client id of its own.
+        unsigned = redirect_uri_client_id(response_uri(ctx, row.tenant_id, row.id))
+        return _verified(ctx, response, replace(expected, client_id=unsigned))
+
+
+def _verified(
+    ctx: Context, response: AuthorizationResponse, expected: ExpectedResponse
+) -> Mapping[str, VerifiedPresentation]:
+    # No status list: the live row of the copy is read in the transaction, fresher than any list.
+    return verify_response(response, expected=expected, anchors=ctx.keys.anchors(), now=ctx.now(), status=None)
 
 
 def _write(
@@ -190,13 +192,13 @@ def _wallet_refused(
     row: PresentationRequestRow,
     document: Document,
     template: Template,
-    refusal: openid4vp.WalletRefusal,
+    refusal: WalletRefusal,
 ) -> Accepted | Rejected:
     """The wallet answered with an error: refuse, fall back without transaction data, or note it."""
     if refusal.state not in {None, row.id}:
         raise PresentationRefused("state_mismatch", "the answer names another request")
     falls_back = (
-        refusal.error == "invalid_transaction_data" and row.kind == "consent" and template.allow_bound_signature
+        refusal.transaction_data_unknown and row.kind == "consent" and template.allow_bound_signature
     )
     with ctx.db.transaction() as tx:
         if not presentations.finish(tx, row.id, "refused", ctx.now()):

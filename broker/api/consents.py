@@ -1,0 +1,106 @@
+"""Consent requests and consents, for partners and officers."""
+
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Header, Response
+
+from broker.api.consent_schemas import (
+    ConsentOut,
+    ConsentRequestIn,
+    ConsentRequestOut,
+    WithdrawalOut,
+    consent_out,
+    request_out,
+)
+from broker.api.deps import AnyCaller, Caller, Ctx, PartnerCaller, TenantId
+from broker.api.idempotency import Answer, run
+from broker.domain.errors import NotFound
+from broker.store import consents, presentations
+from broker.store.consents import ConsentRow
+from broker.usecases import consent_request, withdrawal
+from broker.usecases.context import Context
+
+router = APIRouter(tags=["consents"])
+
+Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
+
+
+@router.post("/v1/consent-requests", status_code=201, response_model=ConsentRequestOut)
+def open_request(ctx: Ctx, caller: PartnerCaller, body: ConsentRequestIn, key: Key = None) -> Response:
+    """Ask a customer, known by your own opaque `subject_ref`, for the consents of a template.
+
+    The answer holds a page for the customer and a link that starts a wallet. A retry with the same
+    `Idempotency-Key` returns the same request.
+    """
+
+    def work() -> Answer:
+        opened = consent_request.open_request(
+            ctx, caller.tenant_id, caller.client_id, subject_ref=body.subject_ref, template_id=body.template,
+            language=body.language,
+        )
+        return Answer(201, orjson.dumps(request_out(opened).model_dump()))
+
+    answer = run(ctx, caller, b"POST /v1/consent-requests\n" + body.model_dump_json().encode(), key, work)
+    return Response(answer.body, status_code=answer.status, media_type="application/json")
+
+
+@router.get("/v1/consent-requests/{request_id}")
+def get_request(ctx: Ctx, caller: AnyCaller, request_id: str) -> ConsentRequestOut:
+    """Follow a consent request: its state, and that of each consent in it."""
+    return request_out(consent_request.find_request(ctx, caller.tenant_id, _own(caller), request_id))
+
+
+@router.get("/v1/consents/{consent_id}")
+def get_consent(ctx: Ctx, caller: AnyCaller, consent_id: str) -> ConsentOut:
+    """A consent: its state now and its terms."""
+    return consent_out(_consent(ctx, caller, consent_id), ctx.now())
+
+
+@router.get("/v1/consents/{consent_id}/credential", response_class=Response)
+def get_credential(ctx: Ctx, caller: AnyCaller, consent_id: str) -> Response:
+    """The consent credential (SD-JWT VC): all that the CRM needs to keep."""
+    return _issued(ctx, _consent(ctx, caller, consent_id), "consent")
+
+
+@router.get("/v1/consents/{consent_id}/receipt", response_class=Response)
+def get_receipt(ctx: Ctx, caller: AnyCaller, consent_id: str) -> Response:
+    """The customer's receipt (SD-JWT VC); customers get it on their page. Officers only."""
+    if caller.role != "officer":
+        raise NotFound("no such receipt")
+    return _issued(ctx, _consent(ctx, caller, consent_id), "receipt")
+
+
+@router.post("/v1/consents/{consent_id}/withdrawal")
+def withdraw(ctx: Ctx, caller: AnyCaller, consent_id: str, response: Response) -> WithdrawalOut:
+    """Withdraw a consent.
+
+    An officer, who has recognised the customer through the tenant's own channel (a lost wallet),
+    withdraws at once (200). A partner gets a link (202) with which its customer signs the
+    withdrawal: nobody but the customer can withdraw in their name.
+    """
+    if caller.role == "officer":
+        grade = withdrawal.withdraw_by_officer(ctx, caller.tenant_id, caller.client_id, consent_id)
+        return WithdrawalOut(id=consent_id, state="withdrawn", grade=str(grade))
+    asked = withdrawal.open_withdrawal_for_partner(ctx, caller.tenant_id, caller.client_id, consent_id)
+    response.status_code = 202
+    return WithdrawalOut(id=consent_id, state="granted", wallet_link=asked.wallet_link, expires_at=asked.expires_at)
+
+
+def _own(caller: Caller) -> str | None:
+    return caller.client_id if caller.role == "partner" else None
+
+
+def _consent(ctx: Context, caller: Caller, consent_id: str) -> ConsentRow:
+    with ctx.db.reading() as tx:
+        row = consents.consent(tx, caller.tenant_id, consent_id)
+    if caller.role == "partner" and row.partner_id != caller.client_id:
+        raise NotFound("no such consent")
+    return row
+
+
+def _issued(ctx: Context, row: ConsentRow, kind: str) -> Response:
+    with ctx.db.reading() as tx:
+        issued = presentations.issued(tx, row.tenant_id, row.id, kind)
+    text = ctx.master.open(issued.sealed, f"issued:{row.id}:{kind}")
+    return Response(text, media_type="application/dc+sd-jwt", headers={"Cache-Control": "no-store"})

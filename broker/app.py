@@ -1,0 +1,136 @@
+"""The composition root: settings become a context, a context becomes the web application."""
+
+import contextlib
+import os
+import secrets
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import structlog
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from broker.api import (
+    access,
+    consents,
+    errors,
+    evidence,
+    health,
+    invitations,
+    limits,
+    log,
+    logs,
+    oauth,
+    openid4vci,
+    openid4vp,
+    registry,
+    status,
+    tenancy,
+    wellknown,
+)
+from broker.settings import Settings, SettingsError
+from broker.store.db import Database
+from broker.store.migrate import migrate
+from broker.usecases.bootstrap import ensure_demo_tenant
+from broker.usecases.consent_request import expire_due
+from broker.usecases.context import Context
+from broker.usecases.keys import KeyRing
+from broker.usecases.sequencer import Sequencer
+from broker.web import pages
+from credentials.sealing import MasterKey
+
+VERSION = "0.1.0"
+SWEEP_SECONDS = 30
+DESCRIPTION = """
+Customers sign consents with their own wallet; companies keep consent credentials instead of profiles.
+
+1. `POST /oauth/token`: a partner's token (client credentials, `private_key_jwt`).
+2. `POST /v1/invitations`: bind a contact to the customer's wallet, once.
+3. `POST /v1/consent-requests`: ask. The customer answers on the page or in the wallet.
+4. `POST /access/v1/evaluation`: may I use this attribute, for this purpose, now? (AuthZEN 1.0)
+5. `GET /v1/consents/{id}/evidence`: prove it, offline, years later.
+"""
+
+_log = structlog.get_logger("broker")
+
+
+def clock() -> int:
+    """The time, in Unix seconds (UTC): the one clock of the program."""
+    return int(time.time())
+
+
+def build_context(settings: Settings) -> Context:
+    """Open the database (migrated), the keys and the log of a deployment.
+
+    Raises `SettingsError` for what a deployment must cure.
+    """
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    master = MasterKey.from_bytes(settings.master_key or _stored_master_key(settings.home / "master.key"))
+    db = Database(settings.sqlalchemy_url)
+    migrate(db)
+    keys = KeyRing(db, master, clock, settings.public_url)
+    log = Sequencer(db, keys.log_signer(), settings, clock)
+    return Context(settings=settings, db=db, master=master, keys=keys, log=log, now=clock)
+
+
+def create_app(ctx: Context) -> FastAPI:
+    """The web application over a context; it starts and stops the sequencer with itself."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        ctx.log.start()
+        stopping = threading.Event()
+        sweeper = threading.Thread(target=_sweep, args=(ctx, stopping), name="expiry", daemon=True)
+        sweeper.start()
+        yield
+        stopping.set()
+        await run_in_threadpool(sweeper.join)
+        await run_in_threadpool(ctx.log.stop)
+        ctx.db.close()
+
+    app = FastAPI(title="Consent broker", version=VERSION, description=DESCRIPTION, lifespan=lifespan)
+    app.state.context = ctx
+    errors.install(app)
+    for module in (
+        oauth, invitations, consents, access, evidence, openid4vci, openid4vp, registry, status, wellknown, log, health, pages,
+    ):
+        app.include_router(module.router)
+    pages.mount_static(app)
+    # Added last runs first: logs see every answer, limits act before anything is parsed.
+    tenancy.install(app)
+    limits.install(app, max_bytes=ctx.settings.max_body_bytes, max_depth=ctx.settings.max_json_depth)
+    logs.install(app)
+    return app
+
+
+def prepare(ctx: Context) -> None:
+    """Create what a fresh deployment lacks: keys and the demonstration tenant."""
+    ensure_demo_tenant(ctx)
+
+
+def _sweep(ctx: Context, stopping: threading.Event) -> None:
+    while not stopping.wait(SWEEP_SECONDS):
+        try:
+            expire_due(ctx)
+        except Exception:  # noqa: BLE001 (the sweep tries again; decisions compare times by themselves)
+            _log.exception("expiry_sweep_failed")
+
+
+def _stored_master_key(path: Path) -> bytes:
+    """The master key beside the database, made on first start; readable by its owner alone."""
+    try:
+        key = path.read_bytes()
+    except FileNotFoundError:
+        key = secrets.token_bytes(32)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
+        return key
+    if len(key) != 32:  # noqa: PLR2004 (AES-256)
+        message = f"{path} is not a master key of 32 bytes: restore it from your backup, or set BROKER_MASTER_KEY"
+        raise SettingsError(message)
+    return key

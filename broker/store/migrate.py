@@ -1,0 +1,41 @@
+"""Bring a database to the newest schema, and say whether it is there."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+import migrations
+from broker.store.db import Database
+from broker.store.tables import metadata
+
+
+def migrate(db: Database) -> None:
+    """Run the migrations that the database has not seen, in one transaction where it supports that."""
+    with db.transaction() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def is_current(db: Database) -> bool:
+    """Whether the database stands at the newest migration."""
+    newest = ScriptDirectory.from_config(_config()).get_current_head()
+    with db.reading() as connection:
+        return MigrationContext.configure(connection).get_current_revision() == newest
+
+
+def differences(connection: Connection) -> list[object]:
+    """What the tables of the code say otherwise than the database; empty when migrations are complete."""
+    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    return list(compare_metadata(context, metadata))
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    return config

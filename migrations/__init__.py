@@ -1,0 +1,1 @@
+"""The database's history, as Alembic migrations, packed with the program so that it can migrate itself."""
