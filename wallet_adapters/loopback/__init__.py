@@ -1,0 +1,67 @@
+"""A careful wallet, without input or output: it makes a wallet's messages and reads the answers.
+
+`accept_offer` and `answer_request` go the whole way; they are handed a function that carries a
+`Message` and brings the `Answer`. The steps they take are public too. It trusts the certificates
+in `Wallet.anchors` and nothing else, and it is what the demonstration and the tests speak with;
+it is not meant to guard anybody's keys.
+"""
+
+from wallet_adapters.loopback.issuance import (
+    AccessToken,
+    IssuerDescription,
+    accept_offer,
+    credential_request,
+    read_credentials,
+    read_issuer_metadata,
+    read_nonce,
+    read_token,
+    read_token_endpoint,
+    token_request,
+)
+from wallet_adapters.loopback.presentation import (
+    answer_request,
+    candidates,
+    present,
+    read_direct_post_answer,
+    refuse,
+)
+from wallet_adapters.loopback.request import (
+    KNOWN_TRANSACTION_DATA,
+    PresentationRequest,
+    RequestLink,
+    fetch_request_object,
+    parse_request_link,
+    read_request_object,
+    read_unsigned_request,
+)
+from wallet_adapters.loopback.state import Answer, Carry, HeldCredential, Message, Wallet
+
+__all__ = [
+    "KNOWN_TRANSACTION_DATA",
+    "AccessToken",
+    "Answer",
+    "Carry",
+    "HeldCredential",
+    "IssuerDescription",
+    "Message",
+    "PresentationRequest",
+    "RequestLink",
+    "Wallet",
+    "accept_offer",
+    "answer_request",
+    "candidates",
+    "credential_request",
+    "fetch_request_object",
+    "parse_request_link",
+    "present",
+    "read_credentials",
+    "read_direct_post_answer",
+    "read_issuer_metadata",
+    "read_nonce",
+    "read_request_object",
+    "read_token",
+    "read_token_endpoint",
+    "read_unsigned_request",
+    "refuse",
+    "token_request",
+]
