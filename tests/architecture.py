@@ -20,7 +20,7 @@ USUAL_FILE = 300
 WALL_CLOCKS = frozenset({"time", "time_ns", "monotonic", "monotonic_ns"})
 DATE_CLOCKS = frozenset({"now", "utcnow", "today"})
 VAGUE_NAMES = frozenset({"http", "utils", "util", "common", "core", "helpers", "helper", "manager"})
-CONNECTING = frozenset({"httpx", "requests", "socket", "urllib.request", "http.client", "smtplib"})
+CONNECTING = frozenset({"httpx2", "requests", "socket", "urllib.request", "http.client", "smtplib"})
 VERIFIED = re.compile(r"Verified[A-Z]")
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX)\b|pragma: no cover|# stub\b")
 
