@@ -158,8 +158,10 @@ def _unfinished(source: Source) -> Iterator[int]:
         if UNFINISHED.search(line):
             yield number
     for node in ast.walk(source.tree):
-        if isinstance(node, ast.Name) and node.id == "NotImplementedError":
-            yield node.lineno
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            names = {part.id for part in ast.walk(node.exc) if isinstance(part, ast.Name)}
+            if "NotImplementedError" in names:
+                yield node.lineno
 
 
 def _skips(source: Source) -> Iterator[int]:
