@@ -210,8 +210,11 @@ def end_invitation(tx: Connection, invitation_id: str, after: str) -> bool:
     return changed.rowcount == 1
 
 
-def count_wrong_tx_code(tx: Connection, invitation_id: str) -> int:
-    """Count one wrong transaction code; how many there have been."""
+def count_refused(tx: Connection, invitation_id: str) -> int:
+    """Count one refused redemption; how many there have been.
+
+    While the invitation is open, each is a wrong transaction code.
+    """
     counted: int = tx.execute(
         update(INVITATION)
         .where(INVITATION.c.id == invitation_id)

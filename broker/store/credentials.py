@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from broker.store import tables
 
@@ -49,11 +49,10 @@ def bound_keys(tx: Connection, thumbprints: Collection[str]) -> set[str]:
     return set(rows.scalars())
 
 
-def count_of_invitation(tx: Connection, invitation_id: str) -> int:
-    """How many copies an invitation has led to."""
-    return tx.execute(
-        select(func.count()).select_from(COPY).where(COPY.c.invitation_id == invitation_id)
-    ).scalar_one()
+def states_of_invitation(tx: Connection, invitation_id: str) -> list[str]:
+    """The states of the copies that an invitation has led to."""
+    rows = tx.execute(select(COPY.c.state).where(COPY.c.invitation_id == invitation_id))
+    return list(rows.scalars())
 
 
 def of_subject(tx: Connection, subject_id: str, state: str = "active") -> list[CopyRow]:

@@ -1,11 +1,12 @@
 """What a use case needs of its surroundings, composed once in `app.py`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from broker.settings import Settings
 from broker.store.db import Database
 from broker.usecases.keys import KeyRing
+from broker.usecases.published import PublishedLists
 from broker.usecases.sequencer import Sequencer
 from credentials.sealing import MasterKey
 
@@ -20,3 +21,4 @@ class Context:
     keys: KeyRing
     log: Sequencer
     now: Callable[[], int]
+    published: PublishedLists = field(default_factory=PublishedLists)

@@ -22,7 +22,7 @@ from credentials.sealing import MasterKey
 ROOT_YEARS = 20
 LEAF_DAYS = 825
 LOG_KEYS_CACHED = 10_000
-HMAC_LABELS = ("contact", "pairwise", "token", "code", "idempotency")
+HMAC_LABELS = ("contact", "pairwise", "token", "code", "nonce", "idempotency")
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,20 @@ class ProofNonceInvalid(WalletProtocolError):
     default_error: ClassVar[str] = "invalid_nonce"
 
 
+class ProofKeyBound(WalletProtocolError):
+    """A key is bound to a credential already; a second copy with it would be linkable."""
+
+    code: ClassVar[str] = "proof_key_bound"
+    default_error: ClassVar[str] = "invalid_proof"
+
+
+class CredentialRequestDenied(WalletProtocolError):
+    """The request is in order and is not granted, for good (OpenID4VCI 1.0 section 8.3.1.2)."""
+
+    code: ClassVar[str] = "credential_request_denied"
+    default_error: ClassVar[str] = "credential_request_denied"
+
+
 class InvalidNotification(WalletProtocolError):
     """A notification misses a parameter or names an unknown event."""
 

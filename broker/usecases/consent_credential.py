@@ -1,0 +1,113 @@
+"""The credentials about a consent: one for the partner or CRM, a receipt for the customer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from broker.domain.addresses import tenant_url
+from broker.domain.terms import Terms
+from broker.usecases.context import Context
+from broker.usecases.status import Allocated
+from credentials.issue import issue_sd_jwt_vc
+from credentials.model import StatusReference
+
+CONSENT_TYPE = "/vct/consent/1"
+RECEIPT_TYPE = "/vct/receipt/1"
+# What a partner sees of time is coarse: two partners must not match customers by the second.
+COARSE_SECONDS = 60
+
+
+def issue_consent_credential(
+    ctx: Context,
+    *,
+    tenant_id: str,
+    terms: Terms,
+    partner_jwk: Mapping[str, Any],
+    pairwise: str,
+    status: Allocated,
+    evidence_hashes: Mapping[str, Any],
+    grade: str,
+    now: int,
+) -> str:
+    """The consent credential (SD-JWT VC), bound to the partner's key; all that the CRM keeps.
+
+    `pairwise` is the customer's identifier with this partner alone, `evidence_hashes` what the
+    customer signed (base64url SHA-256), `grade` what that signature proves, `now` Unix seconds
+    (rounded down to a minute in it). Nothing in it is selectively disclosable: it holds which
+    attributes may be used and no attribute.
+    """
+    base = tenant_url(ctx.settings.public_url, tenant_id)
+    key = ctx.keys.issuer(tenant_id)
+    claims: dict[str, Any] = {
+        "sub": pairwise,
+        "consent_id": terms.consent_id,
+        "controller": terms.controller.id,
+        "recipients": [terms.partner.id],
+        "purpose": terms.purpose_wire,
+        "actions": list(terms.actions),
+        "attributes": [attribute.id for attribute in terms.attributes],
+        "separate": list(terms.separate),
+        "territories": {
+            "storage": list(terms.territories.storage),
+            "processing": list(terms.territories.processing),
+            "access": list(terms.territories.access),
+        },
+        "retention_days": terms.retention_days,
+        "max_uses": terms.max_uses,
+        "legal_basis": list(terms.legal_basis),
+        "terms_hash": terms.hash(),
+        "evidence": dict(evidence_hashes),
+        "signature_grade": grade,
+    }
+    return issue_sd_jwt_vc(
+        signer=key.signer,
+        x5c=key.x5c,
+        issuer=base,
+        vct=base + CONSENT_TYPE,
+        claims={name: value for name, value in claims.items() if value is not None},
+        disclosable=(),
+        holder_jwk=partner_jwk,
+        status=StatusReference(status.uri, status.index),
+        issued_at=_coarse(now),
+        not_before=terms.valid_from,
+        expires_at=terms.valid_until,
+    )
+
+
+def issue_receipt(
+    ctx: Context,
+    *,
+    tenant_id: str,
+    terms: Terms,
+    evidence_hashes: Mapping[str, Any],
+    now: int,
+    holder_jwk: Mapping[str, Any],
+) -> str:
+    """The customer's receipt (SD-JWT VC), bound to the key that signed.
+
+    It holds the whole terms, with the address where to withdraw, and no status: a receipt stays
+    true after a withdrawal, and fetching its status would tell who holds it. It does not expire.
+    """
+    base = tenant_url(ctx.settings.public_url, tenant_id)
+    key = ctx.keys.issuer(tenant_id)
+    return issue_sd_jwt_vc(
+        signer=key.signer,
+        x5c=key.x5c,
+        issuer=base,
+        vct=base + RECEIPT_TYPE,
+        claims={
+            "consent_id": terms.consent_id,
+            "terms": terms.to_json(),
+            "terms_hash": terms.hash(),
+            "evidence": dict(evidence_hashes),
+            "withdrawal": terms.withdrawal,
+        },
+        disclosable=(),
+        holder_jwk=holder_jwk,
+        status=None,
+        issued_at=_coarse(now),
+        expires_at=None,
+    )
+
+
+def _coarse(now: int) -> int:
+    return now - now % COARSE_SECONDS

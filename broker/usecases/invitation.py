@@ -1,0 +1,296 @@
+"""Invite the customer behind a contact: an offer of credentials, redeemed once by a wallet."""
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from broker.domain.addresses import tenant_url
+from broker.domain.consent import BindingGrade
+from broker.domain.errors import Gone, InvalidRequest, StateConflict, UnknownPartner
+from broker.domain.ids import new_id
+from broker.store import access_tokens, contacts, partners
+from broker.store.contacts import InvitationRow
+from broker.usecases import audit
+from broker.usecases.context import Context
+from credentials.jcs import b64url
+from wallet_adapters.errors import WalletProtocolError
+from wallet_adapters.openid4vci import (
+    CredentialOffer,
+    PreAuthorizedCodeRequest,
+    TxCode,
+    require_tx_code,
+)
+from wallet_adapters.openid4vci.errors import InvalidGrant, TxCodeWrong
+
+CUSTOMER_CONFIGURATION = "customer_credential"
+OFFER_SECONDS = 600
+TOKEN_SECONDS = 600
+TX_CODE_DIGITS = 6
+TX_CODE_TRIES = 5
+REFUSALS_LOGGED = 20
+SECRET_BYTES = 32
+# The transaction code goes another way than the offer, so whoever was forwarded a link lacks it.
+CODED_GRADES = frozenset({BindingGrade.CODE, BindingGrade.VERIFIED_PERSON})
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An invitation as whoever opened it gets it, once; whoever has it can redeem it.
+
+    `offer_uri` starts a wallet and is short enough for a QR code, `offer_by_value` holds the
+    whole offer, `tx_code` is to be sent by another way. `expires_at` is in Unix seconds.
+    """
+
+    invitation_id: str
+    grade: BindingGrade
+    offer_uri: str = field(repr=False)
+    offer_by_value: str = field(repr=False)
+    tx_code: str | None = field(repr=False)
+    expires_at: int
+
+
+@dataclass(frozen=True)
+class TokenAnswer:
+    """A wallet's access token and its life in seconds.
+
+    `credential_identifiers` maps configurations to identifiers if the wallet asked for them.
+    """
+
+    access_token: str = field(repr=False)
+    expires_in: int
+    credential_identifiers: dict[str, list[str]]
+
+
+def pairwise_id(ctx: Context, subject_id: str, partner_id: str) -> str:
+    """A customer's identifier with one partner: HMAC-SHA256, base64url; partners cannot join it."""
+    message = f"{subject_id}\x00{partner_id}".encode()
+    return b64url(hmac.digest(ctx.keys.hmac_key("pairwise"), message, hashlib.sha256)[:24])
+
+
+def open_invitation(
+    ctx: Context,
+    tenant_id: str,
+    partner_id: str,
+    subject_ref: str,
+    grade: BindingGrade,
+    *,
+    rebind: bool = False,
+    opened_by: str | None = None,
+) -> Opened:
+    """Offer customer credentials to whoever `subject_ref` stands for, in place of earlier offers.
+
+    `rebind` (officers only, which the caller checks) replaces the wallet that the contact is
+    bound to. `opened_by` is the client that asked (the partner when None).
+    Raises `StateConflict` when the contact is bound and `rebind` was not asked for,
+    `UnknownPartner`, `InvalidRequest`.
+    """
+    if grade is BindingGrade.NONE:
+        raise InvalidRequest("an invitation binds by link, code or verified_person")
+    now = ctx.now()
+    invitation_id = new_id("iv")
+    code = b64url(secrets.token_bytes(SECRET_BYTES))
+    tx_code = None
+    if grade in CODED_GRADES:
+        tx_code = f"{secrets.randbelow(10**TX_CODE_DIGITS):0{TX_CODE_DIGITS}}"
+    ref_hash = contacts.subject_ref_hash(ctx.keys.hmac_key("contact"), partner_id, subject_ref)
+    with ctx.db.transaction() as tx:
+        if partners.find(tx, tenant_id, partner_id).state != "active":
+            raise UnknownPartner("the partner is suspended")
+        contact = contacts.get_or_create(
+            tx,
+            ctx.master,
+            tenant_id=tenant_id,
+            partner_id=partner_id,
+            subject_ref=subject_ref,
+            ref_hash=ref_hash,
+            now=now,
+        )
+        if contact.subject_id is not None and not rebind:
+            raise StateConflict(
+                "the contact is bound to a wallet already; an officer who has recognised the "
+                "customer can bind it anew with rebind"
+            )
+        contacts.close_invitations(tx, contact.id)
+        contacts.add_invitation(
+            tx,
+            InvitationRow(
+                id=invitation_id,
+                tenant_id=tenant_id,
+                contact_id=contact.id,
+                grade=str(grade),
+                code_hash=_secret_hash(code),
+                sealed_code=ctx.master.seal(code.encode(), f"invitation:{invitation_id}"),
+                tx_code_hash=None if tx_code is None else _tx_hash(ctx, invitation_id, tx_code),
+                tx_code_failures=0,
+                state="open",
+                subject_id=None,
+                rebinding=rebind,
+                expires_at=now + OFFER_SECONDS,
+                created_at=now,
+            ),
+        )
+        audit.record(
+            ctx,
+            tx,
+            tenant_id=tenant_id,
+            type="invitation.opened",
+            subject_id=contact.subject_id,
+            body={
+                "invitation": invitation_id,
+                "contact": contact.id,
+                "partner": partner_id,
+                "grade": str(grade),
+                "rebind": rebind,
+                "opened_by": partner_id if opened_by is None else opened_by,
+            },
+        )
+    offer = _offer(ctx, tenant_id, code, with_tx_code=tx_code is not None)
+    return Opened(
+        invitation_id=invitation_id,
+        grade=grade,
+        offer_uri=offer.by_reference(offer_address(ctx, tenant_id, invitation_id)),
+        offer_by_value=offer.by_value(),
+        tx_code=tx_code,
+        expires_at=now + OFFER_SECONDS,
+    )
+
+
+def offer_address(ctx: Context, tenant_id: str, invitation_id: str) -> str:
+    """Where a wallet fetches the offer of an invitation."""
+    return f"{tenant_url(ctx.settings.public_url, tenant_id)}/openid4vci/offer/{invitation_id}"
+
+
+def read_offer(ctx: Context, tenant_id: str, invitation_id: str) -> dict[str, object]:
+    """The offer by reference (OpenID4VCI 1.0, section 4.1.3), until it is redeemed.
+
+    Raises `NotFound`, or `Gone` when it was redeemed, replaced, locked or is over.
+    """
+    with ctx.db.reading() as tx:
+        row = contacts.invitation(tx, tenant_id, invitation_id)
+    if row.state != "open" or row.sealed_code is None or row.expires_at <= ctx.now():
+        raise Gone("this offer was used or is over; ask for a new one")
+    code = ctx.master.open(row.sealed_code, f"invitation:{row.id}").decode()
+    return _offer(ctx, tenant_id, code, with_tx_code=row.tx_code_hash is not None).as_dict()
+
+
+def redeem_pre_authorized_code(
+    ctx: Context, tenant_id: str, request: PreAuthorizedCodeRequest
+) -> TokenAnswer:
+    """Exchange an offer's code for a wallet's access token (OpenID4VCI 1.0, section 6).
+
+    1. The code is that of an open offer which is not over.
+    2. The transaction code is the one that was given out; the fifth wrong one ends the offer.
+    3. One compare-and-swap redeems the offer: of several redemptions at once exactly one wins.
+
+    A refusal of a known offer is written to the log. Raises leaves of `WalletProtocolError`:
+    `InvalidGrant`, `TxCodeRequired`, `TxCodeUnexpected`, `TxCodeWrong`.
+    """
+    identifiers = _identifiers(request)
+    token = b64url(secrets.token_bytes(SECRET_BYTES))
+    with ctx.db.transaction() as tx:
+        row = contacts.invitation_by_code(tx, tenant_id, _secret_hash(request.pre_authorized_code))
+        refusal = (
+            InvalidGrant("the pre-authorized code is not one of this issuer")
+            if row is None
+            else _redeem(ctx, tx, row, request.tx_code, token)
+        )
+    # Raised after the commit: the failure that was counted, and its log entry, stay.
+    if refusal is not None:
+        raise refusal
+    return TokenAnswer(token, TOKEN_SECONDS, identifiers)
+
+
+def _redeem(
+    ctx: Context, tx: Connection, row: InvitationRow, tx_code: str | None, token: str
+) -> WalletProtocolError | None:
+    # 1.
+    if row.state == "open" and row.expires_at <= ctx.now():
+        contacts.end_invitation(tx, row.id, "expired")
+        return _refused(ctx, tx, row, InvalidGrant("the offer is over; ask for a new one"))
+    if row.state != "open":
+        problem = {
+            "redeemed": "the offer was used already; ask for a new one if that was not you",
+            "locked": "the offer was ended after too many wrong transaction codes",
+        }.get(row.state, "the offer is over or was replaced by a newer one")
+        return _refused(ctx, tx, row, InvalidGrant(problem))
+    # 2.
+    presented = None if tx_code is None else _tx_hash(ctx, row.id, tx_code)
+    try:
+        require_tx_code(presented, row.tx_code_hash)
+    except TxCodeWrong as problem:
+        refused = _refused(ctx, tx, row, problem)
+        if row.tx_code_failures + 1 >= TX_CODE_TRIES:
+            contacts.end_invitation(tx, row.id, "locked")
+        return refused
+    except WalletProtocolError as problem:
+        return problem
+    # 3.
+    if not contacts.end_invitation(tx, row.id, "redeemed"):
+        return _refused(ctx, tx, row, InvalidGrant("the offer was used already"))
+    access_tokens.add(
+        tx,
+        token_hash=_secret_hash(token),
+        tenant_id=row.tenant_id,
+        subject=row.id,
+        role="wallet",
+        expires_at=ctx.now() + TOKEN_SECONDS,
+    )
+    return None
+
+
+def _refused(
+    ctx: Context, tx: Connection, row: InvitationRow, problem: WalletProtocolError
+) -> WalletProtocolError:
+    failures = contacts.count_refused(tx, row.id)
+    if failures > REFUSALS_LOGGED:  # the caller is anonymous: the log is not theirs to fill
+        return problem
+    audit.record(
+        ctx,
+        tx,
+        tenant_id=row.tenant_id,
+        type="invitation.refused",
+        body={
+            "invitation": row.id,
+            "contact": row.contact_id,
+            "code": problem.code,
+            "refusals": failures,
+        },
+    )
+    return problem
+
+
+def _identifiers(request: PreAuthorizedCodeRequest) -> dict[str, list[str]]:
+    if any(wanted != CUSTOMER_CONFIGURATION for wanted in request.configuration_ids):
+        raise InvalidGrant(
+            f"authorization_details may ask for {CUSTOMER_CONFIGURATION}, which the offer names",
+            error="invalid_authorization_details",
+        )
+    return {wanted: [wanted] for wanted in request.configuration_ids}
+
+
+def _offer(ctx: Context, tenant_id: str, code: str, *, with_tx_code: bool) -> CredentialOffer:
+    return CredentialOffer(
+        issuer=tenant_url(ctx.settings.public_url, tenant_id),
+        configuration_ids=(CUSTOMER_CONFIGURATION,),
+        pre_authorized_code=code,
+        tx_code=TxCode(
+            input_mode="numeric",
+            length=TX_CODE_DIGITS,
+            description="The code that was sent to you separately / 另行发送给您的验证码",
+        )
+        if with_tx_code
+        else None,
+    )
+
+
+def _secret_hash(secret: str) -> str:
+    return b64url(hashlib.sha256(secret.encode("utf-8", "replace")).digest())
+
+
+def _tx_hash(ctx: Context, invitation_id: str, tx_code: str) -> str:
+    # Six digits are guessed from a bare hash in no time: keyed, and bound to its invitation.
+    message = f"tx-code\x00{invitation_id}\x00{tx_code}".encode("utf-8", "replace")
+    return b64url(hmac.digest(ctx.keys.hmac_key("code"), message, hashlib.sha256))

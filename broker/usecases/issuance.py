@@ -1,0 +1,273 @@
+"""Issue customer credentials to a wallet (OpenID4VCI 1.0): one copy for each proven key."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from broker.domain.addresses import tenant_url
+from broker.domain.errors import LogUnavailable
+from broker.domain.ids import new_id
+from broker.store import contacts, credentials, subjects
+from broker.store.contacts import InvitationRow
+from broker.store.credentials import CopyRow
+from broker.usecases import audit
+from broker.usecases.context import Context
+from broker.usecases.invitation import CUSTOMER_CONFIGURATION, REFUSALS_LOGGED
+from broker.usecases.nonces import Nonce, read_nonce, spend_nonce
+from broker.usecases.status import allocate_many, list_uri, mark_changed
+from credentials.issue import issue_sd_jwt_vc
+from credentials.model import StatusReference
+from wallet_adapters.errors import WalletProtocolError
+from wallet_adapters.openid4vci import (
+    CredentialRequest,
+    KeyProof,
+    credential_response,
+    parse_credential_request,
+    resolve_configuration,
+    verify_key_proofs,
+)
+from wallet_adapters.openid4vci.errors import CredentialRequestDenied, ProofKeyBound
+
+CUSTOMER_TYPE = "/vct/customer/1"
+BATCH_SIZE = 4
+# A wallet without batches asks once for each copy; one whose answer was lost asks again.
+COPIES_PER_INVITATION = 2 * BATCH_SIZE
+PROOF_ALGORITHMS = ("ES256", "Ed25519")
+DAY = 86_400
+VALID_DAYS = 730
+
+
+@dataclass(frozen=True)
+class Issued:
+    """What one credential request has written: whose copies, bound to which keys."""
+
+    subject_id: str
+    copies: tuple[CopyRow, ...]
+    keys: tuple[dict[str, Any], ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A credential request that holds by itself; what the database says is still open."""
+
+    proofs: tuple[KeyProof, ...]
+    nonces: tuple[Nonce, ...]
+
+
+async def issue_customer_credentials(
+    ctx: Context, tenant_id: str, invitation_id: str, body: bytes
+) -> dict[str, object]:
+    """Answer a credential request of the wallet that redeemed an invitation.
+
+    1. The request is well formed, for the configuration that the offer named, and no larger than
+       a batch.
+    2. Each proof verifies under a key of its own.
+    3. Each nonce is one of this issuer and not too old.
+    4. One transaction: the nonces are unspent, the keys unbound, the invitation is redeemed and
+       has copies left, its contact is free, bound by this very invitation, or to be bound anew.
+       Then customer, binding, places in the status list, copies and log entries are written.
+    5. The copies are signed. A crash between 4 and 5 leaves rows that nobody holds; the wallet
+       repeats its request.
+
+    A refusal after step 1 is written to the log. Raises leaves of `WalletProtocolError`, and
+    `LogUnavailable` while the log cannot take what would be granted.
+    """
+    if not ctx.log.permits(ctx.now()):
+        raise LogUnavailable("the audit log cannot take bindings at the moment; try again soon")
+    # 1.
+    request = parse_credential_request(body, max_batch=BATCH_SIZE)
+    _check_configuration(request)
+    try:
+        # 2. and 3.
+        wanted = _verify(ctx, tenant_id, request)
+        # 4.
+        issued = await ctx.db.write(lambda tx: _write(ctx, tx, tenant_id, invitation_id, wanted))
+    except WalletProtocolError as problem:
+        code = problem.code
+        await ctx.db.write(lambda tx: _record_refusal(ctx, tx, tenant_id, invitation_id, code))
+        raise
+    # 5.
+    return credential_response([_sign(ctx, copy, key) for copy, key in _pairs(issued)])
+
+
+def _check_configuration(request: CredentialRequest) -> None:
+    # A wallet that asked by authorization_details requests by identifier, others by configuration.
+    by_identifier = request.credential_identifier is not None
+    resolve_configuration(
+        request,
+        configuration_ids=(CUSTOMER_CONFIGURATION,),
+        credential_identifiers=(
+            {CUSTOMER_CONFIGURATION: CUSTOMER_CONFIGURATION} if by_identifier else None
+        ),
+    )
+
+
+def _verify(ctx: Context, tenant_id: str, request: CredentialRequest) -> _Wanted:
+    proofs = verify_key_proofs(
+        request.proofs,
+        issuer_url=tenant_url(ctx.settings.public_url, tenant_id),
+        now=ctx.now(),
+        algorithms=PROOF_ALGORITHMS,
+    )
+    values = dict.fromkeys(proof.nonce for proof in proofs)
+    return _Wanted(proofs, tuple(read_nonce(ctx, tenant_id, value) for value in values))
+
+
+def _write(
+    ctx: Context, tx: Connection, tenant_id: str, invitation_id: str, wanted: _Wanted
+) -> Issued:
+    now = ctx.now()
+    invitation = contacts.invitation(tx, tenant_id, invitation_id, lock=True)
+    for nonce in wanted.nonces:
+        spend_nonce(tx, nonce, now)
+    thumbprints = [proof.thumbprint for proof in wanted.proofs]
+    if credentials.bound_keys(tx, thumbprints):
+        raise ProofKeyBound("a key of this batch is bound to a credential already; make new keys")
+    if invitation.subject_id is None:
+        subject_id = _bind(ctx, tx, invitation)
+    else:
+        subject_id = invitation.subject_id
+        _check_repetition(tx, invitation, len(thumbprints))
+    places = allocate_many(ctx, tx, tenant_id, None, len(thumbprints))
+    copies = tuple(
+        CopyRow(
+            id=new_id("cc"),
+            tenant_id=tenant_id,
+            subject_id=subject_id,
+            invitation_id=invitation.id,
+            holder_thumbprint=thumbprint,
+            grade=invitation.grade,
+            status_list_id=place.list_id,
+            status_index=place.index,
+            state="active",
+            issued_at=now,
+            expires_at=_midnight(now) + VALID_DAYS * DAY,
+        )
+        for thumbprint, place in zip(thumbprints, places, strict=True)
+    )
+    try:
+        credentials.add(tx, copies)
+    except IntegrityError:
+        # PostgreSQL: another transaction bound the same key since it was looked up above.
+        raise ProofKeyBound("a key of this batch was bound by another request") from None
+    audit.record(
+        ctx,
+        tx,
+        tenant_id=tenant_id,
+        type="customer_credential.issued",
+        subject_id=subject_id,
+        body={
+            "invitation": invitation.id,
+            "contact": invitation.contact_id,
+            "grade": invitation.grade,
+            "copies": [copy.id for copy in copies],
+        },
+    )
+    return Issued(subject_id, copies, tuple(proof.holder_jwk for proof in wanted.proofs))
+
+
+def _bind(ctx: Context, tx: Connection, invitation: InvitationRow) -> str:
+    """Bind the contact of a redeemed invitation to its wallet: a new customer, or the same anew."""
+    if invitation.state != "redeemed":
+        raise CredentialRequestDenied("the invitation of this token is over")
+    contact = contacts.find(tx, invitation.tenant_id, invitation.contact_id)
+    superseded: Sequence[CopyRow] = ()
+    if contact.subject_id is None:
+        subject_id = new_id("s")
+        subjects.add(
+            tx,
+            subject_id,
+            tenant_id=invitation.tenant_id,
+            sealed_log_key=ctx.keys.new_log_key(f"subject:{subject_id}"),
+            now=ctx.now(),
+        )
+    elif invitation.rebinding:
+        subject_id = contact.subject_id
+        superseded = credentials.supersede(tx, subject_id)
+        for list_id in sorted({copy.status_list_id for copy in superseded}):
+            mark_changed(tx, list_id)
+    else:
+        raise CredentialRequestDenied("the contact was bound to another wallet meanwhile")
+    if not contacts.bind(
+        tx,
+        contact.id,
+        subject_id=subject_id,
+        grade=invitation.grade,
+        now=ctx.now(),
+        expected=contact.subject_id,
+    ):
+        raise CredentialRequestDenied("the contact was bound to another wallet meanwhile")
+    contacts.set_invited_subject(tx, invitation.id, subject_id)
+    audit.record(
+        ctx,
+        tx,
+        tenant_id=invitation.tenant_id,
+        type="contact.bound",
+        subject_id=subject_id,
+        body={
+            "invitation": invitation.id,
+            "contact": contact.id,
+            "partner": contact.partner_id,
+            "grade": invitation.grade,
+            "rebound": contact.subject_id is not None,
+            "superseded": [copy.id for copy in superseded],
+        },
+    )
+    return subject_id
+
+
+def _check_repetition(tx: Connection, invitation: InvitationRow, count: int) -> None:
+    states = credentials.states_of_invitation(tx, invitation.id)
+    if any(state != "active" for state in states):
+        # A token from before a re-binding must not bring the lost wallet back.
+        raise CredentialRequestDenied("the contact was bound anew; this token is over")
+    if len(states) + count > COPIES_PER_INVITATION:
+        raise CredentialRequestDenied(
+            f"an invitation is good for {COPIES_PER_INVITATION} copies; ask for a new one"
+        )
+
+
+def _record_refusal(
+    ctx: Context, tx: Connection, tenant_id: str, invitation_id: str, code: str
+) -> None:
+    invitation = contacts.invitation(tx, tenant_id, invitation_id)
+    if contacts.count_refused(tx, invitation_id) > REFUSALS_LOGGED:
+        return
+    audit.record(
+        ctx,
+        tx,
+        tenant_id=tenant_id,
+        type="issuance.refused",
+        subject_id=invitation.subject_id,
+        body={"invitation": invitation.id, "contact": invitation.contact_id, "code": code},
+    )
+
+
+def _pairs(issued: Issued) -> list[tuple[CopyRow, dict[str, Any]]]:
+    return list(zip(issued.copies, issued.keys, strict=True))
+
+
+def _sign(ctx: Context, copy: CopyRow, holder_jwk: dict[str, Any]) -> str:
+    base = tenant_url(ctx.settings.public_url, copy.tenant_id)
+    key = ctx.keys.issuer(copy.tenant_id)
+    uri = list_uri(ctx, copy.tenant_id, copy.status_list_id)
+    return issue_sd_jwt_vc(
+        signer=key.signer,
+        x5c=key.x5c,
+        issuer=base,
+        vct=base + CUSTOMER_TYPE,
+        claims={"jti": copy.id, "binding_grade": copy.grade},
+        disclosable=(),
+        holder_jwk=holder_jwk,
+        status=StatusReference(uri, copy.status_index),
+        issued_at=_midnight(copy.issued_at),
+        expires_at=copy.expires_at,
+    )
+
+
+def _midnight(now: int) -> int:
+    # Copies must not be linkable by the second in which they were made (SD-JWT VC, section 6).
+    return now - now % DAY

@@ -1,0 +1,40 @@
+"""Status list tokens as they were last published, kept in this process's memory."""
+
+import threading
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Published:
+    """A status list token ready to be served: `etag` is quoted, times are Unix seconds."""
+
+    token: bytes
+    etag: str
+    signed_at: int
+
+
+class PublishedLists:
+    """The last token of each list and when the database was last asked about it.
+
+    Safe from several threads. `looking_after(key)` lets one thread at a time renew a list, while
+    the others wait for what it finds.
+    """
+
+    def __init__(self) -> None:
+        self._lists: dict[tuple[str, str], tuple[Published, int]] = {}
+        self._locks: dict[tuple[str, str], threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def fresh(self, tenant_id: str, list_id: str, now: int) -> Published | None:
+        """The list's token if the database was asked about it within this second."""
+        found = self._lists.get((tenant_id, list_id))
+        return found[0] if found is not None and found[1] == now else None
+
+    def keep(self, tenant_id: str, list_id: str, published: Published, now: int) -> None:
+        """Remember what the database said at `now`."""
+        self._lists[tenant_id, list_id] = (published, now)
+
+    def looking_after(self, tenant_id: str, list_id: str) -> threading.Lock:
+        """The lock of a list that is known to exist."""
+        with self._lock:
+            return self._locks.setdefault((tenant_id, list_id), threading.Lock())
