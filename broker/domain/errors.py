@@ -167,3 +167,9 @@ class InvalidTrust(BrokerError):
     """A trust file that cannot be read."""
 
     code = "invalid_trust"
+
+
+class EvidenceInvalid(BrokerError):
+    """Evidence that does not hold together; the message names what."""
+
+    code = "evidence_invalid"

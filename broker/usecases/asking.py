@@ -30,7 +30,7 @@ from wallet_adapters.openid4vp.request import (
     sign_request,
     x509_hash_client_id,
 )
-from wallet_adapters.openid4vp.transaction_data import bound_nonce, encode_transaction_data
+from wallet_adapters.openid4vp.transaction_data import encode_transaction_data, fallback_nonce
 
 CONSENT_TYPE = "urn:consent-broker:consent:1"
 WITHDRAWAL_TYPE = "urn:consent-broker:withdrawal:1"
@@ -142,14 +142,13 @@ def ask_bound(ctx: Context, tx: Connection, request: ConsentRequestRow, question
     For wallets that refuse transaction data types which they do not know. The random part is kept
     as evidence; the grade says that the wallet did not display the terms.
     """
-    random = secrets.token_bytes(32)
-    nonce = bound_nonce(random, question.terms.encode())
+    committed = fallback_nonce(b64url(question.terms.encode()))
     vct = customer_vct(ctx, request.tenant_id)
     query = CredentialQuery(id=question.query, vct_values=(vct,), claims=(ClaimsQuery(("jti",)),))
     bound = Question(question.query, question.consent_id, question.terms, question.terms_hash, None)
     return _store(
         ctx, tx, request, "consent", question.consent_id, DcqlQuery((query,)), (bound,),
-        grade=SignatureGrade.BOUND_NOT_DISPLAYED, nonce=nonce, random=b64url(random),
+        grade=SignatureGrade.BOUND_NOT_DISPLAYED, nonce=committed.nonce, random=b64url(committed.random),
         session_hash=None, expires_at=request.expires_at,
     )
 
@@ -167,21 +166,27 @@ def ask_for_withdrawal(ctx: Context, tx: Connection, request: ConsentRequestRow,
     )
     other = CredentialQuery(id="other_key", vct_values=(vct,), claims=(ClaimsQuery(("jti",)),))
     either = CredentialSet(options=(("same_key",), ("other_key",)), required=True)
-    data = encode_transaction_data(
+    questions = tuple(
+        Question(query, row.id, row.terms, row.terms_hash, _withdrawal_data(row, query))
+        for query in ("same_key", "other_key")
+    )
+    return _store(
+        ctx, tx, request, "withdrawal", row.id, DcqlQuery((same, other), (either,)), questions,
+        grade=SignatureGrade.SIGNED_AND_DISPLAYED, nonce=b64url(secrets.token_bytes(32)), random=None,
+        session_hash=None, expires_at=ctx.now() + WITHDRAWAL_SECONDS,
+    )
+
+
+def _withdrawal_data(row: ConsentRow, query: str) -> str:
+    return encode_transaction_data(
         {
             "type": WITHDRAWAL_TYPE,
-            "credential_ids": ["same_key", "other_key"],
+            "credential_ids": [query],
             "transaction_data_hashes_alg": ["sha-256"],
             "consent_id": row.id,
             "terms_hash": row.terms_hash,
             "effect": "the_next_use_is_refused",
         }
-    )
-    questions = tuple(Question(query, row.id, row.terms, row.terms_hash, data) for query in ("same_key", "other_key"))
-    return _store(
-        ctx, tx, request, "withdrawal", row.id, DcqlQuery((same, other), (either,)), questions,
-        grade=SignatureGrade.SIGNED_AND_DISPLAYED, nonce=b64url(secrets.token_bytes(32)), random=None,
-        session_hash=None, expires_at=ctx.now() + WITHDRAWAL_SECONDS,
     )
 
 

@@ -23,6 +23,7 @@ from broker.usecases.consent_request import close_request, page_token_of, page_u
 from broker.usecases.context import Context
 from broker.usecases.granting import Signed, grant_consent, withdraw_consent
 from credentials.errors import AudienceMismatch, CredentialError
+from credentials.status import StatusCheck
 from credentials.verify import VerifiedPresentation
 from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.openid4vp.dcql import parse_dcql
@@ -121,7 +122,9 @@ def _verified(
     ctx: Context, response: AuthorizationResponse, expected: ExpectedResponse
 ) -> Mapping[str, VerifiedPresentation]:
     # No status list: the live row of the copy is read in the transaction, fresher than any list.
-    return verify_response(response, expected=expected, anchors=ctx.keys.anchors(), now=ctx.now(), status=None)
+    return verify_response(
+        response, expected=expected, anchors=ctx.keys.anchors(), now=ctx.now(), status=StatusCheck.BY_CALLER
+    )
 
 
 def _write(

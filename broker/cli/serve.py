@@ -1,0 +1,164 @@
+"""`consent-broker serve`, `migrate`, `trust export`, `evidence verify`: run the broker, and check without it."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from broker.app import build_context, create_app, prepare
+from broker.domain.errors import BrokerError
+from broker.domain.evidence import Report, verify_evidence
+from broker.domain.trust import Trust
+from broker.settings import SettingsError, read_settings
+from broker.usecases.evidence import trust as trust_of
+
+VERIFIED, FAILED, USAGE, ORIGIN_NOT_ESTABLISHED = 0, 1, 2, 3
+LARGEST_TRUST = 1_048_576
+
+TITLES = {
+    "bundle": ("the zip, bit for bit", "文件包逐位一致"),
+    "manifest": ("the list of files and its signature", "文件清单及其签名"),
+    "terms": ("the terms", "同意条款"),
+    "request_objects": ("what the wallet was shown", "钱包当时看到的内容"),
+    "signatures": ("the customer's own signatures", "客户本人的签名"),
+    "credentials": ("consent credential and receipt", "同意凭证与收据"),
+    "log": ("places in the log", "在日志中的位置"),
+    "story": ("what the log tells", "日志所述的经过"),
+}
+VERDICTS = {
+    "verified": ("VERIFIED", "已核验"),
+    "consistent_origin_not_established": (
+        "CONSISTENT, ORIGIN NOT ESTABLISHED: give --trust to learn whose it is",
+        "前后一致，但来源未确认：请用 --trust 指定信任文件",
+    ),
+    "failed": ("FAILED", "核验失败"),
+}
+
+evidence = typer.Typer(help="Check evidence with no server and no network. 离线核验证据。", no_args_is_help=True)
+trust = typer.Typer(help="Whom to trust when checking evidence. 核验时信任谁。", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to the program."""
+    app.command()(serve)
+    app.command()(migrate)
+    app.add_typer(evidence, name="evidence")
+    app.add_typer(trust, name="trust")
+
+
+def serve() -> None:
+    """Migrate the database, create what is missing, and serve. 启动服务。
+
+    HOST, PORT, PUBLIC_URL, DATABASE_URL, BROKER_HOME and BROKER_MASTER_KEY choose how; see README.
+    """
+    try:
+        settings = read_settings()
+        ctx = build_context(settings)
+        prepare(ctx)
+    except SettingsError as error:
+        typer.echo(f"consent-broker: {error}", err=True)
+        raise typer.Exit(USAGE) from None
+    typer.echo(_welcome(settings.public_url, settings.home))
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    uvicorn.run(
+        create_app(ctx),
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+
+
+def migrate() -> None:
+    """Bring the database to the newest schema. 迁移数据库。"""
+    ctx = build_context(read_settings())
+    ctx.db.close()
+    typer.echo("the database is at the newest schema")
+
+
+@trust.command("export")
+def trust_export(out: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None) -> None:
+    """Write the trust file: this broker's root certificates and log key. 导出信任文件。
+
+    Hand it to whoever checks evidence, by a way that they trust.
+    """
+    ctx = build_context(read_settings())
+    text = json.dumps(trust_of(ctx).to_json(), indent=2) + "\n"
+    ctx.db.close()
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        out.write_text(text, encoding="ascii")
+
+
+@evidence.command("verify")
+def evidence_verify(
+    file: Annotated[Path, typer.Argument(help="The evidence zip.")],
+    trust_file: Annotated[
+        Path | None, typer.Option("--trust", help="The operator's trust file, got by another way than the zip.")
+    ] = None,
+    lang: Annotated[str, typer.Option(help="zh or en.")] = "en",
+    as_json: Json = False,  # noqa: FBT002 (a command-line flag)
+) -> None:
+    """Check an evidence bundle and name each thing that was checked. 离线核验证据包。
+
+    Exit codes: 0 verified; 1 failed; 2 wrong use; 3 consistent, but whose it is is not established
+    (no --trust).
+    """
+    try:
+        data = file.read_bytes()
+        anchors = None if trust_file is None else Trust.parse(trust_file.read_bytes()[: LARGEST_TRUST + 1])
+    except OSError as error:
+        typer.echo(f"cannot read {error.filename}: {error.strerror}", err=True)
+        raise typer.Exit(USAGE) from None
+    except BrokerError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(USAGE) from None
+    report = verify_evidence(data, anchors)
+    if as_json:
+        typer.echo(json.dumps(_report_json(report), ensure_ascii=False))
+    else:
+        _print(report, 1 if lang == "zh" else 0)
+    sys.exit({"verified": VERIFIED, "failed": FAILED}.get(report.verdict, ORIGIN_NOT_ESTABLISHED))
+
+
+def _print(report: Report, language: int) -> None:
+    for check in report.checks:
+        typer.echo(f"  ✓ {TITLES[check.code][language]}: {check.found}")
+    if report.failure is not None:
+        typer.echo(f"  ✗ {TITLES[report.failure.code][language]}: {report.failure.found}")
+    typer.echo(VERDICTS[report.verdict][language])
+
+
+def _report_json(report: Report) -> dict[str, object]:
+    failure = None if report.failure is None else {"code": report.failure.code, "found": report.failure.found}
+    return {
+        "verdict": report.verdict,
+        "checks": [{"code": check.code, "found": check.found} for check in report.checks],
+        "failure": failure,
+        "origin_established": report.origin_established,
+        "consent_id": report.manifest.get("consent_id"),
+        "period": report.manifest.get("period"),
+        "copy": report.manifest.get("copy"),
+    }
+
+
+def _welcome(public_url: str, home: Path) -> str:
+    return f"""
+Consent broker 同意经纪  {public_url}
+
+  open   打开      {public_url}/            what this is 这是什么
+                   {public_url}/docs        the API 接口文档
+  try    试一试    consent-broker demo      the whole way, with the built-in wallet 全流程演示
+  data   数据      {home}                   database, master key, log head
+
+  Ctrl-C stops it. 按 Ctrl-C 停止。
+"""

@@ -1,0 +1,181 @@
+"""Assemble the evidence of a consent: one zip that proves it offline."""
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+from sqlalchemy import Connection
+
+from broker.domain.bundle import pack
+from broker.domain.entry import LogKey
+from broker.domain.errors import LogUnavailable, NotFound
+from broker.domain.evidence import MANIFEST_TYPE, SCHEMA, file_hash
+from broker.domain.merkle import inclusion_proof
+from broker.domain.tlog_proof import LogProof
+from broker.domain.trust import Trust
+from broker.store import audit as audit_store
+from broker.store import consents, log_tree, presentations
+from broker.store.audit import LoggedEntry
+from broker.store.consents import ConsentRow
+from broker.store.log_tree import StoredCheckpoint
+from broker.usecases import audit
+from broker.usecases.context import Context
+from credentials.jcs import b64url, canonical
+from credentials.jws import sign_jws
+
+Copy = Literal["officer", "partner", "customer"]
+WAIT_SECONDS = 5.0
+POLL_SECONDS = 0.05
+
+README = """\
+同意证据 / Evidence of a consent
+
+这个文件包证明：客户亲自签了什么、何时、由哪把钥匙签，之后每一次使用的决定，以及是否撤回。
+不需要服务器，也不需要网络即可核验：
+    consent-broker evidence verify 本文件 --trust trust.json
+信任文件请从运营方另行取得（consent-broker trust export），不要取自本包。
+
+This bundle proves what the customer signed, when and with which key, every decision about its use
+in the stated period, and whether it was withdrawn. It is checked with no server and no network:
+    consent-broker evidence verify THIS_FILE --trust trust.json
+Get the trust file from the operator by another way (consent-broker trust export), never from here.
+
+Standard tools read its parts: presentation.txt and credential/*.txt are SD-JWT VC (RFC 9901),
+*.jwt and manifest.jws are JWS (RFC 7515), *.tlog-proof and checkpoint.txt are C2SP tlog-proof and
+signed notes over an RFC 9162 Merkle tree.
+
+Whoever reads it: a bundle shows that each act in it is in the log. It covers the period in the
+manifest; acts outside of it are not in it. Copies handed out stay verifiable after an erasure.
+"""
+
+
+@dataclass(frozen=True)
+class Period:
+    """Unix seconds: from (inclusive) to (exclusive). Decisions outside of it are left out."""
+
+    since: int
+    until: int
+
+
+def trust(ctx: Context) -> Trust:
+    """What a verifier is to trust of this broker: its roots and its log's key."""
+    return Trust(roots=tuple(ctx.keys.anchors()), logs=(ctx.log.signer.verifier_key,))
+
+
+def assemble(
+    ctx: Context, tenant_id: str, consent_id: str, *, copy: Copy, partner_id: str | None, since: int | None, until: int | None
+) -> bytes:
+    """The evidence bundle of a consent: the canonical zip of `broker.domain.evidence`.
+
+    A partner's copy names the customer's signatures by their hashes only. It waits for the log to
+    hold every act (seconds at most). Raises `NotFound` (unknown, another partner's, never granted),
+    `LogUnavailable`.
+    """
+    now = ctx.now()
+    with ctx.db.reading() as tx:
+        row = consents.consent(tx, tenant_id, consent_id)
+    if partner_id is not None and row.partner_id != partner_id:
+        raise NotFound("no such consent")
+    if row.decided_at is None or row.subject_id is None:
+        raise NotFound("there is no evidence: this consent was never granted")
+    period = Period(since if since is not None else row.created_at, until if until is not None else now + 1)
+    _wait_for_log(ctx, consent_id)
+    with ctx.db.reading() as tx:
+        files = {
+            "README.txt": README.encode(),
+            "terms.json": row.terms.encode(),
+            "origin.json": orjson.dumps(trust(ctx).to_json()),
+            "credential/consent.txt": _issued(ctx, tx, row, "consent"),
+            **_log_files(ctx, tx, row, period),
+        }
+        if copy != "partner":
+            files["credential/receipt.txt"] = _issued(ctx, tx, row, "receipt")
+            files |= _signature_files(ctx, tx, row)
+    manifest = {
+        "schema": SCHEMA,
+        "consent_id": row.id,
+        "tenant": tenant_id,
+        "copy": copy,
+        "period": {"since": period.since, "until": period.until},
+        "granted_at": row.decided_at,
+        "created_at": now,
+        "files": {name: file_hash(data) for name, data in sorted(files.items())},
+    }
+    key = ctx.keys.issuer(tenant_id)
+    files["manifest.jws"] = sign_jws(
+        key.signer, {"typ": MANIFEST_TYPE, "x5c": list(key.x5c)}, canonical(manifest)
+    ).encode()
+    with ctx.db.transaction() as tx:
+        audit.record(
+            ctx, tx, tenant_id=tenant_id, type="evidence.exported", consent_id=row.id, subject_id=row.subject_id,
+            body={"copy": copy, "since": period.since, "until": period.until},
+        )
+    return pack(files)
+
+
+def _wait_for_log(ctx: Context, consent_id: str) -> None:
+    """Until every act about the consent has its place below a signed checkpoint."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        ctx.log.wake()
+        with ctx.db.reading() as tx:
+            waiting = audit_store.waiting_of_consent(tx, consent_id)
+            entries = audit_store.entries_of_consent(tx, consent_id)
+            latest = log_tree.latest_checkpoint(tx)
+        if not waiting and entries and latest is not None and latest.size > entries[-1].index:
+            return
+        if time.monotonic() > deadline:
+            raise LogUnavailable("the log does not hold every act about this consent yet; try again soon")
+        time.sleep(POLL_SECONDS)
+
+
+def _log_files(ctx: Context, tx: Connection, row: ConsentRow, period: Period) -> dict[str, bytes]:
+    """The consent's entries, all acts on it and the decisions of the period, with their proofs."""
+    entries = [
+        entry
+        for entry in audit_store.entries_of_consent(tx, row.id)
+        if entry.sealed.type != "decision" or period.since <= entry.sealed.time < period.until
+    ]
+    checkpoint = log_tree.latest_checkpoint(tx)
+    if checkpoint is None or not entries:
+        raise LogUnavailable("the log has no checkpoint yet; try again soon")
+    tree = log_tree.TileReader(tx, checkpoint.size)
+    files = {"log/checkpoint.txt": checkpoint.note.encode()}
+    for entry in entries:
+        name = f"log/{entry.index:012d}"
+        files[f"{name}.json"] = _opened(ctx, tx, entry)
+        files[f"{name}.tlog-proof"] = _proof(tree, entry, checkpoint)
+    return files
+
+
+def _opened(ctx: Context, tx: Connection, logged: LoggedEntry) -> bytes:
+    sealed = logged.sealed
+    key = LogKey(
+        ctx.keys.tenant_log_key(tx, sealed.tenant_id)
+        if sealed.subject_id is None
+        else ctx.keys.subject_log_key(tx, sealed.subject_id)
+    )
+    entry = orjson.loads(key.open(sealed).canonical())
+    return canonical({"entry": entry, "index": logged.index, "salt": b64url(key.salt(sealed.id))})
+
+
+def _proof(tree: log_tree.TileReader, logged: LoggedEntry, checkpoint: StoredCheckpoint) -> bytes:
+    path = inclusion_proof(logged.index, checkpoint.size, tree)
+    return LogProof(index=logged.index, path=tuple(path), checkpoint=checkpoint.note).encode().encode()
+
+
+def _issued(ctx: Context, tx: Connection, row: ConsentRow, kind: str) -> bytes:
+    issued = presentations.issued(tx, row.tenant_id, row.id, kind)
+    return ctx.master.open(issued.sealed, f"issued:{row.id}:{kind}")
+
+
+def _signature_files(ctx: Context, tx: Connection, row: ConsentRow) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for kept in presentations.evidence(tx, row.id):
+        content = orjson.loads(ctx.master.open(kept.sealed, f"evidence:{kept.id}"))
+        files[f"{kept.kind}/presentation.txt"] = content.pop("presentation").encode()
+        for number, served in enumerate(content.pop("request_objects"), start=1):
+            files[f"{kept.kind}/request-object-{number:02d}.jwt"] = served.encode()
+        files[f"{kept.kind}/details.json"] = canonical({name: value for name, value in content.items() if name != "terms"})
+    return files
