@@ -1,0 +1,266 @@
+"""The sequencer: gives waiting entries their index, extends the tree, signs and publishes it.
+
+The order of steps, and what a crash after each leaves behind:
+
+1. Entries get indexes, tiles are stored and the head advances: one transaction, whose
+   compare-and-swap on the head no two sequencers can both pass. A crash before its commit leaves
+   everything waiting; after it, a tree that is not signed yet and is signed by the next run.
+2. The new tree is shown to extend the one that was signed last, then signed. A crash leaves
+   nothing: signing again gives a signature of the same tree.
+3. The signed head is written to the file outside the database. A crash leaves a file that the
+   database extends already, since step 1 is durable.
+4. The checkpoint is stored, unique by its size, and thereby published. What was published is
+   therefore always in the file too. Steps 2 to 4 share a transaction, so that neither the file
+   nor the published size can go back when several processes run.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from broker.domain.checkpoint import Checkpoint, sign_checkpoint
+from broker.domain.errors import LogConflict, LogError, LogRolledBack
+from broker.domain.merkle import leaf_hash
+from broker.domain.note import Ed25519Signer, Ed25519Verifier
+from broker.domain.tiles import RightEdge
+from broker.settings import Settings
+from broker.store import audit, log_tree
+from broker.store.db import Database
+from broker.store.head_file import FILE_NAME, HeadFile
+from broker.store.log_tree import Head, StoredCheckpoint
+from broker.usecases.signed_head import SignedHead
+from credentials.jws import Signer
+
+LARGEST_BATCH = 512
+LONGEST_WAIT = 60
+POLL_SECONDS = 0.1
+RETRY_SECONDS = 1.0
+
+_log = structlog.get_logger("broker.log")
+
+
+@dataclass(frozen=True)
+class Sequenced:
+    """What a run has done: entries that got an index, the tree now, the note if one was signed."""
+
+    added: int
+    size: int
+    root: bytes
+    note: str | None
+
+
+class Sequencer:
+    """The one writer of the log's tree. Safe from several threads, processes and machines.
+
+    `permits` is the question every grant asks first. `start` runs it in a thread of its own.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        key: Signer,
+        settings: Settings,
+        clock: Callable[[], int],
+        head_file: HeadFile | None = None,
+    ) -> None:
+        """`key` is the log's Ed25519 key; a new log takes its origin from the public address."""
+        self._db, self._key, self._clock = db, key, clock
+        file = head_file or HeadFile(settings.home / FILE_NAME)
+        self._head = SignedHead(db, file, lambda: self.verifier)
+        address = urlsplit(settings.public_url)
+        self._new_origin = f"{address.netloc}{address.path.rstrip('/')}/log"
+        self._running = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._edge: tuple[Head, RightEdge] | None = None
+        self._signer: Ed25519Signer | None = None
+        self._checked = False
+        self._rolled_back: LogRolledBack | None = None
+        self._caught_up_at: int | None = None
+
+    @property
+    def rolled_back(self) -> LogRolledBack | None:
+        """Why nothing is signed and nothing permitted, if so."""
+        return self._rolled_back
+
+    @property
+    def signer(self) -> Ed25519Signer:
+        """The log's key under its origin; its `verifier_key` is what readers are to trust."""
+        if self._signer is None:
+            with self._db.reading() as tx:
+                head = log_tree.head(tx)
+            if head is None:
+                with self._db.transaction() as tx:
+                    head = log_tree.create_head(tx, self._new_origin)
+            self._signer = Ed25519Signer.from_key(head.origin, self._key)
+        return self._signer
+
+    @property
+    def verifier(self) -> Ed25519Verifier:
+        """What checks the log's own checkpoints."""
+        return Ed25519Verifier(self.signer.verifier_key)
+
+    def permits(self, now: int) -> bool:
+        """Whether anything may be granted: the log is sound and at most 60 s behind.
+
+        False too when no run has succeeded for that long, whatever stopped it. Withdrawals and
+        erasures do not ask.
+        """
+        if self._rolled_back is not None or self._caught_up_at is None:
+            return False
+        return now - self._caught_up_at <= LONGEST_WAIT
+
+    def lag(self, now: int) -> int | None:
+        """How many seconds the log is behind; None before the first run."""
+        return None if self._caught_up_at is None else max(0, now - self._caught_up_at)
+
+    def run_once(self, now: int) -> Sequenced | None:
+        """Index one batch of what waits, and sign the tree when it grew and a second has passed.
+
+        None when there was nothing to do. Raises `LogRolledBack` for good, `LogConflict` when
+        another sequencer was faster, `SQLAlchemyError` or `OSError` when storage fails; every
+        failure leaves a state from which the next run goes on.
+        """
+        with self._running:
+            if self._rolled_back is not None:
+                raise self._rolled_back
+            try:
+                if not self._checked:
+                    self._head.check()
+                    self._checked = True
+                return self._run(now)
+            except LogRolledBack as error:
+                self._rolled_back = error
+                raise
+
+    def adopt(self) -> None:
+        """Take the database's published checkpoint as the last signed head.
+
+        For a new machine without a head file, after somebody has made sure that the database is
+        the newest one there is. Raises `LogRolledBack` when a head file says otherwise.
+        """
+        with self._running:
+            self._head.adopt()
+            self._checked, self._rolled_back = False, None
+
+    def start(self) -> None:
+        """Check the log against its last signed head, then sequence in a thread until `stop`.
+
+        A log that was rolled back does not raise here: the broker serves, and permits nothing.
+        """
+        self._turn()
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._loop, name="sequencer", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after the batch that it is at; what waits stays waiting."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def wake(self) -> None:
+        """Say that there is something to index, so that nobody waits for the next poll."""
+        self._wake.set()
+
+    def _loop(self) -> None:
+        pause = 0.0
+        while not self._stopping.is_set():
+            if pause:
+                self._wake.wait(pause)
+                self._wake.clear()
+            if not self._stopping.is_set():
+                pause = self._turn()
+
+    def _turn(self) -> float:
+        """Run once, and say how long to wait for the next run."""
+        try:
+            done = self.run_once(self._clock())
+        except LogConflict:
+            return POLL_SECONDS
+        except LogRolledBack as error:
+            _log.critical("log_rolled_back", reason=str(error))
+            # Nothing heals this but an operator, who restarts the broker.
+            self._stopping.set()
+            return RETRY_SECONDS
+        except (SQLAlchemyError, OSError, LogError) as error:
+            _log.error("log_not_written", error=type(error).__name__)
+            return RETRY_SECONDS
+        return 0.0 if done is not None and done.added == LARGEST_BATCH else POLL_SECONDS
+
+    def _run(self, now: int) -> Sequenced | None:
+        origin = self.signer.name
+        with self._db.reading() as tx:
+            oldest = audit.oldest_pending(tx)
+        added = self._index_batch(origin) if oldest is not None else 0
+        if added:
+            with self._db.reading() as tx:
+                oldest = audit.oldest_pending(tx)
+        note = self._publish(now)
+        self._caught_up_at = now if oldest is None else min(oldest, now)
+        if not added and note is None:
+            return None
+        with self._db.reading() as tx:
+            head = log_tree.head(tx) or Head(origin)
+        return Sequenced(added, head.size, head.root, note)
+
+    def _index_batch(self, origin: str) -> int:
+        """Step 1. The number of entries that got an index."""
+        with self._db.transaction() as tx:
+            if not log_tree.try_sequencer_lock(tx):
+                return 0
+            waiting = audit.pending(tx, LARGEST_BATCH)
+            if not waiting:
+                return 0
+            old = log_tree.create_head(tx, origin)
+            self._head.refuse_smaller(old.size)
+            kept = self._edge
+            edge = kept[1] if kept and kept[0] == old else log_tree.right_edge(tx, old.size)
+            if edge.root() != old.root:
+                raise LogRolledBack("the stored tree does not have the root that the head names")
+            grown, filled = edge.extend([leaf_hash(entry.leaf_data) for entry in waiting])
+            head = log_tree.advance(tx, old, grown, waiting, filled)
+        self._edge = (head, grown)
+        return len(waiting)
+
+    def _publish(self, now: int) -> str | None:
+        """Steps 2 to 4. The note, if one was signed."""
+        with self._db.reading() as tx:
+            # In this order: whatever is published is then within the head.
+            latest, head = log_tree.latest_checkpoint(tx), log_tree.head(tx)
+        self._head.refuse_smaller(head.size if head else 0)
+        if not self._head.is_behind(latest) and not _is_due(head, latest, now):
+            return None
+        with self._db.transaction() as tx:
+            if not log_tree.try_sequencer_lock(tx):
+                return None
+            latest, head = log_tree.latest_checkpoint(tx), log_tree.head(tx)
+            if head is None:
+                return None
+            tree = log_tree.TileReader(tx, head.size)
+            if latest is not None and self._head.is_behind(latest):
+                self._head.follow(tree, latest)
+            if not _is_due(head, latest, now):
+                return None
+            # 2. A log must not sign what is inconsistent with what it has signed.
+            checkpoint = Checkpoint(head.origin, head.size, head.root)
+            note = sign_checkpoint(checkpoint, [self.signer])
+            # 3.
+            self._head.keep(tree, checkpoint, note)
+            # 4.
+            log_tree.add_checkpoint(tx, StoredCheckpoint(head.size, note, now))
+        return note
+
+
+def _is_due(head: Head | None, latest: StoredCheckpoint | None, now: int) -> bool:
+    """Whether the tree has grown since it was published, at least a second ago."""
+    if latest is None:
+        return head is not None and head.size > 0
+    return head is not None and head.size > latest.size and now > latest.signed_at
