@@ -143,10 +143,10 @@ def _write(
     if not presentations.finish(tx, row.id, "answered", ctx.now(), token_hash(code)):
         raise Gone("this request has been answered: another answer came first")
     changed = []
-    for query, presentation in verified.items():
+    for query in _counted(row, verified):
         question, copy = questions[query], copies[query]
         consent = consents.consent(tx, row.tenant_id, question.consent_id)
-        signed = Signed(presentation, copy, question, document, row)
+        signed = Signed(verified[query], copy, question, document, row)
         if row.kind == "withdrawal":
             if copy.subject_id != consent.subject_id:
                 raise PresentationRefused("not_the_signer", "the credential belongs to another customer than the consent")
@@ -159,6 +159,13 @@ def _write(
         close_request(ctx, tx, request, "answered", reason="not_signed")
     page = page_url(ctx, row.tenant_id, page_token_of(ctx, request.id))
     return Accepted(tuple(changed), f"{page}/done?response_code={code}")
+
+
+def _counted(row: PresentationRequestRow, verified: Mapping[str, VerifiedPresentation]) -> list[str]:
+    """The queries whose signatures count: all, but one for a withdrawal, the same key before another."""
+    if row.kind == "withdrawal":
+        return ["same_key" if "same_key" in verified else "other_key"]
+    return list(verified)
 
 
 def _waits_for_more(tx: Connection, request: ConsentRequestRow) -> bool:

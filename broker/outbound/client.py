@@ -1,0 +1,105 @@
+"""The other side of the API: a partner's or an officer's client, and the carrier of a wallet's messages."""
+
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from credentials.keys import SoftwareKey, sign_jws
+from wallet_adapters.loopback import Answer, Message
+
+ASSERTION_SECONDS = 60
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+TIMEOUT_SECONDS = 10.0
+
+
+class ApiError(Exception):
+    """The broker answered with a problem; `code` is its stable code."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        self.status = status
+        self.code = str(problem.get("code", problem.get("error", "unknown")))
+        super().__init__(f"{status} {self.code}: {problem.get('detail', problem.get('error_description', ''))}")
+
+
+class Client:
+    """Calls a broker as one client: `client_id` and its private JWK (`private_key_jwt`, RFC 7523)."""
+
+    def __init__(self, base_url: str, client_id: str, private_jwk: Mapping[str, Any]) -> None:
+        self._base = base_url
+        self._id = client_id
+        self._key = SoftwareKey.from_private_jwk(dict(private_jwk))
+        self._http = httpx.Client(base_url=base_url, timeout=TIMEOUT_SECONDS)
+        self._token = ""
+        self._renew_at = 0.0
+
+    def get(self, path: str, **params: str | int) -> httpx.Response:
+        """GET; raises `ApiError` for anything but success."""
+        return self._checked(self._http.get(path, params=params, headers=self._headers()))
+
+    def post(self, path: str, body: Mapping[str, Any], *, idempotent: bool = False) -> dict[str, Any]:
+        """POST JSON; with `idempotent` under a fresh Idempotency-Key. Raises `ApiError`."""
+        headers = self._headers()
+        if idempotent:
+            headers["Idempotency-Key"] = secrets.token_urlsafe(18)
+        answer: dict[str, Any] = self._checked(self._http.post(path, json=body, headers=headers)).json()
+        return answer
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _headers(self) -> dict[str, str]:
+        if time.monotonic() >= self._renew_at:
+            form = {
+                "grant_type": "client_credentials",
+                "client_assertion_type": ASSERTION_TYPE,
+                "client_assertion": self._assertion(),
+            }
+            answer = self._checked(self._http.post("/oauth/token", data=form)).json()
+            self._token = str(answer["access_token"])
+            self._renew_at = time.monotonic() + int(answer["expires_in"]) / 2
+        return {"Authorization": f"Bearer {self._token}"}
+
+    def _assertion(self) -> str:
+        now = int(time.time())
+        return sign_jws(
+            self._key,
+            {"typ": "JWT"},
+            {
+                "iss": self._id,
+                "sub": self._id,
+                "aud": self._base,
+                "jti": secrets.token_urlsafe(18),
+                "iat": now,
+                "exp": now + ASSERTION_SECONDS,
+            },
+        )
+
+    @staticmethod
+    def _checked(response: httpx.Response) -> httpx.Response:
+        if response.is_success:
+            return response
+        try:
+            problem = response.json()
+        except ValueError:
+            problem = {}
+        raise ApiError(response.status_code, problem if isinstance(problem, dict) else {})
+
+
+class Carrier:
+    """Carries a wallet's messages over HTTP; it never follows a redirect."""
+
+    def __init__(self) -> None:
+        self._http = httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False)
+
+    def __call__(self, message: Message) -> Answer:
+        """Send a message and wait for its answer."""
+        response = self._http.request(message.method, message.url, headers=dict(message.headers), content=message.body)
+        return Answer(response.status_code, response.content)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
