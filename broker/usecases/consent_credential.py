@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from broker.domain.addresses import tenant_url
+from broker.domain.credential_types import CONSENT, RECEIPT
 from broker.domain.terms import Terms
 from broker.usecases.context import Context
 from broker.usecases.status import Allocated
 from credentials.issue import issue_sd_jwt_vc
 from credentials.model import StatusReference
 
-CONSENT_TYPE = "/vct/consent/1"
-RECEIPT_TYPE = "/vct/receipt/1"
 # What a partner sees of time is coarse: two partners must not match customers by the second.
 COARSE_SECONDS = 60
 
@@ -62,7 +61,7 @@ def issue_consent_credential(
         signer=key.signer,
         x5c=key.x5c,
         issuer=base,
-        vct=base + CONSENT_TYPE,
+        vct=base + CONSENT.path,
         claims={name: value for name, value in claims.items() if value is not None},
         disclosable=(),
         holder_jwk=partner_jwk,
@@ -93,7 +92,7 @@ def issue_receipt(
         signer=key.signer,
         x5c=key.x5c,
         issuer=base,
-        vct=base + RECEIPT_TYPE,
+        vct=base + RECEIPT.path,
         claims={
             "consent_id": terms.consent_id,
             "terms": terms.to_json(),

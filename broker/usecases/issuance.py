@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from broker.domain.addresses import tenant_url
+from broker.domain.credential_types import CUSTOMER
 from broker.domain.errors import LogUnavailable
 from broker.domain.ids import new_id
 from broker.store import contacts, credentials, subjects
@@ -31,7 +32,6 @@ from wallet_adapters.openid4vci import (
 )
 from wallet_adapters.openid4vci.errors import CredentialRequestDenied, ProofKeyBound
 
-CUSTOMER_TYPE = "/vct/customer/1"
 BATCH_SIZE = 4
 # A wallet without batches asks once for each copy; one whose answer was lost asks again.
 COPIES_PER_INVITATION = 2 * BATCH_SIZE
@@ -258,7 +258,7 @@ def _sign(ctx: Context, copy: CopyRow, holder_jwk: dict[str, Any]) -> str:
         signer=key.signer,
         x5c=key.x5c,
         issuer=base,
-        vct=base + CUSTOMER_TYPE,
+        vct=base + CUSTOMER.path,
         claims={"jti": copy.id, "binding_grade": copy.grade},
         disclosable=(),
         holder_jwk=holder_jwk,

@@ -1,0 +1,72 @@
+"""Invitations: how a partner's contact gets bound to the customer's wallet."""
+
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Header, Response
+
+from broker.api.deps import AnyCaller, Caller, Ctx
+from broker.api.idempotency import Answer, run
+from broker.api.invitation_schemas import InvitationIn, InvitationOut
+from broker.domain.consent import BindingGrade
+from broker.domain.errors import Forbidden, InvalidRequest
+from broker.usecases.invitation import open_invitation
+
+router = APIRouter(tags=["invitations"])
+
+Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
+
+
+@router.post("/v1/invitations", status_code=201, response_model=InvitationOut)
+def post_invitation(ctx: Ctx, caller: AnyCaller, body: InvitationIn, key: Key = None) -> Response:
+    """Invite the customer behind `subject_ref` to take a customer credential into their wallet.
+
+    Whoever redeems the offer is bound to the contact, so send it to that customer alone; with
+    grade `code` also send them `tx_code`, by another way. Each contact is bound once: another
+    wallet, and the grade `verified_person`, are for officers who have recognised the customer.
+    The answer is not kept: a retry with the same `Idempotency-Key` is a 409, open a new one.
+    """
+    partner_id = _partner(caller, body)
+
+    def work() -> Answer:
+        opened = open_invitation(
+            ctx,
+            caller.tenant_id,
+            partner_id,
+            body.subject_ref,
+            BindingGrade(body.grade),
+            rebind=body.rebind,
+            opened_by=caller.client_id,
+        )
+        out = InvitationOut(
+            id=opened.invitation_id,
+            grade=opened.grade.value,
+            offer_uri=opened.offer_uri,
+            offer_by_value=opened.offer_by_value,
+            tx_code=opened.tx_code,
+            expires_at=opened.expires_at,
+        )
+        return Answer(201, orjson.dumps(out.model_dump()))
+
+    fingerprint = b"POST /v1/invitations\n" + body.model_dump_json().encode()
+    answer = run(ctx, caller, fingerprint, key, work, store=False)
+    return Response(
+        answer.body,
+        status_code=answer.status,
+        media_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def _partner(caller: Caller, body: InvitationIn) -> str:
+    if caller.role == "officer":
+        if body.partner is None:
+            raise InvalidRequest("name the partner whose contact this is")
+        return body.partner
+    if body.partner not in {None, caller.client_id}:
+        raise Forbidden("a partner invites its own contacts only")
+    if BindingGrade(body.grade) is BindingGrade.VERIFIED_PERSON or body.rebind:
+        raise Forbidden(
+            "verified_person and rebind are for officers, who recognise the customer themselves"
+        )
+    return caller.client_id

@@ -1,0 +1,74 @@
+"""Status lists for verifiers (Token Status List draft-21, section 8)."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from starlette.concurrency import run_in_threadpool
+
+from broker.api.deps import Ctx, TenantId
+from broker.usecases.status import TTL_SECONDS, published
+
+router = APIRouter(tags=["status lists"])
+
+STATUS_LIST_TOKEN = "application/statuslist+jwt"
+NOT_MODIFIED = 304
+NOT_ACCEPTABLE = 406
+NOT_IMPLEMENTED = 501
+
+
+@router.get(
+    "/status/{list_id}",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {STATUS_LIST_TOKEN: {"example": "eyJ0eXAiOiJzdGF0dXNsaXN0K2p3dCJ9.e30.AA"}},
+            "description": "The signed list; it may be kept for `ttl` seconds.",
+        },
+        304: {"description": "The list is the one that the caller has (`If-None-Match`)."},
+        404: {"description": "There is no such list."},
+        406: {"description": "The caller accepts another form than the JWT."},
+        501: {"description": "Lists of a time in the past (`time`) are not kept."},
+    },
+)
+async def get_status_list(
+    ctx: Ctx,
+    tenant_id: TenantId,
+    list_id: str,
+    if_none_match: Annotated[str | None, Header(max_length=1024)] = None,
+    accept: Annotated[str | None, Header(max_length=1024)] = None,
+    time: Annotated[str | None, Query(max_length=32)] = None,
+) -> Response:
+    """The status list that credentials name in `status.status_list.uri`, as a signed token.
+
+    It is at most one second behind the withdrawals, and open to everybody: whoever fetches it
+    learns nothing of single credentials, and the broker nothing of who is being verified.
+    """
+    if time is not None:
+        return Response(status_code=NOT_IMPLEMENTED)
+    if accept is not None and not _accepts_token(accept):
+        return Response(status_code=NOT_ACCEPTABLE)
+    now = ctx.now()
+    found = ctx.published.fresh(tenant_id, list_id, now)
+    if found is None:
+        found = await run_in_threadpool(published, ctx, tenant_id, list_id)
+    # A cache must not hand the token out after its own `ttl`, which began when it was signed.
+    left = max(0, found.signed_at + TTL_SECONDS - now)
+    headers = {
+        "ETag": found.etag,
+        "Cache-Control": f"public, max-age={left}",
+        "Access-Control-Allow-Origin": "*",
+    }
+    if if_none_match is not None and _names(if_none_match, found.etag):
+        return Response(status_code=NOT_MODIFIED, headers=headers)
+    return Response(found.token, media_type=STATUS_LIST_TOKEN, headers=headers)
+
+
+def _accepts_token(accept: str) -> bool:
+    wanted = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    return not wanted.isdisjoint({STATUS_LIST_TOKEN, "application/*", "*/*", ""})
+
+
+def _names(if_none_match: str, etag: str) -> bool:
+    # RFC 9110, section 13.1.2: weak comparison, any of a list, or any at all.
+    given = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    return "*" in given or etag in given

@@ -1,0 +1,75 @@
+"""What the broker says about itself: metadata documents for wallets and verifiers."""
+
+from typing import Any
+
+from broker.domain.addresses import tenant_url
+from broker.domain.credential_types import CREDENTIAL_TYPES, CUSTOMER
+from broker.domain.errors import NotFound
+from broker.store import registry
+from broker.usecases.context import Context
+from broker.usecases.invitation import CUSTOMER_CONFIGURATION
+from broker.usecases.issuance import BATCH_SIZE, PROOF_ALGORITHMS
+from credentials import did
+from wallet_adapters.openid4vci import (
+    CredentialConfiguration,
+    authorization_server_metadata,
+    issuer_metadata,
+)
+
+
+def issuer(ctx: Context, tenant_id: str) -> dict[str, Any]:
+    """The credential issuer metadata of a tenant (OpenID4VCI 1.0, section 12.2.4)."""
+    base = _base(ctx, tenant_id)
+    with ctx.db.reading() as tx:
+        party = registry.tenant_party(tx, tenant_id)
+    configuration = CredentialConfiguration(
+        vct=base + CUSTOMER.path,
+        scope=CUSTOMER_CONFIGURATION,
+        names={"zh-CN": CUSTOMER.label.zh, "en": CUSTOMER.label.en},
+        description=CUSTOMER.description.en,
+        claims={
+            name: {"zh-CN": label.zh, "en": label.en} for name, label in CUSTOMER.claims.items()
+        },
+        signing_algorithms=(ctx.keys.issuer(tenant_id).signer.alg,),
+        proof_algorithms=PROOF_ALGORITHMS,
+    )
+    return issuer_metadata(
+        issuer_url=base,
+        credential_endpoint=f"{base}/openid4vci/credential",
+        nonce_endpoint=f"{base}/openid4vci/nonce",
+        credential_configurations={CUSTOMER_CONFIGURATION: configuration},
+        names={"zh-CN": party.name.zh, "en": party.name.en},
+        batch_size=BATCH_SIZE,
+    )
+
+
+def authorization_server(ctx: Context, tenant_id: str) -> dict[str, Any]:
+    """The authorization server metadata of a tenant (RFC 8414)."""
+    base = _base(ctx, tenant_id)
+    return authorization_server_metadata(issuer_url=base, token_endpoint=f"{base}/oauth/token")
+
+
+def jwt_vc_issuer(ctx: Context, tenant_id: str) -> dict[str, Any]:
+    """The keys of a tenant's credentials (SD-JWT VC draft-24, JWT VC issuer metadata)."""
+    key = ctx.keys.issuer(tenant_id)
+    jwk = key.signer.public_jwk() | {"kid": key.kid, "use": "sig", "alg": key.signer.alg}
+    return {"issuer": _base(ctx, tenant_id), "jwks": {"keys": [jwk]}}
+
+
+def did_document(ctx: Context, tenant_id: str) -> dict[str, Any]:
+    """The did:web document of a tenant, with the key of its credentials."""
+    key = ctx.keys.issuer(tenant_id)
+    name = did.did_web(_base(ctx, tenant_id))
+    return did.did_document(name, {key.kid: key.signer.public_jwk()})
+
+
+def credential_type(ctx: Context, tenant_id: str, name: str, version: str) -> dict[str, Any]:
+    """The type metadata of a tenant's credentials; raises `NotFound`."""
+    kind = CREDENTIAL_TYPES.get(f"/vct/{name}/{version}")
+    if kind is None:
+        raise NotFound("no such credential type")
+    return kind.metadata(_base(ctx, tenant_id))
+
+
+def _base(ctx: Context, tenant_id: str) -> str:
+    return tenant_url(ctx.settings.public_url, tenant_id)
