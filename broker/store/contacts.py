@@ -174,6 +174,21 @@ def close_invitations(tx: Connection, contact_id: str) -> None:
     )
 
 
+def open_invitation(tx: Connection, contact_id: str, now: int) -> InvitationRow | None:
+    """The invitation of a contact that can still be redeemed; opening one ends the earlier ones."""
+    row = tx.execute(
+        select(INVITATION)
+        .where(
+            INVITATION.c.contact_id == contact_id,
+            INVITATION.c.state == "open",
+            INVITATION.c.expires_at > now,
+        )
+        .order_by(INVITATION.c.created_at.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else InvitationRow(**row._mapping)  # noqa: SLF001
+
+
 def invitation(
     tx: Connection, tenant_id: str, invitation_id: str, *, lock: bool = False
 ) -> InvitationRow:

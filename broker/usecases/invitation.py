@@ -53,6 +53,14 @@ class Opened:
 
 
 @dataclass(frozen=True)
+class WaitingOffer:
+    """An invitation that can still be redeemed: its link, and whether it takes a code."""
+
+    offer_uri: str = field(repr=False)
+    with_code: bool
+
+
+@dataclass(frozen=True)
 class TokenAnswer:
     """A wallet's access token and its life in seconds.
 
@@ -161,6 +169,18 @@ def open_invitation(
 def offer_address(ctx: Context, tenant_id: str, invitation_id: str) -> str:
     """Where a wallet fetches the offer of an invitation."""
     return f"{tenant_url(ctx.settings.public_url, tenant_id)}/openid4vci/offer/{invitation_id}"
+
+
+def waiting_offer(ctx: Context, tenant_id: str, contact_id: str) -> WaitingOffer | None:
+    """The offer that waits for a contact, for the customer's own page; None when there is none."""
+    with ctx.db.reading() as tx:
+        row = contacts.open_invitation(tx, contact_id, ctx.now())
+    if row is None:
+        return None
+    coded = row.tx_code_hash is not None
+    # By reference the link holds the offer's address alone: the sealed code is not needed for it.
+    offer = _offer(ctx, tenant_id, row.code_hash, with_tx_code=coded)
+    return WaitingOffer(offer.by_reference(offer_address(ctx, tenant_id, row.id)), coded)
 
 
 def read_offer(ctx: Context, tenant_id: str, invitation_id: str) -> dict[str, object]:
