@@ -61,7 +61,7 @@ def _create_on_sqlite() -> Iterator[str]:
 def _create_on_postgresql() -> Iterator[str]:
     yield (
         f"CREATE FUNCTION {_FUNCTION}() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$"
+        "$$ BEGIN RAISE EXCEPTION USING MESSAGE = TG_TABLE_NAME || ' is append-only'; END $$"
     )
     # By statement, so that it aborts whether or not it would have met a row.
     changes = dict.fromkeys(APPEND_ONLY, "UPDATE OR DELETE OR TRUNCATE")

@@ -112,12 +112,14 @@ def advance(
     # The rows move inside the database; `numbers` are in ascending order, as the tree took them.
     index = func.row_number().over(order_by=PENDING.c.seq) - 1 + literal(old.size)
     moved = tx.execute(
-        insert(ENTRY).from_select(
+        insert(ENTRY)
+        .from_select(
             ("log_index", *_MOVED),
             select(index, *(PENDING.c[name] for name in _MOVED))
             .where(PENDING.c.seq.in_(numbers))
             .order_by(PENDING.c.seq),
         )
+        .execution_options(preserve_rowcount=True)
     )
     removed = tx.execute(delete(PENDING).where(PENDING.c.seq.in_(numbers)))
     if moved.rowcount != len(numbers) or removed.rowcount != len(numbers):
