@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
+import httpx2
 
 from credentials.keys import SoftwareKey, sign_jws
 from wallet_adapters.loopback import Answer, Message
@@ -31,11 +31,11 @@ class Client:
         self._base = base_url
         self._id = client_id
         self._key = SoftwareKey.from_private_jwk(dict(private_jwk))
-        self._http = httpx.Client(base_url=base_url, timeout=TIMEOUT_SECONDS)
+        self._http = httpx2.Client(base_url=base_url, timeout=TIMEOUT_SECONDS)
         self._token = ""
         self._renew_at = 0.0
 
-    def get(self, path: str, **params: str | int) -> httpx.Response:
+    def get(self, path: str, **params: str | int) -> httpx2.Response:
         """GET; raises `ApiError` for anything but success."""
         return self._checked(self._http.get(path, params=params, headers=self._headers()))
 
@@ -79,7 +79,7 @@ class Client:
         )
 
     @staticmethod
-    def _checked(response: httpx.Response) -> httpx.Response:
+    def _checked(response: httpx2.Response) -> httpx2.Response:
         if response.is_success:
             return response
         try:
@@ -93,7 +93,7 @@ class Carrier:
     """Carries a wallet's messages over HTTP; it never follows a redirect."""
 
     def __init__(self) -> None:
-        self._http = httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False)
+        self._http = httpx2.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False)
 
     def __call__(self, message: Message) -> Answer:
         """Send a message and wait for its answer."""
