@@ -173,3 +173,9 @@ class EvidenceInvalid(BrokerError):
     """Evidence that does not hold together; the message names what."""
 
     code = "evidence_invalid"
+
+
+class InvalidPolicies(BrokerError):
+    """Policies that do not parse, do not fit their schema, or lack what a reason is made of."""
+
+    code = "invalid_policies"

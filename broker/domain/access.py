@@ -1,0 +1,241 @@
+"""What a decision is about: the question, the facts as they stand, the consent that fits best.
+
+Values only; `policy.py` judges them, `usecases/decide.py` reads and records.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from broker.domain.errors import InvalidTerms
+
+NO_CONSENT = "none"
+GRANTED = "granted"
+# Where several consents fit a question equally, the one that says most about its fate comes first.
+STATE_ORDER = ("granted", "withdrawn", "expired", "superseded", "refused", "requested")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a partner asks: may this attribute of this customer be used so, for this, there?
+
+    `attribute` is the partner's own field name or a canonical name. The customer is named by the
+    partner's `subject_ref` or by one `consent_id`. `territory` is where the data are processed or
+    looked at (ISO 3166-1); None means the partner's own country. An empty purpose or algorithm
+    was not stated.
+    """
+
+    action: str
+    attribute: str
+    purpose_id: str
+    algorithm_id: str
+    algorithm_version: str
+    territory: str | None = None
+    subject_ref: str | None = None
+    consent_id: str | None = None
+    agent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerFacts:
+    """The partner that asks."""
+
+    id: str
+    country: str
+    suspended: bool
+    kill_switch: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PurposeFacts:
+    """The purpose as registered with the tenant, or not."""
+
+    id: str
+    registered: bool
+    kill_switch: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AlgorithmFacts:
+    """The algorithm in one version as registered with the tenant, or not."""
+
+    id: str
+    version: str
+    purpose_id: str
+    registered: bool
+    risk_tier: str
+    automated_decision: bool
+    kill_switch: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeFacts:
+    """The canonical attribute. One that is not in the dictionary counts as sensitive."""
+
+    name: str
+    registered: bool
+    category: str
+    sensitive: bool
+    stored_in: str
+
+
+@dataclass(frozen=True, slots=True)
+class GrantedTerms:
+    """What a decision reads of a consent's terms.
+
+    `territories` are those of processing and of access: storage alone permits no use.
+    """
+
+    partner_id: str
+    controller_id: str
+    purpose_id: str
+    algorithm_id: str
+    algorithm_version: str
+    actions: tuple[str, ...]
+    attributes: tuple[str, ...]
+    separate: tuple[str, ...]
+    territories: tuple[str, ...]
+    storage: tuple[str, ...]
+    retention_days: int
+
+
+NO_TERMS = GrantedTerms("", "", "", "", "", (), (), (), (), (), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentFacts:
+    """A consent as its row stands; `uses_left` is None where uses are not counted."""
+
+    id: str
+    state: str
+    subject_id: str | None
+    valid_from: int
+    valid_until: int
+    uses_left: int | None
+    refuses_automated_decisions: bool
+    terms: GrantedTerms
+
+    def live(self, now: int) -> bool:
+        """Whether it is granted and within its validity at `now`."""
+        return self.state == GRANTED and self.valid_from <= now < self.valid_until
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether its uses are counted and none is left."""
+        return self.uses_left is not None and self.uses_left <= 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that a decision rests on, read at one moment."""
+
+    tenant_id: str
+    kill_switch: bool
+    partner: PartnerFacts
+    purpose: PurposeFacts
+    algorithm: AlgorithmFacts
+    attribute: AttributeFacts
+    consents: tuple[ConsentFacts, ...]
+    subject_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Separate:
+    """Whether the separate consents that the law may ask for are there."""
+
+    third_party: bool
+    sensitive: bool
+    cross_border: bool
+
+
+def read_terms(text: str) -> GrantedTerms:
+    """What a decision needs of stored terms (`Terms.to_json()` as JSON text).
+
+    The text was validated when it was stored; raises `InvalidTerms` if it is not such a text.
+    """
+    try:
+        terms: dict[str, Any] = orjson.loads(text)
+        territories = terms["territories"]
+        return GrantedTerms(
+            partner_id=terms["partner"]["id"],
+            controller_id=terms["controller"]["id"],
+            purpose_id=terms["purpose"]["id"],
+            algorithm_id=terms["algorithm"]["id"],
+            algorithm_version=terms["algorithm"]["version"],
+            actions=tuple(terms["actions"]),
+            attributes=tuple([attribute["id"] for attribute in terms["attributes"]]),
+            separate=tuple(terms["separate"]),
+            territories=tuple(dict.fromkeys(territories["processing"] + territories["access"])),
+            storage=tuple(territories["storage"]),
+            retention_days=terms["retention_days"],
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise InvalidTerms("the stored terms of a consent cannot be read") from error
+
+
+def territory_of(question: Question, facts: Facts) -> str:
+    """Where the use takes place: as stated, otherwise the partner's own country."""
+    return facts.partner.country if question.territory is None else question.territory
+
+
+def best_consent(question: Question, facts: Facts, now: int) -> ConsentFacts | None:
+    """The consent that fits the question best, or None where there is none.
+
+    The terms come first and the state after them, so that a use which was once granted is told
+    "withdrawn" and not "purpose not granted"; a consent that fits in everything always wins.
+    """
+    if not facts.consents:
+        return None
+    territory = territory_of(question, facts)
+
+    def fit(consent: ConsentFacts) -> tuple[bool | int, ...]:
+        terms = consent.terms
+        return (
+            terms.purpose_id == question.purpose_id,
+            (terms.algorithm_id, terms.algorithm_version)
+            == (question.algorithm_id, question.algorithm_version),
+            facts.attribute.name in terms.attributes,
+            territory in terms.territories,
+            question.action in terms.actions,
+            consent.live(now),
+            not consent.exhausted,
+            consent.uses_left is None,
+            -STATE_ORDER.index(consent.state),
+        )
+
+    return max(facts.consents, key=fit)  # the first of equals: rows come newest first
+
+
+def separate_consents(
+    question: Question, facts: Facts, best: ConsentFacts | None, now: int
+) -> Separate:
+    """Which separate consents there are for this attribute, purpose and algorithm.
+
+    Each may be another consent than the one that fits best, and then has to be live; a cross-border
+    consent also has to name the territory (PIPL 23, 29, 39). What the best consent itself grants
+    separately counts in any state: its state is a condition of its own.
+    """
+    covering = [
+        consent.terms
+        for consent in facts.consents
+        if consent.live(now)
+        and not consent.exhausted
+        and consent.terms.purpose_id == question.purpose_id
+        and consent.terms.algorithm_id == question.algorithm_id
+        and consent.terms.algorithm_version == question.algorithm_version
+        and facts.attribute.name in consent.terms.attributes
+    ]
+    territory = territory_of(question, facts)
+    abroad = [terms for terms in covering if territory in terms.territories]
+    own = () if best is None else best.terms.separate
+    return Separate(
+        third_party="third_party" in own or _grants("third_party", covering),
+        sensitive="sensitive" in own or _grants("sensitive", covering),
+        cross_border="cross_border" in own or _grants("cross_border", abroad),
+    )
+
+
+def _grants(kind: str, terms: Sequence[GrantedTerms]) -> bool:
+    return any(kind in one.separate for one in terms)

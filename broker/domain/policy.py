@@ -1,0 +1,312 @@
+"""The consent policies: loaded once, validated, and asked about one request at a time.
+
+Cedar skips a `forbid` whose condition errs, which would fail open. Four things answer that: the
+permit itself requires what a consent is made of; policies are validated against their schema when
+they are loaded; every request is validated against the schema too; and an error in the diagnostics,
+no decision, or a denial that no condition explains is a denial with the code `policy_error`.
+"""
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from cedarpy import (
+    Decision,
+    Entities,
+    PolicySet,
+    Schema,
+    is_authorized_batch,
+    policies_to_json_str,
+    validate_policies,
+)
+
+from broker.domain.access import (
+    NO_CONSENT,
+    NO_TERMS,
+    AlgorithmFacts,
+    AttributeFacts,
+    ConsentFacts,
+    Facts,
+    GrantedTerms,
+    PartnerFacts,
+    PurposeFacts,
+    Question,
+    best_consent,
+    separate_consents,
+    territory_of,
+)
+from broker.domain.errors import InvalidPolicies
+from broker.domain.policies import CONSENT_POLICIES, CONSENT_SCHEMA
+from broker.domain.terms import ACTIONS
+from credentials.jcs import b64url
+
+ANNOTATIONS = ("id", "law", "code", "obligation", "zh", "en")
+OTHER_ACTION = "other"
+TERMS = {"type": "Terms", "id": "granted"}
+SLICES_CACHED = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One legal condition that failed: `id` names it, `code` is what callers act on.
+
+    `obligation` is what the caller owes after the denial, for example `stop_and_delete`.
+    """
+
+    id: str
+    code: str
+    law: tuple[str, ...]
+    obligation: str
+    zh: str
+    en: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The reason as partners receive it."""
+        return {
+            "code": self.code,
+            "id": self.id,
+            "law": list(self.law),
+            "zh": self.zh,
+            "en": self.en,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the policies say about one question: `reasons` is empty exactly where it permits."""
+
+    permit: bool
+    reasons: tuple[Reason, ...]
+    consent: ConsentFacts | None
+
+
+POLICY_ERROR: Final = Reason(
+    id="policy.error",
+    code="policy_error",
+    law=("PIPL-51", "GDPR-24"),
+    obligation="stop",
+    zh="策略无法得出结论，因此拒绝。",
+    en="The policies came to no conclusion, so access is denied.",
+)
+
+
+class ConsentPolicies:
+    """A validated set of policies. Safe from several threads.
+
+    `version` is a hash of the texts and goes into every decision; `conditions` are its legal
+    conditions by their `@id`.
+    """
+
+    def __init__(self, policies: str, schema: str) -> None:
+        """Load the texts; raises `InvalidPolicies`, which says what is wrong with them."""
+        try:
+            self._schema = Schema.from_str(schema)
+            self._policies = PolicySet.from_str(policies)
+            errors = validate_policies(policies, self._schema).errors
+        except ValueError as error:
+            raise InvalidPolicies(f"the policies or their schema do not parse: {error}") from error
+        if errors:
+            raise InvalidPolicies(f"the policies do not fit their schema: {errors[0]}")
+        self.conditions, self.permit_obligations = _conditions(policies)
+        self.version = _version(policies, schema)
+        self._slice = functools.lru_cache(maxsize=SLICES_CACHED)(self._parse_slice)
+
+    def judge(self, question: Question, facts: Facts, now: int) -> Verdict:
+        """Permit, or deny and name every condition that failed, at `now` (Unix seconds)."""
+        consent = best_consent(question, facts, now)
+        try:
+            results = is_authorized_batch(
+                [
+                    {
+                        "principal": _uid("Agent", question.agent or facts.partner.id),
+                        "action": _uid("Action", _action(question.action)),
+                        "resource": _uid("DataAttribute", facts.attribute.name),
+                        "context": _context(question, facts, consent, now),
+                    }
+                ],
+                self._policies,
+                self._slice(
+                    question.agent,
+                    facts.partner,
+                    facts.attribute,
+                    facts.purpose,
+                    facts.algorithm,
+                    NO_TERMS if consent is None else consent.terms,
+                ),
+                self._schema,
+            )
+        except (ValueError, TypeError, KeyError):
+            return Verdict(permit=False, reasons=(POLICY_ERROR,), consent=consent)
+        diagnostics = results[0].diagnostics
+        if results[0].decision is Decision.Allow and not diagnostics.errors:
+            return Verdict(permit=True, reasons=(), consent=consent)
+        named = set(diagnostics.id_annotations_by_reason.values())
+        reasons = tuple(
+            [reason for name, reason in self.conditions.items() if name in named]  # in file order
+        )
+        if diagnostics.errors or not reasons:
+            reasons = (*reasons, POLICY_ERROR)
+        return Verdict(permit=False, reasons=reasons, consent=consent)
+
+    def _parse_slice(
+        self,
+        agent: str | None,
+        partner: PartnerFacts,
+        attribute: AttributeFacts,
+        purpose: PurposeFacts,
+        algorithm: AlgorithmFacts,
+        terms: GrantedTerms,
+    ) -> Entities:
+        """What changes rarely, as entities; raises `ValueError` where the schema refuses it.
+
+        Keyed by its whole content, so that a cached slice is never out of date. Customers who
+        signed the same template share one.
+        """
+        brand = _uid("Brand", partner.id)
+        flags = {"suspended": partner.suspended, "killSwitch": partner.kill_switch}
+        slices = [
+            _entity(brand, {"name": partner.id, **flags}),
+            _entity(_uid("Agent", agent or partner.id), {"brand": brand}, brand),
+            _entity(
+                _uid("DataAttribute", attribute.name),
+                {
+                    "name": attribute.name,
+                    "registered": attribute.registered,
+                    "sensitive": attribute.sensitive,
+                    "storedIn": attribute.stored_in,
+                },
+                _uid("Category", attribute.category),
+            ),
+            _entity(
+                _uid("Purpose", purpose.id),
+                {"registered": purpose.registered, "killSwitch": purpose.kill_switch},
+            ),
+            _entity(
+                _algorithm(algorithm.id, algorithm.version),
+                {
+                    "registered": algorithm.registered,
+                    "riskTier": algorithm.risk_tier,
+                    "automatedDecision": algorithm.automated_decision,
+                    "killSwitch": algorithm.kill_switch,
+                },
+                _uid("Purpose", algorithm.purpose_id),
+            ),
+            _entity(
+                TERMS,
+                {
+                    "recipient": _uid("Brand", terms.partner_id),
+                    "controller": terms.controller_id,
+                    "purpose": _uid("Purpose", terms.purpose_id),
+                    "algorithm": _algorithm(terms.algorithm_id, terms.algorithm_version),
+                    "attributes": terms.attributes,
+                    "actions": terms.actions,
+                    "territories": terms.territories,
+                },
+            ),
+        ]
+        return Entities.from_json_str(orjson.dumps(slices).decode(), self._schema)
+
+
+@functools.cache
+def consent_policies() -> ConsentPolicies:
+    """The broker's own policies, loaded on first use."""
+    return ConsentPolicies(CONSENT_POLICIES, CONSENT_SCHEMA)
+
+
+def _context(question: Question, facts: Facts, consent: ConsentFacts | None, now: int) -> str:
+    separate = separate_consents(question, facts, consent, now)
+    return orjson.dumps(
+        {
+            "action": question.action,
+            "purpose": _uid("Purpose", facts.purpose.id),
+            "algorithm": _algorithm(facts.algorithm.id, facts.algorithm.version),
+            "territory": territory_of(question, facts),
+            "now": now,
+            "killSwitch": facts.kill_switch,
+            "consent": _record(consent),
+            "separate": {
+                "thirdParty": separate.third_party,
+                "sensitive": separate.sensitive,
+                "crossBorder": separate.cross_border,
+            },
+        }
+    ).decode()
+
+
+def _record(consent: ConsentFacts | None) -> dict[str, Any]:
+    if consent is None:
+        return {
+            "state": NO_CONSENT,
+            "terms": TERMS,
+            "validFrom": 0,
+            "validUntil": 0,
+            "refusesAutomatedDecisions": False,
+        }
+    record = {
+        "state": consent.state,
+        "terms": TERMS,
+        "validFrom": consent.valid_from,
+        "validUntil": consent.valid_until,
+        "refusesAutomatedDecisions": consent.refuses_automated_decisions,
+    }
+    if consent.uses_left is not None:
+        record["usesLeft"] = consent.uses_left
+    return record
+
+
+def _conditions(policies: str) -> tuple[Mapping[str, Reason], tuple[str, ...]]:
+    """The conditions of the forbids in the order of the file, and what the permit obliges to."""
+    policy_set = orjson.loads(policies_to_json_str(policies))
+    conditions: dict[str, Reason] = {}
+    permits: list[tuple[str, ...]] = []
+    numbered = policy_set["staticPolicies"]
+    for name in sorted(numbered, key=lambda policy: int(policy.removeprefix("policy"))):
+        annotations = numbered[name].get("annotations", {})
+        missing = [key for key in ANNOTATIONS if not annotations.get(key)]
+        if missing:
+            raise InvalidPolicies(f"{name} lacks @{missing[0]}, without which no reason is given")
+        if numbered[name]["effect"] == "permit":
+            permits.append(tuple(annotations["obligation"].split(";")))
+            continue
+        if annotations["id"] in conditions:
+            raise InvalidPolicies(f"two conditions are called {annotations['id']}")
+        conditions[annotations["id"]] = Reason(
+            id=annotations["id"],
+            code=annotations["code"],
+            law=tuple(annotations["law"].split(";")),
+            obligation=annotations["obligation"],
+            zh=annotations["zh"],
+            en=annotations["en"],
+        )
+    if policy_set["templates"] or len(permits) != 1 or not conditions:
+        raise InvalidPolicies("there must be one permit, conditions, and no policy templates")
+    return conditions, permits[0]
+
+
+def _version(policies: str, schema: str) -> str:
+    digest = hashlib.sha256()
+    for text in (schema.encode(), policies.encode()):
+        digest.update(len(text).to_bytes(8, "big"))
+        digest.update(text)
+    return b64url(digest.digest())
+
+
+def _action(name: str) -> str:
+    return name if name in ACTIONS else OTHER_ACTION
+
+
+def _uid(kind: str, name: str) -> dict[str, str]:
+    return {"type": kind, "id": name}
+
+
+def _algorithm(name: str, version: str) -> dict[str, str]:
+    return _uid("Algorithm", f"{name}@{version}")
+
+
+def _entity(
+    uid: dict[str, str], attributes: dict[str, Any], *parents: dict[str, str]
+) -> dict[str, Any]:
+    return {"uid": uid, "attrs": attributes, "parents": list(parents)}
