@@ -40,7 +40,7 @@ CAUGHT = [
     ("one place commits", "broker/api/deps.py", "session.commit()\n"),
     ("one place commits", "broker/store/consents.py", "connection.commit()\n"),
     ("clocks only at the edge", "credentials/verify.py", "import time\nnow = time.time()\n"),
-    ("clocks only at the edge", "broker/usecases/decide.py", "clock = time.monotonic\n"),
+    ("clocks only at the edge", "broker/usecases/decide.py", "clock = time.time\n"),
     ("clocks only at the edge", "broker/store/audit.py", "from time import time_ns\n"),
     ("clocks only at the edge", "broker/domain/consent.py", "datetime.now(UTC)\n"),
     ("clocks only at the edge", "broker/domain/consent.py", "datetime.datetime.utcnow()\n"),
@@ -77,7 +77,7 @@ LEFT_ALONE = [
     ("no assert outside tests", "tests/test_x.py", "assert 1 + 1 == 2\n"),
     ("one place commits", "broker/store/db.py", "connection.commit()\n"),
     ("clocks only at the edge", "broker/app.py", "now = time.time\n"),
-    ("clocks only at the edge", "broker/api/log.py", "took = time.perf_counter() - start\n"),
+    ("clocks only at the edge", "broker/api/log.py", "deadline = time.monotonic() + 5\n"),
     ("clocks only at the edge", "credentials/pki.py", "datetime.fromtimestamp(now, UTC)\n"),
     ("only verification makes Verified values", "credentials/verify.py", "VerifiedCredential(a)\n"),
     (
