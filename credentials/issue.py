@@ -3,13 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from credentials.errors import DisclosureInvalid, KeyInvalid, Malformed
+from credentials.errors import DisclosureInvalid, Malformed
 from credentials.json_reader import JsonObject
 from credentials.jws import Signer
 from credentials.model import StatusReference
 from credentials.sdjwt import ClaimPath, issue_sd_jwt
-from credentials.suite import Jwk
-from credentials.suites import suite_of
+from credentials.suites import public_part
 
 CREDENTIAL_TYPE = "dc+sd-jwt"
 
@@ -55,7 +54,7 @@ def issue_sd_jwt_vc(
         "exp": expires_at,
         "vct": vct,
         "vct#integrity": vct_integrity,
-        "cnf": None if holder_jwk is None else {"jwk": _public_part(holder_jwk)},
+        "cnf": None if holder_jwk is None else {"jwk": public_part(holder_jwk)},
         "status": None if status is None else status_claim(status),
     }
     payload = {name: value for name, value in payload.items() if value is not None}
@@ -72,10 +71,3 @@ def issue_sd_jwt_vc(
 def status_claim(status: StatusReference) -> JsonObject:
     """Give the `status` claim of a referenced token (Token Status List draft-21, section 6.2)."""
     return {"status_list": {"idx": status.index, "uri": status.uri}}
-
-
-def _public_part(jwk: Mapping[str, Any]) -> Jwk:
-    try:
-        return {name: jwk[name] for name in suite_of(jwk).thumbprint_members}
-    except KeyError as error:
-        raise KeyInvalid(f"holder key lacks {error}") from None

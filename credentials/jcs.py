@@ -20,12 +20,13 @@ _SERIALIZE = (
     | orjson.OPT_STRICT_INTEGER
 )
 _TO_URL_ALPHABET = bytes.maketrans(b"+/", b"-_")
-# Maps the URL alphabet to the standard one, and the standard-only characters and the padding to
-# one that binascii refuses.
+# Maps the URL alphabet to the standard one, and the characters that only the standard one has,
+# padding included, to one that binascii refuses.
 _TO_STANDARD_ALPHABET = bytes.maketrans(b"-_+/=", b"+/!!!")
-_PADDING = (b"", None, b"==", b"=")
-# RFC 4648, section 3.5: the bits of the last character that carry no data must be zero.
-_LAST_CHARACTERS = ("", "", "AQgw", "AEIMQUYcgkosw048")
+_PADDING = (b"", b"", b"==", b"=")
+# RFC 4648, section 3.5: the bits of the last character that carry no data must be zero. One
+# character after a multiple of four can never be.
+_LAST_CHARACTERS = (b"", b"", b"AQgw", b"AEIMQUYcgkosw048")
 
 
 def b64url(data: bytes) -> str:
@@ -34,19 +35,19 @@ def b64url(data: bytes) -> str:
     return encoded.translate(_TO_URL_ALPHABET).rstrip(b"=").decode("ascii")
 
 
-def b64url_decode(text: str) -> bytes:
+def b64url_decode(text: str | bytes) -> bytes:
     """Decode base64url without padding, accepting only the one canonical spelling.
 
     Raises `Malformed` on padding, characters of other alphabets, impossible lengths and non-zero
     trailing bits.
     """
-    rest = len(text) & 3
-    padding = _PADDING[rest]
-    if padding is None or (rest and text[-1] not in _LAST_CHARACTERS[rest]):
-        raise Malformed("not base64url without padding: impossible length or trailing bits")
     try:
-        standard = text.encode("ascii").translate(_TO_STANDARD_ALPHABET)
-        return binascii.a2b_base64(standard + padding, strict_mode=True)
+        encoded = text.encode("ascii") if isinstance(text, str) else text
+        rest = len(encoded) & 3
+        if rest and encoded[-1] not in _LAST_CHARACTERS[rest]:
+            raise Malformed("not base64url without padding: bad length or trailing bits")
+        standard = encoded.translate(_TO_STANDARD_ALPHABET) + _PADDING[rest]
+        return binascii.a2b_base64(standard, strict_mode=True)
     except (binascii.Error, UnicodeEncodeError):
         raise Malformed("not base64url: a character outside its alphabet") from None
 

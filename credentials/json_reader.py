@@ -30,7 +30,7 @@ def read_json(
     if len(data) > max_bytes:
         raise TooLarge(f"JSON text exceeds {max_bytes} bytes")
     # The number of opening brackets bounds the depth: honest input never needs the scan.
-    if data.count(b"[") + data.count(b"{") > max_depth:
+    if len(data) > max_depth and data.count(b"[") + data.count(b"{") > max_depth:
         _check_depth(data, max_depth)
     try:
         return orjson.loads(data)

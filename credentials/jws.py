@@ -6,9 +6,11 @@ the caller names the algorithms and the type, the key never comes from the heade
 that tries to bring its own key, or an extension that must be understood, is refused.
 """
 
+import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -22,7 +24,7 @@ from credentials.errors import (
 )
 from credentials.jcs import b64url, b64url_decode
 from credentials.json_reader import JsonObject, read_json_object
-from credentials.suites import ALGORITHMS, Jwk, suite_named, suite_of
+from credentials.suites import ALGORITHMS, Jwk, public_part, suite_of
 
 MAX_JWS_CHARACTERS = 131_072
 MAX_HEADER_CHARACTERS = 32_768
@@ -54,23 +56,28 @@ class PublicKey:
         """Load a JWK. Raises `KeyInvalid`."""
         self._suite = suite_of(jwk)
         self._key = self._suite.load_public(jwk)
-        self.jwk: Jwk = {name: jwk[name] for name in self._suite.thumbprint_members}
+        self.jwk = public_part(jwk)
+
+    def thumbprint(self) -> str:
+        """Give the JWK thumbprint: base64url SHA-256 over the required members (RFC 7638)."""
+        # Section 3.2: members in lexicographic order, without spaces.
+        required = orjson.dumps(self.jwk, option=orjson.OPT_SORT_KEYS)
+        return b64url(hashlib.sha256(required).digest())
 
     def verify(self, alg: object, data: bytes, signature: bytes) -> None:
         """Verify a JOSE signature made under the name `alg`.
 
         Raises `AlgorithmNotAllowed` if the key is of another algorithm, `SignatureInvalid`.
         """
-        if suite_named(alg) is not self._suite:
+        if alg not in self._suite.accepted:
             raise AlgorithmNotAllowed("signature algorithm does not belong to the key")
         self._suite.verify(self._key, data, signature)
 
 
-@dataclass(frozen=True, slots=True)
-class UnverifiedJws:
+class UnverifiedJws(NamedTuple):
     """A JWS taken apart. Nothing in it is to be believed before `verify`."""
 
-    header: JsonObject
+    header: Mapping[str, Any]
     payload: bytes
     signing_input: bytes
     signature: bytes
@@ -115,7 +122,8 @@ def parse_jws(
 ) -> UnverifiedJws:
     """Take a compact JWS apart and check everything about it except the signature.
 
-    `typ` is the required header type or types, `algs` the allowed algorithms (all registered
+    `typ` is the required header type or types (an empty one among them lets the header leave it
+    out, which only protocols older than explicit typing need), `algs` the allowed algorithms (all registered
     ones if `None`; all of them are asymmetric), `permit` names headers among
     `FORBIDDEN_HEADERS` that this one protocol defines a safe use for.
 
@@ -129,16 +137,42 @@ def parse_jws(
     encoded_header, encoded_payload, encoded_signature = parts
     if len(encoded_header) > MAX_HEADER_CHARACTERS:
         raise TooLarge(f"JWS header exceeds {MAX_HEADER_CHARACTERS} characters")
-    header = read_json_object(b64url_decode(encoded_header))
-    check_header(header, typ=typ, algs=algs, permit=permit)
+    header = _read_header(encoded_header)
+    _check_header(header, typ, algs, permit)
     payload = b64url_decode(encoded_payload)
     try:
         signature = b64url_decode(encoded_signature)
     except Malformed:
         raise SignatureInvalid("JWS signature is not base64url") from None
     return UnverifiedJws(
-        header, payload, token[: -len(encoded_signature) - 1].encode("ascii"), signature
+        header.members, payload, token[: -len(encoded_signature) - 1].encode("ascii"), signature
     )
+
+
+class _Header(NamedTuple):
+    """A decoded header and what `parse_jws` asks of it."""
+
+    members: Mapping[str, Any]
+    alg: str
+    typ: str
+    forbidden: frozenset[str]
+
+
+@lru_cache(maxsize=256)
+def _read_header(encoded: str) -> _Header:
+    """Decode a header. Issuers repeat theirs, certificates and all, in every credential."""
+    return _inspect(read_json_object(b64url_decode(encoded)))
+
+
+def _inspect(header: JsonObject) -> _Header:
+    alg, typ = header.get("alg"), header.get("typ", "")
+    if not isinstance(alg, str):
+        raise AlgorithmNotAllowed("JWS header names no algorithm")
+    if not isinstance(typ, str):
+        raise TypeMismatch("JWS header typ is not a string")
+    # RFC 7515, section 4.1.9: media types compare without case, "application/" may be left out.
+    typ = typ.lower().removeprefix("application/")
+    return _Header(MappingProxyType(header), alg, typ, FORBIDDEN_HEADERS.intersection(header))
 
 
 def check_header(
@@ -148,18 +182,22 @@ def check_header(
     algs: Collection[str] | None,
     permit: Collection[str] = (),
 ) -> None:
-    """Check a protected header as `parse_jws` does. Raises the same errors."""
-    alg = header.get("alg")
-    if not isinstance(alg, str) or alg not in (ALGORITHMS if algs is None else algs):
+    """Check an already decoded header as `parse_jws` does. Raises the same errors."""
+    _check_header(_inspect(header), typ, algs, permit)
+
+
+def _check_header(
+    header: _Header,
+    typ: str | Collection[str],
+    algs: Collection[str] | None,
+    permit: Collection[str],
+) -> None:
+    if header.alg not in ALGORITHMS or (algs is not None and header.alg not in algs):
         raise AlgorithmNotAllowed("JWS header names an algorithm that is not allowed here")
-    suite_named(alg)
-    forbidden = FORBIDDEN_HEADERS.intersection(header).difference(permit)
-    if forbidden:
-        raise HeaderNotAllowed(f"JWS header must not contain {', '.join(sorted(forbidden))}")
+    if header.forbidden and (forbidden := sorted(header.forbidden.difference(permit))):
+        raise HeaderNotAllowed(f"JWS header must not hold {', '.join(forbidden)}")
     expected = (typ,) if isinstance(typ, str) else typ
-    given = header.get("typ")
-    # RFC 7515, section 4.1.9: media types compare without case, "application/" may be left out.
-    if not isinstance(given, str) or given.lower().removeprefix("application/") not in expected:
+    if header.typ not in expected:
         raise TypeMismatch(f"JWS header typ is not {' or '.join(expected)}")
 
 
@@ -177,4 +215,4 @@ def verify_jws(
     """
     jws = parse_jws(token, typ=typ, algs=algs, permit=permit)
     jws.verify(key if isinstance(key, PublicKey) else PublicKey(key))
-    return jws.header, read_json_object(jws.payload)
+    return dict(jws.header), read_json_object(jws.payload)

@@ -6,12 +6,11 @@ from typing import Any, Self
 
 import orjson
 
-from credentials.errors import KeyInvalid, Malformed
-from credentials.jcs import b64url, canonical
+from credentials.jcs import b64url
 from credentials.json_reader import read_json_object
 from credentials.jws import PublicKey, Signer, parse_jws, sign_jws, verify_jws
 from credentials.sealing import MasterKey
-from credentials.suites import ALGORITHMS, Jwk, Suite, register, suite_named, suite_of
+from credentials.suites import ALGORITHMS, Jwk, Suite, public_part, register, suite_named, suite_of
 
 __all__ = [
     "ALGORITHMS",
@@ -42,7 +41,7 @@ class SoftwareKey:
         self._suite = suite_of(jwk)
         self._private = self._suite.load_private(jwk)
         members = self._suite.thumbprint_members
-        self._public_jwk: Jwk = {name: jwk[name] for name in members}
+        self._public_jwk = public_part(jwk)
         self._private_jwk: Jwk = {
             name: value for name, value in jwk.items() if name in {*members, "d"}
         }
@@ -93,11 +92,9 @@ def thumbprint(jwk: Mapping[str, Any]) -> str:
 
     Raises `KeyInvalid` if the JWK is not of a registered kind or lacks a required member.
     """
-    try:
-        required = {name: jwk[name] for name in suite_of(jwk).thumbprint_members}
-        return b64url(hashlib.sha256(canonical(required)).digest())
-    except (KeyError, Malformed):
-        raise KeyInvalid("JWK lacks a required member, or one is not a string") from None
+    # Section 3.2: the required members in lexicographic order, without spaces.
+    required = orjson.dumps(public_part(jwk), option=orjson.OPT_SORT_KEYS)
+    return b64url(hashlib.sha256(required).digest())
 
 
 def verify_signature(jwk: Mapping[str, Any], alg: str, data: bytes, signature: bytes) -> None:

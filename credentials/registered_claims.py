@@ -3,24 +3,27 @@
 from collections.abc import Mapping
 from typing import Any
 
-from credentials.errors import Expired, Malformed, NotYetValid, StatusUnavailable
+from credentials.errors import CredentialError, Expired, Malformed, NotYetValid, StatusUnavailable
 from credentials.model import StatusReference
 from credentials.suite import Jwk
 
 
-def check_times(claims: Mapping[str, Any], now: int, skew: int) -> None:
-    """Check `exp`, `nbf` and `iat`.
+def check_times(
+    claims: Mapping[str, Any], now: int, skew: int, early: type[CredentialError] = NotYetValid
+) -> tuple[int | None, int | None]:
+    """Check `exp`, `nbf` and `iat` and give `iat` and `exp`, in Unix seconds.
 
-    The skew forgives a clock that is ahead; an expired credential stays expired.
-    Raises `Expired`, `NotYetValid` or `Malformed`.
+    The skew forgives a clock that is ahead; what has expired stays expired.
+    Raises `Expired`, `Malformed`, and `early` for times in the future.
     """
     expires_at = seconds(claims, "exp")
     if expires_at is not None and expires_at <= now:
         raise Expired(f"expired {now - expires_at} s ago")
-    for name in ("nbf", "iat"):
-        begins_at = seconds(claims, name)
+    issued_at = seconds(claims, "iat")
+    for begins_at in (issued_at, seconds(claims, "nbf")):
         if begins_at is not None and begins_at > now + skew:
-            raise NotYetValid(f"{name} lies {begins_at - now} s in the future")
+            raise early(f"begins {begins_at - now} s in the future; check both clocks")
+    return issued_at, expires_at
 
 
 def seconds(claims: Mapping[str, Any], name: str) -> int | None:
@@ -29,6 +32,7 @@ def seconds(claims: Mapping[str, Any], name: str) -> int | None:
     if value is None or type(value) is int:
         return value
     if type(value) is float:
+        # JSON knows neither infinities nor NaN, so this is a finite number.
         return int(value)
     raise Malformed(f"{name} is not a number of seconds")
 

@@ -5,7 +5,7 @@ Symmetric algorithms and `none` have no suite and can therefore never be accepte
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 from credentials.elliptic import Ed25519, Es256
 from credentials.errors import AlgorithmNotAllowed, KeyInvalid
@@ -16,19 +16,28 @@ __all__ = [
     "DIGESTS",
     "Jwk",
     "Suite",
-    "digest",
+    "digest_function",
+    "public_part",
     "register",
     "suite_named",
     "suite_of",
     "suites",
 ]
 
+
+class Hash(Protocol):
+    """A finished hash."""
+
+    def digest(self) -> bytes:
+        """Give its value."""
+
+
+HashFunction: TypeAlias = Callable[[bytes], Hash]
+
 ALGORITHMS: dict[str, Suite] = {}
 """Suites by every JOSE name under which they are accepted."""
 
-DIGESTS: dict[str, Callable[[bytes], bytes]] = {
-    "sha-256": lambda data: hashlib.sha256(data).digest()
-}
+DIGESTS: dict[str, HashFunction] = {"sha-256": hashlib.sha256}
 """Hash functions by IANA name, as `_sd_alg` spells them (RFC 9901, section 4.1.1)."""
 
 _BY_JWK_TYPE: dict[tuple[str, str], Suite] = {}
@@ -56,12 +65,20 @@ def suite_named(alg: object) -> Suite:
 
 def suite_of(jwk: Mapping[str, Any]) -> Suite:
     """Find the suite that a JWK's `kty` and `crv` belong to. Raises `KeyInvalid`."""
-    kind = (jwk.get("kty"), jwk.get("crv"))
-    suite = _BY_JWK_TYPE.get(kind) if all(isinstance(part, str) for part in kind) else None  # type: ignore[arg-type]
-    if suite is None:
+    try:
+        return _BY_JWK_TYPE[jwk["kty"], jwk["crv"]]
+    except (KeyError, TypeError):
         known = ", ".join(f"{kty} {crv}" for kty, crv in sorted(_BY_JWK_TYPE))
-        raise KeyInvalid(f"JWK is not of a supported kind ({known})")
-    return suite
+        raise KeyInvalid(f"JWK is not of a supported kind ({known})") from None
+
+
+def public_part(jwk: Mapping[str, Any]) -> Jwk:
+    """Give the required public members of a JWK and nothing else. Raises `KeyInvalid`."""
+    members = {name: jwk.get(name) for name in suite_of(jwk).thumbprint_members}
+    for value in members.values():
+        if not isinstance(value, str):
+            raise KeyInvalid("JWK lacks a required member, or one is not a string")
+    return members
 
 
 def suites() -> tuple[Suite, ...]:
@@ -69,12 +86,12 @@ def suites() -> tuple[Suite, ...]:
     return tuple(_BY_JWK_TYPE.values())
 
 
-def digest(name: object, data: bytes) -> bytes:
-    """Hash with the function that `_sd_alg` names. Raises `AlgorithmNotAllowed`."""
+def digest_function(name: object) -> HashFunction:
+    """Find the hash function that `_sd_alg` names. Raises `AlgorithmNotAllowed`."""
     function = DIGESTS.get(name) if isinstance(name, str) else None
     if function is None:
         raise AlgorithmNotAllowed(f"hash algorithm is not one of {', '.join(sorted(DIGESTS))}")
-    return function(data)
+    return function
 
 
 register(Es256())

@@ -32,7 +32,7 @@ before (it must be consumed), and the meaning of the claims.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from credentials.chain import TrustedChain, verify_chain
 from credentials.disclosures import open_disclosures, resolve
@@ -56,9 +56,8 @@ from credentials.errors import (
 from credentials.issue import ALWAYS_OPEN, CREDENTIAL_TYPE
 from credentials.json_reader import JsonObject, read_json_object
 from credentials.jws import PublicKey, UnverifiedJws, parse_jws
-from credentials.keys import thumbprint
 from credentials.model import VerifiedCredential, VerifiedPresentation
-from credentials.registered_claims import check_times, holder_jwk, seconds, status_reference
+from credentials.registered_claims import check_times, holder_jwk, status_reference
 from credentials.sdjwt import (
     KEY_BINDING_TYPE,
     UnverifiedPresentation,
@@ -75,14 +74,13 @@ MAX_AGE_SECONDS = 300
 SKEW_SECONDS = 60
 
 
-@dataclass(frozen=True, slots=True)
-class _Expectation:
+class _Expectation(NamedTuple):
     """What the caller of either function expects of the credential itself."""
 
     anchors: Sequence[bytes]
     issuer_keys: Mapping[str, Sequence[Jwk]]
     issuer: str | None
-    vct: Collection[str] | None
+    vct: str | Collection[str] | None
     algs: Collection[str] | None
     now: int
     skew: int
@@ -114,7 +112,7 @@ def verify_credential(
     held = text if isinstance(text, UnverifiedPresentation) else parse(text)
     if held.kb_jwt is not None:
         raise KeyBindingUnexpected("a credential as issued carries no KB-JWT; this is presented")
-    expected = _Expectation(anchors, issuer_keys or {}, issuer, _collection(vct), algs, now, skew)
+    expected = _Expectation(anchors, issuer_keys or {}, issuer, vct, algs, now, skew)
     credential, _ = _verify_issued(held, expected)
     _verify_status(credential, status, now)
     return credential
@@ -148,7 +146,7 @@ def verify_presentation(
     shown = (
         presentation if isinstance(presentation, UnverifiedPresentation) else parse(presentation)
     )
-    expected = _Expectation(anchors, issuer_keys or {}, issuer, _collection(vct), algs, now, skew)
+    expected = _Expectation(anchors, issuer_keys or {}, issuer, vct, algs, now, skew)
     credential, payload = _verify_issued(shown, expected)
 
     # 9. Presence of key binding.
@@ -161,18 +159,16 @@ def verify_presentation(
     kb_jwt = parse_jws(shown.kb_jwt, typ=KEY_BINDING_TYPE, algs=algs)
 
     # 11. KB-JWT signature.
-    kb_jwt.verify(PublicKey(credential.holder_jwk))
+    holder_key = PublicKey(credential.holder_jwk)
+    kb_jwt.verify(holder_key)
     binding = read_json_object(kb_jwt.payload)
 
     # 12. Time of signing. RFC 9901 leaves the window to the verifier (section 7.3, 5.e).
-    signed_at = seconds(binding, "iat")
+    signed_at, _ = check_times(binding, now, skew, KeyBindingInFuture)
     if signed_at is None:
         raise Malformed("KB-JWT has no iat")
-    if signed_at > now + skew:
-        raise KeyBindingInFuture(f"KB-JWT was signed {signed_at - now} s in the future")
     if signed_at < now - max_age:
         raise KeyBindingExpired(f"KB-JWT was signed {now - signed_at} s ago, over {max_age} s")
-    check_times(binding, now, skew)
 
     # 13. Audience. RFC 9901, section 4.3: a single string.
     if binding.get("aud") != audience:
@@ -192,8 +188,8 @@ def verify_presentation(
     _verify_status(credential, status, now)
     return VerifiedPresentation(
         credential=credential,
-        holder_jwk=credential.holder_jwk,
-        holder_thumbprint=thumbprint(credential.holder_jwk),
+        holder_jwk=holder_key.jwk,
+        holder_thumbprint=holder_key.thumbprint(),
         nonce=nonce,
         audience=audience,
         signed_at=signed_at,
@@ -232,19 +228,23 @@ def _verify_issued(
         chain.check_issuer(issuer)
     if expected.issuer is not None and issuer != expected.issuer:
         raise IssuerMismatch("the credential is not from the expected issuer")
-    if expected.vct is not None and vct not in expected.vct:
+    if isinstance(expected.vct, str):
+        wanted: Collection[str] = (expected.vct,)
+    else:
+        wanted = (vct,) if expected.vct is None else expected.vct
+    if vct not in wanted:
         raise TypeMismatch("the credential is not of an expected type (vct)")
 
     # 8. Times.
-    check_times(claims, expected.now, expected.skew)
+    issued_at, expires_at = check_times(claims, expected.now, expected.skew)
 
     credential = VerifiedCredential(
         issuer=issuer,
         vct=vct,
         claims=claims,
         holder_jwk=holder_jwk(claims.get("cnf")),
-        issued_at=seconds(claims, "iat"),
-        expires_at=seconds(claims, "exp"),
+        issued_at=issued_at,
+        expires_at=expires_at,
         status=status_reference(claims.get("status")),
         issuer_chain=chain,
     )
@@ -278,6 +278,8 @@ def _verify_transaction_data(
     binding: JsonObject, transaction_data: Sequence[str]
 ) -> tuple[str, ...]:
     """Step 16 (OpenID4VP 1.0, appendix B.3.3.1). The order of the hashes is the wallet's."""
+    if not transaction_data and "transaction_data_hashes" not in binding:
+        return ()
     given = binding.get("transaction_data_hashes", [])
     if not isinstance(given, list) or not all(isinstance(entry, str) for entry in given):
         raise TransactionDataMismatch("transaction_data_hashes is not an array of strings")
@@ -300,7 +302,3 @@ def _verify_status(
         return
     if credential.status is not None:
         check_status(credential.status, status, now)
-
-
-def _collection(vct: str | Collection[str] | None) -> Collection[str] | None:
-    return (vct,) if isinstance(vct, str) else vct
