@@ -14,7 +14,7 @@ write() { # into the folder $1, with the further options after it
   folder=$1
   shift
   resolve --all-extras "$@" --output-file "$folder/dev.lock" >/dev/null
-  resolve --extra server --extra build --constraint requirements/dev.lock --no-annotate "$@" \
+  resolve --extra server --extra build --constraint "$folder/dev.lock" --no-annotate "$@" \
     --output-file "$folder/server.lock" >/dev/null
 }
 
@@ -25,13 +25,7 @@ complain() {
 
 check() {
   broken=0
-  folder=$(mktemp -d)
-  trap 'rm -rf "$folder"' EXIT
-  cp requirements/*.lock "$folder"
-  write "$folder"
   for lock in requirements/*.lock; do
-    diff -u "$lock" "$folder/$(basename "$lock")" >&2 ||
-      complain "$lock is not what pyproject.toml asks for; run make lock and commit the result"
     grep -nE '://|--(extra-)?index-url|--find-links' "$lock" >&2 &&
       complain "$lock names a registry or a file address; locks hold names, versions and hashes"
     unhashed=$(awk '/^[a-zA-Z0-9]/ { if (name) print name; name = $1 } /--hash=sha256:/ { name = "" }
@@ -42,6 +36,16 @@ check() {
     grep -nE '"resolved": *"[a-z+]*://' "$lock" >&2 &&
       complain "$lock records where packages came from; make it with npm install --omit-lockfile-registry-resolved"
     grep -q '"integrity"' "$lock" || complain "$lock has no hashes"
+  done
+  [ "$broken" -eq 0 ] || return 1
+
+  folder=$(mktemp -d)
+  trap 'rm -rf "$folder"' EXIT
+  cp requirements/*.lock "$folder"
+  write "$folder"
+  for lock in requirements/*.lock; do
+    diff -u "$lock" "$folder/$(basename "$lock")" >&2 ||
+      complain "$lock is not what pyproject.toml asks for; run make lock and commit the result"
   done
   return "$broken"
 }
