@@ -113,7 +113,9 @@ def parse_template(value: Mapping[str, Any], version: int = 1) -> Template:
             version=version,
         )
     except (KeyError, TypeError, ValueError, InvalidTerms) as error:
-        raise InvalidTemplate(f"the template does not have the form of its schema: {error}") from None
+        raise InvalidTemplate(
+            f"the template does not have the form of its schema: {error}"
+        ) from None
     names = [item.item for item in items]
     if not items or len(set(names)) != len(names):
         raise InvalidTemplate("a template has at least one item, and each item a name of its own")
@@ -197,20 +199,31 @@ def _attributes(
     for wanted in item.attributes:
         if chosen is not None and wanted.id not in chosen:
             if wanted.required:
-                raise InvalidTerms(f"{wanted.id} is needed for this consent: choose it, or refuse the consent")
+                raise InvalidTerms(
+                    f"{wanted.id} is needed for this consent: choose it, or refuse the consent"
+                )
             continue
         known = registry.attributes.get(wanted.id)
         if known is None:
             raise UnknownAttribute(f"the attribute {wanted.id} is not in the tenant's dictionary")
         found.append(
-            AttributeTerms(known.id, known.label, known.category, known.sensitive, wanted.required, known.stored_in)
+            AttributeTerms(
+                known.id,
+                known.label,
+                known.category,
+                known.sensitive,
+                wanted.required,
+                known.stored_in,
+            )
         )
     if not found:
         raise InvalidTerms("a consent needs at least one attribute")
     return tuple(found)
 
 
-def _separations(item: TemplateItem, attributes: Collection[AttributeTerms]) -> tuple[Separate, ...]:
+def _separations(
+    item: TemplateItem, attributes: Collection[AttributeTerms]
+) -> tuple[Separate, ...]:
     """Which separate consent an item is: at most one, never bundled with anything else."""
     sensitive = {attribute.sensitive for attribute in attributes}
     abroad = any(not item.territories.every <= {attribute.stored_in} for attribute in attributes)
@@ -232,16 +245,22 @@ def _item(value: Mapping[str, Any]) -> TemplateItem:
     territories = value["territories"]
     actions = tuple(value["actions"])
     if not actions or not set(actions) <= ACTIONS:
-        raise InvalidTemplate(f"item {value['item']}: actions are among {', '.join(sorted(ACTIONS))}")
+        raise InvalidTemplate(
+            f"item {value['item']}: actions are among {', '.join(sorted(ACTIONS))}"
+        )
     return TemplateItem(
         item=value["item"],
         purpose=purpose,
         algorithm=algorithm,
         algorithm_version=version,
         actions=actions,
-        attributes=tuple(TemplateAttribute(one["id"], one["required"]) for one in value["attributes"]),
+        attributes=tuple(
+            TemplateAttribute(one["id"], one["required"]) for one in value["attributes"]
+        ),
         territories=Territories(
-            tuple(territories["storage"]), tuple(territories["processing"]), tuple(territories["access"])
+            tuple(territories["storage"]),
+            tuple(territories["processing"]),
+            tuple(territories["access"]),
         ),
         retention_days=value["retention_days"],
         valid_days=value["valid_days"],
@@ -250,4 +269,12 @@ def _item(value: Mapping[str, Any]) -> TemplateItem:
     )
 
 
-__all__ = ["Registry", "Template", "TemplateAttribute", "TemplateItem", "build_terms", "check_template", "parse_template"]
+__all__ = [
+    "Registry",
+    "Template",
+    "TemplateAttribute",
+    "TemplateItem",
+    "build_terms",
+    "check_template",
+    "parse_template",
+]
