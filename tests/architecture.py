@@ -220,7 +220,7 @@ RULES = (
         "that nobody checked. Call the function of credentials/verify.py.",
         _verified_values,
         within=SHIPPED,
-        except_in=("credentials/verify.py", "credentials/pki.py"),
+        except_in=("credentials/verify.py",),
     ),
     Rule(
         "one reader of the environment",
