@@ -2,11 +2,11 @@
 
 What it promises: when `transaction()` or `write()` returns, the work is durable (SQLite: WAL with
 `synchronous=FULL`; PostgreSQL: its own commit); when either raises, nothing of that call has
-happened. Both are safe from several threads. This is the only module that commits.
+happened. Both are safe from several threads. Only this module and `group_commit.py` commit.
 """
 
-import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -14,17 +14,18 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event
 from starlette.concurrency import run_in_threadpool
 
-from broker.store.group_commit import GroupCommit
+from broker.store.fair_lock import FairLock
+from broker.store.group_commit import GroupCommit, Writing
 
 T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 10_000
 
 
-class _Writing(threading.local):
-    """Whether this thread holds SQLite's write lock."""
+class _First(threading.local):
+    """What this thread's next transaction begins with."""
 
-    active = False
+    step: Callable[[Connection], None] | None = None
 
 
 class Database:
@@ -33,16 +34,23 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         self.url = url
         self.is_sqlite = url.startswith("sqlite")
-        self._write_lock = threading.Lock()
-        self._writing = _Writing()
+        self._write_lock = FairLock()
+        self._writing = Writing()
+        self._first = _First()
+        self._group: GroupCommit | None = None
         if self.is_sqlite:
             self._reader = _sqlite_engine(url, begin="BEGIN", read_only=True, pool_size=pool_size)
-            self._writer = _sqlite_engine(url, begin="BEGIN IMMEDIATE", read_only=False, pool_size=1)
+            self._writer = _sqlite_engine(url, begin="BEGIN IMMEDIATE", pool_size=1)
+            self._loop_reader = _sqlite_engine(url, begin=None, read_only=True)
+            self._loop_writer = _sqlite_engine(url, begin=None, busy_timeout_ms=0)
+            self._idle: deque[Connection] = deque()
+            self._group = GroupCommit(
+                self._loop_writer, self._write_lock, self._writing, BUSY_TIMEOUT_MS
+            )
         else:
             self._writer = self._reader = create_engine(
                 url, pool_size=pool_size, pool_pre_ping=True, isolation_level="READ COMMITTED"
             )
-        self._group = GroupCommit(self.transaction) if self.is_sqlite else None
 
     @property
     def engine(self) -> Engine:
@@ -58,17 +66,41 @@ class Database:
         """
         if not self.is_sqlite:
             with self._writer.begin() as connection:
+                self._run_first(connection)
                 yield connection
             return
         if self._writing.active:
-            message = "a transaction is already open in this thread: a second one would wait for it for ever"
+            message = "a transaction is open in this thread: a second would wait for it for ever"
             raise RuntimeError(message)
-        with self._write_lock, self._writer.begin() as connection:
-            self._writing.active = True
-            try:
-                yield connection
-            finally:
-                self._writing.active = False
+        self._write_lock.acquire()
+        try:
+            with self._writer.begin() as connection:
+                self._writing.active = True
+                try:
+                    self._run_first(connection)
+                    yield connection
+                finally:
+                    self._writing.active = False
+        finally:
+            self._write_lock.release()
+
+    @contextmanager
+    def first(self, step: Callable[[Connection], None]) -> Iterator[None]:
+        """Within the block, begin this thread's next transaction with `step`, once.
+
+        What `step` writes and what the transaction writes are there together or not at all, even
+        where the transaction is opened deep inside of a use case. An error of `step` undoes both.
+        """
+        self._first.step = step
+        try:
+            yield
+        finally:
+            self._first.step = None
+
+    def _run_first(self, connection: Connection) -> None:
+        step, self._first.step = self._first.step, None
+        if step is not None:
+            step(connection)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -79,11 +111,11 @@ class Database:
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction of its own, from the event loop; durable when it returns.
 
-        On SQLite several callers share one commit (group commit), each in a savepoint, so that one
-        caller's error undoes only its own work. `work` may run again only if its commit failed.
+        On SQLite several callers share one commit, and one caller's error undoes only its own
+        work. `work` has to be brief and to act through its connection alone: it may run twice.
         """
         if self._group is not None:
-            return await asyncio.wrap_future(self._group.submit(work))
+            return await self._group.write(work)
         return await run_in_threadpool(self._write_now, work)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -93,14 +125,18 @@ class Database:
         thread costs; PostgreSQL waits for the network and so gets a thread.
         """
         if self.is_sqlite:
-            with self.reading() as connection:
-                return work(connection)
+            return self._read_here(work)
         return await run_in_threadpool(self._read_now, work)
 
     def close(self) -> None:
-        """Finish queued writes and release every connection."""
-        if self._group is not None:
-            self._group.close()
+        """Release every connection; nobody may be writing any more."""
+        if self.is_sqlite:
+            if self._group is not None:
+                self._group.close()
+            while self._idle:
+                self._idle.pop().close()
+            self._loop_reader.dispose()
+            self._loop_writer.dispose()
         self._reader.dispose()
         self._writer.dispose()
 
@@ -112,8 +148,33 @@ class Database:
         with self.reading() as connection:
             return work(connection)
 
+    def _read_here(self, work: Callable[[Connection], T]) -> T:
+        # Kept connections: taking one from the pool and giving it back costs as much as a read.
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._loop_reader.connect()
+        try:
+            connection.exec_driver_sql("BEGIN")
+            result = work(connection)
+            connection.exec_driver_sql("ROLLBACK")
+        except BaseException:
+            connection.invalidate()
+            connection.close()
+            raise
+        self._idle.append(connection)
+        return result
 
-def _sqlite_engine(url: str, *, begin: str, read_only: bool, pool_size: int) -> Engine:
+
+def _sqlite_engine(
+    url: str,
+    *,
+    begin: str | None,
+    read_only: bool = False,
+    pool_size: int = 10,
+    busy_timeout_ms: int = BUSY_TIMEOUT_MS,
+) -> Engine:
+    """An engine that sends `begin` at the start of transactions; None leaves it to the caller."""
     engine = create_engine(
         url,
         pool_size=pool_size,
@@ -122,19 +183,22 @@ def _sqlite_engine(url: str, *, begin: str, read_only: bool, pool_size: int) -> 
     )
 
     @event.listens_for(engine, "connect")
-    def _configure(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN401 (sqlite3 driver object)
+    def _configure(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN401 (sqlite3's own)
         # The driver must not begin transactions by itself: BEGIN IMMEDIATE is ours to send.
         dbapi_connection.isolation_level = None
         cursor = dbapi_connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA busy_timeout={busy_timeout_ms}")
         if read_only:
             cursor.execute("PRAGMA query_only=ON")
         cursor.close()
 
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+    if begin is not None:
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            connection.exec_driver_sql(begin)
 
     return engine

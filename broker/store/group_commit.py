@@ -1,89 +1,180 @@
-"""Group commit: writes that arrive together share one commit, and so one flush to the disk."""
+"""Group commit: writes that arrive together share one commit, and so one flush to the disk.
 
-import queue
+The work of the writes runs on the event loop, where it was going to wait for the interpreter
+anyway: handing each write to a thread and its result back costs more than the write itself.
+"""
+
+import asyncio
 import threading
+import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from broker.store.fair_lock import FairLock
 
 T = TypeVar("T")
+Work = Callable[[Connection], Any]
 
 LARGEST_GROUP = 64
 
 
-class GroupCommit:
-    """A thread that runs submitted writes in order, many to a commit.
+class Writing(threading.local):
+    """Whether this thread is inside a write, and so would wait for itself if it began another."""
 
-    A future resolves only after the commit that holds its work. A write that raises is rolled back
-    to its own savepoint and takes nothing else with it; a failed commit fails every write in it.
+    active = False
+
+
+@dataclass
+class _Write:
+    """One caller's work, the future it waits for, and what came of it."""
+
+    work: Work
+    future: "asyncio.Future[Any]"
+    result: Any = None
+    error: Exception | None = None
+
+    def settle(self) -> None:
+        """Tell the caller, unless it has gone away."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+@dataclass
+class _Queue:
+    """The writes that wait in one event loop, and the task that serves them."""
+
+    waiting: list[_Write] = field(default_factory=list)
+    task: "asyncio.Task[None] | None" = None
+
+
+class GroupCommit:
+    """Runs writes in order, many to a commit, under the database's write lock.
+
+    A write returns only after the commit that holds its work. A write that raises takes nothing
+    else with it; a failed commit fails every write in it. `engine` must not begin transactions by
+    itself and must not wait for locks: waiting is done here, in a thread.
     """
 
-    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
-        self._transaction = transaction
-        self._queue: queue.SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
-        self._started = False
-        self._start_lock = threading.Lock()
+    def __init__(
+        self, engine: Engine, lock: FairLock, writing: Writing, busy_timeout_ms: int
+    ) -> None:
+        self._engine, self._lock, self._writing = engine, lock, writing
+        self._busy_timeout_ms = busy_timeout_ms
+        self._queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="group-commit")
+        self._connection: Connection | None = None
 
-    def submit(self, work: Callable[[Connection], T]) -> Future[T]:
-        """Queue `work`; the future holds its result once it is durable, or its exception."""
-        if not self._started:
-            with self._start_lock:
-                if not self._started:
-                    self._thread.start()
-                    self._started = True
-        future: Future[T] = Future()
-        self._queue.put((work, future))
-        return future
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a transaction; its result, once that is durable, or its exception.
+
+        `work` must be brief, and may run twice: when another write of its group raises, all are
+        rolled back and each runs again in a savepoint of its own.
+        """
+        loop = asyncio.get_running_loop()
+        queue = self._queues.setdefault(loop, _Queue())
+        future: asyncio.Future[T] = loop.create_future()
+        queue.waiting.append(_Write(work, future))
+        if queue.task is None:
+            queue.task = loop.create_task(self._serve(queue))
+        return await future
 
     def close(self) -> None:
-        """Finish what is queued and stop the thread."""
-        if self._started:
-            self._queue.put(None)
-            self._thread.join()
+        """Release the connection; nobody may be writing any more."""
+        self._thread.shutdown()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
-    def _run(self) -> None:
-        while True:
-            first = self._queue.get()
-            if first is None:
-                return
-            group = [first]
-            last = False
-            while len(group) < LARGEST_GROUP and not self._queue.empty():
-                item = self._queue.get()
-                if item is None:
-                    last = True
-                    break
-                group.append(item)
-            self._commit(group)
-            if last:
-                return
-
-    def _commit(self, group: list[tuple[Callable[[Connection], Any], Future[Any]]]) -> None:
-        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+    async def _serve(self, queue: _Queue) -> None:
         try:
-            with self._transaction() as connection:
-                for work, future in group:
-                    if not future.set_running_or_notify_cancel():
-                        continue
-                    try:
-                        with connection.begin_nested():
-                            outcomes.append((future, work(connection), None))
-                    except Exception as error:  # noqa: BLE001 (handed to the caller whose work it is)
-                        outcomes.append((future, None, error))
+            while queue.waiting:
+                await self._lock.acquire_async()
+                group = queue.waiting[:LARGEST_GROUP]
+                del queue.waiting[:LARGEST_GROUP]
+                try:
+                    await self._commit(group)
+                except BaseException:  # cancelled: its event loop is ending
+                    for write in group:
+                        write.future.cancel()
+                    raise
+                finally:
+                    self._lock.release()
+                for write in group:
+                    write.settle()
+        finally:
+            queue.task = None
+            for write in queue.waiting:
+                write.future.cancel()
+
+    async def _commit(self, group: list[_Write]) -> None:
+        try:
+            connection = await self._begin()
+            self._writing.active = True
+            try:
+                self._run(connection, group)
+            finally:
+                self._writing.active = False
+            await self._in_thread(connection.exec_driver_sql, "COMMIT")
         except SQLAlchemyError as error:
-            for future, _result, own in outcomes:
-                future.set_exception(own or error)
-            for _work, future in group[len(outcomes):]:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        for future, result, own in outcomes:
-            if own is not None:
-                future.set_exception(own)
-            else:
-                future.set_result(result)
+            for write in group:
+                write.error = write.error or error
+            self._discard()
+
+    def _run(self, connection: Connection, group: list[_Write]) -> None:
+        try:
+            for write in group:
+                write.result = write.work(connection)
+        except Exception:  # noqa: BLE001 (each runs again by itself, and its caller gets its error)
+            connection.exec_driver_sql("ROLLBACK")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            for write in group:
+                self._run_alone(connection, write)
+
+    def _run_alone(self, connection: Connection, write: _Write) -> None:
+        connection.exec_driver_sql("SAVEPOINT one_write")
+        try:
+            write.result = write.work(connection)
+        except Exception as error:  # noqa: BLE001 (handed to the caller whose work it is)
+            write.error = error
+            connection.exec_driver_sql("ROLLBACK TO one_write")
+        connection.exec_driver_sql("RELEASE one_write")
+
+    async def _begin(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        connection = self._connection
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        except OperationalError:
+            # Another process is writing: wait for it where it does not hold up the event loop.
+            await self._in_thread(self._begin_patiently, connection)
+        return connection
+
+    async def _in_thread(self, act: Callable[..., object], *arguments: object) -> None:
+        """Wait for the disk, or for another process, while the event loop goes on."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, act, *arguments)
+
+    def _begin_patiently(self, connection: Connection) -> None:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={self._busy_timeout_ms}")
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        finally:
+            connection.exec_driver_sql("PRAGMA busy_timeout=0")
+
+    def _discard(self) -> None:
+        """Drop the connection and its open transaction; the next group takes a fresh one."""
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
