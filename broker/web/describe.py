@@ -1,0 +1,208 @@
+"""From the state of a page to what its templates get, in one language."""
+
+from collections.abc import Sequence
+
+import orjson
+
+from broker.domain.terms import AttributeTerms, Party, Terms
+from broker.usecases.asking import Document
+from broker.usecases.consent_request import PageState
+from broker.usecases.invitation import WaitingOffer
+from broker.web.languages import Language, iso
+from broker.web.qr import qr_svg
+from broker.web.views import (
+    AttributeView,
+    CardView,
+    ConsentView,
+    KeptView,
+    Kind,
+    LinkView,
+    OutcomeState,
+    OutcomeView,
+    PartyView,
+    RequestView,
+    SignView,
+    WhatView,
+    WhoView,
+)
+
+
+def who(state: PageState, spoken: Language) -> WhoView:
+    """Step 1: each purpose and algorithm once, however many consents they are split into."""
+    request = describe_request(state, spoken)
+    seen: dict[tuple[str, str, str], ConsentView] = {}
+    for consent in request.consents:
+        seen.setdefault((consent.purpose, consent.algorithm, consent.algorithm_version), consent)
+    return WhoView(request, tuple(seen.values()))
+
+
+def what(state: PageState, spoken: Language) -> WhatView:
+    """Step 2, with nothing ticked."""
+    return WhatView(describe_request(state, spoken))
+
+
+def sign(state: PageState, spoken: Language, card: WaitingOffer | None) -> SignView:
+    """Step 3: the terms that the wallet is asked to sign, and what was left out of them."""
+    request = describe_request(state, spoken)
+    asked = (
+        {
+            question.consent_id: Terms.from_json(orjson.loads(question.terms))
+            for question in Document.load(state.presentation.document).questions
+        }
+        if state.presentation is not None
+        else {}
+    )
+    signing, not_shared = [], []
+    for view, (row, _, terms) in zip(request.consents, state.consents, strict=True):
+        if row.id not in asked:
+            not_shared.extend(_left_out(view, terms.attributes, spoken))
+            continue
+        kept = {attribute.id for attribute in asked[row.id].attributes}
+        signing.append(
+            describe_consent(state, asked[row.id], view.sentence, spoken, (view.number, view.of))
+        )
+        not_shared.extend(spoken.text(one.label) for one in terms.attributes if one.id not in kept)
+    bound = state.contact.subject_id is not None
+    link = state.wallet_link
+    return SignView(
+        request=request,
+        signing=tuple(signing),
+        not_shared=tuple(not_shared),
+        short_code=state.request.short_code,
+        links=(LinkView(link, qr_svg(link)),) if bound and link is not None else (),
+        card=None if bound else _card(card),
+        failed=bound and link is None,
+    )
+
+
+def outcome(state: PageState, spoken: Language) -> OutcomeView:
+    """After the answer: each consent with its state, its receipt and its withdrawal."""
+    request = describe_request(state, spoken)
+    kept = []
+    for view, (row, _, _) in zip(request.consents, state.consents, strict=True):
+        link = state.withdrawals.get(row.id)
+        country = state.controller.country
+        kept.append(
+            KeptView(
+                consent=view,
+                state="refused" if row.state == "expired" and row.valid_from is None else row.state,
+                decided="" if row.decided_at is None else spoken.moment(row.decided_at, country),
+                ended="" if row.ended_at is None else spoken.moment(row.ended_at, country),
+                signature_grade=row.grade or "",
+                withdrawal_grade=row.withdrawal_grade or "",
+                withdrawal=None if link is None else LinkView(link, qr_svg(link)),
+            )
+        )
+    return OutcomeView(request, tuple(kept), _overall([one.state for one in kept]))
+
+
+def describe_request(state: PageState, spoken: Language) -> RequestView:
+    """Who asks, and for what."""
+    of = len(state.consents)
+    return RequestView(
+        id=state.request.id,
+        title=spoken.text(state.template.title),
+        summary=spoken.text(state.template.summary),
+        refusal=spoken.text(state.template.refusal),
+        partner=describe_party(state.partner, spoken),
+        controller=describe_party(state.controller, spoken),
+        template=f"{state.request.template_id}@{state.request.template_version}",
+        expires_at=spoken.clock(state.request.expires_at, state.controller.country),
+        expires_iso=iso(state.request.expires_at),
+        consents=tuple(
+            describe_consent(state, terms, spoken.text(item.sentence), spoken, (number, of))
+            for number, (_, item, terms) in enumerate(state.consents, start=1)
+        ),
+    )
+
+
+def describe_consent(
+    state: PageState, terms: Terms, sentence: str, spoken: Language, place: tuple[int, int]
+) -> ConsentView:
+    """One consent by its terms; `place` is which signature it is, of how many."""
+    territories = terms.territories
+    home = {attribute.stored_in for attribute in terms.attributes}
+    return ConsentView(
+        id=terms.consent_id,
+        kind=_kind(terms),
+        number=place[0],
+        of=place[1],
+        sentence=sentence,
+        attributes=tuple(_attribute(attribute, spoken) for attribute in terms.attributes),
+        shared=spoken.listed([spoken.text(attribute.label) for attribute in terms.attributes]),
+        purpose=spoken.text(terms.purpose.label),
+        algorithm=spoken.text(terms.algorithm.label),
+        algorithm_version=terms.algorithm.version,
+        explanation=spoken.text(terms.algorithm.explanation),
+        automated_decision=terms.algorithm.automated_decision,
+        necessary_for_service=terms.purpose.necessary_for_service,
+        actions=terms.actions,
+        stored=_places(territories.storage, spoken),
+        processed=_places(territories.processing, spoken),
+        accessed=_places(territories.access, spoken),
+        abroad=_places(sorted(territories.every - home), spoken),
+        retention_days=terms.retention_days,
+        until=spoken.date(terms.valid_until, state.controller.country),
+        max_uses=terms.max_uses,
+        recipient=describe_party(terms.partner, spoken),
+        third_party="third_party" in terms.separate,
+        legal_basis=", ".join(terms.legal_basis),
+        terms_hash=terms.hash(),
+    )
+
+
+def describe_party(party: Party, spoken: Language) -> PartyView:
+    """A company by its terms; an address of e-mail becomes a link, nothing else does."""
+    name = spoken.text(party.name)
+    is_mail = "@" in party.contact and "/" not in party.contact and " " not in party.contact
+    return PartyView(
+        name=name,
+        initial=name[:1].upper(),
+        contact=party.contact,
+        contact_href=f"mailto:{party.contact}" if is_mail else None,
+        place=spoken.place(party.country),
+    )
+
+
+def _kind(terms: Terms) -> Kind:
+    if "sensitive" in terms.separate:
+        return "sensitive"
+    return "cross_border" if "cross_border" in terms.separate else "ordinary"
+
+
+def _attribute(attribute: AttributeTerms, spoken: Language) -> AttributeView:
+    return AttributeView(
+        id=attribute.id,
+        label=spoken.text(attribute.label),
+        required=attribute.required,
+        sensitive=attribute.sensitive,
+        stored_in=spoken.place(attribute.stored_in),
+    )
+
+
+def _places(countries: Sequence[str], spoken: Language) -> str:
+    return spoken.listed([spoken.place(country) for country in dict.fromkeys(countries)])
+
+
+def _left_out(
+    view: ConsentView, attributes: Sequence[AttributeTerms], spoken: Language
+) -> list[str]:
+    """A consent that is not asked for: as one line where it is an export, else by attribute."""
+    if view.kind == "cross_border":
+        return [f"{view.shared} → {view.abroad}"]
+    return [spoken.text(attribute.label) for attribute in attributes]
+
+
+def _card(offer: WaitingOffer | None) -> CardView:
+    if offer is None:
+        return CardView(None, with_code=False)
+    return CardView(LinkView(offer.offer_uri, qr_svg(offer.offer_uri)), offer.with_code)
+
+
+def _overall(states: Sequence[str]) -> OutcomeState:
+    """What the page's heading says, by what still holds."""
+    if "granted" in states:
+        return "granted"
+    if "withdrawn" in states:
+        return "withdrawn"
+    return "over" if {"expired", "superseded"} & set(states) else "refused"

@@ -1,0 +1,32 @@
+// Two comforts; without them everything works by links, forms and <noscript> refresh.
+"use strict";
+(() => {
+  // 1. Live state: look again as soon as the server says that something has changed.
+  const { live, revision } = document.body.dataset;
+  if (live && window.EventSource) {
+    const source = new EventSource(live);
+    source.addEventListener("state", (event) => {
+      if (event.data !== revision) {
+        source.close();
+        location.reload();
+      }
+    });
+    addEventListener("pagehide", () => source.close());
+    addEventListener("pageshow", (event) => {
+      if (event.persisted) location.reload();
+    });
+  }
+  // 2. How much is ticked, beside the buttons.
+  const count = document.querySelector("[data-count]");
+  if (count) {
+    const form = count.closest("form");
+    const tell = () => {
+      count.textContent = count.dataset.count
+        .replace("{items}", form.querySelectorAll("[type=checkbox]:checked").length)
+        .replace("{cards}", form.querySelectorAll("[value=agree]:checked").length);
+      count.hidden = false;
+    };
+    form.addEventListener("change", tell);
+    tell();
+  }
+})();
