@@ -1,0 +1,84 @@
+"""Register partners and officers: each gets a client id and, once, a private key of its own."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from broker.domain.ids import new_id
+from broker.store import partners, registry
+from broker.store.partners import OfficerRow, PartnerRow
+from broker.usecases import audit
+from broker.usecases.context import Context
+from credentials.keys import SoftwareKey, thumbprint
+
+
+@dataclass(frozen=True)
+class NewClient:
+    """A new client of the API. The private JWK is shown once and kept nowhere."""
+
+    client_id: str
+    name: str
+    private_jwk: Mapping[str, Any] = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {"client_id": self.client_id, "name": self.name, "private_jwk": dict(self.private_jwk)}
+
+
+def add_partner(ctx: Context, tenant_id: str, *, name: str, name_zh: str, contact: str, country: str) -> NewClient:
+    """Register a partner; raises `StateConflict` when the name is taken, `NotFound` without the tenant."""
+    key = SoftwareKey.generate("ES256")
+    row = PartnerRow(
+        id=new_id("p"),
+        tenant_id=tenant_id,
+        name=name,
+        name_zh=name_zh,
+        contact=contact,
+        country=country,
+        jwk=json.dumps(key.public_jwk()),
+        state="active",
+        kill_switch=False,
+        version=1,
+        created_at=ctx.now(),
+    )
+    with ctx.db.transaction() as tx:
+        registry.tenant(tx, tenant_id)
+        partners.add(tx, row)
+        audit.record(
+            ctx, tx, tenant_id=tenant_id, type="partner.added",
+            body={"partner": row.id, "key": thumbprint(key.public_jwk()), "country": country},
+        )
+    return NewClient(row.id, name, key.private_jwk())
+
+
+def add_officer(ctx: Context, tenant_id: str, *, name: str) -> NewClient:
+    """Register a compliance officer; raises `StateConflict` when the name is taken, `NotFound`."""
+    key = SoftwareKey.generate("ES256")
+    row = OfficerRow(
+        id=new_id("o"),
+        tenant_id=tenant_id,
+        name=name,
+        jwk=json.dumps(key.public_jwk()),
+        state="active",
+        version=1,
+        created_at=ctx.now(),
+    )
+    with ctx.db.transaction() as tx:
+        registry.tenant(tx, tenant_id)
+        partners.add_officer(tx, row)
+        audit.record(
+            ctx, tx, tenant_id=tenant_id, type="officer.added",
+            body={"officer": row.id, "key": thumbprint(key.public_jwk())},
+        )
+    return NewClient(row.id, name, key.private_jwk())
+
+
+def set_partner_state(ctx: Context, tenant_id: str, partner_id: str, state: str) -> None:
+    """Suspend a partner (its tokens stop working, decisions deny) or make it active; raises `UnknownPartner`."""
+    with ctx.db.transaction() as tx:
+        partners.set_state(tx, tenant_id, partner_id, state)
+        audit.record(
+            ctx, tx, tenant_id=tenant_id, type="partner.suspended" if state == "suspended" else "partner.resumed",
+            body={"partner": partner_id},
+        )
