@@ -122,9 +122,9 @@ def parse_jws(
 ) -> UnverifiedJws:
     """Take a compact JWS apart and check everything about it except the signature.
 
-    `typ` is the required header type or types (an empty one among them lets the header leave it
-    out, which only protocols older than explicit typing need), `algs` the allowed algorithms (all registered
-    ones if `None`; all of them are asymmetric), `permit` names headers among
+    `typ` is the required header type or types; an empty one among them lets the header leave it
+    out, as protocols older than explicit typing do. `algs` are the allowed algorithms, all
+    registered ones if `None`; all of them are asymmetric. `permit` names headers among
     `FORBIDDEN_HEADERS` that this one protocol defines a safe use for.
 
     Raises `Malformed`, `TooLarge`, `AlgorithmNotAllowed`, `HeaderNotAllowed`, `TypeMismatch`.

@@ -228,11 +228,8 @@ def _verify_issued(
         chain.check_issuer(issuer)
     if expected.issuer is not None and issuer != expected.issuer:
         raise IssuerMismatch("the credential is not from the expected issuer")
-    if isinstance(expected.vct, str):
-        wanted: Collection[str] = (expected.vct,)
-    else:
-        wanted = (vct,) if expected.vct is None else expected.vct
-    if vct not in wanted:
+    wanted = (expected.vct,) if isinstance(expected.vct, str) else expected.vct
+    if wanted is not None and vct not in wanted:
         raise TypeMismatch("the credential is not of an expected type (vct)")
 
     # 8. Times.
