@@ -257,7 +257,7 @@ def parse_purpose(wire: str) -> tuple[str, str, str]:
 
     Raises `InvalidTerms` that shows the expected form.
     """
-    match = WIRE.match(wire)
+    match = WIRE.fullmatch(wire)
     if match is None:
         raise InvalidTerms("a purpose is written like dpv:ServicePersonalisation#algo:churn-v3@1")
     return match["purpose"], match["algorithm"], match["version"]

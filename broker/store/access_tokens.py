@@ -1,10 +1,41 @@
-"""Rows of bearer tokens, by their SHA-256."""
+"""Rows of bearer tokens, by their SHA-256, with the state of whoever holds them."""
 
-from sqlalchemy import Connection, insert
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from broker.store import tables
 
 TOKEN = tables.AccessToken.__table__  # type: ignore[attr-defined]
+PARTNER = tables.Partner.__table__  # type: ignore[attr-defined]
+OFFICER = tables.Officer.__table__  # type: ignore[attr-defined]
+
+# Built once: every call of the API runs it.
+_FIND = (
+    select(
+        TOKEN.c.subject,
+        TOKEN.c.role,
+        TOKEN.c.expires_at,
+        PARTNER.c.state.label("partner_state"),
+        OFFICER.c.state.label("officer_state"),
+    )
+    .outerjoin(PARTNER, PARTNER.c.id == TOKEN.c.subject)
+    .outerjoin(OFFICER, OFFICER.c.id == TOKEN.c.subject)
+    .where(
+        TOKEN.c.token_hash == bindparam("token_hash"), TOKEN.c.tenant_id == bindparam("tenant_id")
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """A token: whose it is, until when (Unix seconds), and whether its holder is suspended."""
+
+    subject: str
+    role: Literal["partner", "officer", "wallet"]
+    expires_at: int
+    suspended: bool
 
 
 def add(
@@ -20,3 +51,17 @@ def add(
             expires_at=expires_at,
         )
     )
+
+
+def find(tx: Connection, tenant_id: str, token_hash: str) -> TokenRow | None:
+    """A tenant's token; None when there is no such token."""
+    row = tx.execute(_FIND, {"token_hash": token_hash, "tenant_id": tenant_id}).one_or_none()
+    if row is None:
+        return None
+    suspended = "suspended" in {row.partner_state, row.officer_state}
+    return TokenRow(row.subject, row.role, row.expires_at, suspended)
+
+
+def prune(tx: Connection, now: int) -> int:
+    """Forget tokens that have expired; how many there were."""
+    return tx.execute(delete(TOKEN).where(TOKEN.c.expires_at <= now)).rowcount

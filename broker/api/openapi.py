@@ -1,0 +1,76 @@
+"""The OpenAPI document: what every operation shares, said once.
+
+FastAPI documents its own 422 for invalid requests; here they are 400 problem documents, and so is
+every other refusal of an operation that follows no wallet protocol.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from broker.api.problems import INSTANCE_PREFIX, MEDIA_TYPE, TYPE_PREFIX
+
+_EXAMPLE = {
+    "type": f"{TYPE_PREFIX}not_found",
+    "title": "Not found",
+    "status": 404,
+    "code": "not_found",
+    "detail": "no such consent",
+    "instance": f"{INSTANCE_PREFIX}5f3c1b7e9a2d4c68b0f1e2d3c4b5a697",
+}
+_PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "description": "A problem document (RFC 9457); `code` is stable.",
+    "required": ["type", "title", "status", "code"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "code": {"type": "string", "pattern": "^[a-z0-9_]+$"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string", "format": "uri"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "code", "detail"],
+                "properties": {
+                    "field": {"type": "string"},
+                    "code": {"type": "string"},
+                    "detail": {"type": "string"},
+                },
+            },
+        },
+    },
+    "examples": [_EXAMPLE],
+}
+_REFUSED: dict[str, Any] = {
+    "description": "Refused: a problem document with a stable `code`.",
+    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+
+
+def install(app: FastAPI) -> None:
+    """Let `app` describe its errors as they are."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = with_problems(generate())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+def with_problems(document: dict[str, Any]) -> dict[str, Any]:
+    """The same document, with problem documents in place of FastAPI's own errors."""
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas["Problem"] = _PROBLEM
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for operations in document.get("paths", {}).values():
+        for operation in operations.values():
+            if isinstance(operation, dict) and "responses" in operation:
+                operation["responses"].pop("422", None)
+                operation["responses"].setdefault("default", _REFUSED)
+    return document
