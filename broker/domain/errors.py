@@ -67,6 +67,24 @@ class IdempotencyConflict(BrokerError):
     code = "idempotency_conflict"
 
 
+class IdempotencyKeyRequired(BrokerError):
+    """The call creates something, and must carry an Idempotency-Key so that a retry is safe."""
+
+    code = "idempotency_key_required"
+
+
+class IdempotencyInProgress(BrokerError):
+    """The first call with this Idempotency-Key is still being answered."""
+
+    code = "idempotency_in_progress"
+
+
+class IdempotencyReplayed(BrokerError):
+    """The call was done before, and its answer was not kept because it held a secret."""
+
+    code = "idempotency_replayed"
+
+
 class UnknownPurpose(BrokerError):
     """The purpose, algorithm or version is not registered with the tenant."""
 
