@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from broker.domain.errors import InvalidTilePath, MalformedProof
-from broker.domain.merkle import EMPTY_ROOT, HASH_BYTES, Lookup, Subtree, fold, next_level
+from broker.domain.merkle import HASH_BYTES, Frontier, Lookup, Subtree, next_level
 
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
@@ -64,11 +64,10 @@ class RightEdge:
     size: int = 0
     partial: tuple[tuple[bytes, ...], ...] = ()
 
-    def root(self) -> bytes:
-        """The root hash: the partial tiles cut into perfect subtrees, highest level first."""
-        if not self.size:
-            return EMPTY_ROOT
-        return fold([part for row in reversed(self.partial) for part in _perfect_roots(row)])
+    def frontier(self) -> Frontier:
+        """The compact range: the partial tiles cut into perfect subtrees, highest level first."""
+        parts = (part for row in reversed(self.partial) for part in _perfect_roots(row))
+        return Frontier(self.size, tuple(parts))
 
     def extend(self, leaf_hashes: Sequence[bytes]) -> tuple["RightEdge", list[FullTile]]:
         """The edge with these leaf hashes added, and the tiles that they filled, lowest first."""

@@ -3,15 +3,15 @@
 Statements only: the sequencer has the order of steps, readers have a transaction.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, literal, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
 from broker.domain.errors import LogConflict
-from broker.domain.merkle import EMPTY_ROOT, HASH_BYTES, Subtree, leaf_hash
+from broker.domain.merkle import EMPTY_ROOT, HASH_BYTES, Subtree, leaf_hash, perfect_subtrees
 from broker.domain.tiles import (
     TILE_HEIGHT,
     TILE_WIDTH,
@@ -22,6 +22,7 @@ from broker.domain.tiles import (
     full_tiles,
     lookup_in,
     partial_width,
+    split_hashes,
     tile_holding,
 )
 from broker.store import tables
@@ -35,6 +36,21 @@ _HEAD_ID = 1
 _SEQUENCER_LOCK = 0x6C6F67  # any number that no other advisory lock of the broker uses
 _MOVED = tuple(column.name for column in PENDING.c if column.name != "seq")
 
+# Built once: building a statement takes longer than executing it.
+_FRONTIER = select(CHECKPOINT.c.frontier).where(CHECKPOINT.c.size == bindparam("size"))
+_FULL_TILE = select(TILE.c.hashes, TILE.c.nodes).where(
+    TILE.c.level == bindparam("level"), TILE.c.position == bindparam("position")
+)
+_ROOTS = (
+    select(TILE.c.root)
+    .where(
+        TILE.c.level == bindparam("level"),
+        TILE.c.position >= bindparam("start"),
+        TILE.c.position < bindparam("end"),
+    )
+    .order_by(TILE.c.position)
+)
+
 
 @dataclass(frozen=True)
 class Head:
@@ -47,11 +63,15 @@ class Head:
 
 @dataclass(frozen=True)
 class StoredCheckpoint:
-    """A signed checkpoint and when it was signed (Unix seconds)."""
+    """A signed checkpoint and when it was signed (Unix seconds).
+
+    `frontier` is the concatenated hashes of the tree's perfect subtrees, largest first.
+    """
 
     size: int
     note: str
     signed_at: int
+    frontier: bytes
 
 
 def try_sequencer_lock(tx: Connection) -> bool:
@@ -100,7 +120,7 @@ def advance(
     Raises `LogConflict`, with the transaction to be rolled back, when another sequencer has
     advanced the head or taken one of the entries.
     """
-    fresh = Head(old.origin, new.size, new.root())
+    fresh = Head(old.origin, new.size, new.frontier().root())
     swapped = tx.execute(
         update(HEAD)
         .where(HEAD.c.size == old.size, HEAD.c.root == old.root)
@@ -125,7 +145,7 @@ def advance(
     if moved.rowcount != len(numbers) or removed.rowcount != len(numbers):
         raise LogConflict("another sequencer has taken pending entries")
     if filled:
-        tx.execute(insert(TILE), [_tile_values(tile) for tile in filled])
+        tx.execute(insert(TILE), [tile_values(tile) for tile in filled])
     return fresh
 
 
@@ -135,6 +155,7 @@ def add_checkpoint(tx: Connection, checkpoint: StoredCheckpoint) -> bool:
         "size": checkpoint.size,
         "note": checkpoint.note,
         "signed_at": checkpoint.signed_at,
+        "frontier": checkpoint.frontier,
     }
     try:
         with tx.begin_nested():
@@ -162,44 +183,48 @@ def checkpoint_at(tx: Connection, time: int) -> StoredCheckpoint | None:
 
 
 class TileReader:
-    """The tree's first `size` leaves as a lookup for proofs; tiles are read once."""
+    """The tree's first `size` leaves as a lookup for proofs; what it has read, it keeps."""
 
     def __init__(self, tx: Connection, size: int) -> None:
         """`size` is at most the log's own; the reader lives as long as the transaction."""
         self._tx = tx
         self._size = size
         self._tiles: dict[TileId, TileHashes] = {}
+        self._edge: dict[Subtree, bytes] | None = None
 
     def __call__(self, subtrees: Sequence[Subtree]) -> Sequence[bytes]:
         """The hashes of `subtrees`, in order (a `merkle.Lookup`). Raises `MalformedProof`."""
-        missing = {tile_holding(subtree) for subtree in subtrees} - self._tiles.keys()
-        if missing:
-            self._tiles.update(_read_tiles(self._tx, missing, self._size))
-        return lookup_in(self._tiles)(subtrees)
+        edge = self._right_side()
+        inside = [subtree for subtree in subtrees if subtree not in edge]
+        for at in {tile_holding(subtree) for subtree in inside} - self._tiles.keys():
+            found = self._read(at)
+            if found is not None:
+                self._tiles[at] = found
+        hashes = dict(zip(inside, lookup_in(self._tiles)(inside), strict=True))
+        return [edge[subtree] if subtree in edge else hashes[subtree] for subtree in subtrees]
 
     def tile(self, at: TileId) -> bytes:
         """The hashes of one tile as far as the tree reaches, empty where there is none."""
-        if at.position > full_tiles(self._size, at.level):
-            return b""
-        width = TILE_WIDTH
-        if at.position == full_tiles(self._size, at.level):
-            width = partial_width(self._size, at.level)
-        found = _read_tiles(self._tx, {at}, self._size) if width else {}
-        return found[at].hashes[: width * HASH_BYTES] if at in found else b""
+        whole = full_tiles(self._size, at.level)
+        width = TILE_WIDTH if at.position < whole else partial_width(self._size, at.level)
+        found = self._read(at) if width and at.position <= whole else None
+        return b"" if found is None else found.hashes[: width * HASH_BYTES]
 
+    def _right_side(self) -> dict[Subtree, bytes]:
+        """The tree's own perfect subtrees, if its size was published."""
+        if self._edge is None:
+            stored = self._tx.execute(_FRONTIER, {"size": self._size}).scalar_one_or_none()
+            hashes = split_hashes(stored) if stored is not None else ()
+            self._edge = dict(zip(perfect_subtrees(0, self._size), hashes, strict=False))
+        return self._edge
 
-def _read_tiles(tx: Connection, wanted: set[TileId], size: int) -> Mapping[TileId, TileHashes]:
-    place = tuple_(TILE.c.level, TILE.c.position)
-    columns = (TILE.c.level, TILE.c.position, TILE.c.hashes, TILE.c.nodes)
-    rows = tx.execute(select(*columns).where(place.in_([tuple(at) for at in wanted])))
-    tiles = {
-        TileId(level, position): TileHashes(hashes, nodes)
-        for level, position, hashes, nodes in rows
-    }
-    for at in wanted - tiles.keys():
-        if at.position == full_tiles(size, at.level) and partial_width(size, at.level):
-            tiles[at] = TileHashes(b"".join(_partial_tile(tx, at.level, size)))
-    return tiles
+    def _read(self, at: TileId) -> TileHashes | None:
+        row = self._tx.execute(_FULL_TILE, at._asdict()).one_or_none()
+        if row is not None:
+            return TileHashes(row.hashes, row.nodes)
+        if at.position != full_tiles(self._size, at.level):
+            return None
+        return TileHashes(b"".join(_partial_tile(self._tx, at.level, self._size)))
 
 
 def _partial_tile(tx: Connection, level: int, size: int) -> list[bytes]:
@@ -209,18 +234,19 @@ def _partial_tile(tx: Connection, level: int, size: int) -> list[bytes]:
         return []
     if level == 0:
         return [leaf_hash(data) for data in leaf_data(tx, start, end)]
-    found = select(TILE.c.root).where(
-        TILE.c.level == level - 1, TILE.c.position >= start, TILE.c.position < end
-    )
-    return list(tx.execute(found.order_by(TILE.c.position)).scalars())
+    place = {"level": level - 1, "start": start, "end": end}
+    return list(tx.execute(_ROOTS, place).scalars())
 
 
 def _one_checkpoint(tx: Connection, found: Any) -> StoredCheckpoint | None:  # noqa: ANN401 (a select, whose type names its columns)
     row = tx.execute(found.limit(1)).one_or_none()
-    return None if row is None else StoredCheckpoint(row.size, row.note, row.signed_at)
+    return (
+        None if row is None else StoredCheckpoint(row.size, row.note, row.signed_at, row.frontier)
+    )
 
 
-def _tile_values(tile: FullTile) -> dict[str, Any]:
+def tile_values(tile: FullTile) -> dict[str, Any]:
+    """The row of a full tile."""
     return {
         "level": tile.at.level,
         "position": tile.at.position,

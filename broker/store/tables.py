@@ -477,20 +477,28 @@ class LogHead(SQLModel, table=True):
 
 
 class LogTile(SQLModel, table=True):
-    """A full tile of the Merkle tree: 256 hashes, the 254 nodes above them, their root; append-only."""
+    """A full tile of the Merkle tree: 256 hashes, the 254 nodes above them, their root; append-only.
+
+    The root stands first: behind 16 kB of blobs SQLite would read all of them to reach it.
+    """
 
     __tablename__ = "log_tile"
     level: int = Field(primary_key=True)
     position: int = Field(sa_type=BigInteger, primary_key=True)
+    root: bytes
     hashes: bytes
     nodes: bytes
-    root: bytes
 
 
 class CheckpointRow(SQLModel, table=True):
-    """A signed checkpoint, unique by size; append-only."""
+    """A signed checkpoint, unique by size; append-only.
+
+    `frontier` is the hashes of the tree's perfect subtrees, largest first: the right side of every
+    proof below this checkpoint, which would take reading up to 255 rows a level otherwise.
+    """
 
     __tablename__ = "checkpoint"
     size: int = Field(sa_type=_SEQUENCE, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    frontier: bytes
     note: str = _text()
     signed_at: int = _time()

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import structlog
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from broker.domain.checkpoint import Checkpoint, sign_checkpoint
@@ -221,14 +222,18 @@ class Sequencer:
                 return 0
             old = log_tree.create_head(tx, origin)
             self._head.refuse_smaller(old.size)
-            kept = self._edge
-            edge = kept[1] if kept and kept[0] == old else log_tree.right_edge(tx, old.size)
-            if edge.root() != old.root:
-                raise LogRolledBack("the stored tree does not have the root that the head names")
+            edge = self._edge_at(tx, old)
             grown, filled = edge.extend([leaf_hash(entry.leaf_data) for entry in waiting])
             head = log_tree.advance(tx, old, grown, waiting, filled)
         self._edge = (head, grown)
         return len(waiting)
+
+    def _edge_at(self, tx: Connection, head: Head) -> RightEdge:
+        kept = self._edge
+        edge = kept[1] if kept and kept[0] == head else log_tree.right_edge(tx, head.size)
+        if edge.frontier().root() != head.root:
+            raise LogRolledBack("the stored tree does not have the root that the head names")
+        return edge
 
     def _publish(self, now: int) -> str | None:
         """Steps 2 to 4. The note, if one was signed."""
@@ -250,12 +255,13 @@ class Sequencer:
             if not _is_due(head, latest, now):
                 return None
             # 2. A log must not sign what is inconsistent with what it has signed.
+            frontier = b"".join(self._edge_at(tx, head).frontier().hashes)
             checkpoint = Checkpoint(head.origin, head.size, head.root)
             note = sign_checkpoint(checkpoint, [self.signer])
             # 3.
             self._head.keep(tree, checkpoint, note)
             # 4.
-            log_tree.add_checkpoint(tx, StoredCheckpoint(head.size, note, now))
+            log_tree.add_checkpoint(tx, StoredCheckpoint(head.size, note, now, frontier))
         return note
 
 

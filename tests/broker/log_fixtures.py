@@ -134,8 +134,8 @@ def check_whole_log(db: Database, log: Sequencer, names: Sequence[object]) -> No
         rows = tx.execute(select(*columns).order_by(audit.ENTRY.c.log_index)).all()
         head = log_tree.head(tx)
         stored = {
-            (level, position): (hashes, nodes, root)
-            for level, position, hashes, nodes, root in tx.execute(select(log_tree.TILE))
+            (row.level, row.position): (row.hashes, row.nodes, row.root)
+            for row in tx.execute(select(log_tree.TILE))
         }
     assert head is not None
     assert [row.log_index for row in rows] == list(range(len(names)))

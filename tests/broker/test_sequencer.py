@@ -90,7 +90,7 @@ def test_proofs_from_the_database_verify_at_every_size(db: Database, tmp_path: P
         roots = {}
         for size in (1, 255, 256, 257, 512, 513, 530):
             tree = log_tree.TileReader(tx, size)
-            roots[size] = log_tree.right_edge(tx, size).root()
+            roots[size] = log_tree.right_edge(tx, size).frontier().root()
             for index in {0, size // 2, size - 1}:
                 proof = inclusion_proof(index, size, tree)
                 verify_inclusion(leaves[index], index, size, proof, roots[size])
@@ -475,7 +475,7 @@ REPLACEMENTS = [
     f"INSERT OR REPLACE INTO audit_entry SELECT log_index + 300, id, {REST}",
     f"INSERT INTO audit_entry SELECT log_index + 301, id || 'x', {REST}",
     "INSERT OR REPLACE INTO log_tile SELECT * FROM log_tile",
-    "REPLACE INTO checkpoint SELECT size, '', signed_at FROM checkpoint",
+    "REPLACE INTO checkpoint SELECT size, frontier, '', signed_at FROM checkpoint",
     "REPLACE INTO log_head SELECT id, origin, 0, root FROM log_head",
     "INSERT INTO log_head SELECT 2, origin, 0, root FROM log_head",
 ]
