@@ -54,7 +54,7 @@ def post_answer(ctx: Ctx, tenant_id: TenantId, request_id: str, body: RawBody) -
     `error_description` when not, and nothing has changed but the log.
     """
     try:
-        outcome = presentation.answer(ctx, tenant_id, request_id, parse_form(body, what="the answer"))
+        outcome = presentation.answer(ctx, tenant_id, request_id, parse_form(body))
     except WalletProtocolError as error:
         return _refused(error.code, str(error))
     if isinstance(outcome, presentation.Rejected):

@@ -281,7 +281,7 @@ def _store(
         consent_request_id=request.id,
         consent_id=consent_id,
         nonce=nonce,
-        document=Document(client_id, dcql.to_json(), questions, str(grade), random).dump(),
+        document=Document(client_id, dcql.as_dict(), questions, str(grade), random).dump(),
         state="open",
         response_code_hash=None,
         session_hash=session_hash,
