@@ -1,12 +1,13 @@
 """A broker in one process: the server side of the protocols behind a function call.
 
 It keeps what the real one keeps in its database (codes, nonces, requests served) in plain
-attributes, so that a test can look at it or spoil it.
+attributes, so that a test can look at it or spoil it: `metadata` overrides members of the issuer
+metadata (`...` removes one), `make` issues instead of the authority.
 """
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -73,7 +74,7 @@ class Authority:
         )
         self.x5c = x5c([self.leaf])
 
-    def issue(self, holder_jwk: Jwk, **changes: object) -> str:
+    def issue(self, holder_jwk: Jwk | None, **changes: object) -> str:
         """A customer credential with two disclosable claims; `changes` replace arguments."""
         claims = {"jti": secrets.token_urlsafe(8), "binding_grade": "link", "city": "Ghent"}
         arguments: dict[str, Any] = {
@@ -108,6 +109,8 @@ class Broker:
     verified: dict[str, VerifiedPresentation] = field(default_factory=dict)
     refusal: WalletRefusal | None = None
     messages: list[Message] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    make: Callable[[Jwk], str] | None = None
 
     def __post_init__(self) -> None:
         self.offer = CredentialOffer(
@@ -138,7 +141,7 @@ class Broker:
         configuration = CredentialConfiguration(
             vct=VCT, scope="customer", names={"en": "Customer", "nl": "Klant"}
         )
-        return issuer_metadata(
+        document = issuer_metadata(
             issuer_url=URL,
             credential_endpoint=f"{URL}/credential",
             nonce_endpoint=f"{URL}/nonce",
@@ -146,6 +149,8 @@ class Broker:
             names={"en": "Broker"},
             batch_size=self.batch_size,
         )
+        spoiled = document | self.metadata
+        return {name: value for name, value in spoiled.items() if value is not ...}
 
     def _oauth_authorization_server(self, _message: Message) -> dict[str, object]:
         return authorization_server_metadata(issuer_url=URL, token_endpoint=f"{URL}/token")
@@ -186,8 +191,8 @@ class Broker:
         )
 
     def issue(self, holder_jwk: Jwk) -> str:
-        """One copy bound to a proven key."""
-        return self.authority.issue(holder_jwk)
+        """One copy bound to a proven key, or whatever a test has it `make` instead."""
+        return (self.make or self.authority.issue)(holder_jwk)
 
     # Presentation
 

@@ -14,7 +14,8 @@ from typing import Any, Final
 from credentials.errors import CredentialError
 from credentials.jcs import b64url_decode
 from credentials.json_reader import read_json_object
-from credentials.jws import PublicKey, UnverifiedJws, check_header
+from credentials.jws import FORBIDDEN_HEADERS, PublicKey, UnverifiedJws
+from credentials.suites import ALGORITHMS
 from wallet_adapters.openid4vci.errors import (
     ClientAssertionAudience,
     ClientAssertionExpired,
@@ -121,8 +122,14 @@ def _take_apart(assertion: str) -> UnverifiedJws:
     if len(parts) != JWS_PARTS:
         raise ClientAssertionInvalid(f"{_WHAT} is not a JWT in compact form")
     header = read_json_object(b64url_decode(parts[0]))
+    alg, typ = header.get("alg"), header.get("typ", "JWT")
+    if not isinstance(alg, str) or alg not in ALGORITHMS:
+        raise ClientAssertionInvalid(f"alg of {_WHAT} must be one of: {', '.join(ALGORITHMS)}")
     # RFC 7523 asks for no typ, and most clients set none; a typ of another use is refused.
-    check_header({"typ": "jwt", **header}, typ=_TYPES, algs=None)
+    if not isinstance(typ, str) or typ.lower() not in _TYPES:
+        raise ClientAssertionInvalid(f"typ of {_WHAT} is absent or one of: {', '.join(_TYPES)}")
+    if FORBIDDEN_HEADERS.intersection(header):
+        raise ClientAssertionInvalid(f"{_WHAT} must not bring its own key or extensions")
     return UnverifiedJws(
         header=header,
         payload=b64url_decode(parts[1]),
