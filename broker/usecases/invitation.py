@@ -237,7 +237,7 @@ def _redeem(
         }.get(row.state, "the offer is over or was replaced by a newer one")
         return _refused(ctx, tx, row, InvalidGrant(problem))
     # 2.
-    presented = None if tx_code is None else _tx_hash(ctx, row.id, tx_code)
+    presented = _tx_hash(ctx, row.id, tx_code) if tx_code else None
     try:
         require_tx_code(presented, row.tx_code_hash)
     except TxCodeWrong as problem:
