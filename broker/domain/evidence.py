@@ -131,11 +131,11 @@ class _Bundle:
         return self.files[name]
 
     def text(self, name: str) -> str:
-        """A file of ASCII text."""
+        """A file of UTF-8 text."""
         try:
-            return self.file(name).decode("ascii")
+            return self.file(name).decode()
         except UnicodeDecodeError:
-            raise EvidenceInvalid(f"{name} is not ASCII text") from None
+            raise EvidenceInvalid(f"{name} is not text") from None
 
     def names(self, prefix: str, suffix: str) -> list[str]:
         """The names of a folder's files, sorted."""

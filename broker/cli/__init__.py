@@ -1,0 +1,19 @@
+"""`consent-broker`: serve, register, check evidence, and see the whole way."""
+
+import typer
+
+from broker.cli import serve
+from broker.cli.demo import demo
+
+app = typer.Typer(
+    help="The consent broker: customers sign, companies keep credentials instead of profiles. 同意经纪。",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+serve.register(app)
+app.command()(demo)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
