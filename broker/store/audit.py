@@ -82,6 +82,11 @@ def oldest_pending(tx: Connection) -> int | None:
     return tx.execute(first).scalar_one_or_none()
 
 
+def pending_count(tx: Connection) -> int:
+    """How many entries wait for their index."""
+    return int(tx.execute(select(func.count()).select_from(PENDING)).scalar_one())
+
+
 def entry(tx: Connection, entry_id: str) -> LoggedEntry | None:
     """An entry by its id; None while it waits, or when there is none."""
     row = tx.execute(select(ENTRY).where(ENTRY.c.id == entry_id)).one_or_none()

@@ -1,0 +1,84 @@
+"""What Prometheus scrapes: durations of requests, outcomes of decisions, how far the log is behind.
+
+Labels come from small fixed sets: route templates, statuses, outcomes. Never a tenant's, partner's
+or customer's identifier.
+"""
+
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Request
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class Metrics:
+    """The figures of one application, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Histogram(
+            "consent_broker_request_seconds",
+            "Time from a request's first byte to its answer's last.",
+            ("method", "route", "status"),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._decisions = Counter(
+            "consent_broker_decisions",
+            "Access decisions by outcome.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self._log_lag = Gauge(
+            "consent_broker_log_lag_seconds",
+            "How far the audit log is behind; NaN before its first run.",
+            registry=self.registry,
+        )
+        self._log_pending = Gauge(
+            "consent_broker_log_pending_entries",
+            "Audit entries that wait for their index.",
+            registry=self.registry,
+        )
+        self._log_rolled_back = Gauge(
+            "consent_broker_log_rolled_back",
+            "1 when the log does not extend the head that was signed last.",
+            registry=self.registry,
+        )
+        for outcome in ("permit", "deny"):
+            self._decisions.labels(outcome)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count an answered request."""
+        self._requests.labels(method, route, str(status)).observe(seconds)
+
+    def decided(self, outcome: str, count: int = 1) -> None:
+        """Count access decisions; `outcome` is `permit` or `deny`."""
+        self._decisions.labels(outcome).inc(count)
+
+    def log_stands(self, *, lag: int | None, pending: int, rolled_back: bool) -> None:
+        """Say how the audit log stands."""
+        self._log_lag.set(float("nan") if lag is None else lag)
+        self._log_pending.set(pending)
+        self._log_rolled_back.set(rolled_back)
+
+    def text(self) -> bytes:
+        """Everything, in Prometheus's text format."""
+        return generate_latest(self.registry)
+
+
+async def get_metrics(request: Request) -> Metrics:
+    """The figures of this application."""
+    return of(request.app)
+
+
+Measured = Annotated[Metrics, Depends(get_metrics)]
+
+
+def of(app: FastAPI) -> Metrics:
+    """The figures of an application, made on first use."""
+    metrics: Metrics | None = getattr(app.state, "metrics", None)
+    if metrics is None:
+        metrics = app.state.metrics = Metrics()
+    return metrics
