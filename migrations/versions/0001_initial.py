@@ -444,6 +444,7 @@ def upgrade() -> None:
         sa.Column("valid_from", sa.BigInteger(), nullable=True),
         sa.Column("valid_until", sa.BigInteger(), nullable=True),
         sa.Column("uses_left", sa.Integer(), nullable=True),
+        sa.Column("refuses_automated_decisions", sa.Boolean(), nullable=False),
         sa.Column("status_list_id", sa.String(), nullable=True),
         sa.Column("status_index", sa.Integer(), nullable=True),
         sa.Column("withdrawal_grade", sa.String(), nullable=True),

@@ -1,0 +1,68 @@
+"""The tables, for migrations and for `store/`'s statements; nothing else uses them.
+
+Times are Unix seconds (UTC). `sealed` columns are encrypted under the master key with the row's
+own context, so that a value moved to another row does not open. Hashes are base64url text.
+A `version` column counts changes to a row: a decision compares it inside its transaction.
+"""
+
+from broker.store.tables.base import metadata
+from broker.store.tables.clients import (
+    AccessToken,
+    Idempotency,
+    Officer,
+    Partner,
+    Secret,
+    SigningKey,
+    Tenant,
+    UsedOnce,
+)
+from broker.store.tables.consents import (
+    Consent,
+    ConsentRequest,
+    Evidence,
+    IssuedCredential,
+    PresentationRequest,
+    ServedRequest,
+)
+from broker.store.tables.customers import (
+    Contact,
+    CredentialCopy,
+    Invitation,
+    StatusListRow,
+    Subject,
+)
+from broker.store.tables.log import AuditEntry, AuditPending, CheckpointRow, LogHead, LogTile
+from broker.store.tables.registry import Algorithm, Attribute, AttributeMapping, Purpose, Template
+
+__all__ = [
+    "AccessToken",
+    "Algorithm",
+    "Attribute",
+    "AttributeMapping",
+    "AuditEntry",
+    "AuditPending",
+    "CheckpointRow",
+    "Consent",
+    "ConsentRequest",
+    "Contact",
+    "CredentialCopy",
+    "Evidence",
+    "Idempotency",
+    "Invitation",
+    "IssuedCredential",
+    "LogHead",
+    "LogTile",
+    "Officer",
+    "Partner",
+    "PresentationRequest",
+    "Purpose",
+    "Secret",
+    "ServedRequest",
+    "SigningKey",
+    "StatusListRow",
+    "Subject",
+    "Template",
+    "Tenant",
+    "UsedOnce",
+    "metadata",
+]

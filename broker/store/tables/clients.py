@@ -1,0 +1,120 @@
+"""Tenants, keys, and the clients of the API."""
+
+from sqlalchemy import BigInteger, Index, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from broker.store.tables.base import one_of, text, time
+
+
+class Tenant(SQLModel, table=True):
+    """A company that runs consents on this broker; `id` is part of its addresses."""
+
+    id: str = Field(primary_key=True)
+    name_zh: str
+    name_en: str
+    contact: str
+    country: str
+    kill_switch: bool = False
+    policy_version: str
+    sealed_log_key: bytes
+    version: int = 1
+    created_at: int = time()
+
+
+class SigningKey(SQLModel, table=True):
+    """A private key, sealed, with its certificates (JSON list of base64 DER, leaf first)."""
+
+    __tablename__ = "signing_key"
+    __table_args__ = (
+        one_of("purpose", "root", "issuer", "request", "log"),
+        one_of("state", "active", "retired", "compromised"),
+        Index("ix_signing_key_use", "tenant_id", "purpose", "state"),
+    )
+    id: str = Field(primary_key=True)
+    tenant_id: str | None = Field(default=None, foreign_key="tenant.id")
+    purpose: str
+    alg: str
+    public_jwk: str = text()
+    sealed: bytes
+    chain: str = text()
+    state: str = "active"
+    created_at: int = time()
+    retired_at: int | None = time(nullable=True)
+
+
+class Secret(SQLModel, table=True):
+    """A random 32-byte secret of the broker by its label, sealed; outlives a change of master key."""
+
+    label: str = Field(primary_key=True)
+    sealed: bytes
+    created_at: int = time()
+
+
+class Partner(SQLModel, table=True):
+    """A brand that asks for consents; its developers call the API as `client_id`."""
+
+    __table_args__ = (
+        one_of("state", "active", "suspended"),
+        UniqueConstraint("tenant_id", "name"),
+    )
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    name: str
+    name_zh: str
+    contact: str
+    country: str
+    jwk: str = text()
+    state: str = "active"
+    kill_switch: bool = False
+    version: int = 1
+    created_at: int = time()
+
+
+class Officer(SQLModel, table=True):
+    """A compliance officer of a tenant: sees full evidence, acts on a customer's call."""
+
+    __table_args__ = (one_of("state", "active", "suspended"), UniqueConstraint("tenant_id", "name"))
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    name: str
+    jwk: str = text()
+    state: str = "active"
+    version: int = 1
+    created_at: int = time()
+
+
+class AccessToken(SQLModel, table=True):
+    """A bearer token, by its SHA-256; `subject` is a partner, an officer, or an offer (wallets)."""
+
+    __tablename__ = "access_token"
+    __table_args__ = (one_of("role", "partner", "officer", "wallet"),)
+    token_hash: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    subject: str = Field(index=True)
+    role: str
+    expires_at: int = time()
+
+
+class UsedOnce(SQLModel, table=True):
+    """Values that may be used once: client assertion ids, issuance nonces. Pruned after expiry.
+
+    `used_at` is null while an issued value waits for its one use.
+    """
+
+    __tablename__ = "used_once"
+    kind: str = Field(primary_key=True)
+    value_hash: str = Field(primary_key=True)
+    expires_at: int = Field(sa_type=BigInteger, index=True)
+    used_at: int | None = time(nullable=True)
+
+
+class Idempotency(SQLModel, table=True):
+    """The first answer to an `Idempotency-Key`, sealed; a hash of the request that it answered."""
+
+    tenant_id: str = Field(primary_key=True)
+    client_id: str = Field(primary_key=True)
+    key_hash: str = Field(primary_key=True)
+    request_hash: str
+    status: int | None = None
+    sealed: bytes | None = None
+    expires_at: int = Field(sa_type=BigInteger, index=True)

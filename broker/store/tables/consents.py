@@ -1,0 +1,127 @@
+"""Consent requests, consents, what was asked and what was signed."""
+
+from sqlalchemy import Index, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from broker.store.tables.base import one_of, text, time
+
+
+class ConsentRequest(SQLModel, table=True):
+    """What a partner asked of one contact: one page, one or more consents."""
+
+    __tablename__ = "consent_request"
+    __table_args__ = (
+        one_of("state", "open", "answered", "refused", "expired"),
+        Index("ix_consent_request_contact", "contact_id"),
+    )
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    partner_id: str = Field(foreign_key="partner.id")
+    contact_id: str = Field(foreign_key="contact.id")
+    template_id: str
+    template_version: int
+    language: str
+    page_token_hash: str = Field(unique=True)
+    short_code: str
+    state: str = "open"
+    expires_at: int = time()
+    created_at: int = time()
+
+
+class Consent(SQLModel, table=True):
+    """One consent: its terms (canonical JSON) and its state.
+
+    The columns beside `terms` are what a decision and a search read; they are derived from it.
+    """
+
+    __table_args__ = (
+        one_of("state", "requested", "granted", "refused", "withdrawn", "expired", "superseded"),
+        Index("ix_consent_decision", "partner_id", "contact_id", "state"),
+        Index("ix_consent_expiry", "state", "valid_until"),
+        Index("ix_consent_subject", "subject_id"),
+        Index("ix_consent_status", "status_list_id", "state"),
+    )
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    partner_id: str = Field(foreign_key="partner.id")
+    contact_id: str = Field(foreign_key="contact.id")
+    request_id: str = Field(foreign_key="consent_request.id", index=True)
+    item: str
+    subject_id: str | None = Field(default=None, foreign_key="subject.id")
+    state: str = "requested"
+    version: int = 1
+    terms: str = text()
+    terms_hash: str
+    grade: str | None = None
+    signed_copy_id: str | None = Field(default=None, foreign_key="credential_copy.id")
+    valid_from: int | None = time(nullable=True)
+    valid_until: int | None = time(nullable=True)
+    uses_left: int | None = None
+    refuses_automated_decisions: bool = False
+    status_list_id: str | None = None
+    status_index: int | None = None
+    withdrawal_grade: str | None = None
+    created_at: int = time()
+    decided_at: int | None = time(nullable=True)
+    ended_at: int | None = time(nullable=True)
+
+
+class PresentationRequest(SQLModel, table=True):
+    """An OpenID4VP request: what a wallet is asked to sign, and whether it has answered."""
+
+    __tablename__ = "presentation_request"
+    __table_args__ = (
+        one_of("kind", "consent", "withdrawal"),
+        one_of("state", "open", "answered", "refused", "replaced"),
+    )
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    kind: str
+    consent_request_id: str = Field(foreign_key="consent_request.id", index=True)
+    consent_id: str | None = Field(default=None, foreign_key="consent.id")
+    nonce: str
+    document: str = text()
+    state: str = "open"
+    response_code_hash: str | None = None
+    session_hash: str | None = None
+    expires_at: int = time()
+    created_at: int = time()
+    answered_at: int | None = time(nullable=True)
+
+
+class ServedRequest(SQLModel, table=True):
+    """Each request object that was served, as it was served: evidence of what the wallet saw."""
+
+    __tablename__ = "served_request"
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    presentation_request_id: str = Field(foreign_key="presentation_request.id", index=True)
+    method: str
+    sealed: bytes
+    served_at: int = time()
+
+
+class Evidence(SQLModel, table=True):
+    """What was signed for a consent (presentation, request objects, hashes), sealed."""
+
+    __table_args__ = (one_of("kind", "grant", "withdrawal"),)
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    consent_id: str = Field(foreign_key="consent.id", index=True)
+    kind: str
+    sealed: bytes
+    kept_until: int = time()
+    created_at: int = time()
+
+
+class IssuedCredential(SQLModel, table=True):
+    """A credential that the broker issued about a consent, sealed."""
+
+    __tablename__ = "issued_credential"
+    __table_args__ = (one_of("kind", "consent", "receipt"), UniqueConstraint("consent_id", "kind"))
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    consent_id: str = Field(foreign_key="consent.id")
+    kind: str
+    sealed: bytes
+    issued_at: int = time()

@@ -1,0 +1,94 @@
+"""Customers: contacts, invitations, copies of their credential, status lists."""
+
+from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import Text as SqlText
+from sqlmodel import Field, SQLModel
+
+from broker.store.tables.base import one_of, time
+
+
+class Subject(SQLModel, table=True):
+    """A customer of a tenant, known only by their wallet's keys and the partners' contacts."""
+
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id", index=True)
+    sealed_log_key: bytes | None = None
+    created_at: int = time()
+
+
+class Contact(SQLModel, table=True):
+    """A partner's opaque reference to a customer, and whose wallet it was bound to, how surely."""
+
+    __table_args__ = (
+        one_of("grade", "none", "link", "code", "verified_person"),
+        UniqueConstraint("partner_id", "subject_ref_hash"),
+        Index("ix_contact_subject", "subject_id", "partner_id"),
+    )
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    partner_id: str = Field(foreign_key="partner.id")
+    subject_ref_hash: str
+    sealed_subject_ref: bytes
+    subject_id: str | None = Field(default=None, foreign_key="subject.id")
+    grade: str = "none"
+    bound_at: int | None = time(nullable=True)
+    created_at: int = time()
+
+
+class Invitation(SQLModel, table=True):
+    """An offer of customer credentials to whoever a contact stands for (OpenID4VCI, pre-authorized)."""
+
+    __table_args__ = (one_of("state", "open", "redeemed", "expired", "locked"),)
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    contact_id: str = Field(foreign_key="contact.id", index=True)
+    grade: str
+    code_hash: str = Field(unique=True)
+    sealed_code: bytes | None = None
+    tx_code_hash: str | None = None
+    tx_code_failures: int = 0
+    state: str = "open"
+    subject_id: str | None = Field(default=None, foreign_key="subject.id")
+    rebinding: bool = False
+    expires_at: int = time()
+    created_at: int = time()
+
+
+class CredentialCopy(SQLModel, table=True):
+    """One copy of a customer credential: the id shown in it and the key it is bound to."""
+
+    __tablename__ = "credential_copy"
+    __table_args__ = (
+        one_of("state", "active", "superseded"),
+        Index("ix_credential_copy_status", "status_list_id", "state"),
+    )
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    subject_id: str = Field(foreign_key="subject.id", index=True)
+    invitation_id: str = Field(foreign_key="invitation.id", index=True)
+    holder_thumbprint: str = Field(unique=True)
+    grade: str
+    status_list_id: str
+    status_index: int
+    state: str = "active"
+    issued_at: int = time()
+    expires_at: int = time()
+
+
+class StatusListRow(SQLModel, table=True):
+    """A status list of one partner (or of the tenant's customer credentials): allocation, cached token.
+
+    Which entries are set is derived from consents and copies; the token is a cache.
+    """
+
+    __tablename__ = "status_list"
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    partner_id: str | None = Field(default=None, foreign_key="partner.id", index=True)
+    size: int
+    allocated: int = 0
+    sealed_key: bytes
+    revision: int = 0
+    published_revision: int = -1
+    token: str | None = Field(default=None, sa_type=SqlText)
+    published_at: int | None = time(nullable=True)

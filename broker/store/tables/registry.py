@@ -1,0 +1,73 @@
+"""What a tenant has registered."""
+
+from sqlmodel import Field, SQLModel
+
+from broker.store.tables.base import one_of, text, time
+
+
+class Purpose(SQLModel, table=True):
+    """A purpose of the tenant, an identifier of the W3C Data Privacy Vocabulary."""
+
+    tenant_id: str = Field(primary_key=True, foreign_key="tenant.id")
+    id: str = Field(primary_key=True)
+    label_zh: str
+    label_en: str
+    necessary_for_service: bool = False
+    kill_switch: bool = False
+    version: int = 1
+
+
+class Algorithm(SQLModel, table=True):
+    """An algorithm in one version, below its declared purpose."""
+
+    __table_args__ = (
+        one_of("risk_tier", "minimal", "limited", "high"),
+        one_of("state", "registered", "retired"),
+    )
+    tenant_id: str = Field(primary_key=True, foreign_key="tenant.id")
+    id: str = Field(primary_key=True)
+    algorithm_version: str = Field(primary_key=True)
+    purpose_id: str
+    label_zh: str
+    label_en: str
+    explanation_zh: str = text()
+    explanation_en: str = text()
+    risk_tier: str
+    automated_decision: bool = False
+    state: str = "registered"
+    kill_switch: bool = False
+    version: int = 1
+
+
+class Attribute(SQLModel, table=True):
+    """A canonical attribute of the tenant's dictionary."""
+
+    tenant_id: str = Field(primary_key=True, foreign_key="tenant.id")
+    id: str = Field(primary_key=True)
+    label_zh: str
+    label_en: str
+    category: str
+    value_type: str
+    sensitive: bool = False
+    stored_in: str
+    version: int = 1
+
+
+class AttributeMapping(SQLModel, table=True):
+    """A partner's own field name for a canonical attribute."""
+
+    __tablename__ = "attribute_mapping"
+    partner_id: str = Field(primary_key=True, foreign_key="partner.id")
+    field: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    attribute_id: str
+
+
+class Template(SQLModel, table=True):
+    """A consent template: JSON by the published schema, immutable in each version."""
+
+    tenant_id: str = Field(primary_key=True, foreign_key="tenant.id")
+    id: str = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    document: str = text()
+    created_at: int = time()
