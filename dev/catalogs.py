@@ -1,4 +1,4 @@
-"""`python -m dev.catalogs`: bring the pages' texts, their two catalogs and the compiled files together.
+"""`python -m dev.catalogs`: keep the pages' texts, the two catalogs and the compiled files in step.
 
 Texts stand in English in the templates. The Chinese catalog is translated by hand; the English one
 repeats the text. `--check` changes nothing and says what is out of step.
@@ -25,7 +25,7 @@ NO_DATE = datetime(2000, 1, 1, tzinfo=UTC)  # the same texts give the same bytes
 def extracted() -> Catalog:
     """Every text of the templates."""
     with (ROOT / "babel.cfg").open(encoding="utf-8") as file:
-        methods, options = parse_mapping_cfg(file)
+        methods, options = parse_mapping_cfg(file)  # type: ignore[no-untyped-call]
     catalog = Catalog(charset="utf-8")
     for _, _, message, _, _ in extract_from_dir(WEB, methods, options):
         catalog.add(message)
@@ -47,7 +47,7 @@ def stored(code: str) -> Catalog:
 
 
 def merged(code: str, texts: Catalog) -> Catalog:
-    """The stored catalog with the texts of today: new ones empty (English: filled), old ones dropped."""
+    """The stored catalog with the texts of today: new ones empty (English: filled), no old ones."""
     before = stored(code)
     catalog = Catalog(
         locale=LOCALES[code],

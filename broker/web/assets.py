@@ -1,4 +1,4 @@
-"""The stylesheet, the script and the icon: held in memory, named by their content, cached for good."""
+"""Stylesheet, script and icon: held in memory, named by their content, cached for good."""
 
 import base64
 import gzip

@@ -99,12 +99,13 @@ def outcome(state: PageState, spoken: Language) -> OutcomeView:
 def describe_request(state: PageState, spoken: Language) -> RequestView:
     """Who asks, and for what."""
     of = len(state.consents)
+    partner = describe_party(state.partner, spoken)
     return RequestView(
         id=state.request.id,
-        title=spoken.text(state.template.title),
-        summary=spoken.text(state.template.summary),
+        title=spoken.said_of(partner.name, state.template.title),
+        summary=spoken.said_of(partner.name, state.template.summary),
         refusal=spoken.text(state.template.refusal),
-        partner=describe_party(state.partner, spoken),
+        partner=partner,
         controller=describe_party(state.controller, spoken),
         template=f"{state.request.template_id}@{state.request.template_version}",
         expires_at=spoken.clock(state.request.expires_at, state.controller.country),

@@ -13,7 +13,7 @@ SHARE, ANSWER = "share:", "answer:"
 
 @dataclass(frozen=True)
 class Choice:
-    """What the customer ticked: attributes by consent, only of consents with any; and the form again.
+    """What the customer ticked: attributes by consent, of consents with any; and the form again.
 
     `again` is the step as it was sent, with what is missing; None when it can go on.
     """

@@ -57,6 +57,17 @@ class Language:
         """The label in this language."""
         return label.zh if self.code == "zh" else label.en
 
+    def said_of(self, name: str, predicate: Label) -> str:
+        """A sentence of a company and what a template says of it ("asks to use your data").
+
+        The name always comes from the register: no template can speak in another's name.
+        """
+        return (
+            f"{name}{self.text(predicate)}"
+            if self.code == "zh"
+            else f"{name} {self.text(predicate)}"
+        )
+
     def place(self, country: str) -> str:
         """The name of a country by its ISO 3166-1 code; the code itself when it has no name."""
         name = self.locale.territories.get(country)
@@ -87,7 +98,7 @@ def language(code: str) -> Language:
 
 
 def choose_language(request: Request) -> Language:
-    """The language of a visitor: `?lang=`, then their earlier choice, then what the browser asks for.
+    """The language of a visitor: `?lang=`, then their earlier choice, then the browser's wish.
 
     The earlier choice is a cookie, set when `?lang=` is used. Chinese when nothing says otherwise.
     """

@@ -108,7 +108,9 @@ def page(
     step = step or (3 if chosen else 1)
     if step == 1:
         return respond(request, spoken, "who.html", describe.who(state, spoken), framed)
-    if step == 2 or not chosen:  # noqa: PLR2004
+    if not chosen and step == 3:  # noqa: PLR2004 (nothing is signed that was not chosen here)
+        return _see(f"{here}?step=2")
+    if step == 2:  # noqa: PLR2004
         return respond(request, spoken, "what.html", describe.what(state, spoken), framed)
     bound = state.contact.subject_id is not None
     card = None if bound else waiting_offer(ctx, tenant_id, state.contact.id)
@@ -202,7 +204,7 @@ def mount_static(app: FastAPI) -> None:
 
 
 def _has_chosen(state: PageState) -> bool:
-    """Whether the wallet's request is what the customer ticked, rather than all that was asked for."""
+    """Whether the wallet is asked for what the customer ticked, not for all that was wanted."""
     return state.presentation is not None and state.presentation.session_hash is not None
 
 
