@@ -184,8 +184,11 @@ def best_consent(question: Question, facts: Facts, now: int) -> ConsentFacts | N
     """The consent that fits the question best, or None where there is none.
 
     The terms come first and the state after them, so that a use which was once granted is told
-    "withdrawn" and not "purpose not granted"; a consent that fits in everything always wins.
+    "withdrawn" and not "purpose not granted"; a consent that fits in everything always wins. Where
+    the question names a consent, it is that one.
     """
+    if question.consent_id is not None:
+        return next((one for one in facts.consents if one.id == question.consent_id), None)
     if not facts.consents:
         return None
     territory = territory_of(question, facts)

@@ -8,9 +8,8 @@ no decision, or a denial that no condition explains is a denial with the code `p
 
 import functools
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from cedarpy import (
@@ -19,7 +18,6 @@ from cedarpy import (
     PolicySet,
     Schema,
     is_authorized_batch,
-    policies_to_json_str,
     validate_policies,
 )
 
@@ -38,40 +36,15 @@ from broker.domain.access import (
     separate_consents,
     territory_of,
 )
+from broker.domain.conditions import POLICY_ERROR, Reason, read_conditions
 from broker.domain.errors import InvalidPolicies
 from broker.domain.policies import CONSENT_POLICIES, CONSENT_SCHEMA
 from broker.domain.terms import ACTIONS
 from credentials.jcs import b64url
 
-ANNOTATIONS = ("id", "law", "code", "obligation", "zh", "en")
 OTHER_ACTION = "other"
 TERMS = {"type": "Terms", "id": "granted"}
 SLICES_CACHED = 2048
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One legal condition that failed: `id` names it, `code` is what callers act on.
-
-    `obligation` is what the caller owes after the denial, for example `stop_and_delete`.
-    """
-
-    id: str
-    code: str
-    law: tuple[str, ...]
-    obligation: str
-    zh: str
-    en: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The reason as partners receive it."""
-        return {
-            "code": self.code,
-            "id": self.id,
-            "law": list(self.law),
-            "zh": self.zh,
-            "en": self.en,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +54,6 @@ class Verdict:
     permit: bool
     reasons: tuple[Reason, ...]
     consent: ConsentFacts | None
-
-
-POLICY_ERROR: Final = Reason(
-    id="policy.error",
-    code="policy_error",
-    law=("PIPL-51", "GDPR-24"),
-    obligation="stop",
-    zh="策略无法得出结论，因此拒绝。",
-    en="The policies came to no conclusion, so access is denied.",
-)
 
 
 class ConsentPolicies:
@@ -110,7 +73,7 @@ class ConsentPolicies:
             raise InvalidPolicies(f"the policies or their schema do not parse: {error}") from error
         if errors:
             raise InvalidPolicies(f"the policies do not fit their schema: {errors[0]}")
-        self.conditions, self.permit_obligations = _conditions(policies)
+        self.conditions, self.permit_obligations = read_conditions(policies)
         self.version = _version(policies, schema)
         self._slice = functools.lru_cache(maxsize=SLICES_CACHED)(self._parse_slice)
 
@@ -255,35 +218,6 @@ def _record(consent: ConsentFacts | None) -> dict[str, Any]:
     if consent.uses_left is not None:
         record["usesLeft"] = consent.uses_left
     return record
-
-
-def _conditions(policies: str) -> tuple[Mapping[str, Reason], tuple[str, ...]]:
-    """The conditions of the forbids in the order of the file, and what the permit obliges to."""
-    policy_set = orjson.loads(policies_to_json_str(policies))
-    conditions: dict[str, Reason] = {}
-    permits: list[tuple[str, ...]] = []
-    numbered = policy_set["staticPolicies"]
-    for name in sorted(numbered, key=lambda policy: int(policy.removeprefix("policy"))):
-        annotations = numbered[name].get("annotations", {})
-        missing = [key for key in ANNOTATIONS if not annotations.get(key)]
-        if missing:
-            raise InvalidPolicies(f"{name} lacks @{missing[0]}, without which no reason is given")
-        if numbered[name]["effect"] == "permit":
-            permits.append(tuple(annotations["obligation"].split(";")))
-            continue
-        if annotations["id"] in conditions:
-            raise InvalidPolicies(f"two conditions are called {annotations['id']}")
-        conditions[annotations["id"]] = Reason(
-            id=annotations["id"],
-            code=annotations["code"],
-            law=tuple(annotations["law"].split(";")),
-            obligation=annotations["obligation"],
-            zh=annotations["zh"],
-            en=annotations["en"],
-        )
-    if policy_set["templates"] or len(permits) != 1 or not conditions:
-        raise InvalidPolicies("there must be one permit, conditions, and no policy templates")
-    return conditions, permits[0]
 
 
 def _version(policies: str, schema: str) -> str:

@@ -58,6 +58,7 @@ class ConsentRow:
     created_at: int
     decided_at: int | None
     ended_at: int | None
+    refuses_automated_decisions: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,105 @@
+"""The legal conditions of access: articles, code and sentence of each, as reasons of a denial."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from cedarpy import policies_to_json_str
+
+from broker.domain.errors import InvalidPolicies
+
+ANNOTATIONS = ("id", "law", "code", "obligation", "zh", "en")
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One legal condition that failed: `id` names it, `code` is what callers act on.
+
+    `obligation` is what the caller owes after the denial, for example `stop_and_delete`.
+    """
+
+    id: str
+    code: str
+    law: tuple[str, ...]
+    obligation: str
+    zh: str
+    en: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The reason as partners receive it."""
+        return {
+            "code": self.code,
+            "id": self.id,
+            "law": list(self.law),
+            "zh": self.zh,
+            "en": self.en,
+        }
+
+
+# Reasons that no policy can give, because they lie outside of what policies see.
+POLICY_ERROR: Final = Reason(
+    id="policy.error",
+    code="policy_error",
+    law=("PIPL-51", "GDPR-24"),
+    obligation="stop",
+    zh="策略无法得出结论，因此拒绝。",
+    en="The policies came to no conclusion, so access is denied.",
+)
+STATE_CHANGED: Final = Reason(
+    id="state.changed",
+    code="state_changed",
+    law=("PIPL-51", "GDPR-32"),
+    obligation="retry",
+    zh="判断期间同意或登记信息一直在变化，请重试。",
+    en="The consent or what it rests on kept changing during the decision: try again.",
+)
+LOG_UNAVAILABLE: Final = Reason(
+    id="log.unavailable",
+    code="log_unavailable",
+    law=("PIPL-51", "GDPR-5"),
+    obligation="retry",
+    zh="审计日志不可用，暂不允许任何使用。",
+    en="The audit log is not available, and nothing is permitted that cannot be proven.",
+)
+SUBJECT_NOT_CALLER: Final = Reason(
+    id="subject.not-caller",
+    code="subject_not_caller",
+    law=("PIPL-51", "GDPR-32"),
+    obligation="stop",
+    zh="只能为自己或自己的程序请求判断。",
+    en="A partner asks for itself or for its own agents only.",
+)
+
+
+def read_conditions(policies: str) -> tuple[Mapping[str, Reason], tuple[str, ...]]:
+    """The conditions of the forbids in the order of the file, and what the permit obliges to.
+
+    Raises `InvalidPolicies` where a policy lacks an annotation, and for anything but one permit
+    with conditions.
+    """
+    policy_set = orjson.loads(policies_to_json_str(policies))
+    conditions: dict[str, Reason] = {}
+    permits: list[tuple[str, ...]] = []
+    numbered = policy_set["staticPolicies"]
+    for name in sorted(numbered, key=lambda policy: int(policy.removeprefix("policy"))):
+        annotations = numbered[name].get("annotations", {})
+        missing = [key for key in ANNOTATIONS if not annotations.get(key)]
+        if missing:
+            raise InvalidPolicies(f"{name} lacks @{missing[0]}, without which no reason is given")
+        if numbered[name]["effect"] == "permit":
+            permits.append(tuple(annotations["obligation"].split(";")))
+            continue
+        if annotations["id"] in conditions:
+            raise InvalidPolicies(f"two conditions are called {annotations['id']}")
+        conditions[annotations["id"]] = Reason(
+            id=annotations["id"],
+            code=annotations["code"],
+            law=tuple(annotations["law"].split(";")),
+            obligation=annotations["obligation"],
+            zh=annotations["zh"],
+            en=annotations["en"],
+        )
+    if policy_set["templates"] or len(permits) != 1 or not conditions:
+        raise InvalidPolicies("there must be one permit, conditions, and no policy templates")
+    return conditions, permits[0]

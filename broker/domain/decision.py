@@ -1,0 +1,109 @@
+"""A decision: permit or deny, with every reason, and with what the caller owes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import orjson
+
+from broker.domain.access import ConsentFacts, Question
+from broker.domain.conditions import Reason
+
+OBLIGATION = "urn:consent-broker:obligation:"
+DAY_SECONDS = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Obligation:
+    """What the caller owes: after a permit together with the use, after a denial instead of it."""
+
+    id: str
+    type: str
+    properties: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer to one question, at `time` (Unix seconds), recorded as `entry_id` in the log.
+
+    `reasons` names every condition that failed; it is empty exactly where access is permitted.
+    """
+
+    permit: bool
+    entry_id: str
+    consent_id: str | None
+    reasons: tuple[Reason, ...]
+    obligations: tuple[Obligation, ...]
+    policies: str
+    time: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The decision as an AuthZEN 1.0 evaluation response (section 5.5)."""
+        context: dict[str, Any] = {"id": self.entry_id, "time": self.time}
+        if self.consent_id is not None:
+            context["consent"] = self.consent_id
+        if self.reasons:
+            context["reasons"] = [reason.to_json() for reason in self.reasons]
+        context["obligations"] = self.obligations
+        context["policies"] = self.policies
+        return {"decision": self.permit, "context": context}
+
+    def dump(self) -> bytes:
+        """The decision as JSON, for keeping the first answer to an `Idempotency-Key`."""
+        return orjson.dumps(self)
+
+    @classmethod
+    def load(cls, data: bytes) -> Self:
+        """A decision that `dump` wrote."""
+        parts = orjson.loads(data)
+        parts["reasons"] = tuple(
+            Reason(**{**reason, "law": tuple(reason["law"])}) for reason in parts["reasons"]
+        )
+        parts["obligations"] = tuple(Obligation(**one) for one in parts["obligations"])
+        return cls(**parts)
+
+
+def permit_obligations(
+    names: Sequence[str], question: Question, consent: ConsentFacts, entry_id: str, now: int
+) -> tuple[Obligation, ...]:
+    """What a permit obliges to; `names` are those of the permit's `@obligation`, in order.
+
+    `retention`: delete by then. `territory`: keep and use there only. `watermark`: mark what
+    leaves the broker's sight, so that a leak leads back. `no_onward_sharing`: unless the permit is
+    for sharing.
+    """
+    terms = consent.terms
+    found: list[Obligation] = []
+    for name in names:
+        if name == "retention":
+            delete_by = now + terms.retention_days * DAY_SECONDS
+            properties: dict[str, Any] = {"days": terms.retention_days, "delete_by": delete_by}
+        elif name == "territory":
+            properties = {"use": terms.territories, "storage": terms.storage}
+        elif name == "watermark":
+            if question.action not in {"read", "share"}:
+                continue
+            properties = {"consent": consent.id, "decision": entry_id}
+        elif name == "no_onward_sharing":
+            if question.action == "share":
+                continue
+            properties = {"recipient": terms.partner_id}
+        else:
+            properties = {}
+        found.append(Obligation(name, OBLIGATION + name, properties))
+    return tuple(found)
+
+
+def denial_obligations(
+    reasons: Sequence[Reason], consent_id: str | None, request_url: str
+) -> tuple[Obligation, ...]:
+    """What a denial obliges to, each once; `request_url` is where consent can be asked for."""
+    found: list[Obligation] = []
+    for name in dict.fromkeys(reason.obligation for reason in reasons):
+        properties: dict[str, Any] = {}
+        if name == "request_consent":
+            properties["endpoint"] = request_url
+        elif consent_id is not None:
+            properties["consent"] = consent_id
+        found.append(Obligation(name, OBLIGATION + name, properties))
+    return tuple(found)

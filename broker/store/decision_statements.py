@@ -1,0 +1,169 @@
+"""The statements of a decision: read all that it rests on, hold that still, count a use."""
+
+from typing import Any
+
+from sqlalchemy import String, and_, bindparam, func, literal_column, or_, select, update
+from sqlalchemy.sql import ColumnElement, Select
+
+from broker.store import tables
+from broker.store.prepared import Prepared
+
+CONSENTS_READ = 64
+
+TOKEN = tables.AccessToken.__table__  # type: ignore[attr-defined]
+TENANT = tables.Tenant.__table__  # type: ignore[attr-defined]
+PARTNER = tables.Partner.__table__  # type: ignore[attr-defined]
+MAPPING = tables.AttributeMapping.__table__  # type: ignore[attr-defined]
+ATTRIBUTE = tables.Attribute.__table__  # type: ignore[attr-defined]
+PURPOSE = tables.Purpose.__table__  # type: ignore[attr-defined]
+ALGORITHM = tables.Algorithm.__table__  # type: ignore[attr-defined]
+CONTACT = tables.Contact.__table__  # type: ignore[attr-defined]
+CONSENT = tables.Consent.__table__  # type: ignore[attr-defined]
+NAMED = CONSENT.alias("named")
+
+
+def _facts_query(contact: ColumnElement[bool], *first: ColumnElement[Any]) -> Select[Any]:
+    canonical = func.coalesce(MAPPING.c.attribute_id, bindparam("attribute"))
+    tenant_id = TOKEN.c.tenant_id
+    source = (
+        TOKEN.join(TENANT, TENANT.c.id == tenant_id)
+        .join(PARTNER, and_(PARTNER.c.id == TOKEN.c.subject, PARTNER.c.tenant_id == tenant_id))
+        .outerjoin(
+            MAPPING,
+            and_(
+                MAPPING.c.partner_id == PARTNER.c.id,
+                MAPPING.c.field == bindparam("attribute"),
+            ),
+        )
+        .outerjoin(ATTRIBUTE, and_(ATTRIBUTE.c.tenant_id == tenant_id, ATTRIBUTE.c.id == canonical))
+        .outerjoin(
+            PURPOSE,
+            and_(PURPOSE.c.tenant_id == tenant_id, PURPOSE.c.id == bindparam("purpose_id")),
+        )
+        .outerjoin(
+            ALGORITHM,
+            and_(
+                ALGORITHM.c.tenant_id == tenant_id,
+                ALGORITHM.c.id == bindparam("algorithm_id"),
+                ALGORITHM.c.algorithm_version == bindparam("algorithm_version"),
+            ),
+        )
+        .outerjoin(CONTACT, and_(CONTACT.c.partner_id == PARTNER.c.id, contact))
+        .outerjoin(
+            CONSENT,
+            and_(CONSENT.c.partner_id == PARTNER.c.id, CONSENT.c.contact_id == CONTACT.c.id),
+        )
+    )
+    return (
+        select(
+            TOKEN.c.expires_at,
+            TENANT.c.id,
+            TENANT.c.kill_switch,
+            TENANT.c.policy_version,
+            TENANT.c.version,
+            PARTNER.c.id,
+            PARTNER.c.country,
+            PARTNER.c.state,
+            PARTNER.c.kill_switch,
+            PARTNER.c.version,
+            ATTRIBUTE.c.id,
+            ATTRIBUTE.c.category,
+            ATTRIBUTE.c.sensitive,
+            ATTRIBUTE.c.stored_in,
+            ATTRIBUTE.c.version,
+            PURPOSE.c.id,
+            PURPOSE.c.kill_switch,
+            PURPOSE.c.version,
+            ALGORITHM.c.purpose_id,
+            ALGORITHM.c.state,
+            ALGORITHM.c.risk_tier,
+            ALGORITHM.c.automated_decision,
+            ALGORITHM.c.kill_switch,
+            ALGORITHM.c.version,
+            CONTACT.c.id,
+            CONTACT.c.subject_id,
+            CONSENT.c.id,
+            CONSENT.c.state,
+            CONSENT.c.version,
+            CONSENT.c.subject_id,
+            CONSENT.c.valid_from,
+            CONSENT.c.valid_until,
+            CONSENT.c.refuses_automated_decisions,
+            CONSENT.c.terms,
+            CONSENT.c.uses_left,
+        )
+        .select_from(source)
+        .where(
+            TOKEN.c.token_hash == bindparam("token_hash"),
+            TOKEN.c.tenant_id == bindparam("tenant_id"),
+            TOKEN.c.role == literal_column("'partner'"),
+        )
+        # The named and the live ones first: a long history cannot push them out.
+        .order_by(
+            *first,
+            (CONSENT.c.state == literal_column("'granted'")).desc(),
+            CONSENT.c.created_at.desc(),
+        )
+        .limit(literal_column(str(CONSENTS_READ)))
+    )
+
+
+_REF = bindparam("subject_ref_hash", type_=String())
+BY_CONTACT = Prepared(_facts_query(CONTACT.c.subject_ref_hash == _REF))
+BY_CONSENT = Prepared(
+    _facts_query(
+        and_(
+            CONTACT.c.id
+            == select(NAMED.c.contact_id)
+            .where(
+                NAMED.c.id == bindparam("consent_id"),
+                NAMED.c.partner_id == PARTNER.c.id,
+            )
+            .scalar_subquery(),
+            or_(_REF.is_(None), CONTACT.c.subject_ref_hash == _REF),
+        ),
+        (CONSENT.c.id == bindparam("consent_id")).desc(),
+    )
+)
+HOLD_CONSENTS = Prepared(
+    select(CONSENT.c.id)
+    .where(
+        CONSENT.c.partner_id == bindparam("partner_id"),
+        CONSENT.c.contact_id == bindparam("contact_id"),
+    )
+    .order_by(CONSENT.c.id)
+    .with_for_update(read=True)
+)
+# One row of inner joins: a permit rests on rows that are all there. PostgreSQL locks them in the
+# order of this list.
+HOLD_REGISTERED = Prepared(
+    select(TENANT.c.version)
+    .join(PARTNER, PARTNER.c.id == bindparam("partner_id"))
+    .join(
+        PURPOSE,
+        and_(PURPOSE.c.tenant_id == TENANT.c.id, PURPOSE.c.id == bindparam("purpose_id")),
+    )
+    .join(
+        ALGORITHM,
+        and_(
+            ALGORITHM.c.tenant_id == TENANT.c.id,
+            ALGORITHM.c.id == bindparam("algorithm_id"),
+            ALGORITHM.c.algorithm_version == bindparam("algorithm_version"),
+        ),
+    )
+    .join(
+        ATTRIBUTE,
+        and_(ATTRIBUTE.c.tenant_id == TENANT.c.id, ATTRIBUTE.c.id == bindparam("attribute")),
+    )
+    .where(TENANT.c.id == bindparam("tenant_id"))
+    .with_for_update(read=True, of=[TENANT, PARTNER, PURPOSE, ALGORITHM, ATTRIBUTE])
+)
+USE = Prepared(
+    update(CONSENT)
+    .where(
+        CONSENT.c.id == bindparam("consent_id"),
+        CONSENT.c.state == literal_column("'granted'"),
+        CONSENT.c.uses_left >= bindparam("uses"),
+    )
+    .values(uses_left=CONSENT.c.uses_left - bindparam("uses"))
+)

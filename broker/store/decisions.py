@@ -1,0 +1,164 @@
+"""Everything that a decision rests on, in one statement; and what holds it still for the write."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from broker.domain.access import (
+    AlgorithmFacts,
+    AttributeFacts,
+    ConsentFacts,
+    Facts,
+    PartnerFacts,
+    PurposeFacts,
+    Question,
+    read_terms,
+)
+from broker.store.decision_statements import (
+    BY_CONSENT,
+    BY_CONTACT,
+    HOLD_CONSENTS,
+    HOLD_REGISTERED,
+    USE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, by the hash of a bearer token at the tenant of the address.
+
+    `subject_ref_hash` is the keyed hash of the question's `subject_ref` as that of `partner_id`,
+    which is who the caller says they are.
+    """
+
+    tenant_id: str
+    token_hash: str
+    partner_id: str
+    subject_ref_hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The facts at one moment, and the rows that they were read from."""
+
+    partner_id: str
+    expires_at: int
+    facts: Facts
+    contact_id: str | None
+    rows: tuple[tuple[Any, ...], ...]
+
+    def same_as(self, other: "Snapshot | None") -> bool:
+        """Whether nothing has changed between the two, leaving aside how many uses are left."""
+        return other is not None and [row[:-1] for row in self.rows] == [
+            row[:-1] for row in other.rows
+        ]
+
+
+def read(tx: Connection, asker: Asker, question: Question) -> Snapshot | None:
+    """Token, partner, registered facts and every consent of the contact; None: no such token.
+
+    The consent that `question.consent_id` names is found only where it is the partner's own.
+    """
+    values = {
+        "token_hash": asker.token_hash,
+        "tenant_id": asker.tenant_id,
+        "attribute": question.attribute,
+        "purpose_id": question.purpose_id,
+        "algorithm_id": question.algorithm_id,
+        "algorithm_version": question.algorithm_version,
+        "subject_ref_hash": asker.subject_ref_hash,
+        "consent_id": question.consent_id,
+    }
+    statement = BY_CONTACT if question.consent_id is None else BY_CONSENT
+    rows = tuple(statement.rows(tx, values))
+    return _snapshot(rows, question) if rows else None
+
+
+def hold(tx: Connection, snapshot: Snapshot) -> None:
+    """Keep what a permit rests on from changing until the end of `tx`.
+
+    PostgreSQL: shared locks, on consents first and then on the registered rows in a fixed order.
+    SQLite needs none: a write transaction is the only one.
+    """
+    if tx.dialect.name == "sqlite":
+        return
+    facts = snapshot.facts
+    HOLD_CONSENTS.rows(tx, {"partner_id": snapshot.partner_id, "contact_id": snapshot.contact_id})
+    HOLD_REGISTERED.rows(
+        tx,
+        {
+            "tenant_id": facts.tenant_id,
+            "partner_id": snapshot.partner_id,
+            "attribute": facts.attribute.name,
+            "purpose_id": facts.purpose.id,
+            "algorithm_id": facts.algorithm.id,
+            "algorithm_version": facts.algorithm.version,
+        },
+    )
+
+
+def use(tx: Connection, consent_id: str) -> bool:
+    """Count one use of a granted consent; False when none is left or it is granted no more.
+
+    Before `hold`: on PostgreSQL two decisions that upgrade a shared lock block each other for ever.
+    """
+    return USE.changed(tx, {"consent_id": consent_id, "uses": 1}) == 1
+
+
+def give_back(tx: Connection, consent_id: str) -> None:
+    """Undo `use` within the same transaction."""
+    USE.changed(tx, {"consent_id": consent_id, "uses": -1})
+
+
+def _snapshot(rows: tuple[tuple[Any, ...], ...], question: Question) -> Snapshot:
+    (
+        expires_at, tenant_id, tenant_stopped, _policies, _tenant_version,
+        partner_id, country, partner_state, partner_stopped, _partner_version,
+        attribute, category, sensitive, stored_in, _attribute_version,
+        purpose, purpose_stopped, _purpose_version,
+        declared_purpose, state, risk_tier, automated, algorithm_stopped, _algorithm_version,
+        contact_id, subject_id,
+        *_first_consent,
+    ) = rows[0]  # fmt: skip
+    facts = Facts(
+        tenant_id=tenant_id,
+        kill_switch=bool(tenant_stopped),
+        partner=PartnerFacts(
+            partner_id, country, partner_state == "suspended", bool(partner_stopped)
+        ),
+        purpose=PurposeFacts(question.purpose_id, purpose is not None, bool(purpose_stopped)),
+        algorithm=AlgorithmFacts(
+            id=question.algorithm_id,
+            version=question.algorithm_version,
+            purpose_id=declared_purpose or "",
+            registered=state == "registered",
+            risk_tier=risk_tier or "",
+            automated_decision=bool(automated),
+            kill_switch=bool(algorithm_stopped),
+        ),
+        attribute=AttributeFacts(
+            name=question.attribute if attribute is None else attribute,
+            registered=attribute is not None,
+            category=category or "",
+            sensitive=attribute is None or bool(sensitive),
+            stored_in=stored_in or "",
+        ),
+        consents=tuple([_consent(row[-9:]) for row in rows if row[-9] is not None]),
+        subject_id=subject_id,
+    )
+    return Snapshot(partner_id, expires_at, facts, contact_id, rows)
+
+
+def _consent(row: tuple[Any, ...]) -> ConsentFacts:
+    (consent_id, state, _version, subject_id, valid_from, valid_until, refuses, terms, uses) = row
+    return ConsentFacts(
+        id=consent_id,
+        state=state,
+        subject_id=subject_id,
+        valid_from=valid_from or 0,
+        valid_until=valid_until or 0,
+        uses_left=uses,
+        refuses_automated_decisions=bool(refuses),
+        terms=read_terms(terms),
+    )
