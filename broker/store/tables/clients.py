@@ -43,7 +43,7 @@ class SigningKey(SQLModel, table=True):
 
 
 class Secret(SQLModel, table=True):
-    """A random 32-byte secret of the broker by its label, sealed; outlives a change of master key."""
+    """A random 32-byte secret of the broker by its label, sealed."""
 
     label: str = Field(primary_key=True)
     sealed: bytes

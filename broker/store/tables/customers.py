@@ -36,7 +36,7 @@ class Contact(SQLModel, table=True):
 
 
 class Invitation(SQLModel, table=True):
-    """An offer of customer credentials to whoever a contact stands for (OpenID4VCI, pre-authorized)."""
+    """An offer of customer credentials to a contact (OpenID4VCI, pre-authorized code)."""
 
     __table_args__ = (one_of("state", "open", "redeemed", "expired", "locked"),)
     id: str = Field(primary_key=True)
@@ -76,7 +76,7 @@ class CredentialCopy(SQLModel, table=True):
 
 
 class StatusListRow(SQLModel, table=True):
-    """A status list of one partner (or of the tenant's customer credentials): allocation, cached token.
+    """A status list of a partner, or of a tenant's customer credentials, and its cached token.
 
     Which entries are set is derived from consents and copies; the token is a cache.
     """

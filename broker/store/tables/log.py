@@ -59,7 +59,7 @@ class LogHead(SQLModel, table=True):
 
 
 class LogTile(SQLModel, table=True):
-    """A full tile of the Merkle tree: 256 hashes, the 254 nodes above them, their root; append-only.
+    """A full tile of the tree: 256 hashes, the 254 nodes above them, the root; append-only.
 
     The root stands first: behind 16 kB of blobs SQLite would read all of them to reach it.
     """
