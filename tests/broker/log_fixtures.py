@@ -12,7 +12,7 @@ from broker.domain.entry import Entry, LogKey, SealedEntry
 from broker.domain.merkle import leaf_hash, root_of
 from broker.domain.tiles import RightEdge
 from broker.settings import Settings
-from broker.store import append_only, audit, log_tree, tables
+from broker.store import audit, log_tree
 from broker.store.db import Database
 from broker.store.head_file import FILE_NAME, HeadFile
 from broker.usecases.sequencer import Sequencer
@@ -78,14 +78,6 @@ class FailingKey:
 
 def settings(home: Path, url: str = "") -> Settings:
     return Settings(home=home, public_url="https://log.example/broker", database_url=url)
-
-
-def prepared(db: Database) -> None:
-    """The tables and their triggers."""
-    with db.transaction() as tx:
-        tables.metadata.create_all(tx)
-        for statement in append_only.create(tx.dialect.name):
-            tx.exec_driver_sql(statement)
 
 
 def sequencer(

@@ -21,6 +21,7 @@ from broker.settings import Settings
 from broker.store import append_only, audit, log_tree
 from broker.store.db import Database
 from broker.store.head_file import FILE_NAME, HeadFile
+from broker.store.migrate import migrate
 from broker.usecases.sequencer import LARGEST_BATCH, Sequencer
 from credentials.keys import SoftwareKey
 from tests.broker.log_fixtures import (
@@ -35,7 +36,6 @@ from tests.broker.log_fixtures import (
     count_pending,
     drain,
     entries,
-    prepared,
     sequencer,
 )
 
@@ -53,7 +53,7 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
         opened.append(FailingDatabase(address))
         return opened[-1]
 
-    prepared(open_database())
+    migrate(open_database())
     yield open_database
     for db in opened:
         db.close()
@@ -296,7 +296,7 @@ def restored(tmp_path: Path) -> Iterator[tuple[Sequencer, Database]]:
     """A log of 20 whose database was put back to when it had 10."""
     path, backup = tmp_path / "broker.db", tmp_path / "backup.db"
     db = Database(f"sqlite:///{path}")
-    prepared(db)
+    migrate(db)
     append(db, *range(10))
     drain(sequencer(db, tmp_path))
     db.close()
