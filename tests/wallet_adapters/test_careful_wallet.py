@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from credentials.keys import SoftwareKey
+from credentials.pki import issue_leaf, x5c
 from tests.wallet_adapters.forging import hmac_signed, jws, unsigned
 from tests.wallet_adapters.parties import NOW, URL, VCT, Authority, Broker
 from wallet_adapters.errors import WalletProtocolError
@@ -174,6 +175,15 @@ STRANGER = Authority("Stranger")
 )
 def test_request_objects_that_are_refused(token: str, code: str) -> None:
     assert code_of(lambda: read(token)) == code
+
+
+def test_another_leaf_below_the_same_root_is_another_verifier() -> None:
+    key = SoftwareKey.generate()
+    leaf = issue_leaf(
+        AUTHORITY.root, AUTHORITY.root_key, key.public_jwk(), name="Other", now=NOW, uri=[URL]
+    )
+    token = jws(key, HEADER | {"x5c": x5c([leaf])}, CLAIMS)
+    assert code_of(lambda: read(token)) == "client_id_mismatch"
 
 
 def test_without_anchors_no_verifier_is_trusted() -> None:

@@ -85,6 +85,4 @@ def require_sets(query: DcqlQuery, presented: Collection[str]) -> None:
 
 def _equal(value: object, wanted: ClaimValue) -> bool:
     # Type and value both match (section 6.3); in Python True == 1, in JSON it does not.
-    if isinstance(value, bool) or isinstance(wanted, bool):
-        return value is wanted
     return type(value) is type(wanted) and value == wanted
