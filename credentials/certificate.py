@@ -14,6 +14,8 @@ from credentials.suites import suites
 
 _E = TypeVar("_E", bound=x509.ExtensionType)
 
+_SHORTEST_ELEMENT = 3  # tag, length and one byte
+
 # Critical extensions whose meaning is enforced here or does not restrict a path of this kind.
 # Name constraints are not among them: a chain that carries them is refused, not half-checked.
 _UNDERSTOOD = frozenset(
@@ -52,19 +54,25 @@ class Certificate:
 
 
 def read_certificate(encoded: bytes) -> Certificate:
-    """Parse a DER certificate. Raises `Malformed` on anything else.
+    """Parse a DER certificate. Raises `Malformed` or `KeyInvalid` on anything else.
 
     A key of an unregistered suite leaves `key` empty: the certificate may still be named in an
     error, but it can sign nothing.
     """
+    body, algorithm, *_ = _fields(encoded, 3)
+    # RFC 5280, section 4.1: version, serial, algorithm, issuer, validity, subject, key.
+    fields = _fields(body, 7)
+    if len(fields[1]) < _SHORTEST_ELEMENT or fields[1][2] & 0x80:
+        raise Malformed("certificate has a negative serial number or none")
+    if fields[2] != algorithm:
+        # RFC 5280, section 4.1.1.2: what is outside the signature must repeat what is inside.
+        raise Malformed("certificate names two signature algorithms")
     try:
         certificate = x509.load_der_x509_certificate(encoded)
         extensions = certificate.extensions
         basic = _extension(extensions, x509.BasicConstraints)
         usage = _extension(extensions, x509.KeyUsage)
         names = _extension(extensions, x509.SubjectAlternativeName)
-        # RFC 5280, section 4.1: version, serial, algorithm, issuer, validity, subject, key.
-        fields = der.children(certificate.tbs_certificate_bytes)
         if certificate.version is not x509.Version.v3:
             raise Malformed("certificate is not of version 3")
         return Certificate(
@@ -96,8 +104,21 @@ def read_certificate(encoded: bytes) -> Certificate:
                 if extension.critical and extension.oid not in _UNDERSTOOD
             ),
         )
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except (
+        ValueError,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
+        Warning,  # about certificates that are nearly well formed, where warnings are errors
+    ):
         raise Malformed("not a DER certificate") from None
+
+
+def _fields(encoded: bytes, least: int) -> list[bytes]:
+    fields = der.children(encoded)
+    if len(fields) < least:
+        raise Malformed("not a DER certificate: it has too few fields")
+    return fields
 
 
 def _extension(extensions: x509.Extensions, kind: type[_E]) -> _E | None:

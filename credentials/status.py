@@ -26,6 +26,7 @@ from credentials.jws import Signer, parse_jws, sign_jws
 from credentials.model import StatusReference
 
 STATUS_LIST_TYPE = "statuslist+jwt"
+SKEW_SECONDS = 60
 MAX_LIST_BYTES = 4_194_304
 MAX_TOKEN_CHARACTERS = 8_388_608
 
@@ -200,8 +201,8 @@ def verify_status_token(
 
 def _fresh_until(payload: JsonObject, now: int, fetched_at: int | None) -> int | None:
     issued_at, expires_at, ttl = (_seconds(payload, name) for name in ("iat", "exp", "ttl"))
-    if issued_at is None:
-        raise StatusUnavailable("status list token does not say when it was issued")
+    if issued_at is None or issued_at > now + SKEW_SECONDS:
+        raise StatusUnavailable("status list token was issued in the future, or never")
     limits = []
     if expires_at is not None:
         limits.append(expires_at)
