@@ -6,12 +6,17 @@ with a signature of its own. Reading refuses a template that bundles them.
 """
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
 from broker.domain.consent import BindingGrade
 from broker.domain.errors import InvalidTemplate, InvalidTerms, UnknownAttribute, UnknownPurpose
+from broker.domain.schemas import CONSENT_TEMPLATE
 from broker.domain.terms import (
     ACTIONS,
     AlgorithmTerms,
@@ -29,6 +34,8 @@ from credentials.jcs import b64url, canonical
 
 SCHEMA = "urn:consent-broker:template:1"
 DAY = 86_400
+LONGEST_REASON = 300
+_VALIDATOR = Draft202012Validator(orjson.loads(CONSENT_TEMPLATE))
 
 
 @dataclass(frozen=True)
@@ -88,11 +95,30 @@ class Template:
         return b64url(hashlib.sha256(canonical(dict(self.document))).digest())
 
 
+def read_template(value: object) -> Template:
+    """Read a template that somebody wrote: any JSON value. Raises `InvalidTemplate`.
+
+    The published JSON Schema comes first; what a schema cannot say is checked after it and,
+    against a tenant's registry, in `check_template`.
+    """
+    if not isinstance(value, dict):
+        raise InvalidTemplate("a template is a JSON object: see /schemas/consent-template/1.json")
+    # Python's `$` lets a line break pass, and half a surrogate pair cannot be stored.
+    if any(not text.isprintable() for text in _texts(value)):
+        raise InvalidTemplate("texts of a template hold no line breaks or other control characters")
+    problem = best_match(_VALIDATOR.iter_errors(value))
+    if problem is not None:
+        where = problem.json_path.removeprefix("$").removeprefix(".") or "the template"
+        raise InvalidTemplate(
+            f"{where}: {problem.message[:LONGEST_REASON]} (/schemas/consent-template/1.json)"
+        )
+    return parse_template(value)
+
+
 def parse_template(value: Mapping[str, Any], version: int = 1) -> Template:
     """Read a template that the published JSON Schema has accepted; raises `InvalidTemplate`.
 
-    The schema is `consent-template-1.json`; callers validate against it first. What a schema
-    cannot say is checked here and, against a tenant's registry, in `check_template`.
+    For templates that were stored; `read_template` is for those that come from outside.
     """
     try:
         if value["schema"] != SCHEMA:
@@ -177,6 +203,18 @@ def build_terms(
     )
 
 
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            yield name
+            yield from _texts(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _texts(member)
+
+
 def _purpose(item: TemplateItem, registry: Registry) -> tuple[PurposeTerms, AlgorithmTerms]:
     purpose = registry.purposes.get(item.purpose)
     declared = registry.algorithms.get((item.algorithm, item.algorithm_version))
@@ -184,7 +222,8 @@ def _purpose(item: TemplateItem, registry: Registry) -> tuple[PurposeTerms, Algo
         raise UnknownPurpose(f"the purpose {item.purpose} is not registered")
     if declared is None or declared[0] != item.purpose:
         raise UnknownPurpose(
-            f"the algorithm {item.algorithm}@{item.algorithm_version} is not registered under {item.purpose}"
+            f"the algorithm {item.algorithm}@{item.algorithm_version} is not registered "
+            f"under {item.purpose}"
         )
     return purpose, declared[1]
 
@@ -229,11 +268,13 @@ def _separations(
     abroad = any(not item.territories.every <= {attribute.stored_in} for attribute in attributes)
     if sensitive == {True, False}:
         raise InvalidTemplate(
-            f"item {item.item} bundles sensitive attributes with others: give them an item of their own (PIPL 29)"
+            f"item {item.item} bundles sensitive attributes with others: "
+            "give them an item of their own (PIPL 29)"
         )
     if abroad and True in sensitive:
         raise InvalidTemplate(
-            f"item {item.item} bundles sensitive attributes with a transfer abroad: make them two items (PIPL 29, 39)"
+            f"item {item.item} bundles sensitive attributes with a transfer abroad: "
+            "make them two items (PIPL 29, 39)"
         )
     if abroad:
         return ("cross_border",)
@@ -248,6 +289,9 @@ def _item(value: Mapping[str, Any]) -> TemplateItem:
         raise InvalidTemplate(
             f"item {value['item']}: actions are among {', '.join(sorted(ACTIONS))}"
         )
+    wanted = [attribute["id"] for attribute in value["attributes"]]
+    if len(set(wanted)) != len(wanted):
+        raise InvalidTemplate(f"item {value['item']} names an attribute twice")
     return TemplateItem(
         item=value["item"],
         purpose=purpose,
@@ -277,4 +321,5 @@ __all__ = [
     "build_terms",
     "check_template",
     "parse_template",
+    "read_template",
 ]

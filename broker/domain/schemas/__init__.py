@@ -1,0 +1,7 @@
+"""The published JSON Schemas, as text."""
+
+from importlib.resources import files
+
+CONSENT_TEMPLATE = files(__name__).joinpath("consent-template-1.json").read_text(encoding="utf-8")
+
+__all__ = ["CONSENT_TEMPLATE"]
