@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from broker.api import (
@@ -30,6 +31,7 @@ from broker.api import (
     tenancy,
     wellknown,
 )
+from broker.domain.errors import BrokerError
 from broker.settings import Settings, SettingsError
 from broker.store.db import Database
 from broker.store.migrate import migrate
@@ -44,7 +46,7 @@ from credentials.sealing import MasterKey
 VERSION = "0.1.0"
 SWEEP_SECONDS = 30
 DESCRIPTION = """
-Customers sign consents with their own wallet; companies keep consent credentials instead of profiles.
+Customers sign consents with their own wallet; companies keep credentials instead of profiles.
 
 1. `POST /oauth/token`: a partner's token (client credentials, `private_key_jwt`).
 2. `POST /v1/invitations`: bind a contact to the customer's wallet, once.
@@ -67,7 +69,9 @@ def build_context(settings: Settings) -> Context:
     Raises `SettingsError` for what a deployment must cure.
     """
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    master = MasterKey.from_bytes(settings.master_key or _stored_master_key(settings.home / "master.key"))
+    master = MasterKey.from_bytes(
+        settings.master_key or _stored_master_key(settings.home / "master.key")
+    )
     db = Database(settings.sqlalchemy_url)
     migrate(db)
     keys = KeyRing(db, master, clock, settings.public_url)
@@ -90,17 +94,33 @@ def create_app(ctx: Context) -> FastAPI:
         await run_in_threadpool(ctx.log.stop)
         ctx.db.close()
 
-    app = FastAPI(title="Consent broker", version=VERSION, description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="Consent broker", version=VERSION, description=DESCRIPTION, lifespan=lifespan
+    )
     app.state.context = ctx
     errors.install(app)
     for module in (
-        oauth, invitations, consents, access, evidence, openid4vci, openid4vp, registry, status, wellknown, log, health, pages,
+        oauth,
+        invitations,
+        consents,
+        access,
+        evidence,
+        openid4vci,
+        openid4vp,
+        registry,
+        status,
+        wellknown,
+        log,
+        health,
+        pages,
     ):
         app.include_router(module.router)
     pages.mount_static(app)
     # Added last runs first: logs see every answer, limits act before anything is parsed.
     tenancy.install(app)
-    limits.install(app, max_bytes=ctx.settings.max_body_bytes, max_depth=ctx.settings.max_json_depth)
+    limits.install(
+        app, max_bytes=ctx.settings.max_body_bytes, max_depth=ctx.settings.max_json_depth
+    )
     logs.install(app)
     return app
 
@@ -114,7 +134,7 @@ def _sweep(ctx: Context, stopping: threading.Event) -> None:
     while not stopping.wait(SWEEP_SECONDS):
         try:
             expire_due(ctx)
-        except Exception:  # noqa: BLE001 (the sweep tries again; decisions compare times by themselves)
+        except (SQLAlchemyError, BrokerError):  # it tries again; decisions compare times themselves
             _log.exception("expiry_sweep_failed")
 
 
@@ -131,6 +151,6 @@ def _stored_master_key(path: Path) -> bytes:
             os.fsync(file.fileno())
         return key
     if len(key) != 32:  # noqa: PLR2004 (AES-256)
-        message = f"{path} is not a master key of 32 bytes: restore it from your backup, or set BROKER_MASTER_KEY"
+        message = f"{path} is not 32 bytes: restore it from your backup, or set BROKER_MASTER_KEY"
         raise SettingsError(message)
     return key

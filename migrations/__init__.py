@@ -1,1 +1,1 @@
-"""The database's history, as Alembic migrations, packed with the program so that it can migrate itself."""
+"""The database's history, as Alembic migrations, packed with the program that runs them."""

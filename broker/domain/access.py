@@ -37,6 +37,11 @@ class Question:
     consent_id: str | None = None
     agent: str | None = None
 
+    @property
+    def purpose_wire(self) -> str:
+        """The purpose as partners name it, `dpv:ServicePersonalisation#algo:churn-v3@1`."""
+        return f"{self.purpose_id}#algo:{self.algorithm_id}@{self.algorithm_version}"
+
 
 @dataclass(frozen=True, slots=True)
 class PartnerFacts:

@@ -1,4 +1,4 @@
-"""One canonical zip: the same files always give the same bytes, and no bit of it can change unnoticed.
+"""One canonical zip: the same files give the same bytes, and no bit changes unnoticed.
 
 A third of single-bit flips in an ordinary zip (dates, attributes, unused fields) go unnoticed by
 readers. So a bundle is stored without compression, names sorted, dates fixed, and reading one
@@ -47,12 +47,26 @@ def unpack(data: bytes) -> dict[str, bytes]:
             if len(infos) > MOST_FILES:
                 raise BundleDamaged("the zip holds more files than an evidence bundle may")
             for info in infos:
-                if info.compress_type != zipfile.ZIP_STORED or info.filename in files or len(info.filename) > LONGEST_NAME:
-                    raise BundleDamaged(f"{_shown(info.filename)}: not stored as an evidence bundle stores it")
+                if (
+                    info.compress_type != zipfile.ZIP_STORED
+                    or info.filename in files
+                    or len(info.filename) > LONGEST_NAME
+                ):
+                    raise BundleDamaged(
+                        f"{_shown(info.filename)}: not stored as an evidence bundle stores it"
+                    )
                 files[info.filename] = _content(archive, info)
     except BundleDamaged:
         raise
-    except (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, EOFError, OSError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        ValueError,
+        NotImplementedError,
+        EOFError,
+        OSError,
+        RuntimeError,
+    ) as error:
         raise BundleDamaged(f"this is not a readable zip ({type(error).__name__})") from None
     again = pack(files)
     if again != data:
@@ -80,4 +94,6 @@ def _near(data: bytes, again: bytes) -> str:
 
 
 def _shown(name: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in name[:LONGEST_NAME])
+    return "".join(
+        character if character.isprintable() else "?" for character in name[:LONGEST_NAME]
+    )

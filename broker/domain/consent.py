@@ -18,8 +18,12 @@ class ConsentState(StrEnum):
 
 
 NEXT: dict[ConsentState, frozenset[ConsentState]] = {
-    ConsentState.REQUESTED: frozenset({ConsentState.GRANTED, ConsentState.REFUSED, ConsentState.EXPIRED}),
-    ConsentState.GRANTED: frozenset({ConsentState.WITHDRAWN, ConsentState.EXPIRED, ConsentState.SUPERSEDED}),
+    ConsentState.REQUESTED: frozenset(
+        {ConsentState.GRANTED, ConsentState.REFUSED, ConsentState.EXPIRED}
+    ),
+    ConsentState.GRANTED: frozenset(
+        {ConsentState.WITHDRAWN, ConsentState.EXPIRED, ConsentState.SUPERSEDED}
+    ),
     ConsentState.REFUSED: frozenset(),
     ConsentState.WITHDRAWN: frozenset(),
     ConsentState.EXPIRED: frozenset(),
@@ -60,7 +64,7 @@ class Transition:
 
 
 def transition(before: ConsentState, after: ConsentState) -> Transition:
-    """The change from `before` to `after`; raises `StateConflict` where the states do not allow it."""
+    """The change from `before` to `after`; raises `StateConflict` where it is not allowed."""
     if after not in NEXT[before]:
         raise StateConflict(f"a consent that is {before} cannot become {after}")
     return Transition(before, after)

@@ -1,4 +1,4 @@
-"""The broker's error family: each leaf has a stable `code`; the API maps it to a status in one table.
+"""The broker's error family: each leaf has a stable `code`, which the API maps to a status.
 
 A message names the cause and the cure and never holds personal data. Deny and a rejected
 presentation are values, not errors: they are returned, and their audit entry commits.
@@ -170,7 +170,7 @@ class LogConflict(LogError):
 
 
 class LogRolledBack(LogError):
-    """The log does not extend the head that was signed last: nothing is signed, nothing permitted."""
+    """The log does not extend the head signed last: nothing is signed, nothing permitted."""
 
     code = "log_rolled_back"
 

@@ -3,16 +3,16 @@
 The files of the canonical zip (`bundle.py`):
 
     README.txt                      what this is and how to check it, Chinese and English
-    manifest.jws                    the list of all other files with their SHA-256, signed by the issuer
+    manifest.jws                    all other files with their SHA-256, signed by the issuer
     terms.json                      the terms, canonical JSON: what was signed
     grant/, withdrawal/             details.json, presentation.txt, request-object-NN.jwt
     credential/consent.txt, receipt.txt
     log/checkpoint.txt              the log's signed head
     log/NNN.json, NNN.tlog-proof    each log entry of the period with its salt and its proof
-    origin.json                     the roots and log key that the broker claims: a hint, never believed
+    origin.json                     the roots and log key that the broker claims, not believed
 
 A partner's bundle leaves out grant/ and withdrawal/: it holds their hashes, in the credential and
-in the log. How it evolves: `schema` in the manifest counts up; a verifier refuses what it does not know.
+in the log. How it evolves: `schema` in the manifest counts up; what is not known is refused.
 """
 
 import hashlib
@@ -36,7 +36,10 @@ from credentials.status import StatusCheck
 from credentials.verify import verify_credential, verify_presentation
 from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.openid4vp.request import REQUEST_OBJECT_TYPE, x509_hash_client_id
-from wallet_adapters.openid4vp.transaction_data import decode_transaction_data, verify_fallback_nonce
+from wallet_adapters.openid4vp.transaction_data import (
+    decode_transaction_data,
+    verify_fallback_nonce,
+)
 
 SCHEMA = "urn:consent-broker:evidence:1"
 MANIFEST_TYPE = "consent-evidence+jwt"
@@ -82,7 +85,8 @@ def verify_evidence(data: bytes, trust: Trust | None) -> Report:
     3. The terms are of a known schema, complete, and in canonical form.
     4. Each request object was signed below a trusted root for that address and showed these terms.
     5. Each presentation is the customer's own signature, at its time, over exactly these terms.
-    6. Consent credential and receipt are signed below a trusted root and name these terms and signatures.
+    6. Consent credential and receipt are signed below a trusted root and name these terms
+       and signatures.
     7. Each log entry is in the tree whose checkpoint a trusted log key has signed.
     8. The story holds: the log tells of these files, and of no permit after a withdrawal.
 
@@ -139,16 +143,18 @@ class _Bundle:
 
     def names(self, prefix: str, suffix: str) -> list[str]:
         """The names of a folder's files, sorted."""
-        return sorted(name for name in self.files if name.startswith(prefix) and name.endswith(suffix))
+        return sorted(
+            name for name in self.files if name.startswith(prefix) and name.endswith(suffix)
+        )
 
 
 # 2.
 def _manifest(bundle: _Bundle) -> str:
-    jws = parse_jws(
-        bundle.text("manifest.jws"), typ=MANIFEST_TYPE, max_characters=LARGEST_MANIFEST
-    )
+    jws = parse_jws(bundle.text("manifest.jws"), typ=MANIFEST_TYPE, max_characters=LARGEST_MANIFEST)
     manifest = read_json_object(jws.payload, max_bytes=LARGEST_MANIFEST)
-    chain = verify_chain(_texts(jws.header.get("x5c"), "x5c"), bundle.trust.roots, _integer(manifest, "created_at"))
+    chain = verify_chain(
+        _texts(jws.header.get("x5c"), "x5c"), bundle.trust.roots, _integer(manifest, "created_at")
+    )
     jws.verify(PublicKey(chain.public_jwk))
     if manifest.get("schema") != SCHEMA:
         raise EvidenceInvalid("the bundle is of a schema that this version does not know")
@@ -172,7 +178,8 @@ def _terms(bundle: _Bundle) -> str:
         raise EvidenceInvalid("terms.json is not in canonical form")
     if bundle.terms.consent_id != bundle.manifest.get("consent_id"):
         raise EvidenceInvalid("the terms are of another consent than the manifest")
-    return f"{bundle.terms.purpose_wire}, {len(bundle.terms.attributes)} attributes, hash {bundle.terms.hash()}"
+    terms = bundle.terms
+    return f"{terms.purpose_wire}, {len(terms.attributes)} attributes, hash {terms.hash()}"
 
 
 # 4.
@@ -187,12 +194,16 @@ def _request_objects(bundle: _Bundle) -> str:
         if not names and not str(details.get("client_id", "")).startswith("redirect_uri:"):
             raise EvidenceInvalid(f"{kind}: no request object was kept")
         count += len(names)
-    return f"{count} request objects showed these terms" if count else "not in this copy of the bundle"
+    return (
+        f"{count} request objects showed these terms" if count else "not in this copy of the bundle"
+    )
 
 
 def _request_object(bundle: _Bundle, details: Mapping[str, Any], name: str) -> None:
     jws = parse_jws(bundle.text(name), typ=REQUEST_OBJECT_TYPE, max_characters=LARGEST_JSON)
-    chain = verify_chain(_texts(jws.header.get("x5c"), "x5c"), bundle.trust.roots, _integer(details, "accepted_at"))
+    chain = verify_chain(
+        _texts(jws.header.get("x5c"), "x5c"), bundle.trust.roots, _integer(details, "accepted_at")
+    )
     jws.verify(PublicKey(chain.public_jwk))
     asked = read_json_object(jws.payload, max_bytes=LARGEST_JSON)
     leaf = x509_hash_client_id(chain.leaf)
@@ -212,7 +223,9 @@ def _signatures(bundle: _Bundle) -> str:
         data = details.get("transaction_data")
         if data is None:
             random = b64url_decode(str(details.get("bound_random", "")))
-            verify_fallback_nonce(str(details.get("nonce")), b64url(bundle.terms.canonical()), random)
+            verify_fallback_nonce(
+                str(details.get("nonce")), b64url(bundle.terms.canonical()), random
+            )
         else:
             _names_terms(bundle, kind, str(data))
         verified = verify_presentation(
@@ -236,7 +249,10 @@ def _names_terms(bundle: _Bundle, kind: str, data: str) -> None:
     if kind == "grant":
         holds = canonical(signed.get("terms")) == bundle.terms.canonical()
     else:
-        holds = (signed.get("consent_id"), signed.get("terms_hash")) == (bundle.terms.consent_id, bundle.terms.hash())
+        holds = (signed.get("consent_id"), signed.get("terms_hash")) == (
+            bundle.terms.consent_id,
+            bundle.terms.hash(),
+        )
     if not holds:
         raise EvidenceInvalid(f"{kind}: what was signed is not about these terms")
 
@@ -244,7 +260,11 @@ def _names_terms(bundle: _Bundle, kind: str, data: str) -> None:
 # 6.
 def _credentials(bundle: _Bundle) -> str:
     for name in ("credential/consent.txt", "credential/receipt.txt"):
-        if name == "credential/receipt.txt" and name not in bundle.files and bundle.manifest.get("copy") == "partner":
+        if (
+            name == "credential/receipt.txt"
+            and name not in bundle.files
+            and bundle.manifest.get("copy") == "partner"
+        ):
             continue  # the receipt is bound to the customer's key: not for a partner
         credential = verify_credential(
             bundle.text(name),
@@ -253,9 +273,14 @@ def _credentials(bundle: _Bundle) -> str:
             status=StatusCheck.BY_CALLER,
         )
         claims = credential.claims
-        if (claims.get("consent_id"), claims.get("terms_hash")) != (bundle.terms.consent_id, bundle.terms.hash()):
+        if (claims.get("consent_id"), claims.get("terms_hash")) != (
+            bundle.terms.consent_id,
+            bundle.terms.hash(),
+        ):
             raise EvidenceInvalid(f"{name} is about other terms")
-        if "grant" in bundle.details and claims.get("evidence") != _evidence_hashes(bundle, "grant"):
+        if "grant" in bundle.details and claims.get("evidence") != _evidence_hashes(
+            bundle, "grant"
+        ):
             raise EvidenceInvalid(f"{name} names other signatures")
     return "consent credential and receipt name these terms and signatures"
 
@@ -276,7 +301,8 @@ def _log(bundle: _Bundle) -> str:
         leaf = leaf_hash(leaf_data(b64url_decode(str(held.get("salt", ""))), body))
         _in_a_trusted_log(bundle, proof, leaf, name)
         bundle.entries.append(entry)
-    return f"{len(names)} entries under checkpoint {checkpoint.splitlines()[1]} of {checkpoint.splitlines()[0]}"
+    origin, size = checkpoint.splitlines()[:2]
+    return f"{len(names)} entries under checkpoint {size} of {origin}"
 
 
 def _in_a_trusted_log(bundle: _Bundle, proof: LogProof, leaf: bytes, name: str) -> None:
@@ -307,7 +333,9 @@ def _story(bundle: _Bundle) -> str:
     if body.get("consent_credential") != file_hash(bundle.file("credential/consent.txt")):
         raise EvidenceInvalid("the log tells of another consent credential")
     for kind, entries in (("grant", granted), ("withdrawal", withdrawn)):
-        if kind in bundle.details and (not entries or entries[0].body.get("evidence") != _evidence_hashes(bundle, kind)):
+        if kind in bundle.details and (
+            not entries or entries[0].body.get("evidence") != _evidence_hashes(bundle, kind)
+        ):
             raise EvidenceInvalid(f"the log tells of another signature of the {kind}")
     for entry in decisions:
         if entry.body.get("decision") is True and withdrawn and entry.time > withdrawn[0].time:
@@ -327,7 +355,10 @@ def _granted_at(bundle: _Bundle) -> int:
 def _evidence_hashes(bundle: _Bundle, kind: str) -> dict[str, Any]:
     return {
         "presentation": file_hash(bundle.file(f"{kind}/presentation.txt")),
-        "request_objects": [file_hash(bundle.files[name]) for name in bundle.names(f"{kind}/request-object-", ".jwt")],
+        "request_objects": [
+            file_hash(bundle.files[name])
+            for name in bundle.names(f"{kind}/request-object-", ".jwt")
+        ],
         "terms": bundle.terms.hash(),
     }
 

@@ -8,7 +8,7 @@ LENGTH = 20
 
 
 def new_id(prefix: str) -> str:
-    """An unguessable identifier such as `c-4k2vq7...`: the prefix and 20 characters of lower-case base32.
+    """An unguessable identifier such as `c-4k2vq7...`: prefix, 20 characters of lower-case base32.
 
     Random rather than ordered by time: identifiers reach partners, and times would help two of
     them to match customers.

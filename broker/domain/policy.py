@@ -104,7 +104,8 @@ class ConsentPolicies:
         except (ValueError, TypeError, KeyError):
             return Verdict(permit=False, reasons=(POLICY_ERROR,), consent=consent)
         diagnostics = results[0].diagnostics
-        if results[0].decision is Decision.Allow and not diagnostics.errors:
+        allowed = results[0].decision is Decision.Allow and consent is not None
+        if allowed and not diagnostics.errors:
             return Verdict(permit=True, reasons=(), consent=consent)
         named = set(diagnostics.id_annotations_by_reason.values())
         reasons = tuple(

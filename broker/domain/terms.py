@@ -17,7 +17,9 @@ from credentials.jcs import b64url, canonical
 SCHEMA = "urn:consent-broker:terms:1"
 Separate = Literal["sensitive", "cross_border", "third_party"]
 ACTIONS = frozenset({"read", "profile", "train", "share"})
-WIRE = re.compile(r"^(?P<purpose>[a-z][a-z0-9-]*:[A-Za-z0-9]+)#algo:(?P<algorithm>[a-z0-9][a-z0-9.-]*)@(?P<version>[0-9A-Za-z.]+)$")
+WIRE = re.compile(
+    r"^(?P<purpose>[a-z][a-z0-9-]*:[A-Za-z0-9]+)#algo:(?P<algorithm>[a-z0-9][a-z0-9.-]*)@(?P<version>[0-9A-Za-z.]+)$"
+)
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,28 @@ class Party:
 
     def to_json(self) -> dict[str, Any]:
         """The party as a JSON object."""
-        return {"id": self.id, "name": self.name.to_json(), "contact": self.contact, "country": self.country}
+        return {
+            "id": self.id,
+            "name": self.name.to_json(),
+            "contact": self.contact,
+            "country": self.country,
+        }
 
     @classmethod
     def from_json(cls, value: Any) -> Self:  # noqa: ANN401
         """Read a party; raises `InvalidTerms`."""
         party = _object(value, "a party")
-        return cls(_text(party, "id"), Label.from_json(party.get("name")), _text(party, "contact"), _text(party, "country"))
+        return cls(
+            _text(party, "id"),
+            Label.from_json(party.get("name")),
+            _text(party, "contact"),
+            _text(party, "country"),
+        )
 
 
 @dataclass(frozen=True)
 class PurposeTerms:
-    """What for: a purpose of the Data Privacy Vocabulary, and whether the service needs it (PIPL 16)."""
+    """What for: a purpose of the Data Privacy Vocabulary; does the service need it (PIPL 16)?"""
 
     id: str
     label: Label
@@ -81,7 +93,7 @@ class AlgorithmTerms:
 
 @dataclass(frozen=True)
 class AttributeTerms:
-    """Which attribute: canonical name, label, category, sensitivity (PIPL 28), where it is stored."""
+    """Which attribute: canonical name, label, category, sensitive (PIPL 28), where stored."""
 
     id: str
     label: Label
@@ -139,7 +151,7 @@ class Terms:
 
     @property
     def purpose_wire(self) -> str:
-        """The purpose as partners name it, for example `dpv:ServicePersonalisation#algo:churn-v3@1`."""
+        """The purpose as partners name it: `dpv:ServicePersonalisation#algo:churn-v3@1`."""
         return f"{self.purpose.id}#algo:{self.algorithm.id}@{self.algorithm.version}"
 
     def to_json(self) -> dict[str, Any]:
@@ -200,7 +212,7 @@ class Terms:
         return canonical(self.to_json())
 
     def hash(self) -> str:
-        """SHA-256 over the canonical JSON, base64url: the name by which logs and credentials point here."""
+        """SHA-256 over the canonical JSON, base64url: how logs and credentials name the terms."""
         return b64url(hashlib.sha256(self.canonical()).digest())
 
     @classmethod
@@ -212,14 +224,22 @@ class Terms:
         terms = _object(value, "terms")
         if terms.get("schema") != SCHEMA:
             raise InvalidTerms("the schema of the terms is not known to this version")
-        purpose, algorithm = _object(terms.get("purpose"), "purpose"), _object(terms.get("algorithm"), "algorithm")
-        territories, notice = _object(terms.get("territories"), "territories"), _object(terms.get("notice"), "notice")
+        purpose, algorithm = (
+            _object(terms.get("purpose"), "purpose"),
+            _object(terms.get("algorithm"), "algorithm"),
+        )
+        territories, notice = (
+            _object(terms.get("territories"), "territories"),
+            _object(terms.get("notice"), "notice"),
+        )
         read = cls(
             consent_id=_text(terms, "consent_id"),
             controller=Party.from_json(terms.get("controller")),
             partner=Party.from_json(terms.get("partner")),
             purpose=PurposeTerms(
-                _text(purpose, "id"), Label.from_json(purpose.get("label")), _flag(purpose, "necessary_for_service")
+                _text(purpose, "id"),
+                Label.from_json(purpose.get("label")),
+                _flag(purpose, "necessary_for_service"),
             ),
             algorithm=AlgorithmTerms(
                 _text(algorithm, "id"),
@@ -233,7 +253,9 @@ class Terms:
             attributes=tuple(_attribute(item) for item in _list(terms, "attributes")),
             separate=_separate(terms),
             territories=Territories(
-                _texts(territories, "storage"), _texts(territories, "processing"), _texts(territories, "access")
+                _texts(territories, "storage"),
+                _texts(territories, "processing"),
+                _texts(territories, "access"),
             ),
             retention_days=_integer(terms, "retention_days"),
             valid_from=_integer(terms, "valid_from"),
@@ -241,7 +263,10 @@ class Terms:
             max_uses=None if terms.get("max_uses") is None else _integer(terms, "max_uses"),
             refusal=Label.from_json(terms.get("refusal")),
             notice=Notice(
-                _text(notice, "template"), _integer(notice, "version"), _text(notice, "language"), _text(notice, "hash")
+                _text(notice, "template"),
+                _integer(notice, "version"),
+                _text(notice, "language"),
+                _text(notice, "hash"),
             ),
             withdrawal=_text(terms, "withdrawal"),
             legal_basis=_texts(terms, "legal_basis"),

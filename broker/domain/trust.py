@@ -1,4 +1,4 @@
-"""The trust file: by which roots and which log keys evidence is judged. It never comes from a bundle."""
+"""The trust file: by which roots and log keys evidence is judged. Never from a bundle."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from broker.domain.errors import InvalidTrust, MalformedNote
 from broker.domain.note import Ed25519Verifier, VerifierKey
-from credentials.chain import read_certificate
+from credentials.certificate import read_certificate
 from credentials.errors import CredentialError
 from credentials.json_reader import read_json_object
 
@@ -17,7 +17,7 @@ LARGEST = 1_048_576
 
 @dataclass(frozen=True)
 class Trust:
-    """`roots` are DER certificates, `logs` the keys that may sign checkpoints (C2SP verifier keys)."""
+    """`roots` are DER certificates, `logs` C2SP verifier keys that may sign checkpoints."""
 
     roots: tuple[bytes, ...]
     logs: tuple[VerifierKey, ...]
@@ -38,7 +38,11 @@ class Trust:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read a trust file's object; raises `InvalidTrust`. At least one root and one log key."""
         roots, logs = value.get("roots"), value.get("logs")
-        if value.get("schema") != SCHEMA or not isinstance(roots, list) or not isinstance(logs, list):
+        if (
+            value.get("schema") != SCHEMA
+            or not isinstance(roots, list)
+            or not isinstance(logs, list)
+        ):
             raise InvalidTrust("this is not a trust file of consent-broker trust export")
         try:
             ders = tuple(base64.b64decode(root, validate=True) for root in roots)
@@ -46,7 +50,9 @@ class Trust:
                 read_certificate(der)
             keys = tuple(VerifierKey.parse(key) for key in logs)
         except (TypeError, ValueError, AttributeError, CredentialError, MalformedNote) as error:
-            raise InvalidTrust(f"the trust file holds something that is no certificate or key: {error}") from None
+            raise InvalidTrust(
+                f"the trust file holds something that is no certificate or key: {error}"
+            ) from None
         if not ders or not keys:
             raise InvalidTrust("a trust file names at least one root certificate and one log key")
         return cls(ders, keys)

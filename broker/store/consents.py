@@ -89,7 +89,9 @@ def add_consent(tx: Connection, row: ConsentRow) -> None:
 
 def request(tx: Connection, tenant_id: str, request_id: str) -> ConsentRequestRow:
     """A consent request of the tenant; raises `NotFound`."""
-    row = tx.execute(select(REQUEST).where(REQUEST.c.id == request_id, REQUEST.c.tenant_id == tenant_id)).one_or_none()
+    row = tx.execute(
+        select(REQUEST).where(REQUEST.c.id == request_id, REQUEST.c.tenant_id == tenant_id)
+    ).one_or_none()
     if row is None:
         raise NotFound("no such consent request")
     return _request(row)
@@ -98,7 +100,9 @@ def request(tx: Connection, tenant_id: str, request_id: str) -> ConsentRequestRo
 def request_by_page(tx: Connection, tenant_id: str, page_token_hash: str) -> ConsentRequestRow:
     """The consent request of a page; raises `NotFound`."""
     row = tx.execute(
-        select(REQUEST).where(REQUEST.c.page_token_hash == page_token_hash, REQUEST.c.tenant_id == tenant_id)
+        select(REQUEST).where(
+            REQUEST.c.page_token_hash == page_token_hash, REQUEST.c.tenant_id == tenant_id
+        )
     ).one_or_none()
     if row is None:
         raise NotFound("no such page: the link may be incomplete")
@@ -108,14 +112,18 @@ def request_by_page(tx: Connection, tenant_id: str, page_token_hash: str) -> Con
 def set_request_state(tx: Connection, request_id: str, before: Sequence[str], after: str) -> bool:
     """Move a request from one of `before` to `after`; False when it was in none of them."""
     changed = tx.execute(
-        update(REQUEST).where(REQUEST.c.id == request_id, REQUEST.c.state.in_(before)).values(state=after)
+        update(REQUEST)
+        .where(REQUEST.c.id == request_id, REQUEST.c.state.in_(before))
+        .values(state=after)
     )
     return changed.rowcount == 1
 
 
 def consent(tx: Connection, tenant_id: str, consent_id: str) -> ConsentRow:
     """A consent of the tenant; raises `NotFound`."""
-    row = tx.execute(select(CONSENT).where(CONSENT.c.id == consent_id, CONSENT.c.tenant_id == tenant_id)).one_or_none()
+    row = tx.execute(
+        select(CONSENT).where(CONSENT.c.id == consent_id, CONSENT.c.tenant_id == tenant_id)
+    ).one_or_none()
     if row is None:
         raise NotFound("no such consent")
     return _consent(row)
@@ -123,7 +131,11 @@ def consent(tx: Connection, tenant_id: str, consent_id: str) -> ConsentRow:
 
 def of_request(tx: Connection, request_id: str) -> list[ConsentRow]:
     """The consents of a request, in the template's order (that of creation)."""
-    rows = tx.execute(select(CONSENT).where(CONSENT.c.request_id == request_id).order_by(CONSENT.c.created_at, CONSENT.c.id))
+    rows = tx.execute(
+        select(CONSENT)
+        .where(CONSENT.c.request_id == request_id)
+        .order_by(CONSENT.c.created_at, CONSENT.c.id)
+    )
     return [_consent(row) for row in rows]
 
 
@@ -132,16 +144,25 @@ def grant(tx: Connection, consent_id: str, change: Transition, given: Grant, now
     _swap(tx, consent_id, change, decided_at=now, **vars(given))
 
 
-def move(tx: Connection, consent_id: str, change: Transition, now: int, *, withdrawal_grade: str | None = None) -> None:
-    """Write a change of state; raises `StateConflict` when the consent has left the expected state."""
-    columns: dict[str, Any] = {"decided_at": now} if change.before == "requested" else {"ended_at": now}
+def move(
+    tx: Connection,
+    consent_id: str,
+    change: Transition,
+    now: int,
+    *,
+    withdrawal_grade: str | None = None,
+) -> None:
+    """Write a change of state; raises `StateConflict` when the state is not as expected."""
+    columns: dict[str, Any] = (
+        {"decided_at": now} if change.before == "requested" else {"ended_at": now}
+    )
     if withdrawal_grade is not None:
         columns["withdrawal_grade"] = withdrawal_grade
     _swap(tx, consent_id, change, **columns)
 
 
 def live_twins(tx: Connection, row: ConsentRow, template_id: str) -> list[ConsentRow]:
-    """Granted consents of the same contact, partner, template and item: a new grant supersedes them."""
+    """Granted consents of the same contact, partner, template and item."""
     rows = tx.execute(
         select(CONSENT)
         .join(REQUEST, REQUEST.c.id == CONSENT.c.request_id)
@@ -160,14 +181,18 @@ def live_twins(tx: Connection, row: ConsentRow, template_id: str) -> list[Consen
 def due(tx: Connection, now: int, limit: int) -> list[ConsentRow]:
     """Granted consents whose validity is over."""
     rows = tx.execute(
-        select(CONSENT).where(CONSENT.c.state == "granted", CONSENT.c.valid_until <= now).limit(limit)
+        select(CONSENT)
+        .where(CONSENT.c.state == "granted", CONSENT.c.valid_until <= now)
+        .limit(limit)
     )
     return [_consent(row) for row in rows]
 
 
 def requests_due(tx: Connection, now: int, limit: int) -> list[ConsentRequestRow]:
     """Open requests whose time to answer is over."""
-    rows = tx.execute(select(REQUEST).where(REQUEST.c.state == "open", REQUEST.c.expires_at <= now).limit(limit))
+    rows = tx.execute(
+        select(REQUEST).where(REQUEST.c.state == "open", REQUEST.c.expires_at <= now).limit(limit)
+    )
     return [_request(row) for row in rows]
 
 

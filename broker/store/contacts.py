@@ -2,20 +2,44 @@
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from broker.domain.errors import NotFound
 from broker.domain.ids import new_id
 from broker.store import tables
+from broker.store.prepared import Prepared
 from credentials.jcs import b64url
 from credentials.sealing import MasterKey
 
 CONTACT = tables.Contact.__table__  # type: ignore[attr-defined]
 INVITATION = tables.Invitation.__table__  # type: ignore[attr-defined]
+
+_INVITED = Prepared(
+    select(INVITATION, *(column.label(f"contact_{column.name}") for column in CONTACT.c))
+    .join(CONTACT, CONTACT.c.id == INVITATION.c.contact_id)
+    .where(INVITATION.c.id == bindparam("b_id"), INVITATION.c.tenant_id == bindparam("b_tenant"))
+    .with_for_update()
+)
+_INVITATION_WIDTH = len(INVITATION.c)
+_BIND = Prepared(
+    update(CONTACT)
+    .where(
+        CONTACT.c.id == bindparam("b_id"),
+        CONTACT.c.subject_id.is_not_distinct_from(bindparam("b_expected")),
+    )
+    .values(
+        subject_id=bindparam("b_subject"), grade=bindparam("b_grade"), bound_at=bindparam("b_now")
+    )
+)
+_SET_SUBJECT = Prepared(
+    update(INVITATION)
+    .where(INVITATION.c.id == bindparam("b_id"), INVITATION.c.subject_id.is_(None))
+    .values(subject_id=bindparam("b_subject"))
+)
 
 
 @dataclass(frozen=True)
@@ -151,13 +175,17 @@ def bind(
 
     False when another binding came first; then nothing was written.
     """
-    held = CONTACT.c.subject_id.is_(None) if expected is None else CONTACT.c.subject_id == expected
-    changed = tx.execute(
-        update(CONTACT)
-        .where(CONTACT.c.id == contact_id, held)
-        .values(subject_id=subject_id, grade=grade, bound_at=now)
+    changed = _BIND.changed(
+        tx,
+        {
+            "b_id": contact_id,
+            "b_expected": expected,
+            "b_subject": subject_id,
+            "b_grade": grade,
+            "b_now": now,
+        },
     )
-    return changed.rowcount == 1
+    return changed == 1
 
 
 def add_invitation(tx: Connection, row: InvitationRow) -> None:
@@ -189,20 +217,27 @@ def open_invitation(tx: Connection, contact_id: str, now: int) -> InvitationRow 
     return None if row is None else InvitationRow(**row._mapping)  # noqa: SLF001
 
 
-def invitation(
-    tx: Connection, tenant_id: str, invitation_id: str, *, lock: bool = False
-) -> InvitationRow:
-    """An invitation of the tenant, its row locked until the end of `tx` on demand.
-
-    Raises `NotFound`.
-    """
-    query = select(INVITATION).where(
-        INVITATION.c.id == invitation_id, INVITATION.c.tenant_id == tenant_id
-    )
-    row = tx.execute(query.with_for_update() if lock else query).one_or_none()
+def invitation(tx: Connection, tenant_id: str, invitation_id: str) -> InvitationRow:
+    """An invitation of the tenant; raises `NotFound`."""
+    row = tx.execute(
+        select(INVITATION).where(
+            INVITATION.c.id == invitation_id, INVITATION.c.tenant_id == tenant_id
+        )
+    ).one_or_none()
     if row is None:
         raise NotFound("no such invitation")
     return InvitationRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)
+
+
+def invited(tx: Connection, tenant_id: str, invitation_id: str) -> tuple[InvitationRow, ContactRow]:
+    """An invitation and its contact, both locked until the end of `tx`; raises `NotFound`."""
+    rows = _INVITED.rows(tx, {"b_id": invitation_id, "b_tenant": tenant_id})
+    if not rows:
+        raise NotFound("no such invitation")
+    invitation_values, contact_values = rows[0][:_INVITATION_WIDTH], rows[0][_INVITATION_WIDTH:]
+    found = InvitationRow(*invitation_values)
+    # SQLite's driver gives a number where the column is a boolean.
+    return replace(found, rebinding=bool(found.rebinding)), ContactRow(*contact_values)
 
 
 def invitation_by_code(tx: Connection, tenant_id: str, code_hash: str) -> InvitationRow | None:
@@ -241,12 +276,7 @@ def count_refused(tx: Connection, invitation_id: str) -> int:
 
 def set_invited_subject(tx: Connection, invitation_id: str, subject_id: str) -> bool:
     """Note whom the invitation led to; False when it has led to somebody already."""
-    changed = tx.execute(
-        update(INVITATION)
-        .where(INVITATION.c.id == invitation_id, INVITATION.c.subject_id.is_(None))
-        .values(subject_id=subject_id)
-    )
-    return changed.rowcount == 1
+    return _SET_SUBJECT.changed(tx, {"b_id": invitation_id, "b_subject": subject_id}) == 1
 
 
 def _contact(row: Row[Any]) -> ContactRow:

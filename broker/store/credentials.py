@@ -1,14 +1,17 @@
 """Rows of copies of customer credentials: the id shown in each and the key it is bound to."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
 from broker.store import tables
+from broker.store.prepared import Prepared
 
 COPY = tables.CredentialCopy.__table__  # type: ignore[attr-defined]
+
+_ADD = Prepared(insert(COPY))
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class CopyRow:
 
 def add(tx: Connection, rows: Sequence[CopyRow]) -> None:
     """Store new copies; raises SQLAlchemy's `IntegrityError` when a key is bound already."""
-    tx.execute(insert(COPY), [vars(row) for row in rows])
+    for row in rows:
+        _ADD.changed(tx, vars(row))
 
 
 def find_copy(tx: Connection, tenant_id: str, copy_id: str) -> CopyRow | None:
@@ -39,14 +43,6 @@ def find_copy(tx: Connection, tenant_id: str, copy_id: str) -> CopyRow | None:
         select(COPY).where(COPY.c.id == copy_id, COPY.c.tenant_id == tenant_id)
     ).one_or_none()
     return None if row is None else _copy(row)
-
-
-def bound_keys(tx: Connection, thumbprints: Collection[str]) -> set[str]:
-    """Which of these holder keys are bound to a copy already, in any tenant and state."""
-    rows = tx.execute(
-        select(COPY.c.holder_thumbprint).where(COPY.c.holder_thumbprint.in_(thumbprints))
-    )
-    return set(rows.scalars())
 
 
 def states_of_invitation(tx: Connection, invitation_id: str) -> list[str]:

@@ -40,13 +40,25 @@ def active(tx: Connection, purpose: str, tenant_id: str | None) -> KeyRow | None
     if row is None:
         return None
     return KeyRow(
-        row.id, row.tenant_id, row.purpose, row.alg, row.public_jwk, row.sealed, row.chain, row.state, row.created_at
+        row.id,
+        row.tenant_id,
+        row.purpose,
+        row.alg,
+        row.public_jwk,
+        row.sealed,
+        row.chain,
+        row.state,
+        row.created_at,
     )
 
 
 def roots(tx: Connection) -> list[str]:
     """The certificate chains (JSON text) of every root that is not compromised."""
-    return list(tx.execute(select(KEY.c.chain).where(KEY.c.purpose == "root", KEY.c.state != "compromised")).scalars())
+    return list(
+        tx.execute(
+            select(KEY.c.chain).where(KEY.c.purpose == "root", KEY.c.state != "compromised")
+        ).scalars()
+    )
 
 
 def add(tx: Connection, row: KeyRow) -> None:
@@ -83,9 +95,13 @@ def add_secret(tx: Connection, label: str, sealed: bytes, now: int) -> bool:
 
 def subject_log_key(tx: Connection, subject_id: str) -> bytes | None:
     """The sealed log key of a customer; None once it has been destroyed."""
-    return tx.execute(select(SUBJECT.c.sealed_log_key).where(SUBJECT.c.id == subject_id)).scalar_one_or_none()
+    return tx.execute(
+        select(SUBJECT.c.sealed_log_key).where(SUBJECT.c.id == subject_id)
+    ).scalar_one_or_none()
 
 
 def tenant_log_key(tx: Connection, tenant_id: str) -> bytes | None:
     """The sealed log key of a tenant."""
-    return tx.execute(select(TENANT.c.sealed_log_key).where(TENANT.c.id == tenant_id)).scalar_one_or_none()
+    return tx.execute(
+        select(TENANT.c.sealed_log_key).where(TENANT.c.id == tenant_id)
+    ).scalar_one_or_none()

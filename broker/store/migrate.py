@@ -15,7 +15,7 @@ from broker.store.tables import metadata
 
 
 def migrate(db: Database) -> None:
-    """Run the migrations that the database has not seen, in one transaction where it supports that."""
+    """Run the migrations that the database has not seen, in one transaction."""
     with db.transaction() as connection:
         config = _config()
         config.attributes["connection"] = connection
@@ -30,7 +30,7 @@ def is_current(db: Database) -> bool:
 
 
 def differences(connection: Connection) -> list[object]:
-    """What the tables of the code say otherwise than the database; empty when migrations are complete."""
+    """Where the code's tables and the database differ; empty when migrations are complete."""
     context = MigrationContext.configure(connection, opts={"compare_type": True})
     return list(compare_metadata(context, metadata))
 

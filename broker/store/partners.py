@@ -103,7 +103,7 @@ def officers_of_tenant(tx: Connection, tenant_id: str) -> list[OfficerRow]:
 
 
 def set_state(tx: Connection, tenant_id: str, partner_id: str, state: str) -> None:
-    """Suspend a partner or make it active again; decisions notice by its version. Raises `UnknownPartner`."""
+    """Suspend a partner, or make it active; decisions notice. Raises `UnknownPartner`."""
     changed = tx.execute(
         update(PARTNER)
         .where(PARTNER.c.id == partner_id, PARTNER.c.tenant_id == tenant_id)

@@ -79,32 +79,48 @@ def add(tx: Connection, row: PresentationRequestRow) -> None:
 def find(tx: Connection, tenant_id: str, presentation_request_id: str) -> PresentationRequestRow:
     """A presentation request of the tenant; raises `NotFound`."""
     row = tx.execute(
-        select(REQUEST).where(REQUEST.c.id == presentation_request_id, REQUEST.c.tenant_id == tenant_id)
+        select(REQUEST).where(
+            REQUEST.c.id == presentation_request_id, REQUEST.c.tenant_id == tenant_id
+        )
     ).one_or_none()
     if row is None:
         raise NotFound("no such presentation request")
     return _request(row)
 
 
-def latest(tx: Connection, consent_request_id: str, kind: str, consent_id: str | None = None) -> PresentationRequestRow | None:
-    """The newest presentation request of a kind (of one consent, when named)."""
-    query = select(REQUEST).where(REQUEST.c.consent_request_id == consent_request_id, REQUEST.c.kind == kind)
+def latest(
+    tx: Connection, consent_request_id: str, kind: str, consent_id: str | None = None
+) -> PresentationRequestRow | None:
+    """The presentation request of a kind that counts (of one consent, when named).
+
+    One that waits comes first, one that was replaced last, however close together they were made.
+    """
+    query = select(REQUEST).where(
+        REQUEST.c.consent_request_id == consent_request_id, REQUEST.c.kind == kind
+    )
     if consent_id is not None:
         query = query.where(REQUEST.c.consent_id == consent_id)
-    row = tx.execute(query.order_by(REQUEST.c.created_at.desc(), REQUEST.c.state.desc()).limit(1)).one_or_none()
+    order = (REQUEST.c.state != "open", REQUEST.c.state == "replaced", REQUEST.c.created_at.desc())
+    row = tx.execute(query.order_by(*order).limit(1)).one_or_none()
     return None if row is None else _request(row)
 
 
 def open_ones(tx: Connection, consent_request_id: str) -> list[PresentationRequestRow]:
     """Presentation requests of a consent request that still wait for an answer."""
     rows = tx.execute(
-        select(REQUEST).where(REQUEST.c.consent_request_id == consent_request_id, REQUEST.c.state == "open")
+        select(REQUEST).where(
+            REQUEST.c.consent_request_id == consent_request_id, REQUEST.c.state == "open"
+        )
     )
     return [_request(row) for row in rows]
 
 
 def finish(
-    tx: Connection, presentation_request_id: str, after: str, now: int, response_code_hash: str | None = None
+    tx: Connection,
+    presentation_request_id: str,
+    after: str,
+    now: int,
+    response_code_hash: str | None = None,
 ) -> bool:
     """Answer, refuse or replace an open request; False when another answer came first."""
     changed = tx.execute(
@@ -115,21 +131,28 @@ def finish(
     return changed.rowcount == 1
 
 
-def replace_open(tx: Connection, consent_request_id: str, kind: str, now: int, consent_id: str | None = None) -> None:
+def replace_open(
+    tx: Connection, consent_request_id: str, kind: str, now: int, consent_id: str | None = None
+) -> None:
     """Close the open requests of a kind, since a newer one takes their place."""
     query = update(REQUEST).where(
-        REQUEST.c.consent_request_id == consent_request_id, REQUEST.c.kind == kind, REQUEST.c.state == "open"
+        REQUEST.c.consent_request_id == consent_request_id,
+        REQUEST.c.kind == kind,
+        REQUEST.c.state == "open",
     )
     if consent_id is not None:
         query = query.where(REQUEST.c.consent_id == consent_id)
     tx.execute(query.values(state="replaced", answered_at=now))
 
 
-def by_response_code(tx: Connection, consent_request_id: str, response_code_hash: str) -> PresentationRequestRow | None:
+def by_response_code(
+    tx: Connection, consent_request_id: str, response_code_hash: str
+) -> PresentationRequestRow | None:
     """The answered request that a response code belongs to."""
     row = tx.execute(
         select(REQUEST).where(
-            REQUEST.c.consent_request_id == consent_request_id, REQUEST.c.response_code_hash == response_code_hash
+            REQUEST.c.consent_request_id == consent_request_id,
+            REQUEST.c.response_code_hash == response_code_hash,
         )
     ).one_or_none()
     return None if row is None else _request(row)
@@ -140,7 +163,9 @@ def add_served(tx: Connection, row: ServedRow) -> None:
     tx.execute(insert(SERVED).values(**vars(row)))
 
 
-def served(tx: Connection, presentation_request_id: str, method: str | None = None) -> list[ServedRow]:
+def served(
+    tx: Connection, presentation_request_id: str, method: str | None = None
+) -> list[ServedRow]:
     """The request objects served for a request, oldest first."""
     query = select(SERVED).where(SERVED.c.presentation_request_id == presentation_request_id)
     if method is not None:
@@ -152,7 +177,9 @@ def served(tx: Connection, presentation_request_id: str, method: str | None = No
 def served_count(tx: Connection, presentation_request_id: str) -> int:
     """How often a request object was served."""
     return tx.execute(
-        select(func.count()).select_from(SERVED).where(SERVED.c.presentation_request_id == presentation_request_id)
+        select(func.count())
+        .select_from(SERVED)
+        .where(SERVED.c.presentation_request_id == presentation_request_id)
     ).scalar_one()
 
 
@@ -164,7 +191,9 @@ def add_evidence(tx: Connection, row: EvidenceRow) -> None:
 def evidence(tx: Connection, consent_id: str) -> list[EvidenceRow]:
     """What was signed about a consent, oldest first."""
     rows = tx.execute(
-        select(EVIDENCE).where(EVIDENCE.c.consent_id == consent_id).order_by(EVIDENCE.c.created_at, EVIDENCE.c.kind)
+        select(EVIDENCE)
+        .where(EVIDENCE.c.consent_id == consent_id)
+        .order_by(EVIDENCE.c.created_at, EVIDENCE.c.kind)
     )
     return [EvidenceRow(**row._mapping) for row in rows]  # noqa: SLF001
 
@@ -178,7 +207,9 @@ def issued(tx: Connection, tenant_id: str, consent_id: str, kind: str) -> Issued
     """The consent credential or the receipt of a consent; raises `NotFound`."""
     row = tx.execute(
         select(ISSUED).where(
-            ISSUED.c.tenant_id == tenant_id, ISSUED.c.consent_id == consent_id, ISSUED.c.kind == kind
+            ISSUED.c.tenant_id == tenant_id,
+            ISSUED.c.consent_id == consent_id,
+            ISSUED.c.kind == kind,
         )
     ).one_or_none()
     if row is None:

@@ -1,4 +1,4 @@
-"""Rows of what a tenant has registered: itself, purposes, algorithms, attributes, templates, mappings."""
+"""Rows of what a tenant has registered: itself, purposes, algorithms, attributes, templates."""
 
 import json
 from collections.abc import Mapping
@@ -95,7 +95,7 @@ def add_purpose(tx: Connection, tenant_id: str, purpose: PurposeTerms) -> None:
 def add_algorithm(
     tx: Connection, tenant_id: str, purpose_id: str, algorithm: AlgorithmTerms
 ) -> None:
-    """Register an algorithm in one version under its purpose; raises `StateConflict` when it is there."""
+    """Register an algorithm in one version; raises `StateConflict` when it is there."""
     values = {
         "tenant_id": tenant_id,
         "id": algorithm.id,
@@ -182,7 +182,7 @@ def registry(tx: Connection, tenant_id: str) -> Registry:
 def add_template(
     tx: Connection, tenant_id: str, document: Mapping[str, Any], template_id: str, now: int
 ) -> int:
-    """Store a template as its next version, which is returned; earlier versions stay as they are."""
+    """Store a template as its next version, which is returned; earlier ones stay."""
     newest = tx.execute(
         select(func.max(TEMPLATE.c.version)).where(
             TEMPLATE.c.tenant_id == tenant_id, TEMPLATE.c.id == template_id
@@ -246,7 +246,7 @@ def mapping(tx: Connection, partner_id: str) -> dict[str, str]:
 def replace_mapping(
     tx: Connection, tenant_id: str, partner_id: str, fields: Mapping[str, str]
 ) -> None:
-    """Put a partner's field names in place of the earlier ones; decisions notice by the partner's version."""
+    """Replace a partner's field names; decisions notice by the partner's version."""
     tx.execute(delete(MAPPING).where(MAPPING.c.partner_id == partner_id))
     if fields:
         rows = [

@@ -6,13 +6,31 @@ The truth is in the rows of consents and copies; a list's token is a cache of it
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, update
 
 from broker.store import tables
+from broker.store.prepared import Prepared
 
 LIST = tables.StatusListRow.__table__  # type: ignore[attr-defined]
 CONSENT = tables.Consent.__table__  # type: ignore[attr-defined]
 COPY = tables.CredentialCopy.__table__  # type: ignore[attr-defined]
+
+_ROOMY = (
+    select(func.min(LIST.c.id))
+    .where(
+        LIST.c.tenant_id == bindparam("b_tenant"),
+        LIST.c.partner_id.is_not_distinct_from(bindparam("b_partner")),
+        LIST.c.allocated + bindparam("b_count") <= LIST.c.size,
+    )
+    .scalar_subquery()
+)
+_TAKE = Prepared(
+    update(LIST)
+    # The second condition holds again after PostgreSQL has waited for another transaction.
+    .where(LIST.c.id == _ROOMY, LIST.c.allocated + bindparam("b_count") <= LIST.c.size)
+    .values(allocated=LIST.c.allocated + bindparam("b_count"))
+    .returning(LIST.c.id, LIST.c.size, LIST.c.sealed_key, LIST.c.allocated)
+)
 
 
 @dataclass(frozen=True)
@@ -49,22 +67,10 @@ def take(tx: Connection, tenant_id: str, partner_id: str | None, count: int) -> 
 
     Atomic: two transactions never take the same ordinal.
     """
-    owner = LIST.c.partner_id.is_(None) if partner_id is None else LIST.c.partner_id == partner_id
-    roomy = (
-        select(LIST.c.id)
-        .where(LIST.c.tenant_id == tenant_id, owner, LIST.c.allocated + count <= LIST.c.size)
-        .order_by(LIST.c.id)
-        .limit(1)
-        .scalar_subquery()
-    )
-    row = tx.execute(
-        update(LIST)
-        # The second condition holds again after PostgreSQL has waited for another transaction.
-        .where(LIST.c.id == roomy, LIST.c.allocated + count <= LIST.c.size)
-        .values(allocated=LIST.c.allocated + count)
-        .returning(LIST.c.id, LIST.c.size, LIST.c.sealed_key, LIST.c.allocated)
-    ).one_or_none()
-    return None if row is None else Taken(row.id, row.size, row.sealed_key, row.allocated - count)
+    values = {"b_tenant": tenant_id, "b_partner": partner_id, "b_count": count}
+    for list_id, size, sealed_key, allocated in _TAKE.rows(tx, values):
+        return Taken(list_id, size, sealed_key, allocated - count)
+    return None
 
 
 def add(tx: Connection, row: StatusListRow) -> None:

@@ -3,18 +3,25 @@
 from sqlalchemy import Connection, insert, select
 
 from broker.store import tables
+from broker.store.prepared import Prepared
 
 SUBJECT = tables.Subject.__table__  # type: ignore[attr-defined]
+
+_ADD = Prepared(insert(SUBJECT))
 
 
 def add(
     tx: Connection, subject_id: str, *, tenant_id: str, sealed_log_key: bytes, now: int
 ) -> None:
     """Store a new customer of a tenant."""
-    tx.execute(
-        insert(SUBJECT).values(
-            id=subject_id, tenant_id=tenant_id, sealed_log_key=sealed_log_key, created_at=now
-        )
+    _ADD.changed(
+        tx,
+        {
+            "id": subject_id,
+            "tenant_id": tenant_id,
+            "sealed_log_key": sealed_log_key,
+            "created_at": now,
+        },
     )
 
 

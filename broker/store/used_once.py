@@ -1,18 +1,17 @@
 """Values that may be used once: a row is written when one is spent, and pruned when it is over."""
 
-from typing import Any
-
 from sqlalchemy import Connection, delete
 from sqlalchemy.dialects.postgresql import insert as insert_on_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_on_sqlite
 
 from broker.store import tables
+from broker.store.prepared import Prepared
 
 USED = tables.UsedOnce.__table__  # type: ignore[attr-defined]
 
-_SPEND: dict[str, Any] = {
-    "sqlite": insert_on_sqlite(USED).on_conflict_do_nothing(),
-    "postgresql": insert_on_postgresql(USED).on_conflict_do_nothing(),
+_SPEND = {
+    "sqlite": Prepared(insert_on_sqlite(USED).on_conflict_do_nothing()),
+    "postgresql": Prepared(insert_on_postgresql(USED).on_conflict_do_nothing()),
 }
 
 
@@ -22,11 +21,10 @@ def spend(tx: Connection, kind: str, value_hash: str, *, expires_at: int, now: i
     `kind` keeps values of different protocols apart. `expires_at` is when the value would be
     refused for its age anyway. Of several uses at once exactly one gets True.
     """
-    done = tx.execute(
-        _SPEND[tx.dialect.name],
-        {"kind": kind, "value_hash": value_hash, "expires_at": expires_at, "used_at": now},
+    done = _SPEND[tx.dialect.name].changed(
+        tx, {"kind": kind, "value_hash": value_hash, "expires_at": expires_at, "used_at": now}
     )
-    return done.rowcount == 1
+    return done == 1
 
 
 def prune(tx: Connection, now: int) -> int:

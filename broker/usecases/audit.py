@@ -1,4 +1,4 @@
-"""Write an act into the log: in the act's own transaction, so that neither exists without the other."""
+"""Write an act into the log, in the act's own transaction: neither exists without the other."""
 
 from collections.abc import Mapping
 from functools import lru_cache

@@ -38,7 +38,9 @@ class CertifiedKey:
 class KeyRing:
     """Every key of the broker. Safe from several threads; private keys never leave it unsealed."""
 
-    def __init__(self, db: Database, master: MasterKey, now: Callable[[], int], public_url: str) -> None:
+    def __init__(
+        self, db: Database, master: MasterKey, now: Callable[[], int], public_url: str
+    ) -> None:
         self._db, self._master, self._now, self._public_url = db, master, now, public_url
         self._lock = threading.RLock()
         self._certified: dict[tuple[str, str], CertifiedKey] = {}
@@ -74,7 +76,9 @@ class KeyRing:
                 row = self._read("log", None)
                 if row is None:
                     with self._db.transaction() as tx:
-                        row = store.active(tx, "log", None) or self._create(tx, "log", None, "Ed25519", ())
+                        row = store.active(tx, "log", None) or self._create(
+                            tx, "log", None, "Ed25519", ()
+                        )
                 self._log = self._open(row)
             return self._log
 
@@ -84,7 +88,9 @@ class KeyRing:
             if not self._anchors:
                 self._root()
                 with self._db.reading() as tx:
-                    self._anchors = tuple(base64.b64decode(orjson.loads(chain)[0]) for chain in store.roots(tx))
+                    self._anchors = tuple(
+                        base64.b64decode(orjson.loads(chain)[0]) for chain in store.roots(tx)
+                    )
             return self._anchors
 
     def root_der(self) -> bytes:
@@ -93,7 +99,7 @@ class KeyRing:
             return base64.b64decode(orjson.loads(self._root().chain)[0])
 
     def hmac_key(self, label: str) -> bytes:
-        """A 32-byte secret of its own for each use: pairwise identifiers, hashed contacts, nonces."""
+        """A 32-byte secret for each use: pairwise identifiers, hashed contacts, codes."""
         with self._lock:
             if label not in self._secrets:
                 with self._db.reading() as tx:
@@ -118,8 +124,11 @@ class KeyRing:
         return self._log_key(f"tenant:{tenant_id}", lambda: store.tenant_log_key(tx, tenant_id))
 
     def new_log_key(self, owner: str) -> bytes:
-        """A fresh sealed log key for `owner` (`subject:<id>` or `tenant:<id>`), to be stored with its row."""
-        return self._master.seal(secrets.token_bytes(32), f"log-key:{owner}")
+        """A fresh sealed log key for `owner` (`subject:<id>` or `tenant:<id>`)."""
+        key = secrets.token_bytes(32)
+        # The owner's first entry follows at once; without its row the key is never asked for.
+        self._remember(owner, key)
+        return self._master.seal(key, f"log-key:{owner}")
 
     def _log_key(self, owner: str, read: Callable[[], bytes | None]) -> bytes:
         cached = self._log_keys.get(owner)
@@ -129,11 +138,14 @@ class KeyRing:
         if sealed is None:
             raise NotFound("the log key of this entry's owner has been destroyed or never was")
         key = self._master.open(sealed, f"log-key:{owner}")
+        self._remember(owner, key)
+        return key
+
+    def _remember(self, owner: str, key: bytes) -> None:
         with self._lock:
             while len(self._log_keys) >= LOG_KEYS_CACHED:
                 self._log_keys.pop(next(iter(self._log_keys)), None)
             self._log_keys[owner] = key
-        return key
 
     def _leaf(self, purpose: str, tenant_id: str) -> CertifiedKey:
         found = self._certified.get((purpose, tenant_id))
@@ -145,7 +157,11 @@ class KeyRing:
                 root = self._root()
                 with self._db.transaction() as tx:
                     row = store.active(tx, purpose, tenant_id) or self._create(
-                        tx, purpose, tenant_id, "ES256", self._certificate_for(purpose, tenant_id, root)
+                        tx,
+                        purpose,
+                        tenant_id,
+                        "ES256",
+                        self._certificate_for(purpose, tenant_id, root),
                     )
             x5c = tuple(orjson.loads(row.chain))
             key = CertifiedKey(self._open(row), row.id, x5c, base64.b64decode(x5c[0]))
@@ -168,7 +184,9 @@ class KeyRing:
             der = create_root("Consent Broker Root", key, now=self._now(), years=ROOT_YEARS)
             return self._store(tx, "root", None, key, (base64.b64encode(der).decode(),))
 
-    def _certificate_for(self, purpose: str, tenant_id: str, root: store.KeyRow) -> Callable[[SoftwareKey], tuple[str, ...]]:
+    def _certificate_for(
+        self, purpose: str, tenant_id: str, root: store.KeyRow
+    ) -> Callable[[SoftwareKey], tuple[str, ...]]:
         address = tenant_url(self._public_url, tenant_id)
 
         def certify(key: SoftwareKey) -> tuple[str, ...]:
@@ -198,7 +216,12 @@ class KeyRing:
         return self._store(tx, purpose, tenant_id, key, chain(key) if callable(chain) else chain)
 
     def _store(
-        self, tx: Connection, purpose: str, tenant_id: str | None, key: SoftwareKey, chain: tuple[str, ...]
+        self,
+        tx: Connection,
+        purpose: str,
+        tenant_id: str | None,
+        key: SoftwareKey,
+        chain: tuple[str, ...],
     ) -> store.KeyRow:
         key_id = new_id("k")
         row = store.KeyRow(

@@ -23,11 +23,17 @@ class NewClient:
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints."""
-        return {"client_id": self.client_id, "name": self.name, "private_jwk": dict(self.private_jwk)}
+        return {
+            "client_id": self.client_id,
+            "name": self.name,
+            "private_jwk": dict(self.private_jwk),
+        }
 
 
-def add_partner(ctx: Context, tenant_id: str, *, name: str, name_zh: str, contact: str, country: str) -> NewClient:
-    """Register a partner; raises `StateConflict` when the name is taken, `NotFound` without the tenant."""
+def add_partner(
+    ctx: Context, tenant_id: str, *, name: str, name_zh: str, contact: str, country: str
+) -> NewClient:
+    """Register a partner; raises `StateConflict` (the name is taken), `NotFound` (tenant)."""
     key = SoftwareKey.generate("ES256")
     row = PartnerRow(
         id=new_id("p"),
@@ -46,7 +52,10 @@ def add_partner(ctx: Context, tenant_id: str, *, name: str, name_zh: str, contac
         registry.tenant(tx, tenant_id)
         partners.add(tx, row)
         audit.record(
-            ctx, tx, tenant_id=tenant_id, type="partner.added",
+            ctx,
+            tx,
+            tenant_id=tenant_id,
+            type="partner.added",
             body={"partner": row.id, "key": thumbprint(key.public_jwk()), "country": country},
         )
     return NewClient(row.id, name, key.private_jwk())
@@ -68,17 +77,23 @@ def add_officer(ctx: Context, tenant_id: str, *, name: str) -> NewClient:
         registry.tenant(tx, tenant_id)
         partners.add_officer(tx, row)
         audit.record(
-            ctx, tx, tenant_id=tenant_id, type="officer.added",
+            ctx,
+            tx,
+            tenant_id=tenant_id,
+            type="officer.added",
             body={"officer": row.id, "key": thumbprint(key.public_jwk())},
         )
     return NewClient(row.id, name, key.private_jwk())
 
 
 def set_partner_state(ctx: Context, tenant_id: str, partner_id: str, state: str) -> None:
-    """Suspend a partner (its tokens stop working, decisions deny) or make it active; raises `UnknownPartner`."""
+    """Suspend a partner (tokens stop, decisions deny) or resume it; raises `UnknownPartner`."""
     with ctx.db.transaction() as tx:
         partners.set_state(tx, tenant_id, partner_id, state)
         audit.record(
-            ctx, tx, tenant_id=tenant_id, type="partner.suspended" if state == "suspended" else "partner.resumed",
+            ctx,
+            tx,
+            tenant_id=tenant_id,
+            type="partner.suspended" if state == "suspended" else "partner.resumed",
             body={"partner": partner_id},
         )
