@@ -47,6 +47,9 @@ def issue_sd_jwt_vc(
     """
     if taken := sorted(_SET_BY_ARGUMENTS.intersection(claims)):
         raise DisclosureInvalid(f"{', '.join(taken)} are set by arguments, not among the claims")
+    first_steps = {path if isinstance(path, str) else path[0] for path in disclosable if path}
+    if closed := sorted(_SET_BY_ARGUMENTS.intersection(map(str, first_steps))):
+        raise DisclosureInvalid(f"{', '.join(closed)} must not be selectively disclosable")
     payload: JsonObject = {
         "iss": issuer,
         "iat": issued_at,
