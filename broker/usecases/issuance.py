@@ -12,7 +12,7 @@ from broker.domain.credential_types import CUSTOMER
 from broker.domain.errors import LogUnavailable
 from broker.domain.ids import new_id
 from broker.store import contacts, credentials, subjects
-from broker.store.contacts import InvitationRow
+from broker.store.contacts import ContactRow, InvitationRow
 from broker.store.credentials import CopyRow
 from broker.usecases import audit
 from broker.usecases.context import Context
@@ -120,14 +120,12 @@ def _write(
     ctx: Context, tx: Connection, tenant_id: str, invitation_id: str, wanted: _Wanted
 ) -> Issued:
     now = ctx.now()
-    invitation = contacts.invitation(tx, tenant_id, invitation_id, lock=True)
+    invitation, contact = contacts.invited(tx, tenant_id, invitation_id)
     for nonce in wanted.nonces:
         spend_nonce(tx, nonce, now)
     thumbprints = [proof.thumbprint for proof in wanted.proofs]
-    if credentials.bound_keys(tx, thumbprints):
-        raise ProofKeyBound("a key of this batch is bound to a credential already; make new keys")
     if invitation.subject_id is None:
-        subject_id = _bind(ctx, tx, invitation)
+        subject_id = _bind(ctx, tx, invitation, contact)
     else:
         subject_id = invitation.subject_id
         _check_repetition(tx, invitation, len(thumbprints))
@@ -151,8 +149,10 @@ def _write(
     try:
         credentials.add(tx, copies)
     except IntegrityError:
-        # PostgreSQL: another transaction bound the same key since it was looked up above.
-        raise ProofKeyBound("a key of this batch was bound by another request") from None
+        # The one constraint that a new copy can break: a key has at most one copy, in any tenant.
+        raise ProofKeyBound(
+            "a key of this batch is bound to a credential already; make new keys"
+        ) from None
     audit.record(
         ctx,
         tx,
@@ -169,11 +169,10 @@ def _write(
     return Issued(subject_id, copies, tuple(proof.holder_jwk for proof in wanted.proofs))
 
 
-def _bind(ctx: Context, tx: Connection, invitation: InvitationRow) -> str:
+def _bind(ctx: Context, tx: Connection, invitation: InvitationRow, contact: ContactRow) -> str:
     """Bind the contact of a redeemed invitation to its wallet: a new customer, or the same anew."""
     if invitation.state != "redeemed":
         raise CredentialRequestDenied("the invitation of this token is over")
-    contact = contacts.find(tx, invitation.tenant_id, invitation.contact_id)
     superseded: Sequence[CopyRow] = ()
     if contact.subject_id is None:
         subject_id = new_id("s")
