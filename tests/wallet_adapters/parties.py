@@ -197,7 +197,12 @@ class Broker:
     # Presentation
 
     def ask(
-        self, dcql: DcqlQuery, transaction_data: Sequence[str] = (), *, unsigned: bool = False
+        self,
+        dcql: DcqlQuery,
+        transaction_data: Sequence[str] = (),
+        *,
+        nonce: str | None = None,
+        unsigned: bool = False,
     ) -> str:
         """Open a request and return its link."""
         response_uri = f"{URL}/response"
@@ -209,7 +214,7 @@ class Broker:
         self.request = build_request(
             client_id=client_id,
             response_uri=response_uri,
-            nonce=secrets.token_urlsafe(16),
+            nonce=nonce or secrets.token_urlsafe(16),
             state=secrets.token_urlsafe(16),
             dcql=dcql,
             transaction_data=transaction_data,

@@ -11,9 +11,11 @@ from tests.wallet_adapters.forging import hmac_signed, jws, unsigned
 from tests.wallet_adapters.parties import NOW, URL, VCT, Authority, Broker
 from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.loopback import (
+    KNOWN_TRANSACTION_DATA,
     Wallet,
     accept_offer,
     answer_request,
+    check_transaction_data,
     fetch_request_object,
     parse_request_link,
     read_request_object,
@@ -62,13 +64,15 @@ def signed(header: dict[str, Any] | None = None, **change: Any) -> str:  # noqa:
 
 
 def read(token: str, link: str = LINK, anchors: list[bytes] | None = None) -> object:
-    return read_request_object(
+    request = read_request_object(
         token,
         link=parse_request_link(link),
         wallet_nonce="w-1",
         anchors=[AUTHORITY.root] if anchors is None else anchors,
         now=NOW,
     )
+    check_transaction_data(request, KNOWN_TRANSACTION_DATA)
+    return request
 
 
 def code_of(attempt: Callable[[], object]) -> str:
@@ -225,7 +229,7 @@ def test_an_unsigned_request_is_answered_only_where_it_comes_from() -> None:
     assert not read_unsigned_request(link).signed
     for change, code in (
         ({"response_uri": f"{URL}/other"}, "client_id_mismatch"),
-        ({"transaction_data": [entry("urn:unknown")]}, "transaction_data_type_unknown"),
+        ({"transaction_data": ["!"]}, "transaction_data_invalid"),
     ):
         spoiled = dict(link.parameters) | change
         forged = type(link)(link.client_id, None, post=False, parameters=spoiled)

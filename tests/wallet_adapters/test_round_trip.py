@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from credentials.jcs import b64url
 from credentials.keys import thumbprint
 from credentials.sdjwt import parse
 from tests.wallet_adapters.parties import CONFIGURATION, NOW, URL, VCT, Authority, Broker
+from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.loopback import Wallet, accept_offer, answer_request
 from wallet_adapters.loopback.errors import NothingToPresent, OfferRefused, PeerRefused
 from wallet_adapters.openid4vp import (
@@ -15,8 +17,10 @@ from wallet_adapters.openid4vp import (
     CredentialSet,
     DcqlQuery,
     encode_transaction_data,
+    fallback_nonce,
     optional_each,
     transaction_data_hash,
+    verify_fallback_nonce,
 )
 from wallet_adapters.wire import parse_form
 
@@ -192,9 +196,43 @@ def test_a_claim_set_is_met_by_its_first_possible_option(broker: Broker, wallet:
     assert len(parse(broker.verified["c1"].raw).disclosures) == 1
 
 
+def test_of_two_ways_the_first_possible_one_is_gone(broker: Broker, wallet: Wallet) -> None:
+    same = CredentialQuery("same_key", (VCT,), claims=(ClaimsQuery(("jti",), values=("gone",)),))
+    either = CredentialSet(options=(("same_key",), ("other_key",)))
+    link = broker.ask(
+        DcqlQuery((same, query("other_key")), (either,)),
+        [consent("same_key"), consent("other_key")],
+    )
+    answer_request(wallet, link, carry=broker.carry, now=NOW)
+    assert set(broker.verified) == {"other_key"}
+    both = DcqlQuery((query("same_key"), query("other_key")), (either,))
+    answer_request(wallet, broker.ask(both), carry=broker.carry, now=NOW)
+    assert set(broker.verified) == {"same_key"}
+
+
+def test_a_wallet_without_transaction_data_signs_by_the_nonce(
+    broker: Broker, wallet: Wallet
+) -> None:
+    link = broker.ask(DcqlQuery((query("c1"),)), [consent("c1", purpose="p")])
+    with pytest.raises(WalletProtocolError) as refused:
+        answer_request(wallet, link, carry=broker.carry, now=NOW, known_types=())
+    assert refused.value.code == "transaction_data_type_unknown"
+    assert broker.refusal is not None
+    assert broker.refusal.transaction_data_unknown
+    assert broker.refusal.state == broker.request["state"]
+
+    terms = b64url(b'{"purpose":"p"}')
+    made = fallback_nonce(terms)
+    link = broker.ask(DcqlQuery((query("c1"),)), nonce=made.nonce)
+    answer_request(wallet, link, carry=broker.carry, now=NOW, known_types=())
+    verified = broker.verified["c1"]
+    assert verify_fallback_nonce(verified.nonce, terms, made.random).nonce == made.nonce
+    assert verified.transaction_data_hashes == ()
+
+
 def test_a_credential_of_another_authority_is_worth_nothing(broker: Broker) -> None:
     wallet = Wallet(anchors=[broker.authority.root])
     stranger = Broker(authority=Authority("Other root"))
-    with pytest.raises(Exception, match="does not verify") as refused:
+    with pytest.raises(WalletProtocolError, match="does not verify") as refused:
         accept_offer(wallet, stranger.offer.by_value(), carry=stranger.carry, now=NOW)
-    assert getattr(refused.value, "code", "") == "credential_refused"
+    assert refused.value.code == "credential_refused"

@@ -9,10 +9,11 @@ from credentials.errors import CredentialError
 from credentials.sdjwt import bind
 from credentials.sdjwt import present as disclose
 from wallet_adapters.errors import Malformed, WalletProtocolError
-from wallet_adapters.loopback.errors import NothingToPresent
+from wallet_adapters.loopback.errors import NothingToPresent, TransactionDataUnknown
 from wallet_adapters.loopback.request import (
     KNOWN_TRANSACTION_DATA,
     PresentationRequest,
+    check_transaction_data,
     fetch_request_object,
     parse_request_link,
     read_request_object,
@@ -20,8 +21,12 @@ from wallet_adapters.loopback.request import (
 )
 from wallet_adapters.loopback.state import Answer, Carry, HeldCredential, Message, Wallet
 from wallet_adapters.openid4vp.dcql import SD_JWT_VC, CredentialQuery
-from wallet_adapters.openid4vp.errors import ClaimsNotSatisfied, RequiredPresentationMissing
-from wallet_adapters.openid4vp.evaluation import require_sets, selected_claims
+from wallet_adapters.openid4vp.errors import (
+    ClaimsNotSatisfied,
+    InvalidTransactionData,
+    RequiredPresentationMissing,
+)
+from wallet_adapters.openid4vp.evaluation import queries_to_answer, selected_claims
 from wallet_adapters.wire import is_url
 
 NONCE_BYTES: Final = 16
@@ -59,7 +64,7 @@ def answer_request(
     """
     parsed = parse_request_link(link)
     if parsed.request_uri is None and allow_unsigned:
-        request = read_unsigned_request(parsed, known_types)
+        request = read_unsigned_request(parsed)
     else:
         wallet_nonce = secrets.token_urlsafe(NONCE_BYTES)
         token = carry(fetch_request_object(parsed, wallet_nonce)).text("the request object")
@@ -69,12 +74,14 @@ def answer_request(
             wallet_nonce=wallet_nonce,
             anchors=wallet.anchors,
             now=now,
-            known_types=known_types,
         )
-    granted = grant(request) if callable(grant) else grant
     try:
-        message = present(wallet, request, now=now, grant=granted, choose=choose)
-    except NothingToPresent as problem:
+        check_transaction_data(request, known_types)
+        granted = grant(request) if callable(grant) else grant
+        message = present(
+            wallet, request, now=now, grant=granted, choose=choose, known_types=known_types
+        )
+    except (NothingToPresent, TransactionDataUnknown, InvalidTransactionData) as problem:
         carry(refuse(request, problem))
         raise
     return read_direct_post_answer(carry(message))
@@ -97,26 +104,25 @@ def present(
     now: int,
     grant: Collection[str] | None = None,
     choose: Choose = least_used,
+    known_types: Collection[str] = KNOWN_TRANSACTION_DATA,
 ) -> Message:
     """The direct_post form that answers a request.
 
-    Discloses what each granted query asks for and nothing more, and signs, for each, exactly the
-    transaction data that name it. Raises `NothingToPresent` when what is required is not there or
-    not granted, or nothing at all would be shown.
+    Of alternatives that were granted it shows the first that it can. It discloses what each query
+    asks for and nothing more, and signs, for each, exactly the transaction data that name it.
+    Raises `NothingToPresent` when what is required is not there or not granted, or nothing at all
+    would be shown, and what `check_transaction_data` raises.
     """
+    check_transaction_data(request, known_types)
     matching = candidates(wallet, request)
-    answered = [
-        query
-        for query in request.dcql.credentials
-        if query.id in matching and (grant is None or query.id in grant)
-    ]
-    ids = {query.id for query in answered}
+    available = [name for name in matching if grant is None or name in grant]
     try:
-        require_sets(request.dcql, ids)
+        answered = queries_to_answer(request.dcql, available)
     except RequiredPresentationMissing as problem:
         raise NothingToPresent(str(problem)) from problem
     if not answered:
         raise NothingToPresent("no query is both granted and answerable by what is held")
+    ids = {query.id for query in answered}
     vp_token: dict[str, list[str]] = {}
     for query in answered:
         held = choose(query, matching[query.id])

@@ -123,7 +123,6 @@ def read_request_object(
     wallet_nonce: str,
     anchors: Sequence[bytes],
     now: int,
-    known_types: Collection[str] = KNOWN_TRANSACTION_DATA,
 ) -> PresentationRequest:
     """Verify a signed request object.
 
@@ -133,7 +132,7 @@ def read_request_object(
     4. `aud` is https://self-issued.me/v2, `exp` is ahead, `iat` is not.
     5. `wallet_nonce` is the one that was posted.
     6. The parameters hold together, and the certificate may speak for the `response_uri`.
-    7. Every transaction data type is known and names queries that are there.
+    7. Owed by the caller: `check_transaction_data`, whose refusal the verifier is told.
 
     Raises leaves of `WalletProtocolError`.
     """
@@ -160,8 +159,8 @@ def read_request_object(
     # 5.
     if link.post and claims.get("wallet_nonce") != wallet_nonce:
         raise WalletNonceMismatch("the request object lacks the wallet_nonce that was posted")
-    # 6. and 7.
-    request = _read_parameters(claims, known_types, verifier=chain.subject, signed=True)
+    # 6.
+    request = _read_parameters(claims, verifier=chain.subject, signed=True)
     try:
         chain.check_issuer(request.response_uri)
     except CredentialError as problem:
@@ -169,19 +168,32 @@ def read_request_object(
     return request
 
 
-def read_unsigned_request(
-    link: RequestLink, known_types: Collection[str] = KNOWN_TRANSACTION_DATA
-) -> PresentationRequest:
+def read_unsigned_request(link: RequestLink) -> PresentationRequest:
     """Read an unsigned request by value: anyone may have made it, so for development only.
 
     Raises leaves of `WalletProtocolError`.
     """
     if not link.client_id.startswith(REDIRECT_URI):
         raise ClientIdUnsupported("an unsigned request has a client id of prefix redirect_uri")
-    request = _read_parameters(link.parameters, known_types, verifier="", signed=False)
+    request = _read_parameters(link.parameters, verifier="", signed=False)
     if request.client_id != REDIRECT_URI + request.response_uri:
         raise ClientIdMismatch("client_id under redirect_uri must name the response_uri")
     return request
+
+
+def check_transaction_data(request: PresentationRequest, known_types: Collection[str]) -> None:
+    """Check that every entry is of a known type and can be signed (OpenID4VP 1.0, section 5.1).
+
+    One unknown type refuses the whole request, since the holder could not be shown what it means.
+    Raises `TransactionDataUnknown` or `InvalidTransactionData`, both `invalid_transaction_data`.
+    """
+    for entry in request.transaction_data:
+        if entry.type not in known_types:
+            raise TransactionDataUnknown("a transaction_data type is unknown to this wallet")
+        for name in entry.credential_ids:
+            query = request.dcql.query(name)
+            if query is None or not query.require_holder_binding:
+                raise InvalidTransactionData("transaction_data names a query that cannot sign it")
 
 
 def _certificates(jws: UnverifiedJws) -> list[str]:
@@ -210,7 +222,7 @@ def _check_times(claims: Mapping[str, object], now: int) -> None:
 
 
 def _read_parameters(
-    claims: Mapping[str, object], known_types: Collection[str], *, verifier: str, signed: bool
+    claims: Mapping[str, object], *, verifier: str, signed: bool
 ) -> PresentationRequest:
     if claims.get("response_type") != "vp_token" or claims.get("response_mode") != "direct_post":
         raise InvalidRequest("this wallet answers vp_token by direct_post only")
@@ -231,28 +243,18 @@ def _read_parameters(
         nonce=nonce,
         state=state,
         dcql=dcql,
-        transaction_data=_transaction_data(claims, dcql, known_types),
+        transaction_data=_transaction_data(claims),
         signed=signed,
         verifier=verifier,
     )
 
 
-def _transaction_data(
-    claims: Mapping[str, object], dcql: DcqlQuery, known_types: Collection[str]
-) -> tuple[TransactionData, ...]:
+def _transaction_data(claims: Mapping[str, object]) -> tuple[TransactionData, ...]:
     if "transaction_data" not in claims:
         return ()
     error = "invalid_transaction_data"
     try:
         strings = require_strings(claims, "transaction_data", what=_WHAT, error=error)
-        entries = tuple(decode_transaction_data(text) for text in strings)
+        return tuple(decode_transaction_data(text) for text in strings)
     except WalletProtocolError as problem:
         raise InvalidTransactionData(str(problem)) from problem
-    for entry in entries:
-        if entry.type not in known_types:
-            # Section 5.1: one unknown type refuses the whole request.
-            raise TransactionDataUnknown("a transaction_data type is unknown to this wallet")
-        queries = [dcql.query(name) for name in entry.credential_ids]
-        if any(query is None or not query.require_holder_binding for query in queries):
-            raise InvalidTransactionData("transaction_data names a query that cannot sign it")
-    return entries

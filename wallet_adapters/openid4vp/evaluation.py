@@ -83,6 +83,25 @@ def require_sets(query: DcqlQuery, presented: Collection[str]) -> None:
             raise RequiredPresentationMissing(f"required but not presented: {options}")
 
 
+def queries_to_answer(query: DcqlQuery, available: Collection[str]) -> tuple[CredentialQuery, ...]:
+    """What a wallet shows of what is available: for each set the first option it can meet.
+
+    Without sets that is every query. Raises `RequiredPresentationMissing` when something required
+    is not available; then nothing at all may be shown (section 6.4.2).
+    """
+    require_sets(query, available)
+    options = [
+        next((option for option in item.options if set(option) <= set(available)), ())
+        for item in query.credential_sets
+    ]
+    chosen = {name for option in options for name in option}
+    return tuple(
+        item
+        for item in query.credentials
+        if item.id in chosen or (not query.credential_sets and item.id in available)
+    )
+
+
 def _equal(value: object, wanted: ClaimValue) -> bool:
     # Type and value both match (section 6.3); in Python True == 1, in JSON it does not.
     return type(value) is type(wanted) and value == wanted

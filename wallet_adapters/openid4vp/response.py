@@ -27,7 +27,7 @@ MAX_PRESENTATION: Final = 65_536
 MAX_PRESENTATIONS: Final = 64
 MAX_STATE: Final = 512
 _WHAT: Final = "the authorization response"
-_ERROR_VALUE: Final = re.compile(r"[a-z0-9_.-]{1,64}", re.ASCII)
+_ERROR_VALUE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _refusal(form: Mapping[str, str], state: str | None) -> WalletRefusal:
         raise ConflictingParameters(f"{_WHAT} holds an error and a vp_token; it may hold one")
     error = require_text(form, "error", what=_WHAT, max_length=64)
     if _ERROR_VALUE.fullmatch(error) is None:
-        raise Malformed("error is one of the protocol's values, in lower case")
+        raise Malformed("error is a word of letters, digits and _ . : -")
     text = form.get("error_description", "")[:500]
     printable = "".join(letter for letter in text if letter.isprintable())
     return WalletRefusal(error=error, description=printable, state=state)
