@@ -85,13 +85,17 @@ def test_any_signed_payload_raises_only_the_family(
     # The worst sender is one with a trusted key: everything behind the signature is hostile too.
     texts = [b64url(json.dumps(part).encode()) for part in parts]
     claims.setdefault("_sd", [transaction_data_hash(text) for text in texts])
+    payload = {"vct": VCT, **claims}
+    header = {"typ": "dc+sd-jwt", "x5c": world.chain}
+    credential = sign_jws(world.issuer_key, header, json.dumps(payload).encode())
     with suppress(CredentialError):
-        world.accept(issued(world, **claims) + "".join(f"{text}~" for text in texts))
+        world.accept(credential + "~" + "".join(f"{text}~" for text in texts))
 
 
 @given(st.dictionaries(st.sampled_from(["iat", "aud", "nonce", "sd_hash", "exp"]), JSON_VALUES))
 def test_any_key_binding_raises_only_the_family(world: World, claims: dict[str, Any]) -> None:
-    shown = world.issue() + sign_jws(world.holder, {"typ": "kb+jwt"}, claims)
+    payload = json.dumps(claims).encode()
+    shown = world.issue() + sign_jws(world.holder, {"typ": "kb+jwt"}, payload)
     assert not accepts(world, shown)
 
 
