@@ -1,0 +1,145 @@
+"""The decision point, as AuthZEN 1.0 speaks: may this partner use this attribute, for this, now?
+
+    subject   {"type": "partner", "id": <client id>}, or
+              {"type": "agent", "id": <your own name>, "properties": {"partner": <client id>}}
+    action    {"name": "read" | "profile" | "train" | "share"}
+    resource  {"type": "attribute", "id": <canonical or your own field name>,
+               "properties": {"subject_ref": <your contact>} or {"consent": <consent id>}}
+    context   {"purpose": "dpv:ServicePersonalisation#algo:churn-v3@1", "territory": "CN"}
+
+A partner asks for itself and for its agents: anything else is denied with `subject_not_caller`.
+A consent that is not the caller's is not told apart from one that is not there. Without a
+territory the partner's own country counts. A denial is an answer (200), recorded like a permit.
+"""
+
+import asyncio
+from hashlib import sha256
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from broker.api.authzen import Evaluation, Evaluations, parse_evaluation, parse_evaluations
+from broker.api.authzen_openapi import EVALUATION, EVALUATIONS
+from broker.api.deps import Ctx, TenantId
+from broker.api.errors import status_of
+from broker.domain.addresses import ROOT_TENANT, tenant_url
+from broker.domain.errors import (
+    BrokerError,
+    IdempotencyConflict,
+    IdempotencyInProgress,
+    IdempotencyKeyRequired,
+    InvalidRequest,
+    Unauthorized,
+)
+from broker.usecases.context import Context
+from broker.usecases.decide import Asking, decide
+from credentials.jcs import b64url
+
+LONGEST_KEY = 200
+NO_STORE = {"Cache-Control": "no-store"}
+# Errors of one evaluation; those of the caller's token are errors of the whole request.
+_OF_ONE = (IdempotencyConflict, IdempotencyInProgress, IdempotencyKeyRequired)
+
+router = APIRouter(tags=["access"])
+
+
+@router.post("/access/v1/evaluation", openapi_extra=EVALUATION, response_class=Response)
+async def evaluate(request: Request) -> Response:
+    """May this attribute be used so? Permit with obligations, or deny with every reason.
+
+    An `Idempotency-Key` is needed where the consent counts its uses: a retry then gets the first
+    answer and is not counted, as long as it would still be permitted.
+    """
+    ctx: Context = request.app.state.context
+    caller = _Caller(request)
+    evaluation = parse_evaluation(await request.body())
+    decision = await decide(ctx, caller.asking(evaluation, caller.key))
+    return _json(decision.to_json())
+
+
+@router.post("/access/v1/evaluations", openapi_extra=EVALUATIONS, response_class=Response)
+async def evaluate_all(request: Request) -> Response:
+    """Several evaluations: all of them, or until the first denial, or until the first permit.
+
+    What stands at the top of the request is the default of each. Without a list it is one
+    evaluation and answered as one. An error of one evaluation is its denial with
+    `context.error`.
+    """
+    ctx: Context = request.app.state.context
+    caller = _Caller(request)
+    batch = parse_evaluations(await request.body())
+    if batch.single:
+        decision = await decide(ctx, caller.asking(batch.items[0], caller.key))
+        return _json(decision.to_json())
+    return _json({"evaluations": await _answers(ctx, caller, batch)})
+
+
+@router.get("/.well-known/authzen-configuration")
+async def configuration(ctx: Ctx, tenant_id: TenantId) -> dict[str, str]:
+    """Where this decision point is (AuthZEN 1.0, section 9)."""
+    base = tenant_url(ctx.settings.public_url, tenant_id)
+    return {
+        "policy_decision_point": base,
+        "access_evaluation_endpoint": f"{base}/access/v1/evaluation",
+        "access_evaluations_endpoint": f"{base}/access/v1/evaluations",
+    }
+
+
+class _Caller:
+    """What the headers say of the caller; the token is checked together with the facts."""
+
+    def __init__(self, request: Request) -> None:
+        """Raise `Unauthorized` without a bearer token, `InvalidRequest` for an unusable key."""
+        self.tenant_id: str = request.scope.get("state", {}).get("tenant_id", ROOT_TENANT)
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthorized("send an access token: Authorization: Bearer ...")
+        self.token_hash = b64url(sha256(token.encode("utf-8", "replace")).digest())
+        self.key = request.headers.get("idempotency-key") or None
+        if self.key is not None and len(self.key) > LONGEST_KEY:
+            raise InvalidRequest(f"an Idempotency-Key has at most {LONGEST_KEY} characters")
+
+    def asking(self, evaluation: Evaluation, key: str | None) -> Asking:
+        """The evaluation as a question of this caller."""
+        return Asking(
+            self.tenant_id, self.token_hash, evaluation.partner_id, evaluation.question, key
+        )
+
+
+async def _answers(ctx: Context, caller: _Caller, batch: Evaluations) -> list[dict[str, Any]]:
+    """The answers in order; with a semantic that stops early, up to and with the deciding one."""
+    # One key stands for the batch: each evaluation has its own, made of it and its place.
+    keys = [
+        None if caller.key is None else f"{index}:{caller.key}" for index in range(len(batch.items))
+    ]
+    questions = [caller.asking(item, key) for item, key in zip(batch.items, keys, strict=True)]
+    if batch.semantic == "execute_all":
+        return list(await asyncio.gather(*[_answer(ctx, asking) for asking in questions]))
+    stop = batch.semantic == "permit_on_first_permit"
+    answers: list[dict[str, Any]] = []
+    for asking in questions:
+        answers.append(await _answer(ctx, asking))
+        if answers[-1]["decision"] is stop:
+            break
+    return answers
+
+
+async def _answer(ctx: Context, asking: Asking) -> dict[str, Any]:
+    try:
+        decision = await decide(ctx, asking)
+    except _OF_ONE as error:
+        return _error(error)
+    return decision.to_json()
+
+
+def _error(error: BrokerError) -> dict[str, Any]:
+    """An evaluation that could not be made (section 6.2.1)."""
+    told = {"status": status_of(error.code), "code": error.code, "message": str(error)}
+    return {"decision": False, "context": {"error": told}}
+
+
+def _json(value: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(value), media_type="application/json", headers=NO_STORE)

@@ -1,0 +1,212 @@
+"""The AuthZEN endpoints in the OpenAPI document; their requests are read by hand."""
+
+from typing import Any
+
+from broker.api.authzen import MOST_EVALUATIONS
+
+_PROPERTIES = {"type": "object", "additionalProperties": True}
+_SUBJECT = {
+    "type": "object",
+    "description": "The calling partner, or an agent of it with `properties.partner`.",
+    "required": ["type", "id"],
+    "properties": {
+        "type": {"type": "string", "examples": ["partner", "agent"]},
+        "id": {"type": "string", "maxLength": 1024},
+        "properties": _PROPERTIES,
+    },
+}
+_ACTION = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {
+        "name": {"type": "string", "examples": ["read", "profile", "train", "share"]},
+        "properties": _PROPERTIES,
+    },
+}
+_RESOURCE = {
+    "type": "object",
+    "description": "An attribute of a customer, who is named by `properties.subject_ref` "
+    "(your own contact) or by `properties.consent` (the id of a consent).",
+    "required": ["type", "id"],
+    "properties": {
+        "type": {"type": "string", "examples": ["attribute"]},
+        "id": {"type": "string", "maxLength": 1024},
+        "properties": {
+            "type": "object",
+            "properties": {
+                "subject_ref": {"type": "string", "maxLength": 1024},
+                "consent": {"type": "string", "maxLength": 1024},
+            },
+        },
+    },
+}
+_CONTEXT = {
+    "type": "object",
+    "properties": {
+        "purpose": {"type": "string", "examples": ["dpv:ServicePersonalisation#algo:churn-v3@1"]},
+        "territory": {
+            "type": "string",
+            "description": "Where data are used (ISO 3166-1); else the partner's country.",
+        },
+    },
+}
+_PARTS = {"subject": _SUBJECT, "action": _ACTION, "resource": _RESOURCE, "context": _CONTEXT}
+_EXAMPLE = {
+    "subject": {"type": "partner", "id": "p-4k2vq7d3a6zjx5m2n7bt"},
+    "action": {"name": "read"},
+    "resource": {
+        "type": "attribute",
+        "id": "purchase_count_12m",
+        "properties": {"subject_ref": "crm-000184"},
+    },
+    "context": {"purpose": "dpv:ServicePersonalisation#algo:churn-v3@1", "territory": "CN"},
+}
+_DECISION = {
+    "type": "object",
+    "required": ["decision"],
+    "properties": {
+        "decision": {"type": "boolean"},
+        "context": {
+            "type": "object",
+            "description": "`id`: the entry in the audit log; `consent`: the consent that the "
+            "decision rests on; `reasons`: every condition that failed; `obligations`: what the "
+            "caller owes; `policies`: the version of the policies.",
+            "properties": {
+                "id": {"type": "string"},
+                "time": {"type": "integer"},
+                "consent": {"type": "string"},
+                "reasons": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["code", "id", "law", "zh", "en"],
+                        "properties": {
+                            "code": {"type": "string"},
+                            "id": {"type": "string"},
+                            "law": {"type": "array", "items": {"type": "string"}},
+                            "zh": {"type": "string"},
+                            "en": {"type": "string"},
+                        },
+                    },
+                },
+                "obligations": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["id", "type", "properties"],
+                        "properties": {
+                            "id": {"type": "string"},
+                            "type": {"type": "string"},
+                            "properties": {"type": "object"},
+                        },
+                    },
+                },
+                "policies": {"type": "string"},
+            },
+        },
+    },
+}
+_DENIED = {
+    "decision": False,
+    "context": {
+        "id": "e-7m3xk2p5qz4vt6nw8y2b",
+        "time": 1795478400,
+        "consent": "c-2f6jd4sn3wq5xk7mz2tp",
+        "reasons": [
+            {
+                "code": "consent_withdrawn",
+                "id": "consent.withdrawn",
+                "law": ["PIPL-15", "PIPL-47", "GDPR-7", "GDPR-17"],
+                "zh": "客户已撤回同意，应停止处理并删除。",
+                "en": "The customer withdrew the consent: stop processing and delete.",
+            }
+        ],
+        "obligations": [
+            {
+                "id": "stop_and_delete",
+                "type": "urn:consent-broker:obligation:stop_and_delete",
+                "properties": {"consent": "c-2f6jd4sn3wq5xk7mz2tp"},
+            }
+        ],
+        "policies": "GkJ-1kLIDh440Hh1-ivJ8AON7QnzFvEW5MX87hW9Zc8",
+    },
+}
+
+
+def _operation(request: dict[str, Any], answer: dict[str, Any], example: Any) -> dict[str, Any]:  # noqa: ANN401 (JSON)
+    return {
+        "security": [{"HTTPBearer": []}],
+        "parameters": [
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": False,
+                "description": "Needed where the consent counts its uses.",
+                "schema": {"type": "string", "maxLength": 200},
+            },
+            {
+                "name": "X-Request-ID",
+                "in": "header",
+                "required": False,
+                "description": "Comes back with the answer.",
+                "schema": {"type": "string"},
+            },
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": request, "example": example}},
+        },
+        "responses": {
+            "200": {
+                "description": "The decision",
+                "content": {"application/json": {"schema": answer, "example": _DENIED}},
+            }
+        },
+    }
+
+
+EVALUATION = _operation(
+    {"type": "object", "required": ["subject", "action", "resource"], "properties": _PARTS},
+    _DECISION,
+    _EXAMPLE,
+)
+_BATCH = {
+    "type": "object",
+    "properties": {
+        **_PARTS,
+        "evaluations": {
+            "type": "array",
+            "maxItems": MOST_EVALUATIONS,
+            "items": {"type": "object", "properties": _PARTS},
+        },
+        "options": {
+            "type": "object",
+            "properties": {
+                "evaluations_semantic": {
+                    "enum": ["execute_all", "deny_on_first_deny", "permit_on_first_permit"]
+                }
+            },
+        },
+    },
+}
+_BATCH_ANSWER = {
+    "oneOf": [
+        {
+            "type": "object",
+            "required": ["evaluations"],
+            "properties": {"evaluations": {"type": "array", "items": _DECISION}},
+        },
+        _DECISION,
+    ]
+}
+EVALUATIONS = _operation(
+    _BATCH,
+    _BATCH_ANSWER,
+    {
+        "subject": _EXAMPLE["subject"],
+        "action": _EXAMPLE["action"],
+        "context": _EXAMPLE["context"],
+        "evaluations": [{"resource": _EXAMPLE["resource"]}],
+        "options": {"evaluations_semantic": "execute_all"},
+    },
+)

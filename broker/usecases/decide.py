@@ -1,0 +1,115 @@
+"""Decide about one access, against the live consent, and record it.
+
+1. Read the token, the registered facts and every consent of the contact: one statement.
+2. The token is a partner's and valid; the subject of the question is that partner.
+3. Judge by the policies, with no transaction open.
+4. A permit whose use is counted needs an `Idempotency-Key`, and a retry gets the first answer.
+5. One short write: count the use, hold what the permit rests on, read it again, compare, record.
+6. Whatever changed meanwhile: from 1, three times in all; then deny `state_changed`.
+
+What it promises: no permit for a question that was sent after the acknowledgement of a withdrawal
+was received; no answer without its durable entry in the log, except a repeated first answer, whose
+entry is there already. A denial is a value.
+"""
+
+from dataclasses import replace
+
+from broker.domain.access import Facts
+from broker.domain.conditions import LOG_UNAVAILABLE, STATE_CHANGED, SUBJECT_NOT_CALLER
+from broker.domain.decision import Decision
+from broker.domain.errors import Forbidden, IdempotencyInProgress, Unauthorized
+from broker.domain.policy import ConsentPolicies, Verdict, consent_policies
+from broker.store import access_tokens, contacts, decisions, idempotency
+from broker.store.decisions import Asker, Snapshot
+from broker.store.idempotency import KeyTaken
+from broker.usecases.context import Context
+from broker.usecases.decision_write import Asking, Charge, Write
+
+__all__ = ["Asking", "decide"]
+
+ATTEMPTS = 3
+
+
+async def decide(ctx: Context, asking: Asking) -> Decision:
+    """Permit or deny, durably recorded.
+
+    Raises `Unauthorized`, `Forbidden` (a token that is no partner's), `IdempotencyKeyRequired`,
+    `IdempotencyConflict` and `IdempotencyInProgress`; everything else is a denial with its reasons.
+    """
+    policies = consent_policies()
+    charge = Charge.of(ctx, asking)
+    asker = _asker(ctx, asking)
+    for attempts_left in reversed(range(ATTEMPTS)):
+        snapshot, first = await ctx.db.read(
+            lambda tx: (
+                decisions.read(tx, asker, asking.question),
+                None if charge is None else idempotency.find(tx, charge.key, ctx.now()),
+            )
+        )
+        if snapshot is None or snapshot.expires_at <= ctx.now():
+            raise await _refusal(ctx, asking)
+        answered = None if charge is None or first is None else charge.answered(ctx, first)
+        verdict = _judge(ctx, policies, asking, snapshot, answered)
+        if verdict.permit and answered is not None:
+            return answered
+        write = Write(ctx, policies, asking, asker, snapshot, verdict, charge)
+        write.check_key()
+        try:
+            decision = await ctx.db.write(write.run)
+        except KeyTaken:
+            continue  # the same call at the same time: its answer is found now
+        if decision is not None:
+            return decision
+        if attempts_left == 0:
+            changed = Verdict(permit=False, reasons=(STATE_CHANGED,), consent=verdict.consent)
+            return await ctx.db.write(replace(write, verdict=changed).deny)
+    raise IdempotencyInProgress("the same call is under way: repeat it in a moment")
+
+
+def _judge(
+    ctx: Context,
+    policies: ConsentPolicies,
+    asking: Asking,
+    snapshot: Snapshot,
+    answered: Decision | None,
+) -> Verdict:
+    if snapshot.partner_id != asking.partner_id:
+        # Nothing else is said: it would be about somebody else.
+        return Verdict(permit=False, reasons=(SUBJECT_NOT_CALLER,), consent=None)
+    now = ctx.now()
+    facts = snapshot.facts if answered is None else _paid(snapshot.facts, answered)
+    verdict = policies.judge(asking.question, facts, now)
+    if ctx.log.permits(now):
+        return verdict
+    reasons = (*verdict.reasons, LOG_UNAVAILABLE)
+    return Verdict(permit=False, reasons=reasons, consent=verdict.consent)
+
+
+def _paid(facts: Facts, answered: Decision) -> Facts:
+    """The facts as a repeated call meets them: its use was counted by the first."""
+    return replace(
+        facts,
+        consents=tuple(
+            replace(consent, uses_left=max(1, consent.uses_left or 0))
+            if consent.id == answered.consent_id
+            else consent
+            for consent in facts.consents
+        ),
+    )
+
+
+def _asker(ctx: Context, asking: Asking) -> Asker:
+    reference = asking.question.subject_ref
+    if reference is not None:
+        key = ctx.keys.hmac_key("contact")
+        reference = contacts.subject_ref_hash(key, asking.partner_id, reference)
+    return Asker(asking.tenant_id, asking.token_hash, asking.partner_id, reference)
+
+
+async def _refusal(ctx: Context, asking: Asking) -> Unauthorized | Forbidden:
+    token = await ctx.db.read(
+        lambda tx: access_tokens.find(tx, asking.tenant_id, asking.token_hash)
+    )
+    if token is None or token.expires_at <= ctx.now() or token.role == "partner":
+        return Unauthorized("the access token is unknown or has expired: get a new one")
+    return Forbidden("decisions are for partners")

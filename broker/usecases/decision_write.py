@@ -1,0 +1,221 @@
+"""The one short transaction of a decision: count a use, check again, record."""
+
+import hmac
+from dataclasses import dataclass
+
+import orjson
+from sqlalchemy import Connection
+
+from broker.domain.access import ConsentFacts, Facts, Question, territory_of
+from broker.domain.addresses import tenant_url
+from broker.domain.decision import Decision, denial_obligations, permit_obligations
+from broker.domain.errors import IdempotencyConflict, IdempotencyKeyRequired, NotFound
+from broker.domain.policy import ConsentPolicies, Verdict
+from broker.domain.terms import ACTIONS
+from broker.store import decisions, idempotency
+from broker.store.decisions import Asker, Snapshot
+from broker.store.idempotency import IdempotencyRow, KeyOf
+from broker.usecases import audit
+from broker.usecases.context import Context
+from credentials.jcs import b64url
+
+FIRST_ANSWER_SECONDS = 86_400
+OK = 200
+COUNTRY_LETTERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A question as it arrived: by whom, with which token (hash), at which tenant's address.
+
+    `partner_id` is who the subject of the question says they are; `key` is the caller's
+    `Idempotency-Key`, of use where the consent counts its uses.
+    """
+
+    tenant_id: str
+    token_hash: str
+    partner_id: str
+    question: Question
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """The caller's key for a use that is counted."""
+
+    key: KeyOf
+    request_hash: str
+
+    @classmethod
+    def of(cls, ctx: Context, asking: Asking) -> "Charge | None":
+        """The charge of a question that came with a key."""
+        if asking.key is None:
+            return None
+        # A name space of its own: the key of an evaluation never meets that of another call.
+        key_hash = _keyed(ctx, "idempotency", b"evaluation key\x00" + asking.key.encode())
+        question = b"evaluation\x00" + orjson.dumps([asking.partner_id, asking.question])
+        return cls(
+            KeyOf(asking.tenant_id, asking.partner_id, key_hash),
+            _keyed(ctx, "idempotency", question),
+        )
+
+    @property
+    def context(self) -> str:
+        """What the first answer is sealed for."""
+        return f"idempotency:{self.key.tenant_id}:{self.key.client_id}:{self.key.key_hash}"
+
+    def answered(self, ctx: Context, row: IdempotencyRow) -> Decision | None:
+        """The first answer to this key; raises `IdempotencyConflict` where it was to another."""
+        if row.request_hash != self.request_hash:
+            raise IdempotencyConflict(
+                "this Idempotency-Key stands for another evaluation: take a new one"
+            )
+        return (
+            None if row.sealed is None else Decision.load(ctx.master.open(row.sealed, self.context))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """The one short transaction of a decision. It may run twice: it acts through `tx` alone."""
+
+    ctx: Context
+    policies: ConsentPolicies
+    asking: Asking
+    asker: Asker
+    snapshot: Snapshot
+    verdict: Verdict
+    charge: Charge | None
+
+    def check_key(self) -> None:
+        """Raise `IdempotencyKeyRequired` where a use would be counted without a key."""
+        consent = self.verdict.consent
+        if (
+            self.verdict.permit
+            and self.charge is None
+            and consent
+            and consent.uses_left is not None
+        ):
+            raise IdempotencyKeyRequired(
+                "uses of this consent are counted: send an Idempotency-Key, a value of your own"
+            )
+
+    def run(self, tx: Connection) -> Decision | None:
+        """Record the verdict; None when what a permit rests on has changed."""
+        consent = self.verdict.consent
+        if not self.verdict.permit or consent is None:
+            return self.deny(tx)
+        counted = self.charge if consent.uses_left is not None else None
+        if counted is not None and not decisions.use(tx, consent.id):
+            return None
+        decisions.hold(tx, self.snapshot)
+        if not self._stands(tx, consent):
+            if counted is not None:
+                decisions.give_back(tx, consent.id)
+            return None
+        decision = self._permit(tx, consent)
+        if counted is not None:
+            now = self.ctx.now()
+            idempotency.take(
+                tx,
+                counted.key,
+                request_hash=counted.request_hash,
+                expires_at=now + FIRST_ANSWER_SECONDS,
+                now=now,
+            )
+            sealed = self.ctx.master.seal(decision.dump(), counted.context)
+            idempotency.keep(tx, counted.key, status=OK, sealed=sealed)
+        return decision
+
+    def deny(self, tx: Connection) -> Decision:
+        """Record a denial."""
+        consent = self.verdict.consent
+        consent_id = None if consent is None else consent.id
+        base = tenant_url(self.ctx.settings.public_url, self.asking.tenant_id)
+        return Decision(
+            permit=False,
+            entry_id=self._record(tx, consent),
+            consent_id=consent_id,
+            reasons=self.verdict.reasons,
+            obligations=denial_obligations(
+                self.verdict.reasons, consent_id, f"{base}/v1/consent-requests"
+            ),
+            policies=self.policies.version,
+            time=self.ctx.now(),
+        )
+
+    def _permit(self, tx: Connection, consent: ConsentFacts) -> Decision:
+        now = self.ctx.now()
+        entry_id = self._record(tx, consent)
+        return Decision(
+            permit=True,
+            entry_id=entry_id,
+            consent_id=consent.id,
+            reasons=(),
+            obligations=permit_obligations(
+                self.policies.permit_obligations, self.asking.question, consent, entry_id, now
+            ),
+            policies=self.policies.version,
+            time=now,
+        )
+
+    def _stands(self, tx: Connection, consent: ConsentFacts) -> bool:
+        """Whether a permit still rests on what it was judged by."""
+        now = self.ctx.now()
+        return (
+            consent.live(now)
+            and self.ctx.log.permits(now)
+            and self.snapshot.same_as(decisions.read(tx, self.asker, self.asking.question))
+        )
+
+    def _record(self, tx: Connection, consent: ConsentFacts | None) -> str:
+        facts = self.snapshot.facts
+        consent_id = None if consent is None else consent.id
+        subject_id = facts.subject_id if consent is None else consent.subject_id
+        tenant_id = self.asking.tenant_id
+        body = self._body(facts)
+        try:
+            return audit.record(
+                self.ctx,
+                tx,
+                tenant_id=tenant_id,
+                type="decision",
+                body=body,
+                consent_id=consent_id,
+                subject_id=subject_id,
+            )
+        except NotFound:  # the customer was erased, and their log key with them
+            return audit.record(
+                self.ctx, tx, tenant_id=tenant_id, type="decision", body=body, consent_id=consent_id
+            )
+
+    def _body(self, facts: Facts) -> dict[str, object]:
+        """What the log keeps: identifiers and codes, never a text of the caller's own."""
+        question, verdict = self.asking.question, self.verdict
+        territory = territory_of(question, facts)
+        registered = facts.purpose.registered and facts.algorithm.registered
+        body: dict[str, object] = {
+            "decision": verdict.permit,
+            "partner": self.snapshot.partner_id,
+            "action": question.action if question.action in ACTIONS else "other",
+            "attribute": facts.attribute.name if facts.attribute.registered else "unregistered",
+            "purpose": question.purpose_wire if registered else "unregistered",
+            "territory": territory if _is_country(territory) else "other",
+            "conditions": [reason.id for reason in verdict.reasons],
+            "policies": self.policies.version,
+        }
+        if question.agent is not None:
+            body["agent"] = _keyed(
+                self.ctx,
+                "contact",
+                f"agent\x00{self.snapshot.partner_id}\x00{question.agent}".encode(),
+            )
+        return body
+
+
+def _is_country(text: str) -> bool:
+    return len(text) == COUNTRY_LETTERS and text.isascii() and text.isalpha()
+
+
+def _keyed(ctx: Context, label: str, data: bytes) -> str:
+    return b64url(hmac.digest(ctx.keys.hmac_key(label), data, "sha256"))
