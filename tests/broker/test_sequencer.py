@@ -335,11 +335,12 @@ def test_a_broker_starts_over_a_restored_database_and_permits_nothing(
     assert not log.permits(200)
 
 
-def test_a_restore_that_grew_past_the_signed_size_is_noticed(
-    restored: tuple[Sequencer, Database], tmp_path: Path
+@pytest.mark.parametrize("grown", [10, 30], ids=["to the signed size", "past it"])
+def test_a_restore_that_grew_is_noticed(
+    restored: tuple[Sequencer, Database], tmp_path: Path, grown: int
 ) -> None:
     log, db = restored
-    append(db, *range(100, 130))
+    append(db, *range(100, 100 + grown))
     # A sequencer that does not have the head file, as on another machine.
     elsewhere = tmp_path / "elsewhere"
     stranger = sequencer(db, elsewhere)
