@@ -186,7 +186,8 @@ def require_strings(
 
 def is_url(text: str) -> bool:
     """Whether this is an absolute http or https address in printable ASCII, without user names."""
-    if not text.isascii() or any(letter <= " " or letter == "\x7f" for letter in text):
+    # Browsers read a backslash as a slash: who then is the host is a matter of opinion.
+    if not text.isascii() or any(letter <= " " or letter in "\x7f\\" for letter in text):
         return False
     try:
         parts = urlsplit(text)

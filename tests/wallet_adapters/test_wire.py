@@ -123,6 +123,7 @@ def test_addresses(address: str) -> None:
         "https://a.example/\n",
         "https://ü.example",
         "https://user@a.example",
+        "https://a.example\\.b.example",
         "https://a.example:0",
         "https://a.example:99999",
         "https://[::1",
