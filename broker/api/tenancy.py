@@ -10,9 +10,8 @@ import re
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from broker.domain.addresses import ROOT_TENANT
+from broker.domain.addresses import ROOT_TENANT, TENANT_ID
 
-TENANT_ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _PREFIX = re.compile(rf"/t/(?P<tenant>{TENANT_ID.pattern})(?P<path>/.*)?", re.DOTALL)
 _WELL_KNOWN = re.compile(rf"(?P<path>/\.well-known/[a-z0-9-]+)/t/(?P<tenant>{TENANT_ID.pattern})")
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from broker.cli import serve
+from broker.cli import registry, serve
 from broker.cli.demo import demo
 
 app = typer.Typer(
@@ -11,6 +11,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 serve.register(app)
+registry.register(app)
 app.command()(demo)
 
 

@@ -1,6 +1,9 @@
 """Addresses under which tenants are reached."""
 
+import re
+
 ROOT_TENANT = "demo"
+TENANT_ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
 
 def tenant_url(public_url: str, tenant_id: str) -> str:

@@ -113,6 +113,17 @@ def set_state(tx: Connection, tenant_id: str, partner_id: str, state: str) -> No
         raise UnknownPartner("no such partner is registered")
 
 
+def set_officer_state(tx: Connection, tenant_id: str, officer_id: str, state: str) -> None:
+    """Suspend an officer or make them active again; raises `NotFound`."""
+    changed = tx.execute(
+        update(OFFICER)
+        .where(OFFICER.c.id == officer_id, OFFICER.c.tenant_id == tenant_id)
+        .values(state=state, version=OFFICER.c.version + 1)
+    )
+    if changed.rowcount != 1:
+        raise NotFound("no such officer is registered")
+
+
 def party(tx: Connection, tenant_id: str, partner_id: str) -> Party:
     """A partner as the terms of a consent name it; raises `UnknownPartner`."""
     row = find(tx, tenant_id, partner_id)

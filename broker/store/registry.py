@@ -243,6 +243,14 @@ def mapping(tx: Connection, partner_id: str) -> dict[str, str]:
     return {row.field: row.attribute_id for row in rows}
 
 
+def stands_for_another(tx: Connection, tenant_id: str, name: str) -> bool:
+    """Whether a partner uses `name` as its field name for another attribute."""
+    found = select(MAPPING.c.field).where(
+        MAPPING.c.tenant_id == tenant_id, MAPPING.c.field == name, MAPPING.c.attribute_id != name
+    )
+    return tx.execute(found.limit(1)).one_or_none() is not None
+
+
 def replace_mapping(
     tx: Connection, tenant_id: str, partner_id: str, fields: Mapping[str, str]
 ) -> None:

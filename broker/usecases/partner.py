@@ -10,6 +10,7 @@ from broker.store import partners, registry
 from broker.store.partners import OfficerRow, PartnerRow
 from broker.usecases import audit
 from broker.usecases.context import Context
+from broker.usecases.tenant import require_country, require_text
 from credentials.keys import SoftwareKey, thumbprint
 
 
@@ -33,7 +34,13 @@ class NewClient:
 def add_partner(
     ctx: Context, tenant_id: str, *, name: str, name_zh: str, contact: str, country: str
 ) -> NewClient:
-    """Register a partner; raises `StateConflict` (the name is taken), `NotFound` (tenant)."""
+    """Register a partner.
+
+    Raises `InvalidRequest`, `StateConflict` (the name is taken), `NotFound` (tenant).
+    """
+    require_country(country)
+    for text in (name, name_zh, contact):
+        require_text(text)
     key = SoftwareKey.generate("ES256")
     row = PartnerRow(
         id=new_id("p"),
@@ -62,7 +69,11 @@ def add_partner(
 
 
 def add_officer(ctx: Context, tenant_id: str, *, name: str) -> NewClient:
-    """Register a compliance officer; raises `StateConflict` when the name is taken, `NotFound`."""
+    """Register a compliance officer.
+
+    Raises `InvalidRequest`, `StateConflict` (the name is taken), `NotFound` (tenant).
+    """
+    require_text(name)
     key = SoftwareKey.generate("ES256")
     row = OfficerRow(
         id=new_id("o"),
@@ -96,4 +107,17 @@ def set_partner_state(ctx: Context, tenant_id: str, partner_id: str, state: str)
             tenant_id=tenant_id,
             type="partner.suspended" if state == "suspended" else "partner.resumed",
             body={"partner": partner_id},
+        )
+
+
+def set_officer_state(ctx: Context, tenant_id: str, officer_id: str, state: str) -> None:
+    """Suspend an officer (tokens stop working) or make them active again; raises `NotFound`."""
+    with ctx.db.transaction() as tx:
+        partners.set_officer_state(tx, tenant_id, officer_id, state)
+        audit.record(
+            ctx,
+            tx,
+            tenant_id=tenant_id,
+            type="officer.suspended" if state == "suspended" else "officer.resumed",
+            body={"officer": officer_id},
         )
