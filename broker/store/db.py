@@ -154,10 +154,12 @@ class Database:
             connection = self._idle.pop()
         except IndexError:
             connection = self._loop_reader.connect()
+            connection.begin()  # in name only: the engine sends nothing, what follows does
         try:
-            connection.exec_driver_sql("BEGIN")
+            driver: Any = connection.connection.driver_connection
+            driver.execute("BEGIN")
             result = work(connection)
-            connection.exec_driver_sql("ROLLBACK")
+            driver.execute("ROLLBACK")
         except BaseException:
             connection.invalidate()
             connection.close()

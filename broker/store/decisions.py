@@ -46,13 +46,7 @@ class Snapshot:
     expires_at: int
     facts: Facts
     contact_id: str | None
-    rows: tuple[tuple[Any, ...], ...]
-
-    def same_as(self, other: "Snapshot | None") -> bool:
-        """Whether nothing has changed between the two, leaving aside how many uses are left."""
-        return other is not None and [row[:-1] for row in self.rows] == [
-            row[:-1] for row in other.rows
-        ]
+    rows: list[tuple[Any, ...]]
 
 
 def read(tx: Connection, asker: Asker, question: Question) -> Snapshot | None:
@@ -60,19 +54,14 @@ def read(tx: Connection, asker: Asker, question: Question) -> Snapshot | None:
 
     The consent that `question.consent_id` names is found only where it is the partner's own.
     """
-    values = {
-        "token_hash": asker.token_hash,
-        "tenant_id": asker.tenant_id,
-        "attribute": question.attribute,
-        "purpose_id": question.purpose_id,
-        "algorithm_id": question.algorithm_id,
-        "algorithm_version": question.algorithm_version,
-        "subject_ref_hash": asker.subject_ref_hash,
-        "consent_id": question.consent_id,
-    }
-    statement = BY_CONTACT if question.consent_id is None else BY_CONSENT
-    rows = tuple(statement.rows(tx, values))
+    rows = _rows(tx, asker, question)
     return _snapshot(rows, question) if rows else None
+
+
+def unchanged(tx: Connection, asker: Asker, question: Question, snapshot: Snapshot) -> bool:
+    """Whether the same question finds the same rows still, leaving aside how many uses are left."""
+    rows = _rows(tx, asker, question)
+    return [row[:-1] for row in rows] == [row[:-1] for row in snapshot.rows]
 
 
 def hold(tx: Connection, snapshot: Snapshot) -> None:
@@ -111,7 +100,22 @@ def give_back(tx: Connection, consent_id: str) -> None:
     USE.changed(tx, {"consent_id": consent_id, "uses": -1})
 
 
-def _snapshot(rows: tuple[tuple[Any, ...], ...], question: Question) -> Snapshot:
+def _rows(tx: Connection, asker: Asker, question: Question) -> list[tuple[Any, ...]]:
+    values = {
+        "token_hash": asker.token_hash,
+        "tenant_id": asker.tenant_id,
+        "attribute": question.attribute,
+        "purpose_id": question.purpose_id,
+        "algorithm_id": question.algorithm_id,
+        "algorithm_version": question.algorithm_version,
+        "subject_ref_hash": asker.subject_ref_hash,
+        "consent_id": question.consent_id,
+    }
+    statement = BY_CONTACT if question.consent_id is None else BY_CONSENT
+    return statement.rows(tx, values)
+
+
+def _snapshot(rows: list[tuple[Any, ...]], question: Question) -> Snapshot:
     (
         expires_at, tenant_id, tenant_stopped, _policies, _tenant_version,
         partner_id, country, partner_state, partner_stopped, _partner_version,

@@ -1,37 +1,61 @@
-"""Statements for the hot path, compiled once to the driver's own text.
+"""Statements for the hot path, compiled once and handed to the driver itself.
 
-For these, SQLAlchemy's way to an execution takes longer than the execution.
+For these, SQLAlchemy's way to an execution and back takes longer than the execution.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Dialect
+from sqlalchemy import Connection, Dialect
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import ClauseElement
 
 
 class Prepared:
-    """A statement, compiled once for each dialect and executed as the driver's own text."""
+    """A statement that is compiled once for each dialect and runs in the caller's transaction.
+
+    Values go in and come out as the driver has them. Errors are SQLAlchemy's, without the values.
+    """
 
     def __init__(self, statement: ClauseElement) -> None:
         self._statement = statement
         self._compiled: dict[str, tuple[str, list[str] | None, dict[str, Any]]] = {}
 
     def rows(self, tx: Connection, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """The rows that the statement finds, as the driver gives them."""
-        return [tuple(row) for row in self._execute(tx, values)]
+        """The rows that the statement finds."""
+        cursor = self._execute(tx, values)
+        try:
+            found: list[tuple[Any, ...]] = cursor.fetchall()
+            return found
+        finally:
+            cursor.close()
 
     def changed(self, tx: Connection, values: Mapping[str, Any]) -> int:
         """How many rows the statement changes."""
-        return self._execute(tx, values).rowcount
+        cursor = self._execute(tx, values)
+        try:
+            count: int = cursor.rowcount
+            return count
+        finally:
+            cursor.close()
 
-    def _execute(self, tx: Connection, values: Mapping[str, Any]) -> CursorResult[Any]:
-        compiled = self._compiled.get(tx.dialect.name) or self._compile(tx.dialect)
-        text, order, constants = compiled
+    def _execute(self, tx: Connection, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 (driver)
+        if not tx.in_transaction():
+            tx.begin()
+        text, order, constants = self._compiled.get(tx.dialect.name) or self._compile(tx.dialect)
+        given: Any
         if order is None:
-            return tx.exec_driver_sql(text, {**constants, **values})
-        given = [values[name] if name in values else constants[name] for name in order]
-        return tx.exec_driver_sql(text, tuple(given))
+            given = {**constants, **values}
+        else:
+            given = [values[name] if name in values else constants[name] for name in order]
+        cursor = tx.connection.cursor()
+        try:
+            cursor.execute(text, given)
+        except tx.dialect.loaded_dbapi.Error as error:
+            cursor.close()
+            base = tx.dialect.loaded_dbapi.Error
+            raise DBAPIError.instance(text, None, error, base, dialect=tx.dialect) from error
+        return cursor
 
     def _compile(self, dialect: Dialect) -> tuple[str, list[str] | None, dict[str, Any]]:
         """The text, the order of its parameters where they have no names, and its constants."""

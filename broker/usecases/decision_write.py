@@ -165,7 +165,7 @@ class Write:
         return (
             consent.live(now)
             and self.ctx.log.permits(now)
-            and self.snapshot.same_as(decisions.read(tx, self.asker, self.asking.question))
+            and decisions.unchanged(tx, self.asker, self.asking.question, self.snapshot)
         )
 
     def _record(self, tx: Connection, consent: ConsentFacts | None) -> str:
