@@ -57,9 +57,10 @@ class TrustedChain:
         for a URI, itself and what lies below it; for a host, its URLs. A leaf without names
         speaks for whatever its anchor lets it sign.
         """
+        for uri in self.uris:
+            if issuer == uri or issuer.startswith(uri.rstrip("/") + "/"):
+                return
         if not self.names:
-            return
-        if any(issuer == uri or issuer.startswith(uri.rstrip("/") + "/") for uri in self.uris):
             return
         try:
             host = urlsplit(issuer).hostname
@@ -88,8 +89,11 @@ def verify_chain(x5c: Sequence[str], anchors: Sequence[bytes], now: int) -> Trus
     Revocation of certificates (CRL, OCSP) is not looked up here; the caller removes anchors.
     Raises `UntrustedChain`, or `Malformed` if `x5c` is no list of strings.
     """
-    if not isinstance(x5c, list | tuple) or not all(isinstance(entry, str) for entry in x5c):
-        raise Malformed("x5c is not a list of strings")
+    if not isinstance(x5c, (list, tuple)):
+        raise Malformed("x5c is not a list")
+    for entry in x5c:
+        if not isinstance(entry, str):
+            raise Malformed("x5c is not a list of strings")
     chain = _verify_path(tuple(x5c), tuple(anchors))
 
     # 6. Validity periods.

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from credentials.errors import DisclosureInvalid, Malformed, TooLarge
-from credentials.jcs import b64url, b64url_decode
+from credentials.jcs import b64url, b64url_decode_ascii
 from credentials.json_reader import MAX_DEPTH, JsonObject, read_json
 from credentials.suites import digest_function
 
@@ -34,7 +34,7 @@ _NOTHING: Tree = {}
 # Built once: a union in isinstance costs as much as the rest of the test.
 _CONTAINERS = (dict, list)
 _ARRAYS = (list, tuple)
-_NO_DIGESTS: list[Any] = []
+_ONLY_STRINGS = frozenset({str})
 
 
 def open_disclosures(
@@ -50,16 +50,19 @@ def open_disclosures(
     for disclosure in disclosures:
         encoded = disclosure.encode()
         try:
-            parts = read_json(b64url_decode(encoded))
+            parts: Any = read_json(b64url_decode_ascii(encoded))
         except Malformed as error:
             raise DisclosureInvalid(f"disclosure is malformed: {error}") from None
-        if not isinstance(parts, list) or not parts or not isinstance(parts[0], str):
-            raise DisclosureInvalid("disclosure is not an array that begins with a salt")
-        if len(parts) == _OF_CLAIM:
-            if not isinstance(parts[1], str) or parts[1] in RESERVED_NAMES:
-                raise DisclosureInvalid("disclosure names no claim, or a reserved one")
-        elif len(parts) != _OF_ELEMENT:
-            raise DisclosureInvalid("disclosure is not [salt, value] or [salt, name, value]")
+        match parts:
+            case [str(), str() as name, _] if name not in RESERVED_NAMES:  # section 4.2.1
+                pass
+            case [str(), _]:  # section 4.2.2
+                pass
+            case _:
+                raise DisclosureInvalid(
+                    "disclosure is neither [salt, name, value] with an ordinary name nor "
+                    "[salt, value]"
+                )
         key = b64url(hash_of(encoded).digest())
         if key in opened:
             raise DisclosureInvalid("the same disclosure is presented twice")
@@ -103,25 +106,33 @@ class _Resolver:
 
     def resolve_object(self, value: JsonObject, path: Path, depth: int) -> JsonObject:
         resolved = value.copy()
-        digests = resolved.pop("_sd", _NO_DIGESTS)
+        digests = resolved.pop("_sd", None)
         if "..." in resolved:
             raise DisclosureInvalid("an object holds the reserved name '...'")
         for name, member in resolved.items():
             if isinstance(member, _CONTAINERS):
                 resolved[name] = self.resolve_value(member, (*path, name), depth - 1)
-        if not isinstance(digests, list):
-            raise DisclosureInvalid("_sd is not an array")
-        for key in digests:
-            parts = self.take(key, _OF_CLAIM)
-            if parts is None:
-                continue
-            _, name, member = parts
-            if name in resolved:
-                raise DisclosureInvalid("a disclosure repeats a claim that is already there")
-            if self.found is not None:
-                self.found[*path, name] = key
-            resolved[name] = self.resolve_value(member, (*path, name), depth - 1)
+        if digests is not None:
+            self.meet(digests)
+            for key in digests:
+                parts = self.opened.pop(key, None)
+                if parts is not None:
+                    self.add_claim(resolved, parts, key, path, depth)
         return resolved
+
+    def add_claim(
+        self, resolved: JsonObject, parts: list[Any], key: str, path: Path, depth: int
+    ) -> None:
+        if len(parts) != _OF_CLAIM:
+            raise DisclosureInvalid("a disclosure for an array stands in an object")
+        _, name, value = parts
+        if name in resolved:
+            raise DisclosureInvalid("a disclosure repeats a claim that is already there")
+        if self.found is not None:
+            self.found[*path, name] = key
+        if isinstance(value, _CONTAINERS):
+            value = self.resolve_value(value, (*path, name), depth - 1)
+        resolved[name] = value
 
     def resolve_array(self, value: list[Any], path: Path, depth: int) -> list[Any]:
         resolved = []
@@ -129,28 +140,28 @@ class _Resolver:
             if isinstance(element, dict) and "..." in element:
                 if len(element) != 1:
                     raise DisclosureInvalid("an array digest has other members beside it")
-                parts = self.take(element["..."], _OF_ELEMENT)
+                key = element["..."]
+                self.meet([key])
+                parts = self.opened.pop(key, None)
                 if parts is None:
                     continue
+                if len(parts) != _OF_ELEMENT:
+                    raise DisclosureInvalid("a disclosure for an object stands in an array")
                 if self.found is not None:
-                    self.found[*path, index] = element["..."]
+                    self.found[*path, index] = key
                 resolved.append(self.resolve_value(parts[1], (*path, index), depth - 1))
             else:
                 resolved.append(self.resolve_value(element, (*path, index), depth - 1))
         return resolved
 
-    def take(self, key: object, length: int) -> list[Any] | None:
-        """Use the disclosure of a digest up; `None` for an undisclosed claim or a decoy."""
-        if not isinstance(key, str):
-            raise DisclosureInvalid("a digest is not a string")
-        if key in self.seen:
-            # Section 7.1, step 4.
+    def meet(self, digests: object) -> None:
+        """Check that digests are strings, none of which occurred before (section 7.1, step 4)."""
+        if not isinstance(digests, list) or not _ONLY_STRINGS.issuperset(map(type, digests)):
+            raise DisclosureInvalid("_sd is not an array of strings, or a digest is not a string")
+        before = len(self.seen)
+        self.seen.update(digests)
+        if len(self.seen) != before + len(digests):
             raise DisclosureInvalid("the same digest occurs twice")
-        self.seen.add(key)
-        parts = self.opened.pop(key, None)
-        if parts is not None and len(parts) != length:
-            raise DisclosureInvalid("a disclosure for an array stands in an object, or vice versa")
-        return parts
 
 
 def conceal(

@@ -35,20 +35,27 @@ def b64url(data: bytes) -> str:
     return encoded.translate(_TO_URL_ALPHABET).rstrip(b"=").decode("ascii")
 
 
-def b64url_decode(text: str | bytes) -> bytes:
+def b64url_decode(text: str) -> bytes:
     """Decode base64url without padding, accepting only the one canonical spelling.
 
     Raises `Malformed` on padding, characters of other alphabets, impossible lengths and non-zero
     trailing bits.
     """
     try:
-        encoded = text.encode("ascii") if isinstance(text, str) else text
-        rest = len(encoded) & 3
-        if rest and encoded[-1] not in _LAST_CHARACTERS[rest]:
-            raise Malformed("not base64url without padding: bad length or trailing bits")
+        return b64url_decode_ascii(text.encode("ascii"))
+    except UnicodeEncodeError:
+        raise Malformed("not base64url: a character outside its alphabet") from None
+
+
+def b64url_decode_ascii(encoded: bytes) -> bytes:
+    """Decode like `b64url_decode`, from bytes. Raises `Malformed`."""
+    rest = len(encoded) & 3
+    if rest and encoded[-1] not in _LAST_CHARACTERS[rest]:
+        raise Malformed("not base64url without padding: bad length or trailing bits")
+    try:
         standard = encoded.translate(_TO_STANDARD_ALPHABET) + _PADDING[rest]
         return binascii.a2b_base64(standard, strict_mode=True)
-    except (binascii.Error, UnicodeEncodeError):
+    except binascii.Error:
         raise Malformed("not base64url: a character outside its alphabet") from None
 
 

@@ -27,10 +27,11 @@ def read_json(
     A duplicate member name keeps the last value, as RFC 7519, section 4 allows.
     Raises `TooLarge` before parsing when a cap is exceeded, else `Malformed` if it is not JSON.
     """
-    if len(data) > max_bytes:
+    size = len(data)
+    if size > max_bytes:
         raise TooLarge(f"JSON text exceeds {max_bytes} bytes")
     # The number of opening brackets bounds the depth: honest input never needs the scan.
-    if len(data) > max_depth and data.count(b"[") + data.count(b"{") > max_depth:
+    if size > max_depth and data.count(b"[") + data.count(b"{") > max_depth:
         _check_depth(data, max_depth)
     try:
         return orjson.loads(data)

@@ -295,7 +295,5 @@ def _verify_status(
     credential: VerifiedCredential, status: StatusResolver | StatusCheck | None, now: int
 ) -> None:
     # 17. Status.
-    if status is StatusCheck.BY_CALLER:
-        return
-    if credential.status is not None:
+    if credential.status is not None and status is not StatusCheck.BY_CALLER:
         check_status(credential.status, status, now)
