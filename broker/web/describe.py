@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import orjson
 
 from broker.domain.terms import AttributeTerms, Party, Terms
-from broker.usecases.asking import Document
-from broker.usecases.consent_request import PageState
+from broker.usecases.presentation_request import Document
+from broker.usecases.consent_page import PageState
 from broker.usecases.invitation import WaitingOffer
 from broker.web.languages import Language, iso
 from broker.web.qr import qr_svg
@@ -44,14 +44,14 @@ def what(state: PageState, spoken: Language) -> WhatView:
 def sign(state: PageState, spoken: Language, card: WaitingOffer | None) -> SignView:
     """Step 3: the terms that the wallet is asked to sign, and what was left out of them."""
     request = describe_request(state, spoken)
-    asked = (
-        {
-            question.consent_id: Terms.from_json(orjson.loads(question.terms))
-            for question in Document.load(state.presentation.document).questions
-        }
-        if state.presentation is not None
-        else {}
+    rows = [row for row, _ in state.waiting] or (
+        [] if state.presentation is None else [state.presentation]
     )
+    asked = {
+        question.consent_id: Terms.from_json(orjson.loads(question.terms))
+        for row in rows
+        for question in Document.load(row.document).questions
+    }
     signing, not_shared = [], []
     for view, (row, _, terms) in zip(request.consents, state.consents, strict=True):
         if row.id not in asked:
@@ -63,15 +63,14 @@ def sign(state: PageState, spoken: Language, card: WaitingOffer | None) -> SignV
         )
         not_shared.extend(spoken.text(one.label) for one in terms.attributes if one.id not in kept)
     bound = state.contact.subject_id is not None
-    link = state.wallet_link
     return SignView(
         request=request,
         signing=tuple(signing),
         not_shared=tuple(not_shared),
         short_code=state.request.short_code,
-        links=(LinkView(link, qr_svg(link)),) if bound and link is not None else (),
+        links=tuple(_link(row.consent_id, link, signing) for row, link in state.waiting if bound),
         card=None if bound else _card(card),
-        failed=bound and link is None,
+        failed=bound and not state.waiting,
     )
 
 
@@ -192,6 +191,12 @@ def _left_out(
     if view.kind == "cross_border":
         return [f"{view.shared} → {view.abroad}"]
     return [spoken.text(attribute.label) for attribute in attributes]
+
+
+def _link(consent_id: str | None, link: str, signing: Sequence[ConsentView]) -> LinkView:
+    """A wallet's link; of one consent alone when the wallet takes only one at a time."""
+    consent = next((view for view in signing if view.id == consent_id), None)
+    return LinkView(link, qr_svg(link), consent)
 
 
 def _card(offer: WaitingOffer | None) -> CardView:

@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from broker.domain.errors import BrokerError, Gone, LogUnavailable, NotFound, StateConflict
-from broker.usecases import consent_page, consent_request, presentation, withdrawal
-from broker.usecases.consent_request import PageState
+from broker.usecases import consent_page, presentation, withdrawal
+from broker.usecases.consent_page import PageState
 from broker.usecases.invitation import waiting_offer
 from broker.web import describe, live
 from broker.web.assets import by_hashed_name
@@ -93,7 +93,7 @@ def page(
     ctx, tenant_id = context_of(request), tenant_of(request)
     # Read before the state: a change in between makes the page look again, never miss it.
     revision = consent_page.revision(ctx, tenant_id, page_token)
-    state = consent_request.page(ctx, tenant_id, page_token)
+    state = consent_page.page(ctx, tenant_id, page_token)
     spoken = choose_language(request)
     here = page_path(request, page_token)
     framed = frame_of(request, spoken, here=here, page_token=page_token, revision=revision)
@@ -124,16 +124,18 @@ def choose(request: Request, page_token: str, form: Posted) -> Response:
     _require_own(request, page_token, form)
     ctx, tenant_id = context_of(request), tenant_of(request)
     spoken = choose_language(request)
-    state = consent_request.page(ctx, tenant_id, page_token)
-    if state.expired:
+    state = consent_page.page(ctx, tenant_id, page_token)
+    if state.request.state == "open" and state.expired:
         return _expired(request, state)
+    if state.request.state != "open":
+        raise Gone("this request has been answered")
     here = page_path(request, page_token)
     choice = read_choice(form, describe.what(state, spoken), spoken)
     if choice.again is not None:
         framed = frame_of(request, spoken, here=here, page_token=page_token)
         return respond(request, spoken, "what.html", choice.again, framed, status=422)
     session = request.cookies.get(session_cookie(ctx))
-    consent_request.choose(ctx, tenant_id, page_token, choice.chosen, session)
+    consent_page.choose(ctx, tenant_id, page_token, choice.chosen, session)
     return _see(f"{here}?step=3")
 
 
@@ -142,10 +144,10 @@ def refuse(request: Request, page_token: str, form: Posted) -> Response:
     """Refuse everything that the request asks for."""
     _require_own(request, page_token, form)
     ctx, tenant_id = context_of(request), tenant_of(request)
-    state = consent_request.page(ctx, tenant_id, page_token)
+    state = consent_page.page(ctx, tenant_id, page_token)
     if state.expired and state.request.state == "open":
         return _expired(request, state)
-    consent_request.refuse(ctx, tenant_id, page_token)
+    consent_page.refuse(ctx, tenant_id, page_token)
     return _see(page_path(request, page_token))
 
 
@@ -205,7 +207,10 @@ def mount_static(app: FastAPI) -> None:
 
 def _has_chosen(state: PageState) -> bool:
     """Whether the wallet is asked for what the customer ticked, not for all that was wanted."""
-    return state.presentation is not None and state.presentation.session_hash is not None
+    rows = [row for row, _ in state.waiting]
+    if state.presentation is not None:
+        rows.append(state.presentation)
+    return any(row.session_hash is not None or row.consent_id is not None for row in rows)
 
 
 def _expired(request: Request, state: PageState) -> Response:

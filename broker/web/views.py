@@ -129,10 +129,11 @@ class WhatView:
 
 @dataclass(frozen=True)
 class LinkView:
-    """A link that starts a wallet, and the same as a QR code."""
+    """A link that starts a wallet, and its QR code; `consent` when it is for one alone."""
 
     href: str
     qr: Markup
+    consent: ConsentView | None = None
 
 
 @dataclass(frozen=True)

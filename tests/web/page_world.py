@@ -4,7 +4,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,14 @@ from broker.settings import Settings
 from broker.store import append_only, partners, tables
 from broker.store.db import Database
 from broker.usecases import consent_request, invitation
-from broker.usecases.bootstrap import LOYALTY, ensure_demo_tenant
+from broker.usecases.bootstrap import ensure_demo_tenant
 from broker.usecases.context import Context
 from broker.usecases.keys import KeyRing
 from broker.usecases.sequencer import Sequencer
 from broker.web import pages
 from credentials.sealing import MasterKey
 from wallet_adapters.loopback import (
+    KNOWN_TRANSACTION_DATA,
     Answer,
     Message,
     Wallet,
@@ -34,6 +35,7 @@ from wallet_adapters.loopback import (
     answer_request,
 )
 
+LOYALTY = "loyalty-churn"
 START = 1_795_401_600
 PUBLIC_URL = "http://127.0.0.1:8000"
 
@@ -86,9 +88,17 @@ class PageWorld:
         )
         self.advance(0)
 
-    def sign(self, wallet_link: str) -> str | None:
+    def sign(
+        self, wallet_link: str, known_types: Collection[str] = KNOWN_TRANSACTION_DATA
+    ) -> str | None:
         """Have the wallet answer a request; where it would send the customer's browser."""
-        went_to = answer_request(self.wallet, wallet_link, carry=self.carry, now=self.ctx.now())
+        went_to = answer_request(
+            self.wallet,
+            wallet_link,
+            carry=self.carry,
+            now=self.ctx.now(),
+            known_types=known_types,
+        )
         self.advance(0)
         return went_to
 
