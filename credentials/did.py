@@ -46,6 +46,8 @@ def did_web(url: str) -> str:
         raise DidInvalid("not a URL that did:web can name") from None
     if parts.scheme not in {"https", "http"} or not host or parts.query or parts.fragment:
         raise DidInvalid("did:web names an http(s) URL without query and fragment")
+    if ":" in host or "@" in parts.netloc:
+        raise DidInvalid("did:web names neither IPv6 addresses nor users")
     authority = host if port is None else f"{host}%3A{port}"
     segments = [quote(unquote(part), safe="") for part in parts.path.split("/") if part]
     return ":".join(("did:web", authority, *segments))

@@ -28,6 +28,7 @@ from credentials.suites import ALGORITHMS, Jwk, public_part, suite_of
 
 MAX_JWS_CHARACTERS = 131_072
 MAX_HEADER_CHARACTERS = 32_768
+_LONGEST_REMEMBERED_HEADER = 8_192
 
 FORBIDDEN_HEADERS = frozenset({"jwk", "jku", "x5u", "crit"})
 """RFC 7515, sections 4.1.2, 4.1.3, 4.1.5 and 4.1.11: keys from the sender, and extensions."""
@@ -137,7 +138,10 @@ def parse_jws(
     encoded_header, encoded_payload, encoded_signature = parts
     if len(encoded_header) > MAX_HEADER_CHARACTERS:
         raise TooLarge(f"JWS header exceeds {MAX_HEADER_CHARACTERS} characters")
-    header = _read_header(encoded_header)
+    if len(encoded_header) <= _LONGEST_REMEMBERED_HEADER:
+        header = _remembered_header(encoded_header)
+    else:
+        header = _read_header(encoded_header)
     _check_header(header, typ, algs, permit)
     payload = b64url_decode(encoded_payload)
     try:
@@ -158,10 +162,14 @@ class _Header(NamedTuple):
     forbidden: frozenset[str]
 
 
-@lru_cache(maxsize=256)
 def _read_header(encoded: str) -> _Header:
-    """Decode a header. Issuers repeat theirs, certificates and all, in every credential."""
     return _inspect(read_json_object(b64url_decode(encoded)))
+
+
+@lru_cache(maxsize=256)
+def _remembered_header(encoded: str) -> _Header:
+    """Decode a header once. Issuers repeat theirs, certificates and all, in every credential."""
+    return _read_header(encoded)
 
 
 def _inspect(header: JsonObject) -> _Header:

@@ -37,6 +37,7 @@ from typing import NamedTuple
 from credentials.chain import TrustedChain, verify_chain
 from credentials.disclosures import open_disclosures, resolve
 from credentials.errors import (
+    AlgorithmNotAllowed,
     AudienceMismatch,
     DisclosureInvalid,
     IssuerMismatch,
@@ -171,11 +172,11 @@ def verify_presentation(
         raise KeyBindingExpired(f"KB-JWT was signed {now - signed_at} s ago, over {max_age} s")
 
     # 13. Audience. RFC 9901, section 4.3: a single string.
-    if binding.get("aud") != audience:
+    if not audience or binding.get("aud") != audience:
         raise AudienceMismatch("KB-JWT is not addressed to this verifier")
 
     # 14. Nonce.
-    if binding.get("nonce") != nonce:
+    if not nonce or binding.get("nonce") != nonce:
         raise NonceMismatch("KB-JWT does not answer this request")
 
     # 15. Hash of what is presented.
@@ -265,7 +266,7 @@ def _verify_issuer_signature(jws: UnverifiedJws, expected: _Expectation) -> Trus
     for key in candidates:
         try:
             jws.verify(PublicKey(key))
-        except (SignatureInvalid, KeyInvalid):
+        except (SignatureInvalid, KeyInvalid, AlgorithmNotAllowed):
             continue
         return None
     raise SignatureInvalid("issuer signature does not verify under any key of the issuer")

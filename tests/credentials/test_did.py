@@ -98,7 +98,17 @@ def test_did_web_refuses_what_is_no_host_and_plain_path(did: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://host", "https://", "https://host?x=1", "https://host#x", "https://[host", "x"]
+    "url",
+    [
+        "ftp://host",
+        "https://",
+        "https://host?x=1",
+        "https://host#x",
+        "https://[host",
+        "x",
+        "https://[::1]",
+        "https://u@h",
+    ],
 )
 def test_not_every_url_has_a_did(url: str) -> None:
     with pytest.raises(DidInvalid):

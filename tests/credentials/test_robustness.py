@@ -14,7 +14,7 @@ from credentials.jcs import b64url
 from credentials.jws import sign_jws
 from credentials.sdjwt import MAX_DISCLOSURES, parse, transaction_data_hash
 from credentials.status import StatusCheck
-from tests.credentials.test_verify import disclosure, issued
+from tests.credentials.forgery import disclosure, issued
 from tests.credentials.world import NOW, TERMS, VCT, World
 
 ALPHABET = "AZaz09-_.~=+/ \n\x00é"
