@@ -62,9 +62,9 @@ def run(
 ) -> Answer:
     """Do `work` once for each `Idempotency-Key` of a caller; a retry gets the first answer.
 
-    `fingerprint` is what the request asks for (route and body). `work` runs in this thread; its
-    first transaction carries the key, so an error of `work` leaves the key free. With `store`
-    False the answer, which holds a secret, is not kept, and a retry is told so.
+    `fingerprint` is what the request asks for (route and body). `work` acts in this thread and in
+    one write transaction, which carries the key: where it fails, the key is free again. With
+    `store` False the answer, which holds a secret, is not kept, and a retry is told so.
 
     Raises `IdempotencyKeyRequired`, `IdempotencyConflict` (another request had this key),
     `IdempotencyInProgress`, `IdempotencyReplayed`, and whatever `work` raises.
@@ -90,9 +90,9 @@ def run(
     try:
         with ctx.db.first(call.take):
             answer = work()
+        call.keep(answer, sealed=store)
     except KeyTaken:
         return call.repeated(call.find())
-    call.keep(answer, sealed=store)
     return answer
 
 
@@ -121,7 +121,10 @@ class _Call:
     def keep(self, answer: Answer, *, sealed: bool) -> None:
         body = self.ctx.master.seal(answer.body, self._context) if sealed else None
         with self.ctx.db.transaction() as tx:
-            rows.keep(tx, self.key, status=answer.status, sealed=body)
+            if not rows.keep(tx, self.key, status=answer.status, sealed=body):
+                # The work wrote nothing, so nothing took the key before.
+                self.take(tx)
+                rows.keep(tx, self.key, status=answer.status, sealed=body)
 
     def repeated(self, row: IdempotencyRow | None) -> Answer:
         for _ in range(POLLS):

@@ -70,9 +70,10 @@ def take(tx: Connection, key: KeyOf, *, request_hash: str, expires_at: int, now:
         raise KeyTaken from error
 
 
-def keep(tx: Connection, key: KeyOf, *, status: int, sealed: bytes | None) -> None:
-    """Write the answer of an act that is done."""
-    tx.execute(update(IDEMPOTENCY).where(*_is(key)).values(status=status, sealed=sealed))
+def keep(tx: Connection, key: KeyOf, *, status: int, sealed: bytes | None) -> bool:
+    """Write the answer of an act that is done; False when its key was never taken."""
+    written = update(IDEMPOTENCY).where(*_is(key)).values(status=status, sealed=sealed)
+    return tx.execute(written).rowcount == 1
 
 
 def prune(tx: Connection, now: int) -> int:
