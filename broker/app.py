@@ -36,10 +36,11 @@ from broker.settings import Settings, SettingsError
 from broker.store.db import Database
 from broker.store.migrate import migrate
 from broker.usecases.bootstrap import ensure_demo_tenant
-from broker.usecases.consent_request import expire_due
+from broker.usecases.closing import expire_due
 from broker.usecases.context import Context
 from broker.usecases.keys import KeyRing
 from broker.usecases.sequencer import Sequencer
+from broker.usecases.token import forget_expired
 from broker.web import pages
 from credentials.sealing import MasterKey
 
@@ -134,6 +135,7 @@ def _sweep(ctx: Context, stopping: threading.Event) -> None:
     while not stopping.wait(SWEEP_SECONDS):
         try:
             expire_due(ctx)
+            forget_expired(ctx)
         except (SQLAlchemyError, BrokerError):  # it tries again; decisions compare times themselves
             _log.exception("expiry_sweep_failed")
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from broker.store.consents import ConsentRow
 from broker.usecases.consent_request import Opened
+from broker.usecases.presentation_request import Asked
 
 SubjectRef = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -17,11 +18,21 @@ class ConsentRequestIn(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"subject_ref": "crm-000381", "template": "loyalty-churn", "language": "zh"}]},
+        json_schema_extra={
+            "examples": [
+                {"subject_ref": "crm-000381", "template": "loyalty-churn", "language": "zh"}
+            ]
+        },
     )
-    subject_ref: SubjectRef = Field(description="Your own opaque contact; never a name, phone number or address.")
-    template: Name = Field(description="A consent template of the tenant: GET /v1/templates lists them.")
-    language: Literal["zh", "en"] = Field(default="zh", description="The language of the notice that is signed.")
+    subject_ref: SubjectRef = Field(
+        description="Your own opaque contact; never a name, phone number or address."
+    )
+    template: Name = Field(
+        description="A consent template of the tenant: GET /v1/templates lists them."
+    )
+    language: Literal["zh", "en"] = Field(
+        default="zh", description="The language of the notice that is signed."
+    )
 
 
 class ConsentState(BaseModel):
@@ -36,7 +47,9 @@ class BindingOut(BaseModel):
     """How surely the contact is bound to a wallet."""
 
     grade: str
-    invitation_needed: bool = Field(description="No wallet is bound yet: POST /v1/invitations first.")
+    invitation_needed: bool = Field(
+        description="No wallet is bound yet: POST /v1/invitations first."
+    )
 
 
 class ConsentRequestOut(BaseModel):
@@ -48,9 +61,12 @@ class ConsentRequestOut(BaseModel):
                 {
                     "id": "cr-a2c4e6g2i4k6m2o4q6s2",
                     "state": "open",
-                    "consents": [{"id": "c-b3d5f7h2j4l6n3p5r7t2", "item": "base", "state": "requested"}],
+                    "consents": [
+                        {"id": "c-b3d5f7h2j4l6n3p5r7t2", "item": "base", "state": "requested"}
+                    ],
                     "page_url": "https://consent.example/c/x7Yq...",
                     "wallet_link": "openid4vp://?client_id=x509_hash%3A...&request_uri=...",
+                    "development_link": None,
                     "short_code": "7K2Q",
                     "expires_at": 1795478400,
                     "binding": {"grade": "code", "invitation_needed": False},
@@ -61,9 +77,18 @@ class ConsentRequestOut(BaseModel):
     id: str
     state: str
     consents: list[ConsentState]
-    page_url: str = Field(description="Send your customer here; the link is a secret of this request.")
-    wallet_link: str | None = Field(description="Starts a wallet at once, for all consents of the request.")
-    short_code: str = Field(description="Shown on the page; the customer compares it with your screen.")
+    page_url: str = Field(
+        description="Send your customer here; the link is a secret of this request."
+    )
+    wallet_link: str | None = Field(
+        description="Starts a wallet at once, for all consents of the request."
+    )
+    development_link: str | None = Field(
+        description="The same request unsigned, for wallets in development; null in production."
+    )
+    short_code: str = Field(
+        description="Shown on the page; the customer compares it with your screen."
+    )
     expires_at: int = Field(description="Unix seconds.")
     binding: BindingOut
 
@@ -91,25 +116,44 @@ class WithdrawalOut(BaseModel):
     state: str
     grade: str | None = None
     wallet_link: str | None = None
+    development_link: str | None = None
     expires_at: int | None = None
 
 
 def request_out(opened: Opened) -> ConsentRequestOut:
     """The wire form of a consent request."""
+    asked = opened.asked
     return ConsentRequestOut(
         id=opened.request.id,
         state=opened.request.state,
-        consents=[ConsentState(id=row.id, item=row.item, state=row.state) for row in opened.consents],
+        consents=[
+            ConsentState(id=row.id, item=row.item, state=row.state) for row in opened.consents
+        ],
         page_url=opened.page_url,
-        wallet_link=opened.wallet_link,
+        wallet_link=None if asked is None else asked.wallet_link,
+        development_link=None if asked is None else asked.development_link,
         short_code=opened.request.short_code,
         expires_at=opened.request.expires_at,
         binding=BindingOut(grade=str(opened.grade), invitation_needed=opened.invitation_needed),
     )
 
 
+def asked_out(consent_id: str, asked: Asked) -> WithdrawalOut:
+    """The wire form of a withdrawal that waits for the customer's signature."""
+    return WithdrawalOut(
+        id=consent_id,
+        state="granted",
+        wallet_link=asked.wallet_link,
+        development_link=asked.development_link,
+        expires_at=asked.expires_at,
+    )
+
+
 def consent_out(row: ConsentRow, now: int) -> ConsentOut:
-    """The wire form of a consent; one whose validity is over reads as expired before the sweep writes it."""
+    """The wire form of a consent.
+
+    One whose validity is over reads as expired before the sweep writes it.
+    """
     over = row.state == "granted" and row.valid_until is not None and row.valid_until <= now
     return ConsentOut(
         id=row.id,

@@ -1,20 +1,18 @@
 """Consent requests and consents, for partners and officers."""
 
-from typing import Annotated
-
-import orjson
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Response
 
 from broker.api.consent_schemas import (
     ConsentOut,
     ConsentRequestIn,
     ConsentRequestOut,
     WithdrawalOut,
+    asked_out,
     consent_out,
     request_out,
 )
-from broker.api.deps import AnyCaller, Caller, Ctx, PartnerCaller, TenantId
-from broker.api.idempotency import Answer, run
+from broker.api.deps import AnyCaller, Caller, Ctx, PartnerCaller
+from broker.api.idempotency import Answer, IdempotencyKey, run
 from broker.domain.errors import NotFound
 from broker.store import consents, presentations
 from broker.store.consents import ConsentRow
@@ -23,11 +21,11 @@ from broker.usecases.context import Context
 
 router = APIRouter(tags=["consents"])
 
-Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
-
 
 @router.post("/v1/consent-requests", status_code=201, response_model=ConsentRequestOut)
-def open_request(ctx: Ctx, caller: PartnerCaller, body: ConsentRequestIn, key: Key = None) -> Response:
+def open_request(
+    ctx: Ctx, caller: PartnerCaller, body: ConsentRequestIn, key: IdempotencyKey = None
+) -> Response:
     """Ask a customer, known by your own opaque `subject_ref`, for the consents of a template.
 
     The answer holds a page for the customer and a link that starts a wallet. A retry with the same
@@ -36,19 +34,27 @@ def open_request(ctx: Ctx, caller: PartnerCaller, body: ConsentRequestIn, key: K
 
     def work() -> Answer:
         opened = consent_request.open_request(
-            ctx, caller.tenant_id, caller.client_id, subject_ref=body.subject_ref, template_id=body.template,
+            ctx,
+            caller.tenant_id,
+            caller.client_id,
+            subject_ref=body.subject_ref,
+            template_id=body.template,
             language=body.language,
         )
-        return Answer(201, orjson.dumps(request_out(opened).model_dump()))
+        return Answer(201, request_out(opened).model_dump_json().encode())
 
-    answer = run(ctx, caller, b"POST /v1/consent-requests\n" + body.model_dump_json().encode(), key, work)
-    return Response(answer.body, status_code=answer.status, media_type="application/json")
+    answer = run(
+        ctx, caller, b"POST /v1/consent-requests\n" + body.model_dump_json().encode(), key, work
+    )
+    return _json(answer)
 
 
 @router.get("/v1/consent-requests/{request_id}")
 def get_request(ctx: Ctx, caller: AnyCaller, request_id: str) -> ConsentRequestOut:
     """Follow a consent request: its state, and that of each consent in it."""
-    return request_out(consent_request.find_request(ctx, caller.tenant_id, _own(caller), request_id))
+    return request_out(
+        consent_request.find_request(ctx, caller.tenant_id, _own(caller), request_id)
+    )
 
 
 @router.get("/v1/consents/{consent_id}")
@@ -71,20 +77,33 @@ def get_receipt(ctx: Ctx, caller: AnyCaller, consent_id: str) -> Response:
     return _issued(ctx, _consent(ctx, caller, consent_id), "receipt")
 
 
-@router.post("/v1/consents/{consent_id}/withdrawal")
-def withdraw(ctx: Ctx, caller: AnyCaller, consent_id: str, response: Response) -> WithdrawalOut:
+@router.post("/v1/consents/{consent_id}/withdrawal", response_model=WithdrawalOut)
+def withdraw(ctx: Ctx, caller: AnyCaller, consent_id: str, key: IdempotencyKey = None) -> Response:
     """Withdraw a consent.
 
     An officer, who has recognised the customer through the tenant's own channel (a lost wallet),
     withdraws at once (200). A partner gets a link (202) with which its customer signs the
-    withdrawal: nobody but the customer can withdraw in their name.
+    withdrawal: nobody but the customer can withdraw in their name. `Idempotency-Key` is optional.
     """
-    if caller.role == "officer":
-        grade = withdrawal.withdraw_by_officer(ctx, caller.tenant_id, caller.client_id, consent_id)
-        return WithdrawalOut(id=consent_id, state="withdrawn", grade=str(grade))
-    asked = withdrawal.open_withdrawal_for_partner(ctx, caller.tenant_id, caller.client_id, consent_id)
-    response.status_code = 202
-    return WithdrawalOut(id=consent_id, state="granted", wallet_link=asked.wallet_link, expires_at=asked.expires_at)
+
+    def work() -> Answer:
+        if caller.role == "officer":
+            grade = withdrawal.withdraw_by_officer(
+                ctx, caller.tenant_id, caller.client_id, consent_id
+            )
+            done = WithdrawalOut(id=consent_id, state="withdrawn", grade=str(grade))
+            return Answer(200, done.model_dump_json().encode())
+        asked = withdrawal.open_withdrawal_for_partner(
+            ctx, caller.tenant_id, caller.client_id, consent_id
+        )
+        return Answer(202, asked_out(consent_id, asked).model_dump_json().encode())
+
+    fingerprint = f"POST /v1/consents/{consent_id}/withdrawal".encode()
+    return _json(run(ctx, caller, fingerprint, key, work, required=False))
+
+
+def _json(answer: Answer) -> Response:
+    return Response(answer.body, status_code=answer.status, media_type="application/json")
 
 
 def _own(caller: Caller) -> str | None:

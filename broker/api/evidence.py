@@ -17,7 +17,9 @@ Time = Annotated[int | None, Query(ge=0, le=2**53, description="Unix seconds.")]
     response_class=Response,
     responses={200: {"content": {"application/zip": {}}}},
 )
-def get_evidence(ctx: Ctx, caller: AnyCaller, consent_id: str, since: Time = None, until: Time = None) -> Response:
+def get_evidence(
+    ctx: Ctx, caller: AnyCaller, consent_id: str, since: Time = None, until: Time = None
+) -> Response:
     """What was signed, the credential, every decision of the period, all with proofs, in one zip.
 
     Check it with `consent-broker evidence verify FILE --trust TRUST`: no server, no network.
@@ -33,5 +35,8 @@ def get_evidence(ctx: Ctx, caller: AnyCaller, consent_id: str, since: Time = Non
         since=since,
         until=until,
     )
-    headers = {"Content-Disposition": f'attachment; filename="evidence-{consent_id}.zip"', "Cache-Control": "no-store"}
+    headers = {
+        "Content-Disposition": f'attachment; filename="evidence-{consent_id}.zip"',
+        "Cache-Control": "no-store",
+    }
     return Response(data, media_type="application/zip", headers=headers)

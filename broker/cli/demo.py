@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import httpx2
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from broker.app import build_context
 from broker.cli.journey import Journey, Step, Unexpected
@@ -21,12 +22,18 @@ FAILED, UNREACHABLE = 1, 2
 
 
 def demo(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")] = False,  # noqa: FBT002
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document for machines.")
+    ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Keep the transcript, the credentials, evidence.zip and trust.json in this folder."),
+        typer.Option(
+            help="Keep the transcript, the credentials, evidence.zip and trust.json in this folder."
+        ),
     ] = None,
-    url: Annotated[str | None, typer.Option(help="The broker's address; PUBLIC_URL's by default.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="The broker's address; PUBLIC_URL's by default.")
+    ] = None,
 ) -> None:
     """Drive the whole way over HTTP with the built-in wallet. 全流程演示。
 
@@ -50,7 +57,9 @@ def demo(
             if not as_json:
                 _show(console, len(steps), step)
     except httpx2.TransportError:
-        typer.echo(f"no broker answers at {base}: start one with make run, or name it with --url", err=True)
+        typer.echo(
+            f"no broker answers at {base}: start one with make run, or name it with --url", err=True
+        )
         raise typer.Exit(UNREACHABLE) from None
     except (ApiError, WalletProtocolError, Unexpected) as error:
         typer.echo(f"step {len(steps) + 1} failed: {error}", err=True)
@@ -65,12 +74,17 @@ def demo(
         typer.echo(json.dumps(transcript, ensure_ascii=False, indent=2))
     else:
         total = sum(step.milliseconds for step in steps)
-        console.print(f"\n[bold]Done 完成[/bold]: {len(steps)} steps in {total:.0f} ms" + (f", kept in {out}" if out else ""))
+        console.print(
+            f"\n[bold]Done 完成[/bold]: {len(steps)} steps in {total:.0f} ms"
+            + (f", kept in {out}" if out else "")
+        )
 
 
 def _keep(out: Path, journey: Journey, transcript: dict[str, Any], trust: dict[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    (out / "transcript.json").write_text(json.dumps(transcript, ensure_ascii=False, indent=2), encoding="utf-8")
+    (out / "transcript.json").write_text(
+        json.dumps(transcript, ensure_ascii=False, indent=2), encoding="utf-8"
+    )
     (out / "consent-credential.txt").write_text(journey.kept.consent_credential, encoding="ascii")
     (out / "receipt.txt").write_text(journey.kept.receipt, encoding="ascii")
     (out / "evidence.zip").write_bytes(journey.kept.evidence)
@@ -78,7 +92,8 @@ def _keep(out: Path, journey: Journey, transcript: dict[str, Any], trust: dict[s
 
 
 def _show(console: Console, number: int, step: Step) -> None:
-    console.print(f"\n[bold]{number}. {step.title_en}[/bold]  {step.title_zh}  [dim]{step.milliseconds:.0f} ms[/dim]")
+    spent = f"[dim]{step.milliseconds:.0f} ms[/dim]"
+    console.print(f"\n[bold]{number}. {step.title_en}[/bold]  {step.title_zh}  {spent}")
     for name, value in step.shown.items():
         _line(console, name, value)
 
@@ -87,10 +102,11 @@ def _line(console: Console, name: str, value: object) -> None:
     if name == "reasons" and isinstance(value, list):
         for reason in value:
             law = "; ".join(reason.get("law", [])) if isinstance(reason, dict) else ""
-            console.print(f"   [red]✗[/red] {reason.get('code')}  {reason.get('zh', '')} {reason.get('en', '')}  [dim]{law}[/dim]")
+            said = f"{reason.get('code')}  {reason.get('zh', '')} {reason.get('en', '')}"
+            console.print(f"   [red]✗[/red] {escape(said)}  [dim]{escape(law)}[/dim]")
         return
     if name == "decision":
         console.print("   [green]✓ permit 允许[/green]" if value else "   [red]✗ deny 拒绝[/red]")
         return
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    console.print(f"   [dim]{name}:[/dim] {text}", soft_wrap=True, markup=True)
+    console.print(f"   [dim]{name}:[/dim] {escape(text)}", soft_wrap=True)

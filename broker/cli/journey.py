@@ -1,7 +1,7 @@
 """The whole way of a consent over HTTP, step by step: what `consent-broker demo` drives."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,70 +49,110 @@ class Journey:
     """A partner, an officer and a wallet on their way; `steps()` runs it once."""
 
     def __init__(self, partner: Client, partner_id: str, officer: Client, trust: Trust) -> None:
-        self._partner, self._partner_id, self._officer, self._trust = partner, partner_id, officer, trust
+        self._partner, self._partner_id, self._officer, self._trust = (
+            partner,
+            partner_id,
+            officer,
+            trust,
+        )
         self._wallet = Wallet(anchors=list(trust.roots))
         self._carry = Carrier()
         self._subject_ref = new_id("crm")
         self._signed: dict[str, Any] = {}
+        self._started = 0.0
         self.kept = Kept()
 
     def steps(self) -> Iterator[Step]:
         """Each step when it is done. Raises `Unexpected`, `ApiError`, `WalletProtocolError`."""
+        self._started = time.perf_counter()
         yield from self._bind()
-        consent_id = yield from self._consent()
-        yield from self._decide(consent_id)
+        request = yield from self._ask()
+        consent_id = yield from self._sign(request)
+        yield from self._decide()
         yield from self._withdraw(consent_id)
         yield from self._prove(consent_id)
 
     def _bind(self) -> Iterator[Step]:
-        started = time.perf_counter()
         invitation = self._partner.post(
             "/v1/invitations", {"subject_ref": self._subject_ref, "grade": "code"}, idempotent=True
         )
-        yield _step(
-            "invitation", "The partner invites its contact", "商家邀请客户", started,
-            {"subject_ref": self._subject_ref, "offer": invitation["offer_uri"], "code_sent_by_the_partner": invitation["tx_code"]},
+        yield from self._done(
+            "invitation",
+            "The partner invites its contact",
+            "商家邀请客户",
+            {
+                "subject_ref": self._subject_ref,
+                "offer": invitation["offer_uri"],
+                "code_sent_by_the_partner": invitation["tx_code"],
+            },
         )
-        started = time.perf_counter()
         held = accept_offer(
-            self._wallet, invitation["offer_uri"], carry=self._carry, now=_now(),
-            tx_code=invitation["tx_code"], copies=COPIES,
+            self._wallet,
+            invitation["offer_uri"],
+            carry=self._carry,
+            now=_now(),
+            tx_code=invitation["tx_code"],
+            copies=COPIES,
         )
-        yield _step(
-            "customer_credential", "The wallet takes its customer credential, in copies with a key each",
-            "钱包领取客户凭证（多份，每份一把钥匙）", started,
-            {"copies": len(held), "type": held[0].vct, "grade": held[0].claims().get("binding_grade")},
+        yield from self._done(
+            "customer_credential",
+            "The wallet takes its customer credential, in copies with a key each",
+            "钱包领取客户凭证（多份，每份一把钥匙）",
+            {
+                "copies": len(held),
+                "type": held[0].vct,
+                "grade": held[0].claims().get("binding_grade"),
+            },
         )
 
-    def _consent(self) -> Iterator[Step]:
-        started = time.perf_counter()
+    def _ask(self) -> Generator[Step, None, Mapping[str, Any]]:
         request = self._partner.post(
             "/v1/consent-requests",
             {"subject_ref": self._subject_ref, "template": TEMPLATE, "language": "zh"},
             idempotent=True,
         )
-        yield _step(
-            "consent_request", "The partner asks for consents", "商家请求同意", started,
-            {"id": request["id"], "page": request["page_url"], "consents": request["consents"], "binding": request["binding"]},
+        yield from self._done(
+            "consent_request",
+            "The partner asks for consents",
+            "商家请求同意",
+            {
+                "id": request["id"],
+                "page": request["page_url"],
+                "consents": request["consents"],
+                "binding": request["binding"],
+            },
         )
-        started = time.perf_counter()
+        return request
+
+    def _sign(self, request: Mapping[str, Any]) -> Generator[Step, None, str]:
         answer_request(
-            self._wallet, request["wallet_link"], carry=self._carry, now=_now(), grant=self._grant_base
+            self._wallet,
+            request["wallet_link"],
+            carry=self._carry,
+            now=_now(),
+            grant=self._grant_base,
         )
         followed = self._partner.get(f"/v1/consent-requests/{request['id']}").json()
         states = {consent["item"]: consent["state"] for consent in followed["consents"]}
         _expect(states.get("base") == "granted", f"the base consent should be granted: {states}")
-        yield _step(
-            "signed", "The wallet shows the terms and signs one consent; the others stay refused",
-            "钱包展示条款，客户只签其中一项", started, {"signed": self._signed, "states": states},
+        yield from self._done(
+            "signed",
+            "The wallet shows the terms and signs one consent; the others stay refused",
+            "钱包展示条款，客户只签其中一项",
+            {"signed": self._signed, "states": states},
         )
-        consent_id = next(str(consent["id"]) for consent in followed["consents"] if consent["item"] == "base")
-        started = time.perf_counter()
+        consent_id = next(
+            str(consent["id"]) for consent in followed["consents"] if consent["item"] == "base"
+        )
         self.kept.consents.append(consent_id)
-        self.kept.consent_credential = self._partner.get(f"/v1/consents/{consent_id}/credential").text
+        self.kept.consent_credential = self._partner.get(
+            f"/v1/consents/{consent_id}/credential"
+        ).text
         self.kept.receipt = self._officer.get(f"/v1/consents/{consent_id}/receipt").text
-        yield _step(
-            "credential", "The CRM keeps the consent credential, and no profile", "CRM 只保存同意凭证，不存画像", started,
+        yield from self._done(
+            "credential",
+            "The CRM keeps the consent credential, and no profile",
+            "CRM 只保存同意凭证，不存画像",
             {"consent": consent_id, "bytes": len(self.kept.consent_credential)},
         )
         return consent_id
@@ -122,84 +162,126 @@ class Journey:
         for data in request.transaction_data:
             if data.credential_ids == ("consent_base",):
                 terms = data.content["terms"]
+                algorithm = f"{terms['algorithm']['id']}@{terms['algorithm']['version']}"
                 self._signed = {
                     "to": terms["partner"]["name"],
-                    "for": f"{terms['purpose']['id']}#algo:{terms['algorithm']['id']}@{terms['algorithm']['version']}",
+                    "for": f"{terms['purpose']['id']}#algo:{algorithm}",
                     "attributes": [attribute["id"] for attribute in terms["attributes"]],
                     "territories": terms["territories"]["processing"],
                     "until": terms["valid_until"],
                 }
         return ["consent_base"]
 
-    def _decide(self, consent_id: str) -> Iterator[Step]:
-        yield self._evaluate("permit", "May it be used as agreed? Yes", "按约使用：允许", expected=True)
-        yield self._evaluate(
-            "deny_version", "By a newer version of the algorithm? No", "换算法版本：拒绝", expected=False, purpose=NEWER
+    def _decide(self) -> Iterator[Step]:
+        yield from self._evaluate(
+            "permit", "May it be used as agreed? Yes", "按约使用：允许", expected=True
         )
-        yield self._evaluate("deny_abroad", "From abroad? No", "境外使用：拒绝", expected=False, territory="SG")
-        yield self._evaluate(
-            "deny_attribute", "Another attribute? No", "其他字段：拒绝", expected=False, attribute="medical_summary"
+        yield from self._evaluate(
+            "deny_version",
+            "By a newer version of the algorithm? No",
+            "换算法版本：拒绝",
+            expected=False,
+            purpose=NEWER,
         )
-        del consent_id
+        yield from self._evaluate(
+            "deny_abroad", "From abroad? No", "境外使用：拒绝", expected=False, territory="SG"
+        )
+        yield from self._evaluate(
+            "deny_attribute",
+            "Another attribute? No",
+            "其他字段：拒绝",
+            expected=False,
+            attribute="medical_summary",
+        )
 
     def _withdraw(self, consent_id: str) -> Iterator[Step]:
-        started = time.perf_counter()
         asked = self._partner.post(f"/v1/consents/{consent_id}/withdrawal", {})
-        answer_request(self._wallet, asked["wallet_link"], carry=self._carry, now=_now(), grant=["same_key"])
+        answer_request(
+            self._wallet, asked["wallet_link"], carry=self._carry, now=_now(), grant=["same_key"]
+        )
         after = self._partner.get(f"/v1/consents/{consent_id}").json()
         _expect(after["state"] == "withdrawn", "the consent should be withdrawn")
-        yield _step(
-            "withdrawal", "The customer withdraws, signed by the same key", "客户用同一把钥匙签名撤回", started,
+        yield from self._done(
+            "withdrawal",
+            "The customer withdraws, signed by the same key",
+            "客户用同一把钥匙签名撤回",
             {"state": after["state"], "grade": after["withdrawal_grade"]},
         )
-        yield self._evaluate("deny_withdrawn", "The next use? No", "撤回后再用：拒绝", expected=False)
+        yield from self._evaluate(
+            "deny_withdrawn", "The next use? No", "撤回后再用：拒绝", expected=False
+        )
 
     def _prove(self, consent_id: str) -> Iterator[Step]:
-        started = time.perf_counter()
         self.kept.evidence = self._officer.get(f"/v1/consents/{consent_id}/evidence").content
         report = verify_evidence(self.kept.evidence, self._trust)
         _expect(report.verdict == "verified", f"the evidence should verify: {_failure(report)}")
-        yield _step(
-            "evidence", "The officer's evidence verifies, offline", "合规官的证据包离线核验通过", started,
-            {"bytes": len(self.kept.evidence), "checks": {check.code: check.found for check in report.checks}},
+        yield from self._done(
+            "evidence",
+            "The officer's evidence verifies, offline",
+            "合规官的证据包离线核验通过",
+            {
+                "bytes": len(self.kept.evidence),
+                "checks": {check.code: check.found for check in report.checks},
+            },
         )
-        started = time.perf_counter()
         broken = bytearray(self.kept.evidence)
         broken[len(broken) // 2] ^= 1
         tampered = verify_evidence(bytes(broken), self._trust)
         _expect(tampered.verdict == "failed", "one changed bit should fail")
         self.kept.wallet = self._wallet.to_json()
-        yield _step(
-            "tampered", "One changed bit fails it", "改动一位即不通过", started, {"found": _failure(tampered)}
+        yield from self._done(
+            "tampered",
+            "One changed bit fails it",
+            "改动一位即不通过",
+            {"found": _failure(tampered)},
         )
 
     def _evaluate(
-        self, step: str, title_en: str, title_zh: str, *, expected: bool,
-        purpose: str = PURPOSE, territory: str = "CN", attribute: str = ATTRIBUTE,
-    ) -> Step:
-        started = time.perf_counter()
+        self,
+        step: str,
+        title_en: str,
+        title_zh: str,
+        *,
+        expected: bool,
+        purpose: str = PURPOSE,
+        territory: str = "CN",
+        attribute: str = ATTRIBUTE,
+    ) -> Iterator[Step]:
         answer = self._partner.post(
             "/access/v1/evaluation",
             {
                 "subject": {"type": "partner", "id": self._partner_id},
                 "action": {"name": "read"},
-                "resource": {"type": "attribute", "id": attribute, "properties": {"subject_ref": self._subject_ref}},
+                "resource": {
+                    "type": "attribute",
+                    "id": attribute,
+                    "properties": {"subject_ref": self._subject_ref},
+                },
                 "context": {"purpose": purpose, "territory": territory},
             },
         )
         _expect(answer["decision"] is expected, f"{step}: expected {expected}, got {answer}")
-        return _step(step, title_en, title_zh, started, {"decision": answer["decision"], **answer.get("context", {})})
+        yield from self._done(
+            step,
+            title_en,
+            title_zh,
+            {"decision": answer["decision"], **answer.get("context", {})},
+        )
 
     def close(self) -> None:
         """Close the connections."""
         self._carry.close()
 
+    def _done(
+        self, step: str, title_en: str, title_zh: str, shown: Mapping[str, Any]
+    ) -> Iterator[Step]:
+        spent = time.perf_counter() - self._started
+        yield Step(step, title_en, title_zh, shown, round(spent * 1000, 2))
+        # What the reader does with a step is not the next step's time.
+        self._started = time.perf_counter()
 
-def _step(step: str, title_en: str, title_zh: str, started: float, shown: Mapping[str, Any]) -> Step:
-    return Step(step, title_en, title_zh, shown, round((time.perf_counter() - started) * 1000, 2))
 
-
-def _expect(holds: bool, message: str) -> None:  # noqa: FBT001 (reads as a sentence)
+def _expect(holds: bool, message: str) -> None:
     if not holds:
         raise Unexpected(message)
 

@@ -1,7 +1,6 @@
-"""`consent-broker serve`, `migrate`, `trust export`, `evidence verify`: run the broker, and check without it."""
+"""`serve`, `migrate`, `trust export`, `evidence verify`: run the broker, and check without it."""
 
 import json
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
+from broker.api import logs
 from broker.app import build_context, create_app, prepare
 from broker.domain.errors import BrokerError
 from broker.domain.evidence import Report, verify_evidence
@@ -38,8 +38,12 @@ VERDICTS = {
     "failed": ("FAILED", "核验失败"),
 }
 
-evidence = typer.Typer(help="Check evidence with no server and no network. 离线核验证据。", no_args_is_help=True)
-trust = typer.Typer(help="Whom to trust when checking evidence. 核验时信任谁。", no_args_is_help=True)
+evidence = typer.Typer(
+    help="Check evidence with no server and no network. 离线核验证据。", no_args_is_help=True
+)
+trust = typer.Typer(
+    help="Whom to trust when checking evidence. 核验时信任谁。", no_args_is_help=True
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -59,19 +63,19 @@ def serve() -> None:
     """
     try:
         settings = read_settings()
+        logs.configure(as_json=settings.log_json)
         ctx = build_context(settings)
         prepare(ctx)
     except SettingsError as error:
         typer.echo(f"consent-broker: {error}", err=True)
         raise typer.Exit(USAGE) from None
     typer.echo(_welcome(settings.public_url, settings.home))
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     uvicorn.run(
         create_app(ctx),
         host=settings.host,
         port=settings.port,
         access_log=False,
-        log_level="warning",
+        log_config=None,
         server_header=False,
         timeout_graceful_shutdown=10,
     )
@@ -85,7 +89,11 @@ def migrate() -> None:
 
 
 @trust.command("export")
-def trust_export(out: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None) -> None:
+def trust_export(
+    out: Annotated[
+        Path | None, typer.Option(help="Write to this file instead of printing.")
+    ] = None,
+) -> None:
     """Write the trust file: this broker's root certificates and log key. 导出信任文件。
 
     Hand it to whoever checks evidence, by a way that they trust.
@@ -103,10 +111,11 @@ def trust_export(out: Annotated[Path | None, typer.Option(help="Write to this fi
 def evidence_verify(
     file: Annotated[Path, typer.Argument(help="The evidence zip.")],
     trust_file: Annotated[
-        Path | None, typer.Option("--trust", help="The operator's trust file, got by another way than the zip.")
+        Path | None,
+        typer.Option("--trust", help="The operator's trust file, got by another way than the zip."),
     ] = None,
     lang: Annotated[str, typer.Option(help="zh or en.")] = "en",
-    as_json: Json = False,  # noqa: FBT002 (a command-line flag)
+    as_json: Json = False,
 ) -> None:
     """Check an evidence bundle and name each thing that was checked. 离线核验证据包。
 
@@ -115,7 +124,11 @@ def evidence_verify(
     """
     try:
         data = file.read_bytes()
-        anchors = None if trust_file is None else Trust.parse(trust_file.read_bytes()[: LARGEST_TRUST + 1])
+        anchors = (
+            None
+            if trust_file is None
+            else Trust.parse(trust_file.read_bytes()[: LARGEST_TRUST + 1])
+        )
     except OSError as error:
         typer.echo(f"cannot read {error.filename}: {error.strerror}", err=True)
         raise typer.Exit(USAGE) from None
@@ -139,7 +152,11 @@ def _print(report: Report, language: int) -> None:
 
 
 def _report_json(report: Report) -> dict[str, object]:
-    failure = None if report.failure is None else {"code": report.failure.code, "found": report.failure.found}
+    failure = (
+        None
+        if report.failure is None
+        else {"code": report.failure.code, "found": report.failure.found}
+    )
     return {
         "verdict": report.verdict,
         "checks": [{"code": check.code, "found": check.found} for check in report.checks],

@@ -1,4 +1,4 @@
-"""The other side of the API: a partner's or an officer's client, and the carrier of a wallet's messages."""
+"""The other side of the API: a client's calls, and the carrier of a wallet's messages."""
 
 import secrets
 import time
@@ -21,11 +21,13 @@ class ApiError(Exception):
     def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
         self.status = status
         self.code = str(problem.get("code", problem.get("error", "unknown")))
-        super().__init__(f"{status} {self.code}: {problem.get('detail', problem.get('error_description', ''))}")
+        super().__init__(
+            f"{status} {self.code}: {problem.get('detail', problem.get('error_description', ''))}"
+        )
 
 
 class Client:
-    """Calls a broker as one client: `client_id` and its private JWK (`private_key_jwt`, RFC 7523)."""
+    """Calls a broker as one partner or officer, by `private_key_jwt` (RFC 7523)."""
 
     def __init__(self, base_url: str, client_id: str, private_jwk: Mapping[str, Any]) -> None:
         self._base = base_url
@@ -39,12 +41,16 @@ class Client:
         """GET; raises `ApiError` for anything but success."""
         return self._checked(self._http.get(path, params=params, headers=self._headers()))
 
-    def post(self, path: str, body: Mapping[str, Any], *, idempotent: bool = False) -> dict[str, Any]:
+    def post(
+        self, path: str, body: Mapping[str, Any], *, idempotent: bool = False
+    ) -> dict[str, Any]:
         """POST JSON; with `idempotent` under a fresh Idempotency-Key. Raises `ApiError`."""
         headers = self._headers()
         if idempotent:
             headers["Idempotency-Key"] = secrets.token_urlsafe(18)
-        answer: dict[str, Any] = self._checked(self._http.post(path, json=body, headers=headers)).json()
+        answer: dict[str, Any] = self._checked(
+            self._http.post(path, json=body, headers=headers)
+        ).json()
         return answer
 
     def close(self) -> None:
@@ -97,7 +103,9 @@ class Carrier:
 
     def __call__(self, message: Message) -> Answer:
         """Send a message and wait for its answer."""
-        response = self._http.request(message.method, message.url, headers=dict(message.headers), content=message.body)
+        response = self._http.request(
+            message.method, message.url, headers=dict(message.headers), content=message.body
+        )
         return Answer(response.status_code, response.content)
 
     def close(self) -> None:

@@ -1,16 +1,130 @@
-"""What a consent page needs beside its state: whether it has changed, and the receipt."""
+"""The customer's page: what it shows, what is ticked or refused on it, the receipt."""
 
 import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 import orjson
+from sqlalchemy import Connection
 
-from broker.domain.errors import NotFound
-from broker.store import consents, contacts, presentations
-from broker.usecases.consent_request import token_hash
+from broker.domain.consent import ConsentState
+from broker.domain.errors import Gone, InvalidRequest, NotFound
+from broker.domain.template import Template, TemplateItem
+from broker.domain.terms import Party, Terms
+from broker.store import consents, contacts, partners, presentations, registry
+from broker.store.consents import ConsentRequestRow, ConsentRow
+from broker.store.contacts import ContactRow
+from broker.store.presentations import PresentationRequestRow
+from broker.usecases.asking import ask_for_signatures
+from broker.usecases.closing import close_request
+from broker.usecases.consent_request import Drafting, answerable, in_order, token_hash
 from broker.usecases.context import Context
+from broker.usecases.presentation_request import Asked
 from credentials.jcs import b64url
 
 REVISION_BYTES = 12
+
+
+@dataclass(frozen=True)
+class PageState:
+    """Everything that a customer's page shows.
+
+    `waiting` are the wallet's open requests with their links: one, or one for each consent when
+    the wallet refused to take them together.
+    """
+
+    request: ConsentRequestRow
+    template: Template
+    controller: Party
+    partner: Party
+    consents: tuple[tuple[ConsentRow, TemplateItem, Terms], ...]
+    contact: ContactRow
+    presentation: PresentationRequestRow | None
+    wallet_link: str | None
+    waiting: tuple[tuple[PresentationRequestRow, str], ...]
+    withdrawals: Mapping[str, str]
+    expired: bool
+
+
+def page(ctx: Context, tenant_id: str, page_token: str) -> PageState:
+    """What the page of a request shows now; raises `NotFound`."""
+    now = ctx.now()
+    with ctx.db.reading() as tx:
+        request = consents.request_by_page(tx, tenant_id, token_hash(page_token))
+        template = registry.template(tx, tenant_id, request.template_id, request.template_version)
+        controller = registry.tenant_party(tx, tenant_id)
+        partner = partners.party(tx, tenant_id, request.partner_id)
+        rows = in_order(template, consents.of_request(tx, request.id))
+        contact = contacts.find(tx, tenant_id, request.contact_id)
+        waiting = presentations.latest(tx, request.id, "consent")
+        opened = presentations.open_ones(tx, request.id)
+    items = {item.item: item for item in template.items}
+    asked = answerable(ctx, waiting)
+    return PageState(
+        request=request,
+        template=template,
+        controller=controller,
+        partner=partner,
+        consents=tuple(
+            (row, items[row.item], Terms.from_json(orjson.loads(row.terms))) for row in rows
+        ),
+        contact=contact,
+        presentation=waiting,
+        wallet_link=None if asked is None else asked.wallet_link,
+        waiting=tuple(
+            (row, Asked.of(ctx, row).wallet_link)
+            for row in sorted(opened, key=lambda row: row.created_at)
+            if row.kind == "consent" and row.expires_at > now
+        ),
+        withdrawals={
+            row.consent_id: Asked.of(ctx, row).wallet_link
+            for row in sorted(opened, key=lambda row: row.created_at)
+            if row.kind == "withdrawal" and row.consent_id is not None and row.expires_at > now
+        },
+        expired=request.expires_at <= now,
+    )
+
+
+def choose(
+    ctx: Context,
+    tenant_id: str,
+    page_token: str,
+    chosen: Mapping[str, Collection[str]],
+    session: str | None = None,
+) -> Asked:
+    """Ask for signatures on just the consents and attributes that the customer ticked.
+
+    `chosen` maps consent id to attribute ids. The wallet's earlier request is replaced. `session`
+    is the browser's secret, to which the answer's `response_code` will be bound (OpenID4VP 1.0,
+    section 13.3). Raises `Gone` (answered or expired), `InvalidRequest` (nothing ticked, foreign
+    id, answered before), `InvalidTerms` (a needed attribute left out).
+    """
+    if not any(chosen.values()):
+        raise InvalidRequest("nothing is ticked: tick what you want to share, or refuse")
+    with ctx.db.transaction() as tx:
+        request = _answerable(ctx, tx, tenant_id, page_token)
+        template = registry.template(tx, tenant_id, request.template_id, request.template_version)
+        drafting = Drafting.of(ctx, tx, request, template)
+        rows = {row.id: row for row in in_order(template, consents.of_request(tx, request.id))}
+        if not set(chosen) <= set(rows):
+            raise InvalidRequest("a consent of another request was named")
+        ticked = [row for row in rows.values() if chosen.get(row.id)]
+        if any(row.state != ConsentState.REQUESTED for row in ticked):
+            raise InvalidRequest("one of these consents has been answered before")
+        return ask_for_signatures(
+            ctx,
+            tx,
+            request,
+            [_narrowed(ctx, drafting, row, chosen[row.id]) for row in ticked],
+            session_hash=None if session is None else token_hash(session),
+        )
+
+
+def refuse(ctx: Context, tenant_id: str, page_token: str) -> None:
+    """Refuse every consent of a request; raises `Gone` when it was answered before."""
+    with ctx.db.transaction() as tx:
+        request = _answerable(ctx, tx, tenant_id, page_token)
+        close_request(ctx, tx, request, "refused", reason="refused_on_page")
 
 
 def revision(ctx: Context, tenant_id: str, page_token: str) -> str:
@@ -51,3 +165,20 @@ def receipt(ctx: Context, tenant_id: str, page_token: str, consent_id: str) -> s
             raise NotFound("no such consent")
         issued = presentations.issued(tx, tenant_id, consent_id, "receipt")
     return ctx.master.open(issued.sealed, f"issued:{consent_id}:receipt").decode()
+
+
+def _narrowed(
+    ctx: Context, drafting: Drafting, row: ConsentRow, chosen: Collection[str]
+) -> ConsentRow:
+    item = next(item for item in drafting.template.items if item.item == row.item)
+    terms = drafting.terms(item, row.id, ctx.now(), chosen)
+    return replace(row, terms=terms.canonical().decode(), terms_hash=terms.hash())
+
+
+def _answerable(ctx: Context, tx: Connection, tenant_id: str, page_token: str) -> ConsentRequestRow:
+    request = consents.request_by_page(tx, tenant_id, token_hash(page_token))
+    if request.state != "open":
+        raise Gone("this request has been answered")
+    if request.expires_at <= ctx.now():
+        raise Gone("this request has expired: nothing was signed; ask the company for a new link")
+    return request

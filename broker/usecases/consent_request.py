@@ -1,32 +1,34 @@
-"""Open a consent request, show it, narrow it to what the customer ticked, refuse it, let it expire."""
+"""Open a consent request: the terms of each consent, and one wallet request for all of them."""
 
 import hashlib
 import hmac
 import secrets
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Self
 
-import orjson
 from sqlalchemy import Connection
 
 from broker.domain.addresses import tenant_url
-from broker.domain.consent import BindingGrade, ConsentState, transition
-from broker.domain.errors import Gone, InvalidRequest, NotFound, UnknownPartner
+from broker.domain.consent import BindingGrade, ConsentState
+from broker.domain.errors import NotFound, UnknownPartner
 from broker.domain.ids import new_id
-from broker.domain.template import Template, TemplateItem, build_terms
+from broker.domain.template import Registry, Template, TemplateItem, build_terms
 from broker.domain.terms import Party, Terms
 from broker.store import consents, contacts, partners, presentations, registry
 from broker.store.consents import ConsentRequestRow, ConsentRow
 from broker.store.contacts import ContactRow
 from broker.store.presentations import PresentationRequestRow
 from broker.usecases import audit
-from broker.usecases.asking import Asked, ask_for_signatures
+from broker.usecases.asking import ask_for_signatures
 from broker.usecases.context import Context
+from broker.usecases.presentation_request import Asked
 from credentials.jcs import b64url
 
 LIFETIME_SECONDS = 900
 SHORT_CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
-DUE_AT_ONCE = 500
+SHORT_CODE_LENGTH = 4
+PAGE_TOKEN_BYTES = 18
 
 
 @dataclass(frozen=True)
@@ -38,81 +40,88 @@ class Opened:
     grade: BindingGrade
     invitation_needed: bool
     page_url: str
-    wallet_link: str | None
+    asked: Asked | None
 
 
 @dataclass(frozen=True)
-class PageState:
-    """Everything that a customer's page shows."""
+class Drafting:
+    """Everything that the terms of one request's consents are made of."""
 
     request: ConsentRequestRow
     template: Template
     controller: Party
     partner: Party
-    consents: tuple[tuple[ConsentRow, TemplateItem, Terms], ...]
-    contact: ContactRow
-    presentation: PresentationRequestRow | None
-    wallet_link: str | None
-    withdrawals: Mapping[str, str]
-    expired: bool
+    known: Registry
+    withdrawal_url: str
+
+    @classmethod
+    def of(
+        cls, ctx: Context, tx: Connection, request: ConsentRequestRow, template: Template
+    ) -> Self:
+        """Read it; raises `NotFound`, `UnknownPartner`."""
+        return cls(
+            request=request,
+            template=template,
+            controller=registry.tenant_party(tx, request.tenant_id),
+            partner=partners.party(tx, request.tenant_id, request.partner_id),
+            known=registry.registry(tx, request.tenant_id),
+            withdrawal_url=page_url(ctx, request.tenant_id, page_token_of(ctx, request.id)),
+        )
+
+    def terms(
+        self, item: TemplateItem, consent_id: str, now: int, chosen: Collection[str] | None = None
+    ) -> Terms:
+        """The terms of an item: all its attributes, or those of `chosen`."""
+        return build_terms(
+            self.template,
+            item,
+            consent_id=consent_id,
+            controller=self.controller,
+            partner=self.partner,
+            registry=self.known,
+            chosen=chosen,
+            language=self.request.language,
+            now=now,
+            withdrawal_url=self.withdrawal_url,
+        )
 
 
 def open_request(
-    ctx: Context, tenant_id: str, partner_id: str, *, subject_ref: str, template_id: str, language: str
+    ctx: Context,
+    tenant_id: str,
+    partner_id: str,
+    *,
+    subject_ref: str,
+    template_id: str,
+    language: str,
 ) -> Opened:
     """Ask the customer behind `subject_ref` for the consents of a template.
 
     One transaction: request, consents (requested), the wallet's request for all of them, audit.
-    Raises `NotFound` (template), `UnknownPartner`, `UnknownPurpose`, `UnknownAttribute`, `InvalidTerms`.
+    Raises `NotFound` (template), `UnknownPartner`, `UnknownPurpose`, `UnknownAttribute`,
+    `InvalidTerms`.
     """
     now = ctx.now()
     contact_hash = contacts.subject_ref_hash(ctx.keys.hmac_key("contact"), partner_id, subject_ref)
     with ctx.db.transaction() as tx:
-        partner = partners.find(tx, tenant_id, partner_id)
-        if partner.state != "active":
+        if partners.find(tx, tenant_id, partner_id).state != "active":
             raise UnknownPartner("the partner is suspended")
         template = registry.template(tx, tenant_id, template_id)
-        parties = _parties(tx, tenant_id, partner_id)
-        known = registry.registry(tx, tenant_id)
         contact = contacts.get_or_create(
-            tx, ctx.master, tenant_id=tenant_id, partner_id=partner_id, subject_ref=subject_ref,
-            ref_hash=contact_hash, now=now,
-        )
-        request_id = new_id("cr")
-        page_token = page_token_of(ctx, request_id)
-        request = ConsentRequestRow(
-            id=request_id,
+            tx,
+            ctx.master,
             tenant_id=tenant_id,
             partner_id=partner_id,
-            contact_id=contact.id,
-            template_id=template.id,
-            template_version=template.version,
-            language=language,
-            page_token_hash=token_hash(page_token),
-            short_code="".join(secrets.choice(SHORT_CODE_ALPHABET) for _ in range(4)),
-            state="open",
-            expires_at=now + LIFETIME_SECONDS,
-            created_at=now,
+            subject_ref=subject_ref,
+            ref_hash=contact_hash,
+            now=now,
         )
+        request = _new_request(ctx, contact, template, language)
         consents.add_request(tx, request)
-        rows = []
-        for item in template.items:
-            consent_id = new_id("c")
-            terms = build_terms(
-                template, item, consent_id=consent_id, controller=parties[0], partner=parties[1], registry=known,
-                chosen=None, language=language, now=now, withdrawal_url=page_url(ctx, tenant_id, page_token),
-            )
-            row = _requested(request, item, terms, now)
-            consents.add_consent(tx, row)
-            audit.record(
-                ctx, tx, tenant_id=tenant_id, type="consent.requested", consent_id=consent_id,
-                subject_id=contact.subject_id,
-                body={"request": request_id, "partner": partner_id, "template": f"{template.id}@{template.version}",
-                      "item": item.item, "terms_hash": row.terms_hash},
-            )
-            rows.append(row)
+        drafting = Drafting.of(ctx, tx, request, template)
+        rows = [_ask_for(ctx, tx, drafting, item, contact) for item in template.items]
         asked = ask_for_signatures(ctx, tx, request, rows)
-    return _opened(ctx, request, rows, contact, asked.wallet_link)
+    return _opened(ctx, request, rows, contact, asked)
 
 
 def find_request(ctx: Context, tenant_id: str, partner_id: str | None, request_id: str) -> Opened:
@@ -121,128 +130,33 @@ def find_request(ctx: Context, tenant_id: str, partner_id: str | None, request_i
         request = consents.request(tx, tenant_id, request_id)
         if partner_id is not None and request.partner_id != partner_id:
             raise NotFound("no such consent request")
-        rows = consents.of_request(tx, request_id)
+        template = registry.template(tx, tenant_id, request.template_id, request.template_version)
+        rows = in_order(template, consents.of_request(tx, request_id))
         contact = contacts.find(tx, tenant_id, request.contact_id)
         waiting = presentations.latest(tx, request_id, "consent")
-    link = None if waiting is None or waiting.state != "open" else Asked.of(ctx, waiting).wallet_link
-    return _opened(ctx, request, rows, contact, link)
+    return _opened(ctx, request, rows, contact, answerable(ctx, waiting))
 
 
-def page(ctx: Context, tenant_id: str, page_token: str) -> PageState:
-    """What the page of a request shows now; raises `NotFound`."""
-    with ctx.db.reading() as tx:
-        request = consents.request_by_page(tx, tenant_id, token_hash(page_token))
-        template = registry.template(tx, tenant_id, request.template_id, request.template_version)
-        controller, partner = _parties(tx, tenant_id, request.partner_id)
-        rows = consents.of_request(tx, request.id)
-        contact = contacts.find(tx, tenant_id, request.contact_id)
-        waiting = presentations.latest(tx, request.id, "consent")
-        withdrawals = {
-            row.consent_id: Asked.of(ctx, row).wallet_link
-            for row in presentations.open_ones(tx, request.id)
-            if row.kind == "withdrawal" and row.consent_id is not None and row.expires_at > ctx.now()
-        }
-    items = {item.item: item for item in template.items}
+def in_order(template: Template, rows: Sequence[ConsentRow]) -> list[ConsentRow]:
+    """The consents of a request in the order of its template."""
     order = [item.item for item in template.items]
-    listed = sorted(rows, key=lambda row: order.index(row.item))
-    return PageState(
-        request=request,
-        template=template,
-        controller=controller,
-        partner=partner,
-        consents=tuple((row, items[row.item], _terms(row)) for row in listed),
-        contact=contact,
-        presentation=waiting,
-        wallet_link=Asked.of(ctx, waiting).wallet_link if waiting is not None and waiting.state == "open" else None,
-        withdrawals=withdrawals,
-        expired=request.expires_at <= ctx.now(),
-    )
+    return sorted(rows, key=lambda row: order.index(row.item))
 
 
-def choose(
-    ctx: Context, tenant_id: str, page_token: str, chosen: Mapping[str, Collection[str]], session: str | None = None
-) -> Asked:
-    """Ask for signatures on just the consents and attributes that the customer ticked.
-
-    `chosen` maps consent id to attribute ids. The wallet's earlier request is replaced. `session` is
-    the browser's secret, to which the answer's `response_code` will be bound (OpenID4VP section 13.3).
-    Raises `Gone` (answered or expired), `InvalidRequest` (nothing ticked, foreign id, needed attribute left out).
-    """
-    now = ctx.now()
-    if not any(chosen.values()):
-        raise InvalidRequest("nothing is ticked: tick what you want to share, or refuse")
-    with ctx.db.transaction() as tx:
-        request = _answerable(ctx, tx, tenant_id, page_token)
-        template = registry.template(tx, tenant_id, request.template_id, request.template_version)
-        items = {item.item: item for item in template.items}
-        parties = _parties(tx, tenant_id, request.partner_id)
-        known = registry.registry(tx, tenant_id)
-        rows = {row.id: row for row in consents.of_request(tx, request.id)}
-        if not set(chosen) <= set(rows):
-            raise InvalidRequest("a consent of another request was named")
-        narrowed = []
-        for consent_id, attributes in chosen.items():
-            if attributes:
-                row = rows[consent_id]
-                terms = build_terms(
-                    template, items[row.item], consent_id=consent_id, controller=parties[0], partner=parties[1],
-                    registry=known, chosen=attributes, language=request.language, now=now,
-                    withdrawal_url=page_url(ctx, tenant_id, page_token),
-                )
-                narrowed.append(replace(row, terms=terms.canonical().decode(), terms_hash=terms.hash()))
-        return ask_for_signatures(
-            ctx, tx, request, narrowed, session_hash=None if session is None else token_hash(session)
-        )
-
-
-def refuse(ctx: Context, tenant_id: str, page_token: str) -> None:
-    """Refuse every consent of a request; raises `Gone` when it was answered before."""
-    with ctx.db.transaction() as tx:
-        request = _answerable(ctx, tx, tenant_id, page_token)
-        close_request(ctx, tx, request, "refused", reason="refused_on_page")
-
-
-def close_request(ctx: Context, tx: Connection, request: ConsentRequestRow, state: str, *, reason: str) -> None:
-    """Refuse (or let expire) what is still requested, and close the request and its open questions."""
-    now = ctx.now()
-    if not consents.set_request_state(tx, request.id, ("open",), state):
-        raise Gone("this request has been answered")
-    presentations.replace_open(tx, request.id, "consent", now)
-    contact = contacts.find(tx, request.tenant_id, request.contact_id)
-    after = ConsentState.EXPIRED if state == "expired" else ConsentState.REFUSED
-    for row in consents.of_request(tx, request.id):
-        if row.state == ConsentState.REQUESTED:
-            consents.move(tx, row.id, transition(ConsentState.REQUESTED, after), now)
-            audit.record(
-                ctx, tx, tenant_id=request.tenant_id, type=f"consent.{after}", consent_id=row.id,
-                subject_id=contact.subject_id,
-                body={"request": request.id, "terms_hash": row.terms_hash, "reason": reason},
-            )
-
-
-def expire_due(ctx: Context) -> int:
-    """Write the expiry of consents and requests whose time is over; how many were written.
-
-    Decisions do not wait for this: they compare the validity with the clock.
-    """
-    now = ctx.now()
-    with ctx.db.transaction() as tx:
-        late = consents.requests_due(tx, now, DUE_AT_ONCE)
-        for request in late:
-            close_request(ctx, tx, request, "expired", reason="not_answered_in_time")
-        over = consents.due(tx, now, DUE_AT_ONCE)
-        for row in over:
-            consents.move(tx, row.id, transition(ConsentState.GRANTED, ConsentState.EXPIRED), now)
-            audit.record(
-                ctx, tx, tenant_id=row.tenant_id, type="consent.expired", consent_id=row.id,
-                subject_id=row.subject_id, body={"terms_hash": row.terms_hash, "reason": "validity_over"},
-            )
-    return len(late) + len(over)
+def answerable(ctx: Context, row: PresentationRequestRow | None) -> Asked | None:
+    """A request as a wallet may still answer it; None when it may not."""
+    if row is None or row.state != "open" or row.expires_at <= ctx.now():
+        return None
+    return Asked.of(ctx, row)
 
 
 def page_token_of(ctx: Context, request_id: str) -> str:
-    """The secret part of a page's address: derived, so that it can be shown again and is stored nowhere."""
-    return b64url(hmac.digest(ctx.keys.hmac_key("token"), f"page:{request_id}".encode(), "sha256")[:18])
+    """The secret part of a page's address.
+
+    Derived, so that it can be shown again and is stored nowhere.
+    """
+    whole = hmac.digest(ctx.keys.hmac_key("token"), f"page:{request_id}".encode(), "sha256")
+    return b64url(whole[:PAGE_TOKEN_BYTES])
 
 
 def page_url(ctx: Context, tenant_id: str, page_token: str) -> str:
@@ -255,24 +169,54 @@ def token_hash(token: str) -> str:
     return b64url(hashlib.sha256(token.encode()).digest())
 
 
-def _answerable(ctx: Context, tx: Connection, tenant_id: str, page_token: str) -> ConsentRequestRow:
-    request = consents.request_by_page(tx, tenant_id, token_hash(page_token))
-    if request.state != "open":
-        raise Gone("this request has been answered")
-    if request.expires_at <= ctx.now():
-        raise Gone("this request has expired: nothing was signed; ask the company for a new link")
-    return request
+def _new_request(
+    ctx: Context, contact: ContactRow, template: Template, language: str
+) -> ConsentRequestRow:
+    now = ctx.now()
+    request_id = new_id("cr")
+    return ConsentRequestRow(
+        id=request_id,
+        tenant_id=contact.tenant_id,
+        partner_id=contact.partner_id,
+        contact_id=contact.id,
+        template_id=template.id,
+        template_version=template.version,
+        language=language,
+        page_token_hash=token_hash(page_token_of(ctx, request_id)),
+        short_code="".join(secrets.choice(SHORT_CODE_ALPHABET) for _ in range(SHORT_CODE_LENGTH)),
+        state="open",
+        expires_at=now + LIFETIME_SECONDS,
+        created_at=now,
+    )
 
 
-def _parties(tx: Connection, tenant_id: str, partner_id: str) -> tuple[Party, Party]:
-    return registry.tenant_party(tx, tenant_id), partners.party(tx, tenant_id, partner_id)
+def _ask_for(
+    ctx: Context, tx: Connection, drafting: Drafting, item: TemplateItem, contact: ContactRow
+) -> ConsentRow:
+    request, template, now = drafting.request, drafting.template, ctx.now()
+    row = _requested(request, item, drafting.terms(item, new_id("c"), now), now)
+    consents.add_consent(tx, row)
+    audit.record(
+        ctx,
+        tx,
+        tenant_id=row.tenant_id,
+        type="consent.requested",
+        consent_id=row.id,
+        subject_id=contact.subject_id,
+        body={
+            "request": request.id,
+            "partner": request.partner_id,
+            "template": f"{template.id}@{template.version}",
+            "item": item.item,
+            "terms_hash": row.terms_hash,
+        },
+    )
+    return row
 
 
-def _terms(row: ConsentRow) -> Terms:
-    return Terms.from_json(orjson.loads(row.terms))
-
-
-def _requested(request: ConsentRequestRow, item: TemplateItem, terms: Terms, now: int) -> ConsentRow:
+def _requested(
+    request: ConsentRequestRow, item: TemplateItem, terms: Terms, now: int
+) -> ConsentRow:
     return ConsentRow(
         id=terms.consent_id,
         tenant_id=request.tenant_id,
@@ -300,7 +244,11 @@ def _requested(request: ConsentRequestRow, item: TemplateItem, terms: Terms, now
 
 
 def _opened(
-    ctx: Context, request: ConsentRequestRow, rows: Sequence[ConsentRow], contact: ContactRow, link: str | None
+    ctx: Context,
+    request: ConsentRequestRow,
+    rows: Sequence[ConsentRow],
+    contact: ContactRow,
+    asked: Asked | None,
 ) -> Opened:
     return Opened(
         request=request,
@@ -308,5 +256,5 @@ def _opened(
         grade=BindingGrade(contact.grade),
         invitation_needed=contact.subject_id is None,
         page_url=page_url(ctx, request.tenant_id, page_token_of(ctx, request.id)),
-        wallet_link=link,
+        asked=asked,
     )

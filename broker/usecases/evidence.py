@@ -64,7 +64,14 @@ def trust(ctx: Context) -> Trust:
 
 
 def assemble(
-    ctx: Context, tenant_id: str, consent_id: str, *, copy: Copy, partner_id: str | None, since: int | None, until: int | None
+    ctx: Context,
+    tenant_id: str,
+    consent_id: str,
+    *,
+    copy: Copy,
+    partner_id: str | None,
+    since: int | None,
+    until: int | None,
 ) -> bytes:
     """The evidence bundle of a consent: the canonical zip of `broker.domain.evidence`.
 
@@ -79,7 +86,9 @@ def assemble(
         raise NotFound("no such consent")
     if row.decided_at is None or row.subject_id is None:
         raise NotFound("there is no evidence: this consent was never granted")
-    period = Period(since if since is not None else row.created_at, until if until is not None else now + 1)
+    period = Period(
+        since if since is not None else row.created_at, until if until is not None else now + 1
+    )
     _wait_for_log(ctx, consent_id)
     with ctx.db.reading() as tx:
         files = {
@@ -108,7 +117,12 @@ def assemble(
     ).encode()
     with ctx.db.transaction() as tx:
         audit.record(
-            ctx, tx, tenant_id=tenant_id, type="evidence.exported", consent_id=row.id, subject_id=row.subject_id,
+            ctx,
+            tx,
+            tenant_id=tenant_id,
+            type="evidence.exported",
+            consent_id=row.id,
+            subject_id=row.subject_id,
             body={"copy": copy, "since": period.since, "until": period.until},
         )
     return pack(files)
@@ -126,7 +140,9 @@ def _wait_for_log(ctx: Context, consent_id: str) -> None:
         if not waiting and entries and latest is not None and latest.size > entries[-1].index:
             return
         if time.monotonic() > deadline:
-            raise LogUnavailable("the log does not hold every act about this consent yet; try again soon")
+            raise LogUnavailable(
+                "the log does not hold every act about this consent yet; try again soon"
+            )
         time.sleep(POLL_SECONDS)
 
 
@@ -162,7 +178,9 @@ def _opened(ctx: Context, tx: Connection, logged: LoggedEntry) -> bytes:
 
 def _proof(tree: log_tree.TileReader, logged: LoggedEntry, checkpoint: StoredCheckpoint) -> bytes:
     path = inclusion_proof(logged.index, checkpoint.size, tree)
-    return LogProof(index=logged.index, path=tuple(path), checkpoint=checkpoint.note).encode().encode()
+    return (
+        LogProof(index=logged.index, path=tuple(path), checkpoint=checkpoint.note).encode().encode()
+    )
 
 
 def _issued(ctx: Context, tx: Connection, row: ConsentRow, kind: str) -> bytes:
@@ -177,5 +195,7 @@ def _signature_files(ctx: Context, tx: Connection, row: ConsentRow) -> dict[str,
         files[f"{kept.kind}/presentation.txt"] = content.pop("presentation").encode()
         for number, served in enumerate(content.pop("request_objects"), start=1):
             files[f"{kept.kind}/request-object-{number:02d}.jwt"] = served.encode()
-        files[f"{kept.kind}/details.json"] = canonical({name: value for name, value in content.items() if name != "terms"})
+        files[f"{kept.kind}/details.json"] = canonical(
+            {name: value for name, value in content.items() if name != "terms"}
+        )
     return files

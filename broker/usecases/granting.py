@@ -1,4 +1,4 @@
-"""What a verified signature changes: a consent granted, or withdrawn, with all that follows from it."""
+"""What a verified signature changes: a consent granted or withdrawn, and what follows from it."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from broker.domain.ids import new_id
 from broker.domain.template import Template
 from broker.domain.terms import Terms
 from broker.store import consents, partners, presentations
-from broker.store.consents import ConsentRequestRow, ConsentRow, Grant
+from broker.store.consents import ConsentRow, Grant
 from broker.store.contacts import ContactRow
 from broker.store.credentials import CopyRow
 from broker.store.presentations import EvidenceRow, IssuedRow, PresentationRequestRow
 from broker.usecases import audit
-from broker.usecases.asking import Document, Question
 from broker.usecases.consent_credential import issue_consent_credential, issue_receipt
 from broker.usecases.context import Context
 from broker.usecases.invitation import pairwise_id
-from broker.usecases.status import allocate, mark_changed
+from broker.usecases.presentation_request import Document, Question
+from broker.usecases.status import Allocated, allocate, mark_changed
 from credentials.jcs import b64url
 from credentials.verify import VerifiedPresentation
 
@@ -47,108 +47,118 @@ def sha256(text: str) -> str:
 def grant_consent(
     ctx: Context,
     tx: Connection,
-    request: ConsentRequestRow,
     row: ConsentRow,
+    signed: Signed,
+    *,
     contact: ContactRow,
     template: Template,
-    signed: Signed,
 ) -> None:
-    """Write a grant: state, evidence, both credentials, the end of the consent that it replaces, audit."""
-    now = ctx.now()
+    """Write a grant: state, evidence, both credentials, audit, the end of what it replaces.
+
+    Raises `StateConflict` when the consent is not requested.
+    """
     terms = Terms.from_json(orjson.loads(signed.question.terms))
-    partner = partners.find(tx, row.tenant_id, row.partner_id)
     status = allocate(ctx, tx, row.tenant_id, row.partner_id)
     consents.grant(
         tx,
         row.id,
         transition(ConsentState(row.state), ConsentState.GRANTED),
-        Grant(
-            subject_id=signed.copy.subject_id,
-            terms=signed.question.terms,
-            terms_hash=signed.question.terms_hash,
-            grade=signed.document.grade,
-            signed_copy_id=signed.copy.id,
-            valid_from=terms.valid_from,
-            valid_until=terms.valid_until,
-            uses_left=terms.max_uses,
-            status_list_id=status.list_id,
-            status_index=status.index,
-        ),
-        now,
+        _grant(signed, terms, status),
+        ctx.now(),
     )
-    kept_until = terms.valid_until + template.evidence_retention_days * DAY
-    hashes = keep_evidence(ctx, tx, row, signed, "grant", contact.grade, kept_until)
-    pairwise = pairwise_id(ctx, signed.copy.subject_id, row.partner_id)
-    consent_credential = issue_consent_credential(
-        ctx, terms=terms, tenant_id=row.tenant_id, partner_jwk=orjson.loads(partner.jwk), pairwise=pairwise,
-        status=status, evidence_hashes=hashes, grade=signed.document.grade, now=now,
+    hashes = keep_evidence(
+        ctx,
+        tx,
+        row,
+        signed,
+        kind="grant",
+        kept_until=terms.valid_until + template.evidence_retention_days * DAY,
+        binding_grade=contact.grade,
     )
-    receipt = issue_receipt(
-        ctx, terms=terms, tenant_id=row.tenant_id, evidence_hashes=hashes, now=now,
-        holder_jwk=dict(signed.presentation.holder_jwk),
-    )
-    for kind, credential in (("consent", consent_credential), ("receipt", receipt)):
-        presentations.add_issued(
-            tx,
-            IssuedRow(
-                id=new_id("ic"), tenant_id=row.tenant_id, consent_id=row.id, kind=kind,
-                sealed=ctx.master.seal(credential.encode(), f"issued:{row.id}:{kind}"), issued_at=now,
-            ),
-        )
+    issued = _issue(ctx, tx, row, signed, terms, status=status, hashes=hashes)
     audit.record(
-        ctx, tx, tenant_id=row.tenant_id, type="consent.granted", consent_id=row.id, subject_id=signed.copy.subject_id,
+        ctx,
+        tx,
+        tenant_id=row.tenant_id,
+        type="consent.granted",
+        consent_id=row.id,
+        subject_id=signed.copy.subject_id,
         body={
-            "request": request.id,
+            "request": row.request_id,
             "partner": row.partner_id,
             "terms_hash": signed.question.terms_hash,
             "signature_grade": signed.document.grade,
             "binding_grade": contact.grade,
             "credential_copy": signed.copy.id,
             "evidence": hashes,
-            "consent_credential": sha256(consent_credential),
-            "receipt": sha256(receipt),
+            **issued,
         },
     )
     _supersede(ctx, tx, row, template)
 
 
 def withdraw_consent(
-    ctx: Context, tx: Connection, row: ConsentRow, signed: Signed | None, *, officer_id: str | None = None
+    ctx: Context,
+    tx: Connection,
+    row: ConsentRow,
+    signed: Signed | None,
+    *,
+    officer_id: str | None = None,
 ) -> WithdrawalGrade:
-    """Write a withdrawal, signed by a wallet or taken by an officer through the tenant's own channel.
+    """Write a withdrawal, signed by a wallet or taken by an officer in the tenant's own channel.
 
     The next decision denies: it reads the row that this changes. Raises `StateConflict` when the
     consent is not granted.
     """
-    if signed is None:
-        grade = WithdrawalGrade.TENANT_CHANNEL
-    elif signed.copy.id == row.signed_copy_id:
-        grade = WithdrawalGrade.SAME_KEY
-    else:
-        grade = WithdrawalGrade.BOUND_KEY
-    body: dict[str, Any] = {"terms_hash": row.terms_hash, "grade": str(grade), "partner": row.partner_id}
+    grade = _withdrawal_grade(row, signed)
+    body: dict[str, Any] = {
+        "terms_hash": row.terms_hash,
+        "grade": str(grade),
+        "partner": row.partner_id,
+    }
     consents.move(
-        tx, row.id, transition(ConsentState(row.state), ConsentState.WITHDRAWN), ctx.now(), withdrawal_grade=str(grade)
+        tx,
+        row.id,
+        transition(ConsentState(row.state), ConsentState.WITHDRAWN),
+        ctx.now(),
+        withdrawal_grade=str(grade),
     )
+    presentations.replace_open(tx, row.request_id, "withdrawal", ctx.now(), row.id)
     if row.status_list_id is not None:
         mark_changed(tx, row.status_list_id)
     if signed is not None:
         granted = presentations.evidence(tx, row.id)
         kept_until = max((one.kept_until for one in granted), default=ctx.now())
-        body["evidence"] = keep_evidence(ctx, tx, row, signed, "withdrawal", None, kept_until)
+        body["evidence"] = keep_evidence(
+            ctx, tx, row, signed, kind="withdrawal", kept_until=kept_until
+        )
+        body["signature_grade"] = signed.document.grade
         body["credential_copy"] = signed.copy.id
     if officer_id is not None:
         body["officer"] = officer_id
     audit.record(
-        ctx, tx, tenant_id=row.tenant_id, type="consent.withdrawn", consent_id=row.id, subject_id=row.subject_id, body=body
+        ctx,
+        tx,
+        tenant_id=row.tenant_id,
+        type="consent.withdrawn",
+        consent_id=row.id,
+        subject_id=row.subject_id,
+        body=body,
     )
     return grade
 
 
 def keep_evidence(
-    ctx: Context, tx: Connection, row: ConsentRow, signed: Signed, kind: str, binding_grade: str | None, kept_until: int
+    ctx: Context,
+    tx: Connection,
+    row: ConsentRow,
+    signed: Signed,
+    *,
+    kind: str,
+    kept_until: int,
+    binding_grade: str | None = None,
 ) -> dict[str, Any]:
-    """Keep what was signed, sealed, and return its hashes (base64url SHA-256) for credentials and log.
+    """Keep what was signed, sealed; return its hashes (base64url SHA-256) for credentials and log.
 
     The presentation is over the customer credential, which holds no profile attribute, so all of
     its disclosures are kept: dropping one would break `sd_hash`.
@@ -176,9 +186,13 @@ def keep_evidence(
     presentations.add_evidence(
         tx,
         EvidenceRow(
-            id=evidence_id, tenant_id=row.tenant_id, consent_id=row.id, kind=kind,
+            id=evidence_id,
+            tenant_id=row.tenant_id,
+            consent_id=row.id,
+            kind=kind,
             sealed=ctx.master.seal(orjson.dumps(content), f"evidence:{evidence_id}"),
-            kept_until=kept_until, created_at=ctx.now(),
+            kept_until=kept_until,
+            created_at=ctx.now(),
         ),
     )
     return {
@@ -188,12 +202,89 @@ def keep_evidence(
     }
 
 
+def _grant(signed: Signed, terms: Terms, status: Allocated) -> Grant:
+    return Grant(
+        subject_id=signed.copy.subject_id,
+        terms=signed.question.terms,
+        terms_hash=signed.question.terms_hash,
+        grade=signed.document.grade,
+        signed_copy_id=signed.copy.id,
+        valid_from=terms.valid_from,
+        valid_until=terms.valid_until,
+        uses_left=terms.max_uses,
+        status_list_id=status.list_id,
+        status_index=status.index,
+    )
+
+
+def _withdrawal_grade(row: ConsentRow, signed: Signed | None) -> WithdrawalGrade:
+    if signed is None:
+        return WithdrawalGrade.TENANT_CHANNEL
+    if signed.copy.id == row.signed_copy_id:
+        return WithdrawalGrade.SAME_KEY
+    return WithdrawalGrade.BOUND_KEY
+
+
+def _issue(
+    ctx: Context,
+    tx: Connection,
+    row: ConsentRow,
+    signed: Signed,
+    terms: Terms,
+    *,
+    status: Allocated,
+    hashes: dict[str, Any],
+) -> dict[str, str]:
+    """Issue the partner's credential and the customer's receipt; their hashes, by name."""
+    now = ctx.now()
+    partner = partners.find(tx, row.tenant_id, row.partner_id)
+    consent_credential = issue_consent_credential(
+        ctx,
+        terms=terms,
+        tenant_id=row.tenant_id,
+        partner_jwk=orjson.loads(partner.jwk),
+        pairwise=pairwise_id(ctx, signed.copy.subject_id, row.partner_id),
+        status=status,
+        evidence_hashes=hashes,
+        grade=signed.document.grade,
+        now=now,
+    )
+    receipt = issue_receipt(
+        ctx,
+        terms=terms,
+        tenant_id=row.tenant_id,
+        evidence_hashes=hashes,
+        now=now,
+        holder_jwk=dict(signed.presentation.holder_jwk),
+    )
+    for kind, credential in (("consent", consent_credential), ("receipt", receipt)):
+        presentations.add_issued(
+            tx,
+            IssuedRow(
+                id=new_id("ic"),
+                tenant_id=row.tenant_id,
+                consent_id=row.id,
+                kind=kind,
+                sealed=ctx.master.seal(credential.encode(), f"issued:{row.id}:{kind}"),
+                issued_at=now,
+            ),
+        )
+    return {"consent_credential": sha256(consent_credential), "receipt": sha256(receipt)}
+
+
 def _supersede(ctx: Context, tx: Connection, row: ConsentRow, template: Template) -> None:
     for older in consents.live_twins(tx, row, template.id):
-        consents.move(tx, older.id, transition(ConsentState.GRANTED, ConsentState.SUPERSEDED), ctx.now())
+        change = transition(ConsentState.GRANTED, ConsentState.SUPERSEDED)
+        consents.move(tx, older.id, change, ctx.now())
+        presentations.replace_open(tx, older.request_id, "withdrawal", ctx.now(), older.id)
         if older.status_list_id is not None:
             mark_changed(tx, older.status_list_id)
         audit.record(
-            ctx, tx, tenant_id=older.tenant_id, type="consent.superseded", consent_id=older.id,
-            subject_id=older.subject_id, body={"by": row.id, "terms_hash": older.terms_hash},
+            ctx,
+            tx,
+            tenant_id=older.tenant_id,
+            type="consent.superseded",
+            consent_id=older.id,
+            subject_id=older.subject_id,
+            body={"by": row.id, "terms_hash": older.terms_hash},
         )

@@ -1,13 +1,16 @@
-"""Withdraw a consent: by the wallet that gave it, by another key of the customer, or by an officer."""
+"""Withdraw a consent: by the wallet that gave it, another key of the customer, or an officer."""
 
-from broker.domain.consent import ConsentState, WithdrawalGrade
+from sqlalchemy import Connection
+
+from broker.domain.consent import ConsentState, SignatureGrade, WithdrawalGrade
 from broker.domain.errors import NotFound, StateConflict
-from broker.store import consents
-from broker.store.consents import ConsentRow
-from broker.usecases.asking import Asked, ask_for_withdrawal
+from broker.store import consents, presentations
+from broker.store.consents import ConsentRequestRow, ConsentRow
+from broker.usecases.asking import WITHDRAWAL_SECONDS, ask_for_withdrawal
 from broker.usecases.consent_request import token_hash
 from broker.usecases.context import Context
 from broker.usecases.granting import withdraw_consent
+from broker.usecases.presentation_request import Asked
 
 
 def open_withdrawal(ctx: Context, tenant_id: str, page_token: str, consent_id: str) -> Asked:
@@ -21,10 +24,12 @@ def open_withdrawal(ctx: Context, tenant_id: str, page_token: str, consent_id: s
         if row.request_id != request.id:
             raise NotFound("no such consent")
         _check_granted(row)
-        return ask_for_withdrawal(ctx, tx, request, row)
+        return _ask(ctx, tx, request, row)
 
 
-def open_withdrawal_for_partner(ctx: Context, tenant_id: str, partner_id: str, consent_id: str) -> Asked:
+def open_withdrawal_for_partner(
+    ctx: Context, tenant_id: str, partner_id: str, consent_id: str
+) -> Asked:
     """For the partner's own pages: a wallet request that its customer can sign.
 
     A partner cannot withdraw in the customer's name; it can stop using the data.
@@ -35,10 +40,12 @@ def open_withdrawal_for_partner(ctx: Context, tenant_id: str, partner_id: str, c
         if row.partner_id != partner_id:
             raise NotFound("no such consent")
         _check_granted(row)
-        return ask_for_withdrawal(ctx, tx, consents.request(tx, tenant_id, row.request_id), row)
+        return _ask(ctx, tx, consents.request(tx, tenant_id, row.request_id), row)
 
 
-def withdraw_by_officer(ctx: Context, tenant_id: str, officer_id: str, consent_id: str) -> WithdrawalGrade:
+def withdraw_by_officer(
+    ctx: Context, tenant_id: str, officer_id: str, consent_id: str
+) -> WithdrawalGrade:
     """For a customer who has lost the wallet and was recognised through the tenant's own channel.
 
     Raises `NotFound`, `StateConflict`.
@@ -47,6 +54,23 @@ def withdraw_by_officer(ctx: Context, tenant_id: str, officer_id: str, consent_i
         row = consents.consent(tx, tenant_id, consent_id)
         _check_granted(row)
         return withdraw_consent(ctx, tx, row, None, officer_id=officer_id)
+
+
+def _ask(ctx: Context, tx: Connection, request: ConsentRequestRow, row: ConsentRow) -> Asked:
+    """The request that waits already, or a new one.
+
+    Asking again takes nothing away from a wallet that is about to answer. A wallet that could not
+    display the consent cannot display its withdrawal either, and is spared the detour.
+    """
+    waiting = presentations.latest(tx, request.id, "withdrawal", row.id)
+    if (
+        waiting is not None
+        and waiting.state == "open"
+        and waiting.expires_at > ctx.now() + WITHDRAWAL_SECONDS // 2
+    ):
+        return Asked.of(ctx, waiting)
+    bound = row.grade == SignatureGrade.BOUND_NOT_DISPLAYED
+    return ask_for_withdrawal(ctx, tx, request, row, bound=bound)
 
 
 def _check_granted(row: ConsentRow) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import orjson
 
 from broker.domain.terms import AttributeTerms, Party, Terms
-from broker.usecases.presentation_request import Document
 from broker.usecases.consent_page import PageState
 from broker.usecases.invitation import WaitingOffer
+from broker.usecases.presentation_request import Document
 from broker.web.languages import Language, iso
 from broker.web.qr import qr_svg
 from broker.web.views import (

@@ -1,0 +1,131 @@
+"""A presentation request as it is kept, and the forms in which a wallet meets it."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import orjson
+
+from broker.domain.addresses import tenant_url
+from broker.store.presentations import PresentationRequestRow
+from broker.usecases.context import Context
+from wallet_adapters.openid4vp.dcql import parse_dcql
+from wallet_adapters.openid4vp.request import (
+    build_request,
+    redirect_uri_client_id,
+    request_link,
+    request_link_by_value,
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One credential query of a request: what its signature will stand for.
+
+    `terms` is the canonical JSON text; `transaction_data` the string as sent, None in the fallback.
+    """
+
+    query: str
+    consent_id: str
+    terms: str
+    terms_hash: str
+    transaction_data: str | None
+
+
+@dataclass(frozen=True)
+class Document:
+    """The parts of a presentation request that its answer is checked against."""
+
+    client_id: str
+    dcql: dict[str, Any]
+    questions: tuple[Question, ...]
+    grade: str
+    random: str | None
+
+    @property
+    def transaction_data(self) -> tuple[str, ...]:
+        """The `transaction_data` of the request, in the order of its queries."""
+        return tuple(
+            one.transaction_data for one in self.questions if one.transaction_data is not None
+        )
+
+    def dump(self) -> str:
+        """The document as the JSON text of its row."""
+        return orjson.dumps(self).decode()
+
+    @classmethod
+    def load(cls, text: str) -> Self:
+        """The document of a row."""
+        parts = orjson.loads(text)
+        parts["questions"] = tuple(Question(**question) for question in parts["questions"])
+        return cls(**parts)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A wallet request: its id, the links that start a wallet, when it ends (Unix seconds).
+
+    `development_link` holds the same request unsigned and by value, for wallets in development
+    that do not trust the broker's root yet; None in production.
+    """
+
+    id: str
+    wallet_link: str
+    development_link: str | None
+    expires_at: int
+
+    @classmethod
+    def of(cls, ctx: Context, row: PresentationRequestRow) -> Self:
+        """What a stored request looks like to whoever starts the wallet."""
+        link = request_link(
+            client_id=Document.load(row.document).client_id,
+            request_uri=request_uri(ctx, row.tenant_id, row.id),
+        )
+        unsigned = unsigned_client_id(ctx, row) if ctx.settings.development else None
+        return cls(
+            id=row.id,
+            wallet_link=link,
+            development_link=None
+            if unsigned is None
+            else request_link_by_value(request_parameters(ctx, row, client_id=unsigned)),
+            expires_at=row.expires_at,
+        )
+
+
+def unsigned_client_id(ctx: Context, row: PresentationRequestRow) -> str:
+    """The client id of a request's unsigned form (prefix `redirect_uri`)."""
+    return redirect_uri_client_id(response_uri(ctx, row.tenant_id, row.id))
+
+
+def request_uri(ctx: Context, tenant_id: str, presentation_request_id: str) -> str:
+    """Where a wallet fetches the request object."""
+    base = tenant_url(ctx.settings.public_url, tenant_id)
+    return f"{base}/openid4vp/request/{presentation_request_id}"
+
+
+def response_uri(ctx: Context, tenant_id: str, presentation_request_id: str) -> str:
+    """Where a wallet posts its answer (`direct_post`)."""
+    base = tenant_url(ctx.settings.public_url, tenant_id)
+    return f"{base}/openid4vp/response/{presentation_request_id}"
+
+
+def request_parameters(
+    ctx: Context,
+    row: PresentationRequestRow,
+    *,
+    client_id: str | None = None,
+    wallet_nonce: str | None = None,
+) -> dict[str, Any]:
+    """The parameters of a request (OpenID4VP 1.0, section 5), under another client id if given."""
+    document = Document.load(row.document)
+    signed = client_id is None
+    return build_request(
+        client_id=document.client_id if client_id is None else client_id,
+        response_uri=response_uri(ctx, row.tenant_id, row.id),
+        nonce=row.nonce,
+        state=row.id,
+        dcql=parse_dcql(document.dcql),
+        transaction_data=document.transaction_data,
+        wallet_nonce=wallet_nonce,
+        issued_at=row.created_at if signed else None,
+        expires_at=row.expires_at if signed else None,
+    )
