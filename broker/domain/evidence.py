@@ -24,6 +24,7 @@ from broker.domain.bundle import unpack
 from broker.domain.entry import Entry, leaf_data
 from broker.domain.errors import BrokerError, EvidenceInvalid
 from broker.domain.merkle import leaf_hash
+from broker.domain.signed_content import Kind, bound_text, holds
 from broker.domain.terms import Terms
 from broker.domain.tlog_proof import LogProof, verify_log_proof
 from broker.domain.trust import Trust
@@ -125,7 +126,7 @@ class _Bundle:
         self.trust = trust if trust is not None else Trust.parse(self.file("origin.json"))
         self.manifest: Mapping[str, Any] = {}
         self.terms: Terms
-        self.details: dict[str, Mapping[str, Any]] = {}
+        self.details: dict[Kind, Mapping[str, Any]] = {}
         self.entries: list[Entry] = []
 
     def file(self, name: str) -> bytes:
@@ -223,11 +224,10 @@ def _signatures(bundle: _Bundle) -> str:
         data = details.get("transaction_data")
         if data is None:
             random = b64url_decode(str(details.get("bound_random", "")))
-            verify_fallback_nonce(
-                str(details.get("nonce")), b64url(bundle.terms.canonical()), random
-            )
-        else:
-            _names_terms(bundle, kind, str(data))
+            text = bound_text(kind, bundle.terms)
+            verify_fallback_nonce(str(details.get("nonce")), text, random)
+        elif not holds(kind, decode_transaction_data(str(data)).content, bundle.terms):
+            raise EvidenceInvalid(f"{kind}: what was signed is not about these terms")
         verified = verify_presentation(
             bundle.text(f"{kind}/presentation.txt"),
             anchors=bundle.trust.roots,
@@ -242,19 +242,6 @@ def _signatures(bundle: _Bundle) -> str:
     if not bundle.details:
         return "not in this copy of the bundle: it holds their hashes"
     return ", ".join(f"{kind} signed with the customer's key" for kind in bundle.details)
-
-
-def _names_terms(bundle: _Bundle, kind: str, data: str) -> None:
-    signed = decode_transaction_data(data).content
-    if kind == "grant":
-        holds = canonical(signed.get("terms")) == bundle.terms.canonical()
-    else:
-        holds = (signed.get("consent_id"), signed.get("terms_hash")) == (
-            bundle.terms.consent_id,
-            bundle.terms.hash(),
-        )
-    if not holds:
-        raise EvidenceInvalid(f"{kind}: what was signed is not about these terms")
 
 
 # 6.
@@ -332,7 +319,8 @@ def _story(bundle: _Bundle) -> str:
         raise EvidenceInvalid("the log tells of a grant of other terms")
     if body.get("consent_credential") != file_hash(bundle.file("credential/consent.txt")):
         raise EvidenceInvalid("the log tells of another consent credential")
-    for kind, entries in (("grant", granted), ("withdrawal", withdrawn)):
+    told: tuple[tuple[Kind, list[Entry]], ...] = (("grant", granted), ("withdrawal", withdrawn))
+    for kind, entries in told:
         if kind in bundle.details and (
             not entries or entries[0].body.get("evidence") != _evidence_hashes(bundle, kind)
         ):
@@ -344,8 +332,9 @@ def _story(bundle: _Bundle) -> str:
     return f"granted, {state}, {len(decisions)} decisions in the period"
 
 
-def _kinds(bundle: _Bundle) -> list[str]:
-    return [kind for kind in ("grant", "withdrawal") if bundle.names(f"{kind}/", "details.json")]
+def _kinds(bundle: _Bundle) -> list[Kind]:
+    kinds: tuple[Kind, ...] = ("grant", "withdrawal")
+    return [kind for kind in kinds if bundle.names(f"{kind}/", "details.json")]
 
 
 def _granted_at(bundle: _Bundle) -> int:
