@@ -44,16 +44,16 @@ def what(state: PageState, spoken: Language) -> WhatView:
 def sign(state: PageState, spoken: Language, card: WaitingOffer | None) -> SignView:
     """Step 3: the terms that the wallet is asked to sign, and what was left out of them."""
     request = describe_request(state, spoken)
-    rows = [row for row, _ in state.waiting] or (
-        [] if state.presentation is None else [state.presentation]
-    )
     asked = {
         question.consent_id: Terms.from_json(orjson.loads(question.terms))
-        for row in rows
+        for row, _ in state.waiting
         for question in Document.load(row.document).questions
     }
-    signing, not_shared = [], []
+    signing, signed, not_shared = [], [], []
     for view, (row, _, terms) in zip(request.consents, state.consents, strict=True):
+        if row.state == "granted":
+            signed.append(view)
+            continue
         if row.id not in asked:
             not_shared.extend(_left_out(view, terms.attributes, spoken))
             continue
@@ -66,11 +66,11 @@ def sign(state: PageState, spoken: Language, card: WaitingOffer | None) -> SignV
     return SignView(
         request=request,
         signing=tuple(signing),
+        signed=tuple(signed),
         not_shared=tuple(not_shared),
         short_code=state.request.short_code,
         links=tuple(_link(row.consent_id, link, signing) for row, link in state.waiting if bound),
         card=None if bound else _card(card),
-        failed=bound and not state.waiting,
     )
 
 

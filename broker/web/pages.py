@@ -207,10 +207,9 @@ def mount_static(app: FastAPI) -> None:
 
 def _has_chosen(state: PageState) -> bool:
     """Whether the wallet is asked for what the customer ticked, not for all that was wanted."""
-    rows = [row for row, _ in state.waiting]
-    if state.presentation is not None:
-        rows.append(state.presentation)
-    return any(row.session_hash is not None or row.consent_id is not None for row in rows)
+    return any(
+        row.session_hash is not None or row.consent_id is not None for row, _ in state.waiting
+    )
 
 
 def _expired(request: Request, state: PageState) -> Response:

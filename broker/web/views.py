@@ -148,17 +148,17 @@ class CardView:
 class SignView:
     """Step 3: the terms again, what is not shared, and where to sign.
 
-    Several links when a wallet wants each consent alone; none when the card comes first, or when
-    the wallet gave up (`failed`).
+    Several links when a wallet takes each consent alone, some of which may be `signed` by then;
+    none when the card comes first.
     """
 
     request: RequestView
     signing: tuple[ConsentView, ...]
+    signed: tuple[ConsentView, ...]
     not_shared: tuple[str, ...]
     short_code: str
     links: tuple[LinkView, ...]
     card: CardView | None
-    failed: bool
 
 
 @dataclass(frozen=True)
