@@ -22,9 +22,9 @@ from credentials.errors import (
     TooLarge,
     TypeMismatch,
 )
-from credentials.jcs import b64url, b64url_decode
+from credentials.jcs import b64url, b64url_decode_ascii
 from credentials.json_reader import JsonObject, read_json_object
-from credentials.suites import ALGORITHMS, Jwk, public_part, suite_of
+from credentials.suites import ALGORITHMS, Jwk, suite_of
 
 MAX_JWS_CHARACTERS = 131_072
 MAX_HEADER_CHARACTERS = 32_768
@@ -57,7 +57,8 @@ class PublicKey:
         """Load a JWK. Raises `KeyInvalid`."""
         self._suite = suite_of(jwk)
         self._key = self._suite.load_public(jwk)
-        self.jwk = public_part(jwk)
+        # Loading has checked each of them.
+        self.jwk: Jwk = {name: jwk[name] for name in self._suite.thumbprint_members}
 
     def thumbprint(self) -> str:
         """Give the JWK thumbprint: base64url SHA-256 over the required members (RFC 7638)."""
@@ -132,25 +133,29 @@ def parse_jws(
     """
     if len(token) > max_characters:
         raise TooLarge(f"JWS exceeds {max_characters} characters")
-    parts = token.split(".", 3)
+    try:
+        encoded = token.encode("ascii")
+    except UnicodeEncodeError:
+        raise Malformed("compact JWS is not ASCII") from None
+    parts = encoded.split(b".", 3)
     if len(parts) != 3:  # noqa: PLR2004  RFC 7515, section 3.1
         raise Malformed("compact JWS does not have three parts")
     encoded_header, encoded_payload, encoded_signature = parts
-    if len(encoded_header) > MAX_HEADER_CHARACTERS:
+    size = len(encoded_header)
+    if size > MAX_HEADER_CHARACTERS:
         raise TooLarge(f"JWS header exceeds {MAX_HEADER_CHARACTERS} characters")
-    if len(encoded_header) <= _LONGEST_REMEMBERED_HEADER:
+    if size <= _LONGEST_REMEMBERED_HEADER:
         header = _remembered_header(encoded_header)
     else:
         header = _read_header(encoded_header)
     _check_header(header, typ, algs, permit)
-    payload = b64url_decode(encoded_payload)
+    payload = b64url_decode_ascii(encoded_payload)
     try:
-        signature = b64url_decode(encoded_signature)
+        signature = b64url_decode_ascii(encoded_signature)
     except Malformed:
         raise SignatureInvalid("JWS signature is not base64url") from None
-    return UnverifiedJws(
-        header.members, payload, token[: -len(encoded_signature) - 1].encode("ascii"), signature
-    )
+    signing_input = encoded[: size + 1 + len(encoded_payload)]
+    return UnverifiedJws(header.members, payload, signing_input, signature)
 
 
 class _Header(NamedTuple):
@@ -162,12 +167,12 @@ class _Header(NamedTuple):
     forbidden: frozenset[str]
 
 
-def _read_header(encoded: str) -> _Header:
-    return _inspect(read_json_object(b64url_decode(encoded)))
+def _read_header(encoded: bytes) -> _Header:
+    return _inspect(read_json_object(b64url_decode_ascii(encoded)))
 
 
 @lru_cache(maxsize=256)
-def _remembered_header(encoded: str) -> _Header:
+def _remembered_header(encoded: bytes) -> _Header:
     """Decode a header once. Issuers repeat theirs, certificates and all, in every credential."""
     return _read_header(encoded)
 

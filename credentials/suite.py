@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias
 
 from credentials.errors import KeyInvalid, Malformed
-from credentials.jcs import b64url_decode
+from credentials.jcs import b64url_decode_ascii
 
 Jwk: TypeAlias = dict[str, Any]
 
@@ -48,7 +48,7 @@ class Suite(Protocol):
         """Load a private JWK. Raises `KeyInvalid`."""
 
     def load_public(self, jwk: Mapping[str, Any]) -> Any:  # noqa: ANN401  opaque by design
-        """Load the public part of a JWK. Raises `KeyInvalid`."""
+        """Load the public part of a JWK, checking every thumbprint member. Raises `KeyInvalid`."""
 
     def public_jwk(self, public_key: Any) -> Jwk:  # noqa: ANN401  opaque by design
         """Give the public JWK of a loaded public key, with no other members."""
@@ -87,8 +87,8 @@ def jwk_bytes(jwk: Mapping[str, Any], name: str, length: int) -> bytes:
     if not isinstance(value, str):
         raise KeyInvalid(f"JWK member {name} is missing or not a string")
     try:
-        data = b64url_decode(value)
-    except Malformed:
+        data = b64url_decode_ascii(value.encode("ascii"))
+    except (Malformed, UnicodeEncodeError):
         raise KeyInvalid(f"JWK member {name} is not base64url") from None
     if len(data) != length:
         raise KeyInvalid(f"JWK member {name} is not {length} bytes")
