@@ -126,8 +126,10 @@ class KeyRing:
     def new_log_key(self, owner: str) -> bytes:
         """A fresh sealed log key for `owner` (`subject:<id>` or `tenant:<id>`)."""
         key = secrets.token_bytes(32)
-        # The owner's first entry follows at once; without its row the key is never asked for.
-        self._remember(owner, key)
+        # A customer's first entry follows at once, and an id that came to nothing is never asked
+        # for again. A tenant's id is chosen: a tenant that exists already must keep its key here.
+        if owner.startswith("subject:"):
+            self._remember(owner, key)
         return self._master.seal(key, f"log-key:{owner}")
 
     def _log_key(self, owner: str, read: Callable[[], bytes | None]) -> bytes:

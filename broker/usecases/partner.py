@@ -31,19 +31,37 @@ class NewClient:
         }
 
 
+def new_partner(name: str) -> NewClient:
+    """A client id and a key for a partner, not registered yet."""
+    return NewClient(new_id("p"), name, SoftwareKey.generate("ES256").private_jwk())
+
+
+def new_officer(name: str) -> NewClient:
+    """A client id and a key for an officer, not registered yet."""
+    return NewClient(new_id("o"), name, SoftwareKey.generate("ES256").private_jwk())
+
+
 def add_partner(
-    ctx: Context, tenant_id: str, *, name: str, name_zh: str, contact: str, country: str
+    ctx: Context,
+    tenant_id: str,
+    *,
+    name: str,
+    name_zh: str,
+    contact: str,
+    country: str,
+    client: NewClient | None = None,
 ) -> NewClient:
-    """Register a partner.
+    """Register a partner, under a client id and a key that were made before where given.
 
     Raises `InvalidRequest`, `StateConflict` (the name is taken), `NotFound` (tenant).
     """
     require_country(country)
     for text in (name, name_zh, contact):
         require_text(text)
-    key = SoftwareKey.generate("ES256")
+    added = client or new_partner(name)
+    key = SoftwareKey.from_private_jwk(added.private_jwk)
     row = PartnerRow(
-        id=new_id("p"),
+        id=added.client_id,
         tenant_id=tenant_id,
         name=name,
         name_zh=name_zh,
@@ -65,18 +83,21 @@ def add_partner(
             type="partner.added",
             body={"partner": row.id, "key": thumbprint(key.public_jwk()), "country": country},
         )
-    return NewClient(row.id, name, key.private_jwk())
+    return added
 
 
-def add_officer(ctx: Context, tenant_id: str, *, name: str) -> NewClient:
-    """Register a compliance officer.
+def add_officer(
+    ctx: Context, tenant_id: str, *, name: str, client: NewClient | None = None
+) -> NewClient:
+    """Register a compliance officer, under a client id and a key made before where given.
 
     Raises `InvalidRequest`, `StateConflict` (the name is taken), `NotFound` (tenant).
     """
     require_text(name)
-    key = SoftwareKey.generate("ES256")
+    added = client or new_officer(name)
+    key = SoftwareKey.from_private_jwk(added.private_jwk)
     row = OfficerRow(
-        id=new_id("o"),
+        id=added.client_id,
         tenant_id=tenant_id,
         name=name,
         jwk=json.dumps(key.public_jwk()),
@@ -94,7 +115,7 @@ def add_officer(ctx: Context, tenant_id: str, *, name: str) -> NewClient:
             type="officer.added",
             body={"officer": row.id, "key": thumbprint(key.public_jwk())},
         )
-    return NewClient(row.id, name, key.private_jwk())
+    return added
 
 
 def set_partner_state(ctx: Context, tenant_id: str, partner_id: str, state: str) -> None:

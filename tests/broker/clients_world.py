@@ -34,6 +34,7 @@ from credentials.sealing import MasterKey
 PUBLIC_URL = "https://consent.example"
 START = 1_795_478_400
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+MASTER = bytes(range(32))
 DEPTH = 64
 BYTES = 262_144
 
@@ -125,7 +126,7 @@ def world(home: Path, database_url: str = "") -> Iterator[World]:
     db = Database(settings.sqlalchemy_url)
     migrate(db)
     time = [START]
-    master = MasterKey.generate()
+    master = MasterKey.from_bytes(MASTER)
     keys = KeyRing(db, master, lambda: time[0], PUBLIC_URL)
     log = Sequencer(db, keys.log_signer(), settings, lambda: time[0])
     ctx = Context(settings=settings, db=db, master=master, keys=keys, log=log, now=lambda: time[0])
