@@ -1,7 +1,7 @@
 """Alembic's environment: runs the migrations on the connection that the broker hands over."""
 
 from alembic import context
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine
 
 from broker.store.tables import metadata
 
@@ -16,7 +16,7 @@ def _migrate() -> None:
     _run(connection)
 
 
-def _run(connection: object) -> None:
+def _run(connection: Connection) -> None:
     context.configure(
         connection=connection, target_metadata=metadata, render_as_batch=True, compare_type=True
     )

@@ -1,5 +1,6 @@
 """The migrations make exactly the tables that the code describes, and protect the log."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ ENTRY = (
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def migrated(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+def migrated(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'broker.db'}"
     else:
@@ -24,8 +25,8 @@ def migrated(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
         url = address.replace("postgresql://", "postgresql+psycopg://")
     db = Database(url)
     migrate(db)
-    request.addfinalizer(db.close)
-    return db
+    yield db
+    db.close()
 
 
 def test_the_migrated_schema_is_the_tables(migrated: Database) -> None:
@@ -41,9 +42,7 @@ def test_a_migrated_database_is_current_and_migrating_again_changes_nothing(
     assert is_current(migrated)
 
 
-@pytest.mark.parametrize(
-    "change", ["UPDATE audit_entry SET type = 'y'", "DELETE FROM audit_entry"]
-)
+@pytest.mark.parametrize("change", ["UPDATE audit_entry SET type = 'y'", "DELETE FROM audit_entry"])
 def test_the_database_refuses_to_change_the_log(migrated: Database, change: str) -> None:
     with migrated.transaction() as tx:
         tx.execute(text(ENTRY), {"data": b"\x00" * 32})
