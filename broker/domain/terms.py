@@ -12,6 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from broker.domain.errors import InvalidTerms
+from broker.domain.json_values import (
+    read_flag,
+    read_integer,
+    read_list,
+    read_object,
+    read_text,
+    read_texts,
+)
 from credentials.jcs import b64url, canonical
 
 SCHEMA = "urn:consent-broker:terms:1"
@@ -36,8 +44,8 @@ class Label:
     @classmethod
     def from_json(cls, value: Any) -> Self:  # noqa: ANN401 (untrusted JSON)
         """Read a label; raises `InvalidTerms` when a language is missing."""
-        texts = _object(value, "a label")
-        return cls(zh=_text(texts, "zh"), en=_text(texts, "en"))
+        texts = read_object(value, "a label")
+        return cls(zh=read_text(texts, "zh"), en=read_text(texts, "en"))
 
 
 @dataclass(frozen=True)
@@ -61,12 +69,12 @@ class Party:
     @classmethod
     def from_json(cls, value: Any) -> Self:  # noqa: ANN401
         """Read a party; raises `InvalidTerms`."""
-        party = _object(value, "a party")
+        party = read_object(value, "a party")
         return cls(
-            _text(party, "id"),
+            read_text(party, "id"),
             Label.from_json(party.get("name")),
-            _text(party, "contact"),
-            _text(party, "country"),
+            read_text(party, "contact"),
+            read_text(party, "country"),
         )
 
 
@@ -221,55 +229,55 @@ class Terms:
 
         Raises `InvalidTerms`.
         """
-        terms = _object(value, "terms")
+        terms = read_object(value, "terms")
         if terms.get("schema") != SCHEMA:
             raise InvalidTerms("the schema of the terms is not known to this version")
         purpose, algorithm = (
-            _object(terms.get("purpose"), "purpose"),
-            _object(terms.get("algorithm"), "algorithm"),
+            read_object(terms.get("purpose"), "purpose"),
+            read_object(terms.get("algorithm"), "algorithm"),
         )
         territories, notice = (
-            _object(terms.get("territories"), "territories"),
-            _object(terms.get("notice"), "notice"),
+            read_object(terms.get("territories"), "territories"),
+            read_object(terms.get("notice"), "notice"),
         )
         read = cls(
-            consent_id=_text(terms, "consent_id"),
+            consent_id=read_text(terms, "consent_id"),
             controller=Party.from_json(terms.get("controller")),
             partner=Party.from_json(terms.get("partner")),
             purpose=PurposeTerms(
-                _text(purpose, "id"),
+                read_text(purpose, "id"),
                 Label.from_json(purpose.get("label")),
-                _flag(purpose, "necessary_for_service"),
+                read_flag(purpose, "necessary_for_service"),
             ),
             algorithm=AlgorithmTerms(
-                _text(algorithm, "id"),
-                _text(algorithm, "version"),
+                read_text(algorithm, "id"),
+                read_text(algorithm, "version"),
                 Label.from_json(algorithm.get("label")),
                 Label.from_json(algorithm.get("explanation")),
-                _flag(algorithm, "automated_decision"),
-                _text(algorithm, "risk_tier"),
+                read_flag(algorithm, "automated_decision"),
+                read_text(algorithm, "risk_tier"),
             ),
-            actions=_texts(terms, "actions"),
-            attributes=tuple(_attribute(item) for item in _list(terms, "attributes")),
+            actions=read_texts(terms, "actions"),
+            attributes=tuple(_attribute(item) for item in read_list(terms, "attributes")),
             separate=_separate(terms),
             territories=Territories(
-                _texts(territories, "storage"),
-                _texts(territories, "processing"),
-                _texts(territories, "access"),
+                read_texts(territories, "storage"),
+                read_texts(territories, "processing"),
+                read_texts(territories, "access"),
             ),
-            retention_days=_integer(terms, "retention_days"),
-            valid_from=_integer(terms, "valid_from"),
-            valid_until=_integer(terms, "valid_until"),
-            max_uses=None if terms.get("max_uses") is None else _integer(terms, "max_uses"),
+            retention_days=read_integer(terms, "retention_days"),
+            valid_from=read_integer(terms, "valid_from"),
+            valid_until=read_integer(terms, "valid_until"),
+            max_uses=None if terms.get("max_uses") is None else read_integer(terms, "max_uses"),
             refusal=Label.from_json(terms.get("refusal")),
             notice=Notice(
-                _text(notice, "template"),
-                _integer(notice, "version"),
-                _text(notice, "language"),
-                _text(notice, "hash"),
+                read_text(notice, "template"),
+                read_integer(notice, "version"),
+                read_text(notice, "language"),
+                read_text(notice, "hash"),
             ),
-            withdrawal=_text(terms, "withdrawal"),
-            legal_basis=_texts(terms, "legal_basis"),
+            withdrawal=read_text(terms, "withdrawal"),
+            legal_basis=read_texts(terms, "legal_basis"),
         )
         # Rebuilding it is the check that nothing unknown was signed along.
         if read.canonical() != canonical(value):
@@ -289,14 +297,14 @@ def parse_purpose(wire: str) -> tuple[str, str, str]:
 
 
 def _attribute(value: Any) -> AttributeTerms:  # noqa: ANN401
-    item = _object(value, "an attribute")
+    item = read_object(value, "an attribute")
     return AttributeTerms(
-        _text(item, "id"),
+        read_text(item, "id"),
         Label.from_json(item.get("label")),
-        _text(item, "category"),
-        _flag(item, "sensitive"),
-        _flag(item, "required"),
-        _text(item, "stored_in"),
+        read_text(item, "category"),
+        read_flag(item, "sensitive"),
+        read_flag(item, "required"),
+        read_text(item, "stored_in"),
     )
 
 
@@ -307,47 +315,6 @@ def _separate(terms: Mapping[str, Any]) -> tuple[Separate, ...]:
         "third_party": "third_party",
     }
     try:
-        return tuple(known[name] for name in _texts(terms, "separate"))
+        return tuple(known[name] for name in read_texts(terms, "separate"))
     except KeyError as error:
         raise InvalidTerms("a separate consent of an unknown kind") from error
-
-
-def _object(value: Any, what: str) -> Mapping[str, Any]:  # noqa: ANN401
-    if not isinstance(value, dict):
-        raise InvalidTerms(f"{what} must be a JSON object")
-    return value
-
-
-def _list(source: Mapping[str, Any], name: str) -> list[Any]:
-    value = source.get(name)
-    if not isinstance(value, list):
-        raise InvalidTerms(f"{name} must be a list")
-    return value
-
-
-def _text(source: Mapping[str, Any], name: str) -> str:
-    value = source.get(name)
-    if not isinstance(value, str):
-        raise InvalidTerms(f"{name} must be text")
-    return value
-
-
-def _texts(source: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    values = _list(source, name)
-    if not all(isinstance(value, str) for value in values):
-        raise InvalidTerms(f"{name} must be a list of texts")
-    return tuple(values)
-
-
-def _integer(source: Mapping[str, Any], name: str) -> int:
-    value = source.get(name)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidTerms(f"{name} must be a whole number")
-    return value
-
-
-def _flag(source: Mapping[str, Any], name: str) -> bool:
-    value = source.get(name)
-    if not isinstance(value, bool):
-        raise InvalidTerms(f"{name} must be true or false")
-    return value
