@@ -10,6 +10,10 @@ or the tenant's where an entry concerns no customer. Whoever holds the log key, 
 entry with its salt, can check the entry against the log; once the log key is destroyed the leaf
 is noise, and only copies that were handed out before still verify.
 
+The customer's identifier is not in the canonical entry: partners are handed entries of their own
+consents, and two of them would match their customers by it. Which customer an entry is about is
+told by the key that opens it; the sealed form is bound to the identifier all the same.
+
 How the format evolves: `v` in the entry and the first byte of the sealed form count up together;
 a field that is absent is left out of the canonical form, so an optional one more keeps old hashes.
 """
@@ -17,7 +21,7 @@ a field that is absent is left out of the canonical form, so an optional one mor
 import hmac
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -45,8 +49,9 @@ _AAD = b"consent-broker/audit/entry/1:"
 class Entry:
     """One act: what happened, when (Unix seconds, UTC), about whose consent.
 
-    `body` is JSON without floats. `subject_id` says whose log key hides the entry (None: the
-    tenant's); `consent_id` finds it again.
+    `body` is JSON without floats; whoever may see the entry reads it, the consent's partner
+    included. `subject_id` says whose log key hides the entry (None: the tenant's) and is not part
+    of what is hashed; `consent_id` finds it again.
     """
 
     id: str
@@ -67,8 +72,6 @@ class Entry:
             "time": self.time,
             "body": self.body,
         }
-        if self.subject_id is not None:
-            value["subject"] = self.subject_id
         if self.consent_id is not None:
             value["consent"] = self.consent_id
         try:
@@ -78,7 +81,10 @@ class Entry:
 
     @classmethod
     def parse(cls, data: bytes) -> "Entry":
-        """Read the canonical form, and nothing but it. Raises `MalformedEntry`."""
+        """Read the canonical form, and nothing but it; it names no customer.
+
+        Raises `MalformedEntry`.
+        """
         try:
             value = orjson.loads(data)
         except orjson.JSONDecodeError:
@@ -94,7 +100,6 @@ class Entry:
             type=_text(value.get("type")),
             time=time,
             body=body,
-            subject_id=_text(value["subject"]) if "subject" in value else None,
             consent_id=_text(value["consent"]) if "consent" in value else None,
         )
         if entry.canonical() != data:
@@ -136,7 +141,8 @@ class LogKey:
         data = entry.canonical()
         # A key of its own for each entry: random nonces then never meet under one key.
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = self._cipher(entry.id).encrypt(nonce, data, _AAD + entry.id.encode())
+        bound_to = _bound_to(entry.id, entry.subject_id)
+        sealed = self._cipher(entry.id).encrypt(nonce, data, bound_to)
         return SealedEntry(
             id=entry.id,
             tenant_id=entry.tenant_id,
@@ -158,23 +164,25 @@ class LogKey:
             raise UnreadableEntry(f"audit entry {sealed.id} is sealed in an unknown version")
         nonce, ciphertext = blob[1 : 1 + _NONCE_BYTES], blob[1 + _NONCE_BYTES :]
         try:
-            data = self._cipher(sealed.id).decrypt(nonce, ciphertext, _AAD + sealed.id.encode())
+            bound_to = _bound_to(sealed.id, sealed.subject_id)
+            data = self._cipher(sealed.id).decrypt(nonce, ciphertext, bound_to)
         except (InvalidTag, ValueError):
             raise UnreadableEntry(f"this log key does not open audit entry {sealed.id}") from None
         entry = Entry.parse(data)
         if leaf_data(self.salt(sealed.id), data) != sealed.leaf_data:
             raise UnreadableEntry(f"audit entry {sealed.id} is not what the log holds")
-        told = (sealed.id, sealed.tenant_id, sealed.type, sealed.time)
-        about = (sealed.subject_id, sealed.consent_id)
-        if told != (entry.id, entry.tenant_id, entry.type, entry.time) or about != (
-            entry.subject_id,
-            entry.consent_id,
-        ):
+        told = (sealed.id, sealed.tenant_id, sealed.type, sealed.time, sealed.consent_id)
+        if told != (entry.id, entry.tenant_id, entry.type, entry.time, entry.consent_id):
             raise UnreadableEntry(f"the columns of audit entry {sealed.id} contradict its body")
-        return entry
+        return replace(entry, subject_id=sealed.subject_id)
 
     def _cipher(self, entry_id: str) -> AESGCM:
         return AESGCM(hmac.digest(self._body_key, entry_id.encode(), "sha256"))
+
+
+def _bound_to(entry_id: str, subject_id: str | None) -> bytes:
+    """What a sealed entry is authenticated with: its id and, if it has one, its customer's."""
+    return b"\x00".join((_AAD + entry_id.encode(), (subject_id or "").encode()))
 
 
 def leaf_data(salt: bytes, canonical_entry: bytes) -> bytes:

@@ -47,11 +47,17 @@ def test_the_keys_are_derived_as_the_format_says() -> None:
 def test_the_canonical_form_is_fixed() -> None:
     assert ENTRY.canonical() == (
         b'{"body":{"list":[1,null,true],"terms":"hash"},"consent":"c-1","id":"e-1",'
-        b'"subject":"s-1","tenant":"demo","time":1700000000,"type":"consent.granted","v":1}'
+        b'"tenant":"demo","time":1700000000,"type":"consent.granted","v":1}'
     )
     alone = replace(ENTRY, subject_id=None, consent_id=None)
-    assert b"subject" not in alone.canonical()
+    assert b'"consent"' not in alone.canonical()
     assert Entry.parse(alone.canonical()) == alone
+
+
+def test_what_partners_are_handed_does_not_name_the_customer() -> None:
+    assert b"s-1" not in ENTRY.canonical()
+    assert ENTRY.canonical() == replace(ENTRY, subject_id="s-2").canonical()
+    assert Entry.parse(ENTRY.canonical()).subject_id is None
 
 
 def test_an_entry_opens_with_its_key() -> None:
@@ -74,6 +80,7 @@ def test_another_key_opens_nothing() -> None:
         {"type": "consent.refused"},
         {"time": 1},
         {"subject_id": "s-2"},
+        {"subject_id": None},
         {"consent_id": None},
         {"leaf_data": bytes(32)},
         {"sealed_body": b""},
