@@ -12,6 +12,7 @@ from broker.domain.errors import StateConflict
 from broker.store import partners, registry
 from broker.usecases import bootstrap
 from broker.usecases.bootstrap import CLIENTS_FILE, demo_clients, ensure_demo_tenant
+from broker.usecases.partner import add_partner
 from tests.broker.clients_world import World, world
 from tests.programs import shared
 
@@ -104,7 +105,7 @@ def test_the_purposes_and_categories_are_those_of_the_data_privacy_vocabulary(
 def test_a_second_partner_of_the_same_name_is_refused(broker: World) -> None:
     told = json.loads((broker.ctx.settings.home / CLIENTS_FILE).read_text())
     with pytest.raises(StateConflict):
-        bootstrap.add_partner(
+        add_partner(
             broker.ctx,
             "demo",
             name=told["partner"]["name"],
