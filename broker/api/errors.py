@@ -36,6 +36,7 @@ STATUS: Final[dict[str, int]] = {
     "gone": 410,
     # Ours, not the caller's: stored things that do not hold together.
     "error": 500,
+    "fetch_error": 500,
     "credential_error": 500,
     "wallet_protocol_error": 500,
     "seal_broken": 500,
@@ -49,6 +50,7 @@ STATUS: Final[dict[str, int]] = {
     "log_entry_unreadable": 500,
     # It may pass: try again.
     "status_unavailable": 503,
+    "fetch_failed": 503,
     "log_unavailable": 503,
     "log_conflict": 503,
     "log_rolled_back": 503,

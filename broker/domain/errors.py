@@ -197,3 +197,28 @@ class InvalidPolicies(BrokerError):
     """Policies that do not parse, do not fit their schema, or lack what a reason is made of."""
 
     code = "invalid_policies"
+
+
+class OutgoingError(BrokerError):
+    """A request to somebody else that was not made or not answered; `reason` says which rule.
+
+    `reason` is one short, stable word. Neither it nor the message holds anything of the answer.
+    """
+
+    code = "fetch_error"
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class FetchRefused(OutgoingError):
+    """Our rules forbid the address or the answer; asking again changes nothing."""
+
+    code = "fetch_refused"
+
+
+class FetchFailed(OutgoingError):
+    """The other side could not be reached, was too slow, or answered with an error."""
+
+    code = "fetch_failed"
