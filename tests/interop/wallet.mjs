@@ -1,0 +1,157 @@
+// A wallet made of public parts that this project did not write: OpenID4VCI and OpenID4VP by
+// @openid4vc, JOSE by jose. Only what those leave to a wallet is here: holding keys, choosing
+// credentials by DCQL, and the key-binding JWT (RFC 9901, section 4.3).
+//
+//   node wallet.mjs accept STATE ROOT.pem OFFER TX_CODE COPIES
+//   node wallet.mjs answer STATE ROOT.pem REQUEST QUERY[:COPY]...
+//   node wallet.mjs refuse STATE ROOT.pem REQUEST ERROR
+//
+// STATE is a JSON file with the credentials held; COPY counts those that match, from 0. Prints
+// JSON: what was received, or what the verifier answered.
+import { createHash, randomBytes, X509Certificate } from 'node:crypto'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { clientAuthenticationAnonymous, setGlobalConfig } from '@openid4vc/oauth2'
+import { Openid4vciClient } from '@openid4vc/openid4vci'
+import { Openid4vpClient } from '@openid4vc/openid4vp'
+import * as jose from 'jose'
+
+setGlobalConfig({ allowInsecureUrls: true })
+
+const [command, statePath, rootPath, link, ...rest] = process.argv.slice(2)
+const root = new X509Certificate(readFileSync(rootPath))
+const held = existsSync(statePath) ? JSON.parse(readFileSync(statePath, 'utf8')) : []
+const keys = new Map(held.map(({ jwk }) => [jwk.x, jwk]))
+const b64url = (bytes) => Buffer.from(bytes).toString('base64url')
+const sha256 = (text) => b64url(createHash('sha256').update(text).digest())
+
+const callbacks = {
+  fetch,
+  hash: (data, algorithm) => createHash(algorithm.replace('-', '')).update(data).digest(),
+  generateRandom: (length) => randomBytes(length),
+  clientAuthentication: clientAuthenticationAnonymous(),
+  encryptJwe: () => { throw new Error('this wallet does not encrypt') },
+  decryptJwe: () => { throw new Error('this wallet does not decrypt') },
+  signJwt: async (signer, { header, payload }) => {
+    const jwk = keys.get(signer.publicJwk.x)
+    const key = await jose.importJWK(jwk, 'ES256')
+    return { jwt: await new jose.SignJWT(payload).setProtectedHeader(header).sign(key), signerJwk: signer.publicJwk }
+  },
+  verifyJwt: async (signer, { compact }) => {
+    if (signer.method !== 'x5c') return { verified: false }
+    const [leaf] = signer.x5c.map((certificate) => new X509Certificate(Buffer.from(certificate, 'base64')))
+    if (!leaf.verify(root.publicKey)) return { verified: false }
+    await jose.compactVerify(compact, leaf.publicKey, { algorithms: [signer.alg] })
+    return { verified: true, signerJwk: leaf.publicKey.export({ format: 'jwk' }) }
+  },
+  getX509CertificateMetadata: (certificate) => {
+    const names = (new X509Certificate(Buffer.from(certificate, 'base64')).subjectAltName ?? '').split(', ')
+    const of = (kind) => names.filter((name) => name.startsWith(`${kind}:`)).map((name) => name.slice(kind.length + 1))
+    return { sanDnsNames: of('DNS'), sanUriNames: of('URI') }
+  },
+}
+
+const newKey = async () => {
+  const { privateKey } = await jose.generateKeyPair('ES256', { extractable: true })
+  const jwk = await jose.exportJWK(privateKey)
+  keys.set(jwk.x, jwk)
+  return jwk
+}
+
+const publicPart = ({ kty, crv, x, y }) => ({ kty, crv, x, y })
+
+async function accept([txCode, copies]) {
+  const client = new Openid4vciClient({ callbacks })
+  const credentialOffer = await client.resolveCredentialOffer(link)
+  const issuerMetadata = await client.resolveIssuerMetadata(credentialOffer.credential_issuer)
+  const { accessTokenResponse } = await client.retrievePreAuthorizedCodeAccessTokenFromOffer({
+    credentialOffer, issuerMetadata, txCode: txCode || undefined,
+  })
+  const [credentialConfigurationId] = credentialOffer.credential_configuration_ids
+  const { c_nonce: nonce } = await client.requestNonce({ issuerMetadata })
+  const jwks = await Promise.all(Array.from({ length: Number(copies) }, newKey))
+  const proofs = await Promise.all(jwks.map(async (jwk) => (await client.createCredentialRequestJwtProof({
+    issuerMetadata, credentialConfigurationId, nonce, issuedAt: new Date(),
+    signer: { method: 'jwk', publicJwk: publicPart(jwk), alg: 'ES256' },
+  })).jwt))
+  const { credentialResponse } = await client.retrieveCredentials({
+    issuerMetadata, credentialConfigurationId, proofs: { jwt: proofs }, accessToken: accessTokenResponse.access_token,
+  })
+  const byKey = new Map(jwks.map((jwk) => [jwk.x, jwk]))
+  for (const { credential } of credentialResponse.credentials) {
+    const [issuerJwt] = credential.split('~')
+    const { x5c, alg, typ } = jose.decodeProtectedHeader(issuerJwt)
+    const leaf = new X509Certificate(Buffer.from(x5c[0], 'base64'))
+    if (!leaf.verify(root.publicKey)) throw new Error('the issuer is not below the trusted root')
+    const { payload } = await jose.jwtVerify(issuerJwt, leaf.publicKey, { algorithms: [alg], typ: 'dc+sd-jwt' })
+    held.push({ credential, jwk: byKey.get(payload.cnf.jwk.x), vct: payload.vct, jti: payload.jti, typ })
+  }
+  writeFileSync(statePath, JSON.stringify(held), { mode: 0o600 })
+  return { received: credentialResponse.credentials.length, vct: held.at(-1).vct, jti: held.map(({ jti }) => jti) }
+}
+
+const claimsOf = ({ credential }) => jose.decodeJwt(credential.split('~')[0])
+
+// DCQL over what this wallet holds: type and open claims; its credentials conceal none.
+const matching = (query) => held.filter((entry) => {
+  const claims = claimsOf(entry)
+  return query.meta.vct_values.includes(claims.vct) && (query.claims ?? []).every(({ path, values }) => {
+    const value = path.reduce((inner, name) => inner?.[name], claims)
+    return value !== undefined && (!values || values.includes(value))
+  })
+})
+
+// The request as the library reads and verifies it. Fetching by POST, the wallet sends a nonce of
+// its own, which the signed request must carry back. (The library posts the members of `metadata`
+// as the form, so that is where the nonce goes.)
+async function resolve(client) {
+  const { params } = client.parseOpenid4vpAuthorizationRequest({ authorizationRequest: link })
+  const nonce = b64url(randomBytes(16))
+  const wallet = params.request_uri_method === 'post'
+    ? { expectedNonce: nonce, metadata: { wallet_nonce: nonce, wallet_metadata: { vp_formats_supported: { 'dc+sd-jwt': {} } } } }
+    : undefined
+  return client.resolveOpenId4vpAuthorizationRequest({ authorizationRequestPayload: params, wallet })
+}
+
+async function submit(client, resolved, payload) {
+  const { authorizationResponsePayload } = await client.createOpenid4vpAuthorizationResponse({
+    authorizationRequestPayload: resolved.authorizationRequestPayload, authorizationResponsePayload: payload,
+  })
+  const { response } = await client.submitOpenid4vpAuthorizationResponse({
+    authorizationRequestPayload: resolved.authorizationRequestPayload, authorizationResponsePayload,
+  })
+  return {
+    status: response.status, body: await response.json(), client: resolved.client.prefix, version: resolved.version,
+    signed: resolved.jar !== undefined, walletNonce: resolved.authorizationRequestPayload.wallet_nonce !== undefined,
+    shown: (resolved.transactionData ?? []).map(({ transactionData }) => transactionData),
+  }
+}
+
+async function refuse([error]) {
+  const client = new Openid4vpClient({ callbacks })
+  return submit(client, await resolve(client), { error })
+}
+
+async function answer(answers) {
+  const chosen = new Map(answers.map((text) => text.split(':')))
+  const client = new Openid4vpClient({ callbacks })
+  const resolved = await resolve(client)
+  const request = resolved.authorizationRequestPayload
+  const vpToken = {}
+  for (const query of resolved.dcql.query.credentials.filter(({ id }) => chosen.has(id))) {
+    const entry = matching(query)[Number(chosen.get(query.id) ?? 0)]
+    if (!entry) continue
+    const signed = (resolved.transactionData ?? [])
+      .filter(({ transactionData }) => transactionData.credential_ids.includes(query.id))
+      .map(({ encoded }) => encoded)
+    const binding = {
+      iat: Math.floor(Date.now() / 1000), aud: request.client_id, nonce: request.nonce, sd_hash: sha256(entry.credential),
+      ...(signed.length ? { transaction_data_hashes: signed.map(sha256), transaction_data_hashes_alg: 'sha-256' } : {}),
+    }
+    const key = await jose.importJWK(entry.jwk, 'ES256')
+    const jwt = await new jose.SignJWT(binding).setProtectedHeader({ alg: 'ES256', typ: 'kb+jwt' }).sign(key)
+    vpToken[query.id] = [entry.credential + jwt]
+  }
+  return { ...await submit(client, resolved, { vp_token: vpToken }), answered: Object.keys(vpToken) }
+}
+
+process.stdout.write(JSON.stringify(await { accept, answer, refuse }[command](rest)))
