@@ -16,7 +16,8 @@ class Frame:
 
     `base` is the path of the tenant; `here` the path of this page without its query. `live` is the
     address of the page's events and `revision` what they are compared with; `refresh` the seconds
-    after which a browser without script looks again.
+    after which a browser without script looks again (at `here`, since a refresh of an address with
+    a fragment would only scroll).
     """
 
     tag: str

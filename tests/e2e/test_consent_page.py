@@ -11,9 +11,7 @@ from tests.conftest import CHROMIUM_FLAGS
 from tests.programs import require
 from tests.web.page_world import PageWorld, served_world
 
-WIDTHS = (320, 1280)
-SCHEMES = ("light", "dark")
-LANGS = ("zh", "en")
+PATIENCE = 15_000
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +65,11 @@ def tick(page: Page) -> None:
     page.locator("fieldset.far .choice").nth(1).click()
 
 
-@pytest.mark.parametrize("lang", LANGS)
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("width", WIDTHS)
+# Each width with each scheme, each with each language: every pair once.
+@pytest.mark.parametrize(
+    ("width", "scheme", "lang"),
+    [(320, "light", "en"), (320, "dark", "zh"), (1280, "light", "zh"), (1280, "dark", "en")],
+)
 def test_every_page_is_accessible_and_fits(
     browser: Browser, world: PageWorld, tmp_path: Path, width: int, scheme: str, lang: str
 ) -> None:
@@ -98,6 +98,7 @@ def test_every_page_is_accessible_and_fits(
     tick(page)
     look("step-2-ticked")
     page.locator(".bar .btn").nth(1).click()
+    page.wait_for_url("**step=3")
     look("step-3-no-card")
     world.invite()
     page.goto(path)
@@ -168,10 +169,10 @@ def test_everything_works_without_script(browser: Browser, world: PageWorld) -> 
     expect(page.locator("h1")).to_have_text("Sign with your wallet")
     world.sign(str(page.locator("a.btn[href^=openid4vp]").get_attribute("href")))
     # Without script the page looks again by itself.
-    expect(page.locator("h1")).to_have_text("Signed: this is what you agreed to")
+    expect(page.locator("h1")).to_have_text("Signed: this is what you agreed to", timeout=PATIENCE)
     page.get_by_role("button", name="Withdraw").first.click()
     world.sign(str(page.locator("a.btn[href^=openid4vp]").get_attribute("href")))
-    expect(page.locator(".tag", has_text="Withdrawn")).to_be_visible()
+    expect(page.locator(".tag", has_text="Withdrawn")).to_be_visible(timeout=PATIENCE)
     context.close()
 
 
@@ -194,7 +195,7 @@ def test_the_whole_choice_can_be_made_by_keyboard(browser: Browser, world: PageW
     context.close()
 
 
-@pytest.mark.parametrize("lang", LANGS)
+@pytest.mark.parametrize("lang", ["zh", "en"])
 def test_refusing_and_agreeing_have_one_size(browser: Browser, world: PageWorld, lang: str) -> None:
     context = visit(browser, world, viewport={"width": 320, "height": 740}, locale=lang)
     page = context.new_page()

@@ -11,6 +11,8 @@
         location.reload();
       }
     });
+    // The answer to our own form brings the next page; looking again would overtake it.
+    addEventListener("submit", () => source.close());
     addEventListener("pagehide", () => source.close());
     addEventListener("pageshow", (event) => {
       if (event.persisted) location.reload();
