@@ -1,14 +1,20 @@
 """OpenID4VCI for wallets: the offer by reference, nonces, credentials."""
 
-from typing import Annotated
+from hashlib import sha256
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+import orjson
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from broker.api.deps import Ctx, TenantId, WalletToken
+from broker.api.deps import Ctx, TenantId
+from broker.domain.addresses import ROOT_TENANT
+from broker.domain.errors import Unauthorized
+from broker.usecases.context import Context
 from broker.usecases.invitation import read_offer
-from broker.usecases.issuance import issue_customer_credentials
+from broker.usecases.issuance import BATCH_SIZE, issue_customer_credentials
 from broker.usecases.nonces import new_nonce
+from credentials.jcs import b64url
 from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.openid4vci import nonce_response
 
@@ -17,12 +23,40 @@ router = APIRouter(tags=["wallets: OpenID4VCI"])
 NO_STORE = {"Cache-Control": "no-store"}
 
 
-async def _raw_body(request: Request) -> bytes:
-    """The body as it came: the protocol's own reader decides what it means."""
-    return await request.body()
-
-
-RawBody = Annotated[bytes, Depends(_raw_body)]
+_REQUEST: dict[str, Any] = {
+    "security": [{"HTTPBearer": []}],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["proofs"],
+                    "properties": {
+                        "credential_configuration_id": {"type": "string"},
+                        "credential_identifier": {"type": "string"},
+                        "proofs": {
+                            "type": "object",
+                            "required": ["jwt"],
+                            "properties": {
+                                "jwt": {
+                                    "type": "array",
+                                    "items": {"type": "string"},
+                                    "minItems": 1,
+                                    "maxItems": BATCH_SIZE,
+                                }
+                            },
+                        },
+                    },
+                },
+                "example": {
+                    "credential_configuration_id": "customer_credential",
+                    "proofs": {"jwt": ["eyJ0eXAiOiJvcGVuaWQ0dmNpLXByb29mK2p3dCJ9.e30.c2ln"]},
+                },
+            }
+        },
+    },
+}
 
 
 @router.get("/openid4vci/offer/{invitation_id}")
@@ -37,16 +71,23 @@ async def post_nonce(ctx: Ctx, tenant_id: TenantId) -> JSONResponse:
     return JSONResponse(nonce_response(new_nonce(ctx, tenant_id)), headers=NO_STORE)
 
 
-@router.post("/openid4vci/credential")
-async def post_credential(ctx: Ctx, wallet: WalletToken, body: RawBody) -> JSONResponse:
+@router.post("/openid4vci/credential", openapi_extra=_REQUEST, response_class=Response)
+async def post_credential(request: Request) -> Response:
     """Credentials for a wallet's keys (section 8): one copy for each proof in `proofs.jwt`.
 
     Errors are those of section 8.3.1.2, with this broker's own stable `code` beside them.
     """
+    ctx: Context = request.app.state.context
+    tenant_id: str = request.scope.get("state", {}).get("tenant_id", ROOT_TENANT)
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthorized("send an access token: Authorization: Bearer ...")
+    token_hash = b64url(sha256(token.strip().encode("utf-8", "replace")).digest())
+    body = await request.body()
     try:
-        answer = await issue_customer_credentials(ctx, wallet.tenant_id, wallet.client_id, body)
+        answer = await issue_customer_credentials(ctx, tenant_id, token_hash, body)
     except WalletProtocolError as problem:
         return JSONResponse(
             problem.body() | {"code": problem.code}, status_code=400, headers=NO_STORE
         )
-    return JSONResponse(answer, headers=NO_STORE)
+    return Response(orjson.dumps(answer), media_type="application/json", headers=NO_STORE)

@@ -17,12 +17,22 @@ from credentials.sealing import MasterKey
 
 CONTACT = tables.Contact.__table__  # type: ignore[attr-defined]
 INVITATION = tables.Invitation.__table__  # type: ignore[attr-defined]
+TOKEN = tables.AccessToken.__table__  # type: ignore[attr-defined]
 
 _INVITED = Prepared(
-    select(INVITATION, *(column.label(f"contact_{column.name}") for column in CONTACT.c))
+    select(
+        TOKEN.c.expires_at.label("token_expires_at"),
+        *INVITATION.c,
+        *(column.label(f"contact_{column.name}") for column in CONTACT.c),
+    )
+    .join(INVITATION, INVITATION.c.id == TOKEN.c.subject)
     .join(CONTACT, CONTACT.c.id == INVITATION.c.contact_id)
-    .where(INVITATION.c.id == bindparam("b_id"), INVITATION.c.tenant_id == bindparam("b_tenant"))
-    .with_for_update()
+    .where(
+        TOKEN.c.token_hash == bindparam("b_token"),
+        TOKEN.c.tenant_id == bindparam("b_tenant"),
+        TOKEN.c.role == "wallet",
+        INVITATION.c.tenant_id == TOKEN.c.tenant_id,
+    )
 )
 _INVITATION_WIDTH = len(INVITATION.c)
 _BIND = Prepared(
@@ -78,6 +88,15 @@ class InvitationRow:
     rebinding: bool
     expires_at: int
     created_at: int
+
+
+@dataclass(frozen=True)
+class Invited:
+    """The holder of a wallet's token: what was offered, to whom; `expires_at` is the token's."""
+
+    expires_at: int
+    invitation: InvitationRow
+    contact: ContactRow
 
 
 def subject_ref_hash(key: bytes, partner_id: str, subject_ref: str) -> str:
@@ -229,15 +248,21 @@ def invitation(tx: Connection, tenant_id: str, invitation_id: str) -> Invitation
     return InvitationRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)
 
 
-def invited(tx: Connection, tenant_id: str, invitation_id: str) -> tuple[InvitationRow, ContactRow]:
-    """An invitation and its contact, both locked until the end of `tx`; raises `NotFound`."""
-    rows = _INVITED.rows(tx, {"b_id": invitation_id, "b_tenant": tenant_id})
+def invited(tx: Connection, tenant_id: str, token_hash: str) -> Invited | None:
+    """Whom a wallet's token stands for, in one statement; None when there is no such token."""
+    rows = _INVITED.rows(tx, {"b_token": token_hash, "b_tenant": tenant_id})
     if not rows:
-        raise NotFound("no such invitation")
-    invitation_values, contact_values = rows[0][:_INVITATION_WIDTH], rows[0][_INVITATION_WIDTH:]
-    found = InvitationRow(*invitation_values)
+        return None
+    expires_at, *values = rows[0]
+    found = InvitationRow(*values[:_INVITATION_WIDTH])
     # SQLite's driver gives a number where the column is a boolean.
-    return replace(found, rebinding=bool(found.rebinding)), ContactRow(*contact_values)
+    found = replace(found, rebinding=bool(found.rebinding))
+    return Invited(expires_at, found, ContactRow(*values[_INVITATION_WIDTH:]))
+
+
+def lock_invitation(tx: Connection, invitation_id: str) -> None:
+    """Keep others from changing an invitation until the end of `tx` (SQLite: nobody else can)."""
+    tx.execute(select(INVITATION.c.id).where(INVITATION.c.id == invitation_id).with_for_update())
 
 
 def invitation_by_code(tx: Connection, tenant_id: str, code_hash: str) -> InvitationRow | None:

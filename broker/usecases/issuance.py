@@ -1,7 +1,7 @@
 """Issue customer credentials to a wallet (OpenID4VCI 1.0): one copy for each proven key."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -9,10 +9,10 @@ from sqlalchemy.exc import IntegrityError
 
 from broker.domain.addresses import tenant_url
 from broker.domain.credential_types import CUSTOMER
-from broker.domain.errors import LogUnavailable
+from broker.domain.errors import LogUnavailable, StateConflict, Unauthorized
 from broker.domain.ids import new_id
 from broker.store import contacts, credentials, subjects
-from broker.store.contacts import ContactRow, InvitationRow
+from broker.store.contacts import InvitationRow, Invited
 from broker.store.credentials import CopyRow
 from broker.usecases import audit
 from broker.usecases.context import Context
@@ -38,13 +38,13 @@ COPIES_PER_INVITATION = 2 * BATCH_SIZE
 PROOF_ALGORITHMS = ("ES256", "Ed25519")
 DAY = 86_400
 VALID_DAYS = 730
+ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class Issued:
-    """What one credential request has written: whose copies, bound to which keys."""
+    """What one credential request has written: the copies, and the keys they are bound to."""
 
-    subject_id: str
     copies: tuple[CopyRow, ...]
     keys: tuple[dict[str, Any], ...] = field(repr=False)
 
@@ -58,39 +58,46 @@ class _Wanted:
 
 
 async def issue_customer_credentials(
-    ctx: Context, tenant_id: str, invitation_id: str, body: bytes
+    ctx: Context, tenant_id: str, token_hash: str, body: bytes
 ) -> dict[str, object]:
     """Answer a credential request of the wallet that redeemed an invitation.
 
-    1. The request is well formed, for the configuration that the offer named, and no larger than
+    1. The token is a wallet's and valid; the log takes what would be granted.
+    2. The request is well formed, for the configuration that the offer named, and no larger than
        a batch.
-    2. Each proof verifies under a key of its own.
-    3. Each nonce is one of this issuer and not too old.
-    4. One transaction: the nonces are unspent, the keys unbound, the invitation is redeemed and
+    3. Each proof verifies under a key of its own.
+    4. Each nonce is one of this issuer and not too old.
+    5. One transaction: the nonces are unspent, the keys unbound, the invitation is redeemed and
        has copies left, its contact is free, bound by this very invitation, or to be bound anew.
-       Then customer, binding, places in the status list, copies and log entries are written.
-    5. The copies are signed. A crash between 4 and 5 leaves rows that nobody holds; the wallet
+       Then customer, binding, places in the status list, copies and the log entry are written.
+       What changed since 1 is found by compare-and-swap; then 5 is tried again.
+    6. The copies are signed. A crash between 5 and 6 leaves rows that nobody holds; the wallet
        repeats its request.
 
-    A refusal after step 1 is written to the log. Raises leaves of `WalletProtocolError`, and
-    `LogUnavailable` while the log cannot take what would be granted.
+    A refusal after step 2 is written to the log. `token_hash` is the base64url SHA-256 of the
+    token. Raises leaves of `WalletProtocolError`, `Unauthorized`, `LogUnavailable`.
     """
+    # 1.
+    invited = await ctx.db.read(lambda tx: contacts.invited(tx, tenant_id, token_hash))
+    if invited is None or invited.expires_at <= ctx.now():
+        raise Unauthorized("send the token that was had for a pre-authorized code; it lives short")
     if not ctx.log.permits(ctx.now()):
         raise LogUnavailable("the audit log cannot take bindings at the moment; try again soon")
-    # 1.
+    # 2.
     request = parse_credential_request(body, max_batch=BATCH_SIZE)
     _check_configuration(request)
     try:
-        # 2. and 3.
+        # 3. and 4.
         wanted = _verify(ctx, tenant_id, request)
-        # 4.
-        issued = await ctx.db.write(lambda tx: _write(ctx, tx, tenant_id, invitation_id, wanted))
+        # 5.
+        issued = await _issue(ctx, tenant_id, token_hash, invited, wanted)
     except WalletProtocolError as problem:
-        code = problem.code
-        await ctx.db.write(lambda tx: _record_refusal(ctx, tx, tenant_id, invitation_id, code))
+        code, invitation = problem.code, invited.invitation
+        await ctx.db.write(lambda tx: _record_refusal(ctx, tx, invitation, code))
         raise
-    # 5.
-    return credential_response([_sign(ctx, copy, key) for copy, key in _pairs(issued)])
+    # 6.
+    signed = [_sign(ctx, *pair) for pair in zip(issued.copies, issued.keys, strict=True)]
+    return credential_response(signed)
 
 
 def _check_configuration(request: CredentialRequest) -> None:
@@ -116,24 +123,37 @@ def _verify(ctx: Context, tenant_id: str, request: CredentialRequest) -> _Wanted
     return _Wanted(proofs, tuple(read_nonce(ctx, tenant_id, value) for value in values))
 
 
-def _write(
-    ctx: Context, tx: Connection, tenant_id: str, invitation_id: str, wanted: _Wanted
+async def _issue(
+    ctx: Context, tenant_id: str, token_hash: str, invited: Invited, wanted: _Wanted
 ) -> Issued:
+    found: Invited | None = invited
+    for _ in range(ATTEMPTS):
+        if found is None:
+            break
+        work = partial(_write, ctx, invited=found, wanted=wanted)
+        try:
+            return await ctx.db.write(work)
+        except StateConflict:
+            found = await ctx.db.read(lambda tx: contacts.invited(tx, tenant_id, token_hash))
+    raise CredentialRequestDenied("the contact is being bound by others at the same time")
+
+
+def _write(ctx: Context, tx: Connection, *, invited: Invited, wanted: _Wanted) -> Issued:
     now = ctx.now()
-    invitation, contact = contacts.invited(tx, tenant_id, invitation_id)
     for nonce in wanted.nonces:
         spend_nonce(tx, nonce, now)
+    invitation = invited.invitation
     thumbprints = [proof.thumbprint for proof in wanted.proofs]
     if invitation.subject_id is None:
-        subject_id = _bind(ctx, tx, invitation, contact)
+        subject_id, told = _bind(ctx, tx, invited)
     else:
-        subject_id = invitation.subject_id
+        subject_id, told = invitation.subject_id, None
         _check_repetition(tx, invitation, len(thumbprints))
-    places = allocate_many(ctx, tx, tenant_id, None, len(thumbprints))
+    places = allocate_many(ctx, tx, invitation.tenant_id, None, len(thumbprints))
     copies = tuple(
         CopyRow(
             id=new_id("cc"),
-            tenant_id=tenant_id,
+            tenant_id=invitation.tenant_id,
             subject_id=subject_id,
             invitation_id=invitation.id,
             holder_thumbprint=thumbprint,
@@ -156,26 +176,33 @@ def _write(
     audit.record(
         ctx,
         tx,
-        tenant_id=tenant_id,
-        type="customer_credential.issued",
+        tenant_id=invitation.tenant_id,
+        type="customer_credential.issued" if told is None else "contact.bound",
         subject_id=subject_id,
         body={
             "invitation": invitation.id,
             "contact": invitation.contact_id,
+            "partner": invited.contact.partner_id,
             "grade": invitation.grade,
             "copies": [copy.id for copy in copies],
+            **(told or {}),
         },
     )
-    return Issued(subject_id, copies, tuple(proof.holder_jwk for proof in wanted.proofs))
+    return Issued(copies, tuple(proof.holder_jwk for proof in wanted.proofs))
 
 
-def _bind(ctx: Context, tx: Connection, invitation: InvitationRow, contact: ContactRow) -> str:
-    """Bind the contact of a redeemed invitation to its wallet: a new customer, or the same anew."""
+def _bind(ctx: Context, tx: Connection, invited: Invited) -> tuple[str, dict[str, Any]]:
+    """Bind the contact of an invitation to its wallet: a new customer, or the same one anew.
+
+    Returns the customer and what the log is to tell of the binding.
+    """
+    invitation, contact = invited.invitation, invited.contact
     if invitation.state != "redeemed":
         raise CredentialRequestDenied("the invitation of this token is over")
-    superseded: Sequence[CopyRow] = ()
+    if contact.subject_id is not None and not invitation.rebinding:
+        raise CredentialRequestDenied("the contact was bound to another wallet meanwhile")
+    subject_id = contact.subject_id or new_id("s")
     if contact.subject_id is None:
-        subject_id = new_id("s")
         subjects.add(
             tx,
             subject_id,
@@ -183,42 +210,27 @@ def _bind(ctx: Context, tx: Connection, invitation: InvitationRow, contact: Cont
             sealed_log_key=ctx.keys.new_log_key(f"subject:{subject_id}"),
             now=ctx.now(),
         )
-    elif invitation.rebinding:
-        subject_id = contact.subject_id
-        superseded = credentials.supersede(tx, subject_id)
-        for list_id in sorted({copy.status_list_id for copy in superseded}):
-            mark_changed(tx, list_id)
-    else:
-        raise CredentialRequestDenied("the contact was bound to another wallet meanwhile")
-    if not contacts.bind(
+    bound = contacts.bind(
         tx,
         contact.id,
         subject_id=subject_id,
         grade=invitation.grade,
         now=ctx.now(),
         expected=contact.subject_id,
-    ):
-        raise CredentialRequestDenied("the contact was bound to another wallet meanwhile")
-    contacts.set_invited_subject(tx, invitation.id, subject_id)
-    audit.record(
-        ctx,
-        tx,
-        tenant_id=invitation.tenant_id,
-        type="contact.bound",
-        subject_id=subject_id,
-        body={
-            "invitation": invitation.id,
-            "contact": contact.id,
-            "partner": contact.partner_id,
-            "grade": invitation.grade,
-            "rebound": contact.subject_id is not None,
-            "superseded": [copy.id for copy in superseded],
-        },
     )
-    return subject_id
+    if not bound or not contacts.set_invited_subject(tx, invitation.id, subject_id):
+        raise StateConflict("the contact or the invitation has changed since it was read")
+    if contact.subject_id is None:
+        return subject_id, {"rebound": False, "superseded": []}
+    # After the update above, which has waited for others who bind this contact: their copies show.
+    superseded = credentials.supersede(tx, subject_id)
+    for list_id in sorted({copy.status_list_id for copy in superseded}):
+        mark_changed(tx, list_id)
+    return subject_id, {"rebound": True, "superseded": [copy.id for copy in superseded]}
 
 
 def _check_repetition(tx: Connection, invitation: InvitationRow, count: int) -> None:
+    contacts.lock_invitation(tx, invitation.id)
     states = credentials.states_of_invitation(tx, invitation.id)
     if any(state != "active" for state in states):
         # A token from before a re-binding must not bring the lost wallet back.
@@ -229,24 +241,17 @@ def _check_repetition(tx: Connection, invitation: InvitationRow, count: int) -> 
         )
 
 
-def _record_refusal(
-    ctx: Context, tx: Connection, tenant_id: str, invitation_id: str, code: str
-) -> None:
-    invitation = contacts.invitation(tx, tenant_id, invitation_id)
-    if contacts.count_refused(tx, invitation_id) > REFUSALS_LOGGED:
+def _record_refusal(ctx: Context, tx: Connection, invitation: InvitationRow, code: str) -> None:
+    if contacts.count_refused(tx, invitation.id) > REFUSALS_LOGGED:
         return
     audit.record(
         ctx,
         tx,
-        tenant_id=tenant_id,
+        tenant_id=invitation.tenant_id,
         type="issuance.refused",
         subject_id=invitation.subject_id,
         body={"invitation": invitation.id, "contact": invitation.contact_id, "code": code},
     )
-
-
-def _pairs(issued: Issued) -> list[tuple[CopyRow, dict[str, Any]]]:
-    return list(zip(issued.copies, issued.keys, strict=True))
 
 
 def _sign(ctx: Context, copy: CopyRow, holder_jwk: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from broker.store.status_lists import StatusListRow
 from broker.usecases.context import Context
 from broker.usecases.published import Published
 from credentials.jcs import b64url
+from credentials.sealing import MasterKey
 from credentials.status import (
     IndexPermutation,
     Status,
@@ -62,8 +63,7 @@ def allocate_many(
         taken = status_lists.take(tx, tenant_id, partner_id, count)
         if taken is None:
             raise NotFound(f"no status list has room for {count} credentials at once")
-    key = ctx.master.open(taken.sealed_key, f"status-list:{taken.list_id}")
-    permutation = _permutation(key, taken.size)
+    permutation = _permutation(ctx.master, taken.sealed_key, taken.list_id, taken.size)
     uri = list_uri(ctx, tenant_id, taken.list_id)
     return [
         Allocated(taken.list_id, uri, permutation.index(number))
@@ -179,5 +179,5 @@ def _found(row: StatusListRow | None) -> StatusListRow:
 
 
 @lru_cache(maxsize=256)
-def _permutation(key: bytes, size: int) -> IndexPermutation:
-    return index_permutation(key, size)
+def _permutation(master: MasterKey, sealed_key: bytes, list_id: str, size: int) -> IndexPermutation:
+    return index_permutation(master.open(sealed_key, f"status-list:{list_id}"), size)

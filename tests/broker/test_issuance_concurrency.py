@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 
 import orjson
@@ -14,6 +15,7 @@ from broker.usecases.invitation import Opened, open_invitation, redeem_pre_autho
 from broker.usecases.issuance import issue_customer_credentials
 from broker.usecases.nonces import new_nonce
 from broker.usecases.status import allocate, mark_changed, published
+from credentials.jcs import b64url
 from credentials.keys import SoftwareKey
 from tests.broker.issuance_world import OFFICER, PARTNER, World, world
 from wallet_adapters.errors import WalletProtocolError
@@ -36,7 +38,7 @@ def code_of(opened: Opened) -> PreAuthorizedCodeRequest:
 
 
 def invited(broker: World, subject_ref: str = "crm-1", *, rebind: bool = False) -> str:
-    """An invitation that a wallet has redeemed."""
+    """The hash of the token of a wallet that has redeemed an invitation."""
     opened = open_invitation(
         broker.ctx,
         "demo",
@@ -46,8 +48,8 @@ def invited(broker: World, subject_ref: str = "crm-1", *, rebind: bool = False) 
         rebind=rebind,
         opened_by=OFFICER,
     )
-    redeem_pre_authorized_code(broker.ctx, "demo", code_of(opened))
-    return opened.invitation_id
+    token = redeem_pre_authorized_code(broker.ctx, "demo", code_of(opened)).access_token
+    return b64url(sha256(token.encode()).digest())
 
 
 def body(broker: World, nonce: str, *keys: SoftwareKey) -> bytes:
@@ -60,9 +62,9 @@ def body(broker: World, nonce: str, *keys: SoftwareKey) -> bytes:
 def issue_at_once(broker: World, requests: list[tuple[str, bytes]]) -> list[str]:
     """Send credential requests at the same time; "issued" or the code of each refusal."""
 
-    async def one(invitation_id: str, content: bytes) -> str:
+    async def one(token_hash: str, content: bytes) -> str:
         try:
-            await issue_customer_credentials(broker.ctx, "demo", invitation_id, content)
+            await issue_customer_credentials(broker.ctx, "demo", token_hash, content)
         except WalletProtocolError as problem:
             return problem.code
         return "issued"
