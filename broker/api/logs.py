@@ -101,7 +101,6 @@ def configure(*, as_json: bool = True) -> None:
         processors=[*steps, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=factory,
-        cache_logger_on_first_use=True,
     )
 
 
