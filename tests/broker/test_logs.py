@@ -183,7 +183,7 @@ def test_a_caller_s_uuid_is_the_request_id_everywhere(
 
 @pytest.mark.parametrize("theirs", ["", "é", "0" * 129, "a\tb"])
 def test_what_is_no_request_id_is_replaced(broker: World, theirs: str) -> None:
-    answer = broker.http.get("/healthz", headers={"X-Request-ID": theirs.encode("latin-1")})
+    answer = broker.http.get("/healthz", headers={b"X-Request-ID": theirs.encode("latin-1")})
     assert answer.headers["x-request-id"] not in {theirs, ""}
 
 
