@@ -21,6 +21,8 @@ from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.openid4vci import ClientCredentialsRequest, parse_client_assertion
 
 REFUSED, USAGE = 1, 2
+LABELS = "--zh x --en x"
+EXPLAINED = "--explanation-zh x --explanation-en x"
 
 
 @pytest.fixture
@@ -168,8 +170,7 @@ def test_a_tenant_of_one_s_own_from_nothing_to_a_template(home: Path) -> None:
         ("purpose add Marketing --zh x --en x", "dpv:ServicePersonalisation"),
         ("purpose add dpv:ServiceProvision --zh x --en x", "registered already"),
         (
-            "algorithm add a 1 --purpose dpv:Marketing --zh x --en x"
-            + " --explanation-zh x --explanation-en x --risk-tier high",
+            f"algorithm add a 1 --purpose dpv:Marketing {LABELS} {EXPLAINED} --risk-tier high",
             "register the purpose",
         ),
         ("attribute add A --zh x --en x --category c --type t", "purchase_count_12m"),
