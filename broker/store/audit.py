@@ -114,10 +114,16 @@ def is_pending(tx: Connection, entry_id: str) -> bool:
     return bool(tx.execute(select(PENDING.c.seq).where(PENDING.c.id == entry_id)).first())
 
 
-def waiting_of_consent(tx: Connection, consent_id: str) -> int:
-    """How many entries of a consent wait for their index."""
-    counted = select(func.count()).where(PENDING.c.consent_id == consent_id)
-    return int(tx.execute(counted.select_from(PENDING)).scalar_one())
+def last_waiting_of_consent(tx: Connection, consent_id: str) -> int | None:
+    """The order of the consent's newest entry that waits; None when none waits."""
+    newest = select(func.max(PENDING.c.seq)).where(PENDING.c.consent_id == consent_id)
+    return tx.execute(newest).scalar_one_or_none()
+
+
+def waits(tx: Connection, consent_id: str, seq: int) -> bool:
+    """Whether an entry of the consent waits that is of this order or older."""
+    found = select(PENDING.c.seq).where(PENDING.c.consent_id == consent_id, PENDING.c.seq <= seq)
+    return tx.execute(found.limit(1)).first() is not None
 
 
 def leaf_data(tx: Connection, start: int, end: int) -> list[bytes]:

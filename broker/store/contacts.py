@@ -155,11 +155,13 @@ def by_ref(tx: Connection, partner_id: str, ref_hash: str) -> ContactRow | None:
     return None if row is None else _contact(row)
 
 
-def find(tx: Connection, tenant_id: str, contact_id: str) -> ContactRow:
-    """A contact of the tenant; raises `NotFound`."""
-    row = tx.execute(
-        select(CONTACT).where(CONTACT.c.id == contact_id, CONTACT.c.tenant_id == tenant_id)
-    ).one_or_none()
+def find(tx: Connection, tenant_id: str, contact_id: str, *, lock: bool = False) -> ContactRow:
+    """A contact of the tenant; raises `NotFound`.
+
+    With `lock` it cannot be bound anew before the transaction ends.
+    """
+    found = select(CONTACT).where(CONTACT.c.id == contact_id, CONTACT.c.tenant_id == tenant_id)
+    row = tx.execute(found.with_for_update(read=True) if lock else found).one_or_none()
     if row is None:
         raise NotFound("no such contact")
     return _contact(row)

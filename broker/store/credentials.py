@@ -38,10 +38,9 @@ def add(tx: Connection, rows: Sequence[CopyRow]) -> None:
 
 
 def find_copy(tx: Connection, tenant_id: str, copy_id: str) -> CopyRow | None:
-    """A copy of the tenant by its id."""
-    row = tx.execute(
-        select(COPY).where(COPY.c.id == copy_id, COPY.c.tenant_id == tenant_id)
-    ).one_or_none()
+    """A copy of the tenant by its id; it cannot change before the transaction ends."""
+    found = select(COPY).where(COPY.c.id == copy_id, COPY.c.tenant_id == tenant_id)
+    row = tx.execute(found.with_for_update(read=True)).one_or_none()
     return None if row is None else _copy(row)
 
 

@@ -32,6 +32,7 @@ class PresentationRequestRow:
     expires_at: int
     created_at: int
     answered_at: int | None
+    rejections: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,17 @@ def finish(
         .values(state=after, answered_at=now, response_code_hash=response_code_hash)
     )
     return changed.rowcount == 1
+
+
+def count_rejection(tx: Connection, presentation_request_id: str) -> int:
+    """Count an answer that did not count; how many there were, this one included."""
+    tx.execute(
+        update(REQUEST)
+        .where(REQUEST.c.id == presentation_request_id)
+        .values(rejections=REQUEST.c.rejections + 1)
+    )
+    found = select(REQUEST.c.rejections).where(REQUEST.c.id == presentation_request_id)
+    return int(tx.execute(found).scalar_one())
 
 
 def replace_open(

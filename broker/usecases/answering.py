@@ -17,6 +17,8 @@ from broker.usecases.consent_request import page_token_of, page_url
 from broker.usecases.context import Context
 from broker.usecases.presentation_request import Document
 
+REJECTIONS_LOGGED = 20
+
 
 @dataclass(frozen=True)
 class Accepted:
@@ -72,8 +74,14 @@ def close_if_all_answered(ctx: Context, tx: Connection, case: Case) -> None:
 
 
 def reject(ctx: Context, row: PresentationRequestRow, code: str, **more: str) -> None:
-    """Write into the log, by itself, that an answer did not count."""
+    """Write into the log, by itself, that an answer did not count.
+
+    Whoever has the request's address can answer it for ever: after `REJECTIONS_LOGGED` the log
+    has seen enough of it.
+    """
     with ctx.db.transaction() as tx:
+        if presentations.count_rejection(tx, row.id) > REJECTIONS_LOGGED:
+            return
         audit.record(
             ctx,
             tx,

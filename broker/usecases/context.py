@@ -1,7 +1,7 @@
 """What a use case needs of its surroundings, composed once in `app.py`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from broker.settings import Settings
 from broker.store.db import Database
@@ -22,3 +22,9 @@ class Context:
     log: Sequencer
     now: Callable[[], int]
     published: PublishedLists = field(default_factory=PublishedLists)
+
+
+def at_one_moment(ctx: Context) -> Context:
+    """The same context with its clock stopped, so that all parts of an act agree on its time."""
+    now = ctx.now()
+    return replace(ctx, now=lambda: now)

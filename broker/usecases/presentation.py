@@ -26,7 +26,7 @@ from broker.usecases.answering import (
 )
 from broker.usecases.asking import OTHER_KEY, SAME_KEY, customer_vct
 from broker.usecases.consent_request import token_hash
-from broker.usecases.context import Context
+from broker.usecases.context import Context, at_one_moment
 from broker.usecases.granting import Signed, grant_consent, withdraw_consent
 from broker.usecases.presentation_request import Document, unsigned_client_id
 from broker.usecases.wallet_refusal import wallet_refused
@@ -62,6 +62,7 @@ def answer(
 
     Whatever is refused has its audit entry.
     """
+    ctx = at_one_moment(ctx)
     # 1.
     with ctx.db.reading() as tx:
         row = presentations.find(tx, tenant_id, presentation_request_id)
@@ -130,7 +131,7 @@ def _write(
     ctx: Context, tx: Connection, case: Case, verified: Mapping[str, VerifiedPresentation]
 ) -> Accepted:
     row = case.row
-    contact = contacts.find(tx, row.tenant_id, case.request.contact_id)
+    contact = contacts.find(tx, row.tenant_id, case.request.contact_id, lock=True)
     copies = {query: _copy(ctx, tx, row.tenant_id, one) for query, one in verified.items()}
     questions = {question.query: question for question in case.document.questions}
     code = secrets.token_urlsafe(RESPONSE_CODE_BYTES)

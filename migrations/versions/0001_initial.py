@@ -524,6 +524,7 @@ def upgrade() -> None:
         sa.Column("document", sa.Text(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("response_code_hash", sa.String(), nullable=True),
+        sa.Column("rejections", sa.Integer(), nullable=False),
         sa.Column("session_hash", sa.String(), nullable=True),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),

@@ -83,6 +83,7 @@ class PresentationRequest(SQLModel, table=True):
     document: str = text()
     state: str = "open"
     response_code_hash: str | None = None
+    rejections: int = 0
     session_hash: str | None = None
     expires_at: int = time()
     created_at: int = time()
