@@ -20,6 +20,7 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from broker.api import metrics
 from broker.api.authzen import Evaluation, Evaluations, parse_evaluation, parse_evaluations
 from broker.api.authzen_openapi import EVALUATION, EVALUATIONS
 from broker.api.deps import Ctx, TenantId
@@ -56,7 +57,7 @@ async def evaluate(request: Request) -> Response:
     caller = _Caller(request)
     evaluation = parse_evaluation(await request.body())
     decision = await decide(ctx, caller.asking(evaluation, caller.key))
-    return _json(decision.to_json())
+    return _json(_counted(request, decision.to_json()))
 
 
 @router.post("/access/v1/evaluations", openapi_extra=EVALUATIONS, response_class=Response)
@@ -72,8 +73,9 @@ async def evaluate_all(request: Request) -> Response:
     batch = parse_evaluations(await request.body())
     if batch.single:
         decision = await decide(ctx, caller.asking(batch.items[0], caller.key))
-        return _json(decision.to_json())
-    return _json({"evaluations": await _answers(ctx, caller, batch)})
+        return _json(_counted(request, decision.to_json()))
+    answers = await _answers(ctx, caller, batch)
+    return _json({"evaluations": [_counted(request, answer) for answer in answers]})
 
 
 @router.get("/.well-known/authzen-configuration")
@@ -139,6 +141,11 @@ def _error(error: BrokerError) -> dict[str, Any]:
     """An evaluation that could not be made (section 6.2.1)."""
     told = {"status": status_of(error.code), "code": error.code, "message": str(error)}
     return {"decision": False, "context": {"error": told}}
+
+
+def _counted(request: Request, answer: dict[str, Any]) -> dict[str, Any]:
+    metrics.of(request.app).decided("permit" if answer["decision"] else "deny")
+    return answer
 
 
 def _json(value: dict[str, Any]) -> Response:

@@ -148,10 +148,16 @@ def _kinds(error: BaseException) -> list[str]:
     kinds: list[str] = []
     current: BaseException | None = error
     while current is not None and len(kinds) < FRAMES:
-        kinds.append(f"{type(current).__module__}.{type(current).__qualname__}")
+        kinds.append(f"{type(current).__module__}.{type(current).__qualname__}{_driver(current)}")
         hidden = current.__suppress_context__
         current = current.__cause__ or (None if hidden else current.__context__)
     return kinds
+
+
+def _driver(error: BaseException) -> str:
+    # A database driver's own code says what failed without saying on which values.
+    code = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None)
+    return f"({code})" if isinstance(code, str) and code.isascii() else ""
 
 
 def _places(trace: TracebackType | None) -> list[str]:

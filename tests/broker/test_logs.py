@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import structlog
 from fastapi.testclient import TestClient
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from broker.api import logs
 from tests.broker.clients_world import World, world
@@ -122,11 +124,11 @@ def test_whatever_is_sent_the_log_holds_nothing_of_it(
         )
     logging.getLogger("uvicorn.error").error("Exception in ASGI application\n")
     written = capfdbinary.readouterr()
-    text = (written.out + written.err).decode()
-    assert len(text.splitlines()) >= 7 * len(SECRETS)
+    everything = (written.out + written.err).decode()
+    assert len(everything.splitlines()) >= 7 * len(SECRETS)
     for secret in SECRETS:
-        assert secret not in text
-    assert headers["Authorization"].split()[1] not in text
+        assert secret not in everything
+    assert headers["Authorization"].split()[1] not in everything
 
 
 def test_an_error_is_named_by_its_types_and_places(
@@ -148,6 +150,20 @@ def test_an_error_is_named_by_its_types_and_places(
         assert "test_an_error_is_named_by_its_types_and_places" in line["at"][-1]
         assert "13800138000" not in json.dumps(line)
     assert (ours["event"], ours["level"]) == ("sweep_failed", "error")
+
+
+def test_a_driver_s_error_keeps_its_code_and_loses_its_message(
+    broker: World, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    listen(capfdbinary)
+    try:
+        with broker.ctx.db.transaction() as tx:
+            tx.execute(text("INSERT INTO tenant (id) VALUES (:id)"), {"id": "crm-000381"})
+    except SQLAlchemyError:
+        structlog.get_logger("test").exception("write_failed")
+    (line,) = lines(capfdbinary)
+    assert line["error"].endswith("sqlite3.IntegrityError(SQLITE_CONSTRAINT_NOTNULL)")
+    assert "crm-000381" not in json.dumps(line)
 
 
 def test_a_failed_request_is_logged_as_a_500(
@@ -195,6 +211,6 @@ def test_text_for_a_person_holds_the_same_and_no_more(
         capfd.readouterr()
         with TestClient(made.app, raise_server_exceptions=False) as http:
             http.get("/v1/templates/crm-000381")
-    text = capfd.readouterr().out
-    assert "{template_id}" in text
-    assert "crm-000381" not in text
+    written = capfd.readouterr().out
+    assert "{template_id}" in written
+    assert "crm-000381" not in written
