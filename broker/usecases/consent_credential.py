@@ -5,14 +5,12 @@ from typing import Any
 
 from broker.domain.addresses import tenant_url
 from broker.domain.credential_types import CONSENT, RECEIPT
+from broker.domain.issued_claims import coarse, consent_claims, receipt_claims
 from broker.domain.terms import Terms
 from broker.usecases.context import Context
 from broker.usecases.status import Allocated
 from credentials.issue import issue_sd_jwt_vc
 from credentials.model import StatusReference
-
-# What a partner sees of time is coarse: two partners must not match customers by the second.
-COARSE_SECONDS = 60
 
 
 def issue_consent_credential(
@@ -36,37 +34,17 @@ def issue_consent_credential(
     """
     base = tenant_url(ctx.settings.public_url, tenant_id)
     key = ctx.keys.issuer(tenant_id)
-    claims: dict[str, Any] = {
-        "sub": pairwise,
-        "consent_id": terms.consent_id,
-        "controller": terms.controller.id,
-        "recipients": [terms.partner.id],
-        "purpose": terms.purpose_wire,
-        "actions": list(terms.actions),
-        "attributes": [attribute.id for attribute in terms.attributes],
-        "separate": list(terms.separate),
-        "territories": {
-            "storage": list(terms.territories.storage),
-            "processing": list(terms.territories.processing),
-            "access": list(terms.territories.access),
-        },
-        "retention_days": terms.retention_days,
-        "max_uses": terms.max_uses,
-        "legal_basis": list(terms.legal_basis),
-        "terms_hash": terms.hash(),
-        "evidence": dict(evidence_hashes),
-        "signature_grade": grade,
-    }
+    claims = consent_claims(terms, evidence=evidence_hashes, grade=grade)
     return issue_sd_jwt_vc(
         signer=key.signer,
         x5c=key.x5c,
         issuer=base,
         vct=base + CONSENT.path,
-        claims={name: value for name, value in claims.items() if value is not None},
+        claims={"sub": pairwise, **claims},
         disclosable=(),
         holder_jwk=partner_jwk,
         status=StatusReference(status.uri, status.index),
-        issued_at=_coarse(now),
+        issued_at=coarse(now),
         not_before=terms.valid_from,
         expires_at=terms.valid_until,
     )
@@ -93,20 +71,10 @@ def issue_receipt(
         x5c=key.x5c,
         issuer=base,
         vct=base + RECEIPT.path,
-        claims={
-            "consent_id": terms.consent_id,
-            "terms": terms.to_json(),
-            "terms_hash": terms.hash(),
-            "evidence": dict(evidence_hashes),
-            "withdrawal": terms.withdrawal,
-        },
+        claims=receipt_claims(terms, evidence=evidence_hashes),
         disclosable=(),
         holder_jwk=holder_jwk,
         status=None,
-        issued_at=_coarse(now),
+        issued_at=coarse(now),
         expires_at=None,
     )
-
-
-def _coarse(now: int) -> int:
-    return now - now % COARSE_SECONDS

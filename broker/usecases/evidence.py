@@ -1,21 +1,25 @@
 """Assemble the evidence of a consent: one zip that proves it offline."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import orjson
 from sqlalchemy import Connection
 
-from broker.domain.bundle import pack
+from broker.domain.addresses import tenant_url
+from broker.domain.bundle import MOST_FILES, pack
+from broker.domain.consent import ConsentState
 from broker.domain.entry import LogKey
-from broker.domain.errors import LogUnavailable, NotFound
+from broker.domain.errors import InvalidRequest, LogUnavailable, NotFound
 from broker.domain.evidence import MANIFEST_TYPE, SCHEMA, file_hash
+from broker.domain.evidence.story import ENDS
 from broker.domain.merkle import inclusion_proof
 from broker.domain.tlog_proof import LogProof
 from broker.domain.trust import Trust
 from broker.store import audit as audit_store
-from broker.store import consents, log_tree, presentations
+from broker.store import consents, log_tree, presentations, registry
 from broker.store.audit import LoggedEntry
 from broker.store.consents import ConsentRow
 from broker.store.log_tree import StoredCheckpoint
@@ -27,6 +31,8 @@ from credentials.jws import sign_jws
 Copy = Literal["officer", "partner", "customer"]
 WAIT_SECONDS = 5.0
 POLL_SECONDS = 0.05
+EXPORTED = "evidence.exported"
+FILES_FOR_AN_ENTRY, OTHER_FILES = 2, 100
 
 README = """\
 同意证据 / Evidence of a consent
@@ -75,9 +81,10 @@ def assemble(
 ) -> bytes:
     """The evidence bundle of a consent: the canonical zip of `broker.domain.evidence`.
 
-    A partner's copy names the customer's signatures by their hashes only. It waits for the log to
-    hold every act (seconds at most). Raises `NotFound` (unknown, another partner's, never granted),
-    `LogUnavailable`.
+    A partner's copy names the customer's signatures by their hashes only, and leaves out who has
+    looked at the evidence. It waits for the log to hold every act (seconds at most). Raises
+    `NotFound` (unknown, another partner's, never granted), `InvalidRequest` (a period that is
+    empty, or holds too many decisions for one bundle), `LogUnavailable`.
     """
     now = ctx.now()
     with ctx.db.reading() as tx:
@@ -89,23 +96,29 @@ def assemble(
     period = Period(
         since if since is not None else row.created_at, until if until is not None else now + 1
     )
+    if period.since >= period.until:
+        raise InvalidRequest("since must lie before until")
     _wait_for_log(ctx, consent_id)
     with ctx.db.reading() as tx:
+        told = _told(tx, row, period, copy)
         files = {
             "README.txt": README.encode(),
             "terms.json": row.terms.encode(),
+            "notice.json": _notice(tx, row),
             "origin.json": orjson.dumps(trust(ctx).to_json()),
             "credential/consent.txt": _issued(ctx, tx, row, "consent"),
-            **_log_files(ctx, tx, row, period),
+            **_log_files(ctx, tx, told),
         }
         if copy != "partner":
             files["credential/receipt.txt"] = _issued(ctx, tx, row, "receipt")
             files |= _signature_files(ctx, tx, row)
     manifest = {
         "schema": SCHEMA,
+        "issuer": tenant_url(ctx.settings.public_url, tenant_id),
         "consent_id": row.id,
         "tenant": tenant_id,
         "copy": copy,
+        "state": _state(told),
         "period": {"since": period.since, "until": period.until},
         "granted_at": row.decided_at,
         "created_at": now,
@@ -120,7 +133,7 @@ def assemble(
             ctx,
             tx,
             tenant_id=tenant_id,
-            type="evidence.exported",
+            type=EXPORTED,
             consent_id=row.id,
             subject_id=row.subject_id,
             body={"copy": copy, "since": period.since, "until": period.until},
@@ -129,36 +142,82 @@ def assemble(
 
 
 def _wait_for_log(ctx: Context, consent_id: str) -> None:
-    """Until every act about the consent has its place below a signed checkpoint."""
+    """Until every act about the consent so far has its place below a signed checkpoint.
+
+    Acts that come meanwhile are not waited for: a consent in steady use has evidence too.
+    """
     deadline = time.monotonic() + WAIT_SECONDS
+    with ctx.db.reading() as tx:
+        last = audit_store.last_waiting_of_consent(tx, consent_id)
     while True:
         ctx.log.wake()
         with ctx.db.reading() as tx:
-            waiting = audit_store.waiting_of_consent(tx, consent_id)
-            entries = audit_store.entries_of_consent(tx, consent_id)
+            waiting = last is not None and audit_store.waits(tx, consent_id, last)
             latest = log_tree.latest_checkpoint(tx)
-        if not waiting and entries and latest is not None and latest.size > entries[-1].index:
-            return
-        if time.monotonic() > deadline:
-            raise LogUnavailable(
-                "the log does not hold every act about this consent yet; try again soon"
-            )
-        time.sleep(POLL_SECONDS)
+            head = log_tree.head(tx)
+        if not waiting and latest is not None and head is not None:
+            break
+        _pause(deadline)
+    # What has its index by now is below the head of now.
+    while latest is None or latest.size < head.size:
+        _pause(deadline)
+        ctx.log.wake()
+        with ctx.db.reading() as tx:
+            latest = log_tree.latest_checkpoint(tx)
 
 
-def _log_files(ctx: Context, tx: Connection, row: ConsentRow, period: Period) -> dict[str, bytes]:
-    """The consent's entries, all acts on it and the decisions of the period, with their proofs."""
-    entries = [
+def _pause(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise LogUnavailable(
+            "the log does not hold every act about this consent yet; try again soon"
+        )
+    time.sleep(POLL_SECONDS)
+
+
+def _told(tx: Connection, row: ConsentRow, period: Period, copy: Copy) -> list[LoggedEntry]:
+    """The consent's entries below the checkpoint: all acts on it, the decisions of the period."""
+    checkpoint = _checkpoint(tx)
+    told = [
         entry
         for entry in audit_store.entries_of_consent(tx, row.id)
-        if entry.sealed.type != "decision" or period.since <= entry.sealed.time < period.until
+        if entry.index < checkpoint.size
+        and (entry.sealed.type != "decision" or period.since <= entry.sealed.time < period.until)
+        and (entry.sealed.type != EXPORTED or copy != "partner")
     ]
+    if FILES_FOR_AN_ENTRY * len(told) > MOST_FILES - OTHER_FILES:
+        raise InvalidRequest(
+            "there are too many decisions for one bundle: ask for shorter periods, by since and "
+            "until, one after the other"
+        )
+    return told
+
+
+def _state(told: Sequence[LoggedEntry]) -> str:
+    """The state of the consent as the entries of the bundle leave it."""
+    ends = [ENDS[entry.sealed.type] for entry in told if entry.sealed.type in ENDS]
+    return str(ends[-1] if ends else ConsentState.GRANTED)
+
+
+def _notice(tx: Connection, row: ConsentRow) -> bytes:
+    """The template that the customer was shown, whose hash is in the terms."""
+    request = consents.request(tx, row.tenant_id, row.request_id)
+    template = registry.template(tx, row.tenant_id, request.template_id, request.template_version)
+    return canonical(dict(template.document))
+
+
+def _checkpoint(tx: Connection) -> StoredCheckpoint:
     checkpoint = log_tree.latest_checkpoint(tx)
-    if checkpoint is None or not entries:
+    if checkpoint is None:
         raise LogUnavailable("the log has no checkpoint yet; try again soon")
+    return checkpoint
+
+
+def _log_files(ctx: Context, tx: Connection, told: Sequence[LoggedEntry]) -> dict[str, bytes]:
+    """The entries with their proofs below the newest checkpoint."""
+    checkpoint = _checkpoint(tx)
     tree = log_tree.TileReader(tx, checkpoint.size)
     files = {"log/checkpoint.txt": checkpoint.note.encode()}
-    for entry in entries:
+    for entry in told:
         name = f"log/{entry.index:012d}"
         files[f"{name}.json"] = _opened(ctx, tx, entry)
         files[f"{name}.tlog-proof"] = _proof(tree, entry, checkpoint)

@@ -1,0 +1,139 @@
+"""A bundle while it is checked: its files, whom to trust about them, what steps have read."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from broker.domain.entry import Entry
+from broker.domain.errors import EvidenceInvalid
+from broker.domain.signed_content import Kind
+from broker.domain.terms import Terms
+from broker.domain.trust import Trust
+from credentials.errors import CredentialError
+from credentials.jcs import b64url, canonical
+from credentials.json_reader import read_json_object
+from credentials.model import VerifiedCredential, VerifiedPresentation
+
+SCHEMA = "urn:consent-broker:evidence:1"
+MANIFEST_TYPE = "consent-evidence+jwt"
+LARGEST_JSON = 1_048_576
+KINDS: tuple[Kind, ...] = ("grant", "withdrawal")
+COPIES = frozenset({"officer", "partner", "customer"})
+
+MANIFEST, TERMS, NOTICE, ORIGIN = "manifest.jws", "terms.json", "notice.json", "origin.json"
+CONSENT, RECEIPT = "credential/consent.txt", "credential/receipt.txt"
+CHECKPOINT = "log/checkpoint.txt"
+_ALONE = frozenset({"README.txt", MANIFEST, TERMS, NOTICE, ORIGIN, CONSENT, RECEIPT, CHECKPOINT})
+_SIGNED = re.compile(
+    r"(?:grant|withdrawal)/(?:details\.json|presentation\.txt|request-object-[0-9]{2}\.jwt)"
+)
+_LOGGED = re.compile(r"log/[0-9]{12}\.(?:json|tlog-proof)")
+
+
+@dataclass(frozen=True)
+class LoggedAct:
+    """An entry of the bundle and its place in the log."""
+
+    index: int
+    entry: Entry
+
+
+class OpenedBundle:
+    """The files of a bundle and what has been verified of them so far."""
+
+    def __init__(self, files: dict[str, bytes], trust: Trust | None) -> None:
+        """Raises `EvidenceInvalid` when there is a file that no bundle of this schema has."""
+        for name in files:
+            if name not in _ALONE and not _SIGNED.fullmatch(name) and not _LOGGED.fullmatch(name):
+                raise EvidenceInvalid(f"{name} is not a file that this version knows")
+        self.files = files
+        self.trust = trust if trust is not None else Trust.parse(self.file(ORIGIN))
+        self.manifest: Mapping[str, Any] = {}
+        self.issuer = ""
+        self.terms: Terms
+        self.details: dict[Kind, Mapping[str, Any]] = {}
+        self.signed: dict[Kind, VerifiedPresentation] = {}
+        self.issued: dict[str, VerifiedCredential] = {}
+        self.acts: list[LoggedAct] = []
+
+    @property
+    def whole(self) -> bool:
+        """Whether this copy has to hold what the customer signed, not only the hashes of it."""
+        return self.manifest.get("copy") != "partner"
+
+    def file(self, name: str) -> bytes:
+        """A file that must be there."""
+        if name not in self.files:
+            raise EvidenceInvalid(f"{name} is missing")
+        return self.files[name]
+
+    def text(self, name: str) -> str:
+        """A file of UTF-8 text."""
+        try:
+            return self.file(name).decode()
+        except UnicodeDecodeError:
+            raise EvidenceInvalid(f"{name} is not text") from None
+
+    def json(self, name: str) -> dict[str, Any]:
+        """A file that is a JSON object in canonical form (so that all readers read the same)."""
+        data = self.file(name)
+        value = read_json_object(data, max_bytes=LARGEST_JSON)
+        require_canonical(value, data, name)
+        return value
+
+    def names(self, prefix: str, suffix: str) -> list[str]:
+        """The names of a folder's files, sorted."""
+        return sorted(
+            name for name in self.files if name.startswith(prefix) and name.endswith(suffix)
+        )
+
+    def evidence_hashes(self, kind: Kind) -> dict[str, Any]:
+        """What credential and log have to say of the files of one signature."""
+        return {
+            "presentation": file_hash(self.file(f"{kind}/presentation.txt")),
+            "request_objects": [
+                file_hash(self.files[name])
+                for name in self.names(f"{kind}/request-object-", ".jwt")
+            ],
+            "terms": self.terms.hash(),
+        }
+
+
+def file_hash(data: bytes) -> str:
+    """SHA-256, base64url: how manifest, credential and log name a file."""
+    return b64url(hashlib.sha256(data).digest())
+
+
+def require_canonical(value: object, data: bytes, name: str) -> None:
+    """Raise `EvidenceInvalid` when `data` is not the canonical JSON of `value`."""
+    try:
+        same = canonical(value) == data
+    except CredentialError:
+        same = False
+    if not same:
+        raise EvidenceInvalid(f"{name} is not in canonical form")
+
+
+def integer(source: Mapping[str, Any], name: str) -> int:
+    """A time or number of an object; raises `EvidenceInvalid`."""
+    value = source.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise EvidenceInvalid(f"{name} must be a time in Unix seconds")
+    return value
+
+
+def text(source: Mapping[str, Any], name: str) -> str:
+    """A text of an object that is not empty; raises `EvidenceInvalid`."""
+    value = source.get(name)
+    if not isinstance(value, str) or not value:
+        raise EvidenceInvalid(f"{name} must be a text")
+    return value
+
+
+def texts(value: Any, name: str) -> list[str]:  # noqa: ANN401 (untrusted JSON)
+    """A list of texts; raises `EvidenceInvalid`."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise EvidenceInvalid(f"{name} must be a list of texts")
+    return value
