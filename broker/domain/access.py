@@ -14,7 +14,8 @@ from broker.domain.errors import InvalidTerms
 NO_CONSENT = "none"
 GRANTED = "granted"
 # Where several consents fit a question equally, the one that says most about its fate comes first.
-STATE_ORDER = ("granted", "withdrawn", "expired", "superseded", "refused", "requested")
+STATES = ("requested", "refused", "superseded", "expired", "withdrawn", "granted")
+STATE_RANK = {state: rank for rank, state in enumerate(STATES)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,7 @@ def best_consent(question: Question, facts: Facts, now: int) -> ConsentFacts | N
             consent.live(now),
             not consent.exhausted,
             consent.uses_left is None,
-            -STATE_ORDER.index(consent.state),
+            STATE_RANK.get(consent.state, -1),
         )
 
     return max(facts.consents, key=fit)  # the first of equals: rows come newest first
