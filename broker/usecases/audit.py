@@ -30,7 +30,9 @@ def record(
     """Append an entry (pending: the sequencer gives it its index) and return its id.
 
     The entry is salted and encrypted under the customer's log key, or the tenant's where it
-    concerns no customer. `body` holds identifiers, hashes and codes: never an attribute's value.
+    concerns no customer. `body` holds identifiers, hashes and codes: never an attribute's value,
+    and in an entry with a consent never what another partner could meet too (the customer's id,
+    a credential copy's, a key), because the consent's partner gets it in its evidence.
     """
     entry = Entry(
         id=new_id("e"),

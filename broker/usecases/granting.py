@@ -89,7 +89,6 @@ def grant_consent(
             "terms_hash": signed.question.terms_hash,
             "signature_grade": signed.document.grade,
             "binding_grade": contact.grade,
-            "credential_copy": signed.copy.id,
             "evidence": hashes,
             **issued,
         },
@@ -133,7 +132,6 @@ def withdraw_consent(
             ctx, tx, row, signed, kind="withdrawal", kept_until=kept_until
         )
         body["signature_grade"] = signed.document.grade
-        body["credential_copy"] = signed.copy.id
     if officer_id is not None:
         body["officer"] = officer_id
     audit.record(
