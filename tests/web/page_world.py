@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Client
 
-from broker.api import oauth, openid4vci, openid4vp, tenancy, wellknown
+from broker.app import create_app
 from broker.domain.consent import BindingGrade
 from broker.settings import Settings
 from broker.store import append_only, partners, tables
@@ -24,7 +24,6 @@ from broker.usecases.bootstrap import ensure_demo_tenant
 from broker.usecases.context import Context
 from broker.usecases.keys import KeyRing
 from broker.usecases.sequencer import Sequencer
-from broker.web import pages
 from credentials.sealing import MasterKey
 from wallet_adapters.loopback import (
     KNOWN_TRANSACTION_DATA,
@@ -128,13 +127,8 @@ def broker(home: Path, public_url: str, clock: list[int]) -> Iterator[tuple[Cont
     log = Sequencer(db, keys.log_signer(), settings, lambda: clock[0])
     ctx = Context(settings=settings, db=db, master=master, keys=keys, log=log, now=lambda: clock[0])
     ensure_demo_tenant(ctx)
-    app = FastAPI()
-    app.state.context = ctx
-    for module in (oauth, openid4vci, openid4vp, wellknown, pages):
-        app.include_router(module.router)
-    pages.mount_static(app)
-    tenancy.install(app)
-    yield ctx, app
+    # Its lifespan is left out: the log is driven by hand, so that time can stand still.
+    yield ctx, create_app(ctx)
     db.close()
 
 
@@ -142,11 +136,8 @@ def broker(home: Path, public_url: str, clock: list[int]) -> Iterator[tuple[Cont
 def page_world(home: Path) -> Iterator[PageWorld]:
     """A world in this process, its clock standing still until it is moved."""
     clock = [START]
-    with (
-        broker(home, PUBLIC_URL, clock) as (ctx, app),
-        TestClient(app, base_url=PUBLIC_URL) as http,
-    ):
-        yield _peopled(ctx, app, http, clock)
+    with broker(home, PUBLIC_URL, clock) as (ctx, app):
+        yield _peopled(ctx, app, TestClient(app, base_url=PUBLIC_URL), clock)
 
 
 @contextmanager

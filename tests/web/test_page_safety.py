@@ -2,10 +2,15 @@
 
 import gzip
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from broker.settings import Settings
 from broker.web.assets import assets
+from broker.web.rendering import base_path
+from broker.web.safety import session_cookie
 from tests.web.markup import Markup
 from tests.web.page_world import PageWorld
 from tests.web.visiting import Visitor
@@ -152,3 +157,11 @@ def test_a_form_of_another_session_or_page_is_foreign(world: PageWorld) -> None:
     assert visitor.post("refusal", data).status_code == 403
     visitor.see()
     assert visitor.post("refusal", data).status_code == 403
+
+
+def test_addresses_stay_below_the_tenant_and_the_public_path() -> None:
+    settings = Settings(home=Path("unused"), public_url="https://group.example/consent")
+    ctx = SimpleNamespace(settings=settings)
+    assert base_path(ctx, "demo") == "/consent"  # type: ignore[arg-type]
+    assert base_path(ctx, "acme") == "/consent/t/acme"  # type: ignore[arg-type]
+    assert session_cookie(ctx) == "__Host-session"  # type: ignore[arg-type]
