@@ -48,6 +48,8 @@ STATUS: Final[dict[str, int]] = {
     "log_proof_invalid": 500,
     "log_entry_malformed": 500,
     "log_entry_unreadable": 500,
+    "log_witness_refused": 500,
+    "timestamp_invalid": 500,
     # It may pass: try again.
     "status_unavailable": 503,
     "fetch_failed": 503,

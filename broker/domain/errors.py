@@ -175,6 +175,18 @@ class LogRolledBack(LogError):
     code = "log_rolled_back"
 
 
+class WitnessRefused(LogError):
+    """A witness has not cosigned a checkpoint; the message says what it answered."""
+
+    code = "log_witness_refused"
+
+
+class TimeStampInvalid(BrokerError):
+    """Not a timestamp of this text by a trusted authority; the message says which step failed."""
+
+    code = "timestamp_invalid"
+
+
 class BundleDamaged(BrokerError):
     """An evidence bundle whose bytes are not what was handed out; the message says where."""
 

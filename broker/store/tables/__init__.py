@@ -31,7 +31,14 @@ from broker.store.tables.customers import (
     StatusListRow,
     Subject,
 )
-from broker.store.tables.log import AuditEntry, AuditPending, CheckpointRow, LogHead, LogTile
+from broker.store.tables.log import (
+    AuditEntry,
+    AuditPending,
+    CheckpointRow,
+    CheckpointTime,
+    LogHead,
+    LogTile,
+)
 from broker.store.tables.registry import Algorithm, Attribute, AttributeMapping, Purpose, Template
 
 __all__ = [
@@ -42,6 +49,7 @@ __all__ = [
     "AuditEntry",
     "AuditPending",
     "CheckpointRow",
+    "CheckpointTime",
     "Consent",
     "ConsentRequest",
     "Contact",

@@ -3,7 +3,7 @@
 from sqlalchemy import BigInteger, Index
 from sqlmodel import Field, SQLModel
 
-from broker.store.tables.base import SEQUENCE, text, time
+from broker.store.tables.base import SEQUENCE, one_of, text, time
 
 
 class AuditPending(SQLModel, table=True):
@@ -84,3 +84,18 @@ class CheckpointRow(SQLModel, table=True):
     frontier: bytes
     note: str = text()
     signed_at: int = time()
+
+
+class CheckpointTime(SQLModel, table=True):
+    """When a checkpoint was there, in the word of somebody other than the broker."""
+
+    __tablename__ = "checkpoint_time"
+    __table_args__ = (
+        one_of("kind", "rfc3161", "witness"),
+        Index("ix_checkpoint_time_source", "kind", "source", "size"),
+    )
+    size: int = Field(sa_type=BigInteger, primary_key=True)
+    kind: str = Field(primary_key=True)
+    source: str = Field(primary_key=True)
+    token: bytes
+    at: int = time()
