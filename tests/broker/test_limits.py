@@ -166,6 +166,17 @@ def test_the_scan_finds_exactly_the_depth_that_a_parser_would(
     assert deeper_than(text, limit) == (depth_of(value) > limit)
 
 
+@given(st.text('[]{}"a,', max_size=60), st.integers(0, 5))
+def test_whatever_a_parser_may_enter_before_it_fails_is_counted(text: str, limit: int) -> None:
+    level = deepest = 0
+    for piece in text.split('"')[::2]:
+        for letter in piece:
+            level += {"[": 1, "{": 1, "]": -1, "}": -1}.get(letter, 0)
+            deepest = max(deepest, level)
+    if deepest > limit:
+        assert deeper_than(text.encode(), limit)
+
+
 @given(st.binary(max_size=300), st.integers(0, 5))
 def test_the_scan_takes_any_bytes(data: bytes, limit: int) -> None:
     assert deeper_than(data, limit) in {True, False}
