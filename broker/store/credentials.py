@@ -44,9 +44,13 @@ def find_copy(tx: Connection, tenant_id: str, copy_id: str) -> CopyRow | None:
     return None if row is None else _copy(row)
 
 
-def states_of_invitation(tx: Connection, invitation_id: str) -> list[str]:
-    """The states of the copies that an invitation has led to."""
-    rows = tx.execute(select(COPY.c.state).where(COPY.c.invitation_id == invitation_id))
+def states_of_invitation(tx: Connection, subject_id: str, invitation_id: str) -> list[str]:
+    """The states of the copies that an invitation has brought its customer."""
+    rows = tx.execute(
+        select(COPY.c.state).where(
+            COPY.c.subject_id == subject_id, COPY.c.invitation_id == invitation_id
+        )
+    )
     return list(rows.scalars())
 
 

@@ -10,6 +10,8 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, up
 
 from broker.store import tables
 from broker.store.prepared import Prepared
+from broker.store.tables.consents import ENDED
+from broker.store.tables.customers import SUPERSEDED
 
 LIST = tables.StatusListRow.__table__  # type: ignore[attr-defined]
 CONSENT = tables.Consent.__table__  # type: ignore[attr-defined]
@@ -93,22 +95,12 @@ def mark_changed(tx: Connection, list_id: str) -> None:
 
 def set_places(tx: Connection, row: StatusListRow) -> list[int]:
     """The places of a list that are set: withdrawn or superseded consents, superseded copies."""
-    if row.partner_id is None:
-        return list(
-            tx.execute(
-                select(COPY.c.status_index).where(
-                    COPY.c.status_list_id == row.id, COPY.c.state == "superseded"
-                )
-            ).scalars()
-        )
-    return list(
-        tx.execute(
-            select(CONSENT.c.status_index).where(
-                CONSENT.c.status_list_id == row.id,
-                CONSENT.c.state.in_(("withdrawn", "superseded")),
-            )
-        ).scalars()
+    found = (
+        select(COPY.c.status_index).where(COPY.c.status_list_id == row.id, SUPERSEDED)
+        if row.partner_id is None
+        else select(CONSENT.c.status_index).where(CONSENT.c.status_list_id == row.id, ENDED)
     )
+    return list(tx.execute(found).scalars())
 
 
 def publish(tx: Connection, list_id: str, *, revision: int, token: str, now: int) -> bool:

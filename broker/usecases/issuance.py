@@ -148,7 +148,7 @@ def _write(ctx: Context, tx: Connection, *, invited: Invited, wanted: _Wanted) -
         subject_id, told = _bind(ctx, tx, invited)
     else:
         subject_id, told = invitation.subject_id, None
-        _check_repetition(tx, invitation, len(thumbprints))
+        _check_repetition(tx, invitation, subject_id, len(thumbprints))
     places = allocate_many(ctx, tx, invitation.tenant_id, None, len(thumbprints))
     copies = tuple(
         CopyRow(
@@ -229,9 +229,11 @@ def _bind(ctx: Context, tx: Connection, invited: Invited) -> tuple[str, dict[str
     return subject_id, {"rebound": True, "superseded": [copy.id for copy in superseded]}
 
 
-def _check_repetition(tx: Connection, invitation: InvitationRow, count: int) -> None:
+def _check_repetition(
+    tx: Connection, invitation: InvitationRow, subject_id: str, count: int
+) -> None:
     contacts.lock_invitation(tx, invitation.id)
-    states = credentials.states_of_invitation(tx, invitation.id)
+    states = credentials.states_of_invitation(tx, subject_id, invitation.id)
     if any(state != "active" for state in states):
         # A token from before a re-binding must not bring the lost wallet back.
         raise CredentialRequestDenied("the contact was bound anew; this token is over")

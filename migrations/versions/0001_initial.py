@@ -417,11 +417,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_credential_copy")),
         sa.UniqueConstraint("holder_thumbprint", name=op.f("uq_credential_copy_holder_thumbprint")),
     )
+    superseded = sa.text("state = 'superseded'")
     op.create_index(
-        op.f("ix_credential_copy_invitation_id"), "credential_copy", ["invitation_id"], unique=False
-    )
-    op.create_index(
-        "ix_credential_copy_status", "credential_copy", ["status_list_id", "state"], unique=False
+        "ix_credential_copy_ended",
+        "credential_copy",
+        ["status_list_id"],
+        unique=False,
+        sqlite_where=superseded,
+        postgresql_where=superseded,
     )
     op.create_index(
         op.f("ix_credential_copy_subject_id"), "credential_copy", ["subject_id"], unique=False
@@ -472,7 +475,15 @@ def upgrade() -> None:
     )
     op.create_index("ix_consent_expiry", "consent", ["state", "valid_until"], unique=False)
     op.create_index(op.f("ix_consent_request_id"), "consent", ["request_id"], unique=False)
-    op.create_index("ix_consent_status", "consent", ["status_list_id", "state"], unique=False)
+    ended = sa.text("state IN ('withdrawn', 'superseded')")
+    op.create_index(
+        "ix_consent_ended",
+        "consent",
+        ["status_list_id"],
+        unique=False,
+        sqlite_where=ended,
+        postgresql_where=ended,
+    )
     op.create_index("ix_consent_subject", "consent", ["subject_id"], unique=False)
     op.create_table(
         "evidence",
@@ -598,14 +609,13 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_evidence_consent_id"), table_name="evidence")
     op.drop_table("evidence")
     op.drop_index("ix_consent_subject", table_name="consent")
-    op.drop_index("ix_consent_status", table_name="consent")
+    op.drop_index("ix_consent_ended", table_name="consent")
     op.drop_index(op.f("ix_consent_request_id"), table_name="consent")
     op.drop_index("ix_consent_expiry", table_name="consent")
     op.drop_index("ix_consent_decision", table_name="consent")
     op.drop_table("consent")
     op.drop_index(op.f("ix_credential_copy_subject_id"), table_name="credential_copy")
-    op.drop_index("ix_credential_copy_status", table_name="credential_copy")
-    op.drop_index(op.f("ix_credential_copy_invitation_id"), table_name="credential_copy")
+    op.drop_index("ix_credential_copy_ended", table_name="credential_copy")
     op.drop_table("credential_copy")
     op.drop_index(op.f("ix_invitation_contact_id"), table_name="invitation")
     op.drop_table("invitation")

@@ -5,9 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import TextClause, insert, select, update
 
 from broker.store import status_lists, tables
+from broker.store.tables.consents import ENDED
+from broker.store.tables.customers import SUPERSEDED
 from broker.usecases import status
 from broker.usecases.status import Allocated, allocate, allocate_many, mark_changed, published
 from credentials.jws import parse_jws
@@ -220,6 +222,16 @@ def test_many_at_once_never_share_a_place(broker: World) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(take, range(100)))) == 100
+
+
+@pytest.mark.parametrize(("table", "ended"), [("consent", ENDED), ("credential_copy", SUPERSEDED)])
+def test_signing_a_list_reads_what_has_ended_and_not_what_lives(
+    broker: World, table: str, ended: TextClause
+) -> None:
+    query = f"SELECT status_index FROM {table} WHERE status_list_id = 'sl-1' AND {ended}"
+    with broker.ctx.db.reading() as tx:
+        plan = tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all()
+    assert f"ix_{table}_ended" in plan[0].detail
 
 
 def test_the_key_of_a_list_is_sealed(broker: World) -> None:
