@@ -9,6 +9,7 @@ from fastapi import APIRouter, Body, Query, Response
 from broker.api.deps import AnyCaller, Caller, Ctx, OfficerCaller
 from broker.api.idempotency import Answer, IdempotencyKey, run
 from broker.api.registry_schemas import (
+    TEMPLATE_EXAMPLE,
     AlgorithmsOut,
     AttributesOut,
     MappingBody,
@@ -36,7 +37,7 @@ TemplateBody = Annotated[
     dict[str, Any],
     Body(
         description="A consent template by the schema /schemas/consent-template/1.json.",
-        examples=[{"schema": "urn:consent-broker:template:1", "id": "loyalty-churn"}],
+        examples=[TEMPLATE_EXAMPLE],
     ),
 ]
 

@@ -8,6 +8,37 @@ from broker.domain.template import Template
 from broker.domain.terms import AlgorithmTerms, AttributeTerms, Label, PurposeTerms
 
 FIELDS_AT_MOST = 1_000
+TEMPLATE_EXAMPLE: dict[str, Any] = {
+    "schema": "urn:consent-broker:template:1",
+    "id": "birthday-coupon",
+    "title": {"zh": "想用你的资料", "en": "asks to use your data"},
+    "summary": {
+        "zh": "想用你的消费次数，让「流失预测」算法（第 1 版）判断要不要给你发优惠券。",
+        "en": "would like to let its churn prediction (version 1) decide whether to send a coupon.",
+    },
+    "refusal": {"zh": "点单和积分都不变。", "en": "Ordering and points stay the same."},
+    "minimum_grade": "link",
+    "allow_bound_signature": True,
+    "evidence_retention_days": 1095,
+    "legal_hold_days": 1095,
+    "assessment_reference": "PIA-2026-017",
+    "items": [
+        {
+            "item": "base",
+            "purpose": "dpv:ServicePersonalisation#algo:churn-v3@1",
+            "actions": ["read", "profile"],
+            "attributes": [{"id": "purchase_count_12m", "required": True}],
+            "territories": {"storage": ["CN"], "processing": ["CN"], "access": ["CN"]},
+            "retention_days": 180,
+            "valid_days": 180,
+            "max_uses": None,
+            "sentence": {
+                "zh": "算法用消费次数判断要不要发优惠券。",
+                "en": "The algorithm decides on coupons from how often you buy.",
+            },
+        }
+    ],
+}
 
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]{0,99}$")]
 AttributeId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
@@ -94,6 +125,18 @@ class AttributeOut(BaseModel):
 class TemplateOut(BaseModel):
     """A consent template in one version."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "birthday-coupon",
+                    "version": 1,
+                    "notice_hash": "2Gm1Jx0vJq0N5fHq6m4mQy1zJw8k3cXo5rT7uVbYdEA",
+                    "document": TEMPLATE_EXAMPLE,
+                }
+            ]
+        }
+    )
     id: str
     version: int
     notice_hash: str = Field(description="SHA-256 of the canonical document, as the terms name it.")

@@ -127,6 +127,15 @@ def test_the_published_schema_accepts_what_is_stored(broker: World) -> None:
     assert broker.http.get("/t/acme/schemas/consent-template/1.json").json() == answer.json()
 
 
+def test_the_documented_example_can_be_sent_as_it_stands(broker: World) -> None:
+    document = broker.http.get("/openapi.json").json()
+    body = document["paths"]["/v1/templates"]["post"]["requestBody"]["content"]
+    (example,) = body["application/json"]["schema"]["examples"]
+    headers = keyed(broker.bearer(broker.officer), "a")
+    stored = broker.http.post("/v1/templates", json=example, headers=headers)
+    assert (stored.status_code, stored.json()["document"]) == (201, example)
+
+
 def path_of(broker: World) -> str:
     return f"/v1/partners/{broker.partner.id}/attribute-mapping"
 
