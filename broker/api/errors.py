@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broker.api import openapi
+from broker.api import dpop, openapi
 from broker.api.problems import problem
 from broker.domain.errors import BrokerError
 from credentials.errors import CredentialError
@@ -73,13 +73,14 @@ _HTTP_CODES = {
 
 def status_of(code: str) -> int:
     """The HTTP status of an error's code."""
-    return STATUS.get(code, HTTPStatus.BAD_REQUEST)
+    return STATUS.get(code, 400)
 
 
 def install(app: FastAPI) -> None:
     """Make `app` answer with problem documents, and say so in its OpenAPI document."""
     for family in (BrokerError, CredentialError, WalletProtocolError):
         app.add_exception_handler(family, _known)
+    dpop.install(app)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(Exception, _unexpected)
@@ -93,9 +94,7 @@ async def _known(request: Request, error: Exception) -> Response:
         return problem(request.scope, status, "internal_error")
     headers = {}
     if status == HTTPStatus.UNAUTHORIZED:
-        # RFC 6750, section 3.1: without credentials the challenge carries no error.
-        sent = "authorization" in request.headers
-        headers["WWW-Authenticate"] = 'Bearer error="invalid_token"' if sent else "Bearer"
+        headers["WWW-Authenticate"] = dpop.challenge(request)
     if status == HTTPStatus.SERVICE_UNAVAILABLE or code == "idempotency_in_progress":
         headers["Retry-After"] = str(RETRY_SECONDS)
     return problem(request.scope, status, code, str(error), headers=headers)

@@ -31,7 +31,7 @@ TEMPLATE_EXAMPLE: dict[str, Any] = {
             "territories": {"storage": ["CN"], "processing": ["CN"], "access": ["CN"]},
             "retention_days": 180,
             "valid_days": 180,
-            "max_uses": None,
+            "max_uses": 12,  # FastAPI leaves null out of its document
             "sentence": {
                 "zh": "算法用消费次数判断要不要发优惠券。",
                 "en": "The algorithm decides on coupons from how often you buy.",
