@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.conftest import CHROMIUM_FLAGS
 from tests.programs import ROOT, find
 from tests.web.page_world import PageWorld, served_world
+from tests.web.palette import with_palette
 
 FOLDER = ROOT / "docs" / "images"
 
@@ -32,13 +33,15 @@ def main() -> int:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
         world.take_card()
         _steps(browser, world, "zh-CN", "zh")
-        _steps(browser, world, "en", "en")
+        _steps(browser, world, "en", "en", only=3)
         _phone(browser, world)
         browser.close()
     return 0
 
 
-def _steps(browser: Browser, world: PageWorld, locale: str, name: str) -> None:
+def _steps(
+    browser: Browser, world: PageWorld, locale: str, name: str, only: int | None = None
+) -> None:
     page = browser.new_page(
         base_url=world.ctx.settings.public_url,
         locale=locale,
@@ -46,13 +49,16 @@ def _steps(browser: Browser, world: PageWorld, locale: str, name: str) -> None:
     )
     path = world.ask()
     page.goto(path)
-    _take(page, f"consent-1-{name}")
+    if only in {None, 1}:
+        _take(page, f"consent-1-{name}")
     page.goto(f"{path}?step=2")
     _tick(page)
-    _take(page, f"consent-2-{name}")
+    if only in {None, 2}:
+        _take(page, f"consent-2-{name}")
     page.locator(".bar .btn").nth(1).click()
     page.wait_for_url("**step=3")
-    _take(page, f"consent-3-{name}")
+    if only in {None, 3}:
+        _take(page, f"consent-3-{name}")
     page.close()
 
 
@@ -79,7 +85,8 @@ def _tick(page: Page) -> None:
 
 def _take(page: Page, name: str) -> None:
     page.evaluate("document.activeElement.blur()")
-    page.screenshot(path=FOLDER / f"{name}.png", full_page=True)
+    png = with_palette(page.screenshot(full_page=True))
+    (FOLDER / f"{name}.png").write_bytes(png)
 
 
 if __name__ == "__main__":
