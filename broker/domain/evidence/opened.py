@@ -20,7 +20,7 @@ SCHEMA = "urn:consent-broker:evidence:1"
 MANIFEST_TYPE = "consent-evidence+jwt"
 LARGEST_JSON = 1_048_576
 KINDS: tuple[Kind, ...] = ("grant", "withdrawal")
-COPIES = frozenset({"officer", "partner", "customer"})
+COPIES = ("officer", "partner", "customer")
 
 MANIFEST, TERMS, NOTICE, ORIGIN = "manifest.jws", "terms.json", "notice.json", "origin.json"
 CONSENT, RECEIPT = "credential/consent.txt", "credential/receipt.txt"
