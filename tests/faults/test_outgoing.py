@@ -352,7 +352,7 @@ def test_one_mebibyte_is_the_limit(size: int) -> None:
 
 
 def test_a_gzip_bomb_is_not_unpacked_beyond_the_limit() -> None:
-    bomb = gzip.compress(b"\0" * 256 * 1_048_576, 9)
+    bomb = gzip.compress(b"\0" * 256 * 1_048_576, 9, mtime=0)
     behaviour = answering(bomb, headers=["Content-Encoding: gzip"])
     with serving(behaviour) as server:
         tracemalloc.start()
@@ -366,7 +366,7 @@ def test_a_gzip_bomb_is_not_unpacked_beyond_the_limit() -> None:
 
 def test_honest_gzip_is_unpacked() -> None:
     body = os.urandom(100_000)
-    with serving(answering(gzip.compress(body), headers=["Content-Encoding: gzip"])) as server:
+    with serving(answering(gzip.compress(body, mtime=0), headers=["Content-Encoding: gzip"])) as server:
         assert Network().client().get(f"http://{HOST}:{server.port}/", accept=JSON).body == body
 
 
@@ -374,11 +374,11 @@ def test_honest_gzip_is_unpacked() -> None:
     ("body", "encoding"),
     [
         (b"{}", "gzip"),
-        (gzip.compress(b"{}") + b"more", "gzip"),
-        (gzip.compress(b"{}") * 2, "gzip"),
-        (gzip.compress(b"{}")[:-4], "gzip"),
+        (gzip.compress(b"{}", mtime=0) + b"more", "gzip"),
+        (gzip.compress(b"{}", mtime=0) * 2, "gzip"),
+        (gzip.compress(b"{}", mtime=0)[:-4], "gzip"),
         (b"", "gzip"),
-        (gzip.compress(gzip.compress(b"{}")), "gzip, gzip"),
+        (gzip.compress(gzip.compress(b"{}", mtime=0)), "gzip, gzip"),
         (b"{}", "br"),
         (b"{}", "deflate"),
     ],
