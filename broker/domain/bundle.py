@@ -46,6 +46,9 @@ def unpack(data: bytes) -> dict[str, bytes]:
             infos = archive.infolist()
             if len(infos) > MOST_FILES:
                 raise BundleDamaged("the zip holds more files than an evidence bundle may")
+            # Files that overlap (each quoting the next) would unpack to thousands of times this.
+            if sum(max(info.file_size, info.compress_size) for info in infos) > len(data):
+                raise BundleDamaged("the zip's files overlap: they claim more than the zip holds")
             for info in infos:
                 if (
                     info.compress_type != zipfile.ZIP_STORED
