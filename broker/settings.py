@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from credentials.errors import CredentialError
 from credentials.jcs import b64url_decode
 
 MASTER_KEY_BYTES = 32
+PROFILES = ("development", "production", "strict")
 
 
 class SettingsError(Exception):
@@ -17,11 +21,21 @@ class SettingsError(Exception):
 
 
 @dataclass(frozen=True)
+class WitnessAddress:
+    """A partner that cosigns the log: its verifier key (C2SP) and its submission prefix."""
+
+    key: str
+    url: str
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that a deployment chooses.
 
     `home` holds what must outlive the process besides the database: the master key (unless it is
-    given), the last signed log head, and, by default, the SQLite database.
+    given), the last signed log head, and, by default, the SQLite database. `development` takes
+    what wallets in development need; `strict` demands what the high-assurance profile demands:
+    DPoP-bound tokens and encrypted responses.
     """
 
     home: Path
@@ -31,9 +45,14 @@ class Settings:
     database_url: str = ""
     master_key: bytes | None = None
     development: bool = True
+    strict: bool = False
     max_body_bytes: int = 1_048_576
     max_json_depth: int = 64
     log_json: bool = True
+    timestamp_url: str = ""
+    timestamp_roots: tuple[bytes, ...] = ()
+    witnesses: tuple[WitnessAddress, ...] = ()
+    private_hosts: frozenset[str] = frozenset()
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -64,6 +83,12 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
         message = "PUBLIC_URL must be an http or https address without query, as in https://consent.example"
         raise SettingsError(message)
+    profile = env.get("BROKER_PROFILE", "development")
+    if profile not in PROFILES:
+        message = f"BROKER_PROFILE must be one of: {', '.join(PROFILES)}"
+        raise SettingsError(message)
+    development = profile == "development"
+    timestamp_url, timestamp_roots = _timestamps(env)
     return Settings(
         home=Path(env.get("BROKER_HOME", "var")),
         host=host,
@@ -71,8 +96,13 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         public_url=public_url,
         database_url=env.get("DATABASE_URL", ""),
         master_key=_master_key(env.get("BROKER_MASTER_KEY", "")),
-        development=env.get("BROKER_PROFILE", "development") == "development",
+        development=development,
+        strict=profile == "strict",
         max_body_bytes=_integer(env, "BROKER_MAX_BODY_BYTES", 1_048_576, 1024, 67_108_864),
+        timestamp_url=timestamp_url,
+        timestamp_roots=timestamp_roots,
+        witnesses=_witnesses(env.get("BROKER_WITNESSES", "")),
+        private_hosts=_private_hosts(env.get("BROKER_PRIVATE_HOSTS", ""), development=development),
     )
 
 
@@ -98,3 +128,44 @@ def _master_key(text: str) -> bytes | None:
         message = "BROKER_MASTER_KEY must be 32 bytes in base64url without padding"
         raise SettingsError(message)
     return key
+
+
+def _timestamps(env: Mapping[str, str]) -> tuple[str, tuple[bytes, ...]]:
+    """The authority's address, and its roots from the PEM file that is named."""
+    url, path = env.get("BROKER_TIMESTAMP_URL", ""), env.get("BROKER_TIMESTAMP_ROOTS", "")
+    if bool(url) != bool(path):
+        message = (
+            "BROKER_TIMESTAMP_URL and BROKER_TIMESTAMP_ROOTS (a PEM file with the authority's root "
+            "certificates) go together"
+        )
+        raise SettingsError(message)
+    if not url:
+        return "", ()
+    try:
+        found = x509.load_pem_x509_certificates(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        message = f"BROKER_TIMESTAMP_ROOTS must name a PEM file of certificates: {error}"
+        raise SettingsError(message) from error
+    return url, tuple(certificate.public_bytes(Encoding.DER) for certificate in found)
+
+
+def _witnesses(text: str) -> tuple[WitnessAddress, ...]:
+    """Entries "<verifier key> <address>", separated by commas."""
+    found = []
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        key, _, url = entry.partition(" ")
+        if not url.strip().startswith(("https://", "http://")):
+            message = (
+                'BROKER_WITNESSES must be "<verifier key> <address>", several separated by commas'
+            )
+            raise SettingsError(message)
+        found.append(WitnessAddress(key, url.strip()))
+    return tuple(found)
+
+
+def _private_hosts(text: str, *, development: bool) -> frozenset[str]:
+    hosts = frozenset(filter(None, (host.strip().lower() for host in text.split(","))))
+    if hosts and not development:
+        message = "BROKER_PRIVATE_HOSTS is for BROKER_PROFILE=development alone"
+        raise SettingsError(message)
+    return hosts

@@ -13,7 +13,6 @@ territory the partner's own country counts. A denial is an answer (200), recorde
 """
 
 import asyncio
-from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -24,19 +23,18 @@ from broker.api import metrics
 from broker.api.authzen import Evaluation, Evaluations, parse_evaluation, parse_evaluations
 from broker.api.authzen_openapi import EVALUATION, EVALUATIONS
 from broker.api.deps import Ctx, TenantId
+from broker.api.dpop import tenant_of, token_of
 from broker.api.errors import status_of
-from broker.domain.addresses import ROOT_TENANT, tenant_url
+from broker.domain.addresses import tenant_url
 from broker.domain.errors import (
     BrokerError,
     IdempotencyConflict,
     IdempotencyInProgress,
     IdempotencyKeyRequired,
     InvalidRequest,
-    Unauthorized,
 )
 from broker.usecases.context import Context
 from broker.usecases.decide import Asking, decide
-from credentials.jcs import b64url
 
 LONGEST_KEY = 200
 NO_STORE = {"Cache-Control": "no-store"}
@@ -54,7 +52,7 @@ async def evaluate(request: Request) -> Response:
     answer and is not counted, as long as it would still be permitted.
     """
     ctx: Context = request.app.state.context
-    caller = _Caller(request)
+    caller = _Caller(request, await token_of(ctx, request))
     evaluation = parse_evaluation(await request.body())
     decision = await decide(ctx, caller.asking(evaluation, caller.key))
     return _json(_counted(request, decision.to_json()))
@@ -69,7 +67,7 @@ async def evaluate_all(request: Request) -> Response:
     `context.error`.
     """
     ctx: Context = request.app.state.context
-    caller = _Caller(request)
+    caller = _Caller(request, await token_of(ctx, request))
     batch = parse_evaluations(await request.body())
     if batch.single:
         decision = await decide(ctx, caller.asking(batch.items[0], caller.key))
@@ -92,14 +90,10 @@ async def configuration(ctx: Ctx, tenant_id: TenantId) -> dict[str, str]:
 class _Caller:
     """What the headers say of the caller; the token is checked together with the facts."""
 
-    def __init__(self, request: Request) -> None:
-        """Raise `Unauthorized` without a bearer token, `InvalidRequest` for an unusable key."""
-        self.tenant_id: str = request.scope.get("state", {}).get("tenant_id", ROOT_TENANT)
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not token:
-            raise Unauthorized("send an access token: Authorization: Bearer ...")
-        self.token_hash = b64url(sha256(token.encode("utf-8", "replace")).digest())
+    def __init__(self, request: Request, token_hash: str) -> None:
+        """Raise `InvalidRequest` for an unusable key."""
+        self.tenant_id = tenant_of(request)
+        self.token_hash = token_hash
         self.key = request.headers.get("idempotency-key") or None
         if self.key is not None and len(self.key) > LONGEST_KEY:
             raise InvalidRequest(f"an Idempotency-Key has at most {LONGEST_KEY} characters")

@@ -3,22 +3,27 @@
 All are coroutines: on the event loop a look-up in SQLite costs less than a thread would.
 """
 
-import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from broker.api.dpop import token_of
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.errors import Forbidden, NotFound, Unauthorized, UnknownPartner
 from broker.store import access_tokens, registry
 from broker.usecases.context import Context
-from credentials.jcs import b64url
 
 Role = Literal["partner", "officer", "wallet"]
 
-_bearer = HTTPBearer(auto_error=False, description="An access token of `POST /oauth/token`.")
+_bearer = HTTPBearer(
+    auto_error=False,
+    description=(
+        "An access token of `POST /oauth/token`; as `DPoP` with a proof where it was had with one "
+        "(RFC 9449), which the strict profile demands."
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +64,11 @@ TenantId = Annotated[str, Depends(get_tenant_id)]
 async def get_any_caller(
     ctx: Ctx,
     tenant_id: TenantId,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    request: Request,
+    _documented: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Caller:
-    """The holder of a valid token, suspended or not; raises `Unauthorized`."""
-    if credentials is None:
-        raise Unauthorized("send an access token: Authorization: Bearer ...")
-    token = credentials.credentials
-    token_hash = b64url(hashlib.sha256(token.encode("utf-8", "replace")).digest())
+    """The holder of a valid token, suspended or not; raises `Unauthorized`, `DpopRefused`."""
+    token_hash = await token_of(ctx, request)
     found = await ctx.db.read(lambda tx: access_tokens.find(tx, tenant_id, token_hash))
     if found is None or found.expires_at <= ctx.now():
         raise Unauthorized("the access token is unknown or has expired: get a new one")

@@ -6,10 +6,13 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from broker.api.deps import Ctx, TenantId
+from broker.api.dpop import nonce_header, proofs_of
 from broker.usecases.context import Context
+from broker.usecases.dpop import endpoint_proof
 from broker.usecases.invitation import redeem_pre_authorized_code
 from broker.usecases.token import client_token
 from wallet_adapters.errors import Malformed, WalletProtocolError
+from wallet_adapters.oauth import DpopProof
 from wallet_adapters.openid4vci import (
     PreAuthorizedCodeRequest,
     parse_token_request,
@@ -105,29 +108,39 @@ def post_token(
     a JWT signed by their key with `iss` and `sub` their client id, `aud` this server or this
     endpoint, `exp` within five minutes, and a `jti` of its own, good for one use. Wallets send
     the pre-authorized code of their offer, with the transaction code where the offer has one.
+    With a `DPoP` proof (RFC 9449) the token is bound to its key; the strict profile demands one.
     """
     try:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
             raise Malformed(f"the token request is sent as {FORM}")
-        answer = _answer(ctx, tenant_id, body)
+        proof = endpoint_proof(ctx, tenant_id, proofs_of(request), path="/oauth/token")
+        answer = _answer(ctx, tenant_id, body, proof)
     except WalletProtocolError as problem:
         unauthenticated = problem.error == "invalid_client"
         return JSONResponse(
             problem.body() | {"code": problem.code},
             status_code=401 if unauthenticated else 400,
-            headers=NO_STORE | ({"WWW-Authenticate": "Bearer"} if unauthenticated else {}),
+            headers=NO_STORE
+            | nonce_header(ctx, request, problem)
+            | ({"WWW-Authenticate": "Bearer"} if unauthenticated else {}),
         )
-    return JSONResponse(answer, headers=NO_STORE)
+    return JSONResponse(answer, headers=NO_STORE | nonce_header(ctx, request))
 
 
-def _answer(ctx: Context, tenant_id: str, body: bytes) -> dict[str, object]:
+def _answer(
+    ctx: Context, tenant_id: str, body: bytes, proof: DpopProof | None
+) -> dict[str, object]:
     asked = parse_token_request(parse_form(body))
+    bound = proof is not None
     if isinstance(asked, PreAuthorizedCodeRequest):
-        wallet = redeem_pre_authorized_code(ctx, tenant_id, asked)
+        wallet = redeem_pre_authorized_code(ctx, tenant_id, asked, proof)
         return token_response(
             access_token=wallet.access_token,
             expires_in=wallet.expires_in,
             credential_identifiers=wallet.credential_identifiers,
+            bound=bound,
         )
-    client = client_token(ctx, tenant_id, asked)
-    return token_response(access_token=client.access_token, expires_in=client.expires_in)
+    client = client_token(ctx, tenant_id, asked, proof)
+    return token_response(
+        access_token=client.access_token, expires_in=client.expires_in, bound=bound
+    )

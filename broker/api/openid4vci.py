@@ -1,6 +1,5 @@
 """OpenID4VCI for wallets: the offer by reference, nonces, credentials."""
 
-from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -8,13 +7,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from broker.api.deps import Ctx, TenantId
-from broker.domain.addresses import ROOT_TENANT
-from broker.domain.errors import Unauthorized
+from broker.api.dpop import tenant_of, token_of
 from broker.usecases.context import Context
 from broker.usecases.invitation import read_offer
 from broker.usecases.issuance import BATCH_SIZE, issue_customer_credentials
 from broker.usecases.nonces import new_nonce
-from credentials.jcs import b64url
 from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.openid4vci import nonce_response
 
@@ -78,11 +75,8 @@ async def post_credential(request: Request) -> Response:
     Errors are those of section 8.3.1.2, with this broker's own stable `code` beside them.
     """
     ctx: Context = request.app.state.context
-    tenant_id: str = request.scope.get("state", {}).get("tenant_id", ROOT_TENANT)
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise Unauthorized("send an access token: Authorization: Bearer ...")
-    token_hash = b64url(sha256(token.strip().encode("utf-8", "replace")).digest())
+    tenant_id = tenant_of(request)
+    token_hash = await token_of(ctx, request)
     body = await request.body()
     try:
         answer = await issue_customer_credentials(ctx, tenant_id, token_hash, body)

@@ -15,8 +15,10 @@ from broker.store import access_tokens, contacts, partners
 from broker.store.contacts import InvitationRow
 from broker.usecases import audit
 from broker.usecases.context import Context
+from broker.usecases.dpop import spend_proof, token_row
 from credentials.jcs import b64url
 from wallet_adapters.errors import WalletProtocolError
+from wallet_adapters.oauth import DpopProof
 from wallet_adapters.openid4vci import (
     CredentialOffer,
     PreAuthorizedCodeRequest,
@@ -197,25 +199,31 @@ def read_offer(ctx: Context, tenant_id: str, invitation_id: str) -> dict[str, ob
 
 
 def redeem_pre_authorized_code(
-    ctx: Context, tenant_id: str, request: PreAuthorizedCodeRequest
+    ctx: Context,
+    tenant_id: str,
+    request: PreAuthorizedCodeRequest,
+    proof: DpopProof | None = None,
 ) -> TokenAnswer:
     """Exchange an offer's code for a wallet's access token (OpenID4VCI 1.0, section 6).
 
     1. The code is that of an open offer which is not over.
     2. The transaction code is the one that was given out; the fifth wrong one ends the offer.
-    3. One compare-and-swap redeems the offer: of several redemptions at once exactly one wins.
+    3. One compare-and-swap redeems the offer: of several redemptions at once exactly one wins. The
+       token is bound to the key of the DPoP `proof`, where one came.
 
     A refusal of a known offer is written to the log. Raises leaves of `WalletProtocolError`:
-    `InvalidGrant`, `TxCodeRequired`, `TxCodeUnexpected`, `TxCodeWrong`.
+    `InvalidGrant`, `TxCodeRequired`, `TxCodeUnexpected`, `TxCodeWrong`, `DpopProofUsed`.
     """
     identifiers = _identifiers(request)
     token = b64url(secrets.token_bytes(SECRET_BYTES))
     with ctx.db.transaction() as tx:
         row = contacts.invitation_by_code(tx, tenant_id, _secret_hash(request.pre_authorized_code))
+        if row is not None:  # whoever knows no code writes nothing
+            spend_proof(ctx, tx, proof)
         refusal = (
             InvalidGrant("the pre-authorized code is not one of this issuer")
             if row is None
-            else _redeem(ctx, tx, row, request.tx_code, token)
+            else _redeem(ctx, tx, row, request.tx_code, token_row(token, proof))
         )
     # Raised after the commit: the failure that was counted, and its log entry, stay.
     if refusal is not None:
@@ -224,7 +232,7 @@ def redeem_pre_authorized_code(
 
 
 def _redeem(
-    ctx: Context, tx: Connection, row: InvitationRow, tx_code: str | None, token: str
+    ctx: Context, tx: Connection, row: InvitationRow, tx_code: str | None, token_hash: str
 ) -> WalletProtocolError | None:
     # 1.
     if row.state == "open" and row.expires_at <= ctx.now():
@@ -252,7 +260,7 @@ def _redeem(
         return _refused(ctx, tx, row, InvalidGrant("the offer was used already"))
     access_tokens.add(
         tx,
-        token_hash=_secret_hash(token),
+        token_hash=token_hash,
         tenant_id=row.tenant_id,
         subject=row.id,
         role="wallet",

@@ -10,6 +10,7 @@ from broker.usecases.context import Context
 from broker.usecases.invitation import CUSTOMER_CONFIGURATION
 from broker.usecases.issuance import BATCH_SIZE, PROOF_ALGORITHMS
 from credentials import did
+from wallet_adapters.oauth.dpop import ALGORITHMS as DPOP_ALGORITHMS
 from wallet_adapters.openid4vci import (
     CredentialConfiguration,
     authorization_server_metadata,
@@ -46,7 +47,9 @@ def issuer(ctx: Context, tenant_id: str) -> dict[str, Any]:
 def authorization_server(ctx: Context, tenant_id: str) -> dict[str, Any]:
     """The authorization server metadata of a tenant (RFC 8414)."""
     base = _base(ctx, tenant_id)
-    return authorization_server_metadata(issuer_url=base, token_endpoint=f"{base}/oauth/token")
+    return authorization_server_metadata(
+        issuer_url=base, token_endpoint=f"{base}/oauth/token", dpop_algorithms=DPOP_ALGORITHMS
+    )
 
 
 def jwt_vc_issuer(ctx: Context, tenant_id: str) -> dict[str, Any]:

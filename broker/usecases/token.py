@@ -1,4 +1,4 @@
-"""Access tokens for partners and officers: a signed assertion against a bearer token.
+"""Access tokens for partners and officers: a signed assertion against an opaque token.
 
 Suspension is not in the token: each call looks at the client's row, so it takes effect at once.
 """
@@ -15,8 +15,10 @@ from broker.domain.errors import NotFound, UnknownPartner
 from broker.store import access_tokens, idempotency, partners, used_once
 from broker.usecases import audit
 from broker.usecases.context import Context
+from broker.usecases.dpop import spend_proof, token_row
 from credentials.jcs import b64url
 from wallet_adapters.errors import WalletProtocolError
+from wallet_adapters.oauth import DpopProof
 from wallet_adapters.openid4vci import ClientCredentialsRequest, verify_client_assertion
 from wallet_adapters.openid4vci.errors import ClientAssertionInvalid
 
@@ -29,7 +31,7 @@ REFUSALS_LOGGED_EVERY = 60
 
 @dataclass(frozen=True)
 class Token:
-    """A bearer token and its life in seconds; told once and kept as a hash."""
+    """An access token and its life in seconds; told once and kept as a hash."""
 
     access_token: str = field(repr=False)
     expires_in: int
@@ -43,20 +45,26 @@ class _Client:
     suspended: bool
 
 
-def client_token(ctx: Context, tenant_id: str, request: ClientCredentialsRequest) -> Token:
+def client_token(
+    ctx: Context,
+    tenant_id: str,
+    request: ClientCredentialsRequest,
+    proof: DpopProof | None = None,
+) -> Token:
     """Authenticate a client by `private_key_jwt` and give it a token (RFC 6749 4.4, RFC 7523 3).
 
     1. The client is a partner or an officer of the tenant, and asks for no scope.
     2. Its assertion verifies under its registered key: signature, audience, times.
     3. The client is not suspended.
-    4. The assertion was not used before: its `jti` is spent in the transaction of the token.
+    4. The assertion was not used before: its `jti` is spent in the transaction of the token, and
+       so is the DPoP `proof`, to whose key the token is then bound.
 
     Raises leaves of `WalletProtocolError`; a refusal enters the log, once a minute for each client
     and cause, since whoever is refused may be anybody.
     """
     client = _client(ctx, tenant_id, request.client_id)
     try:
-        return _token(ctx, tenant_id, request, client)
+        return _token(ctx, tenant_id, request, client, proof)
     except WalletProtocolError as refusal:
         _log_refusal(ctx, tenant_id, None if client is None else client.id, refusal.code)
         raise
@@ -70,7 +78,11 @@ def forget_expired(ctx: Context) -> int:
 
 
 def _token(
-    ctx: Context, tenant_id: str, request: ClientCredentialsRequest, client: _Client | None
+    ctx: Context,
+    tenant_id: str,
+    request: ClientCredentialsRequest,
+    client: _Client | None,
+    proof: DpopProof | None,
 ) -> Token:
     now = ctx.now()
     # 1.
@@ -98,9 +110,10 @@ def _token(
         # The verifier allows some skew after `expires_at`; keeping it a minute longer covers that.
         if not used_once.spend(tx, JTI_KIND, spent, expires_at=assertion.expires_at + 60, now=now):
             raise ClientAssertionInvalid("this client assertion was used before: sign a new one")
+        spend_proof(ctx, tx, proof)
         access_tokens.add(
             tx,
-            token_hash=_hash(token),
+            token_hash=token_row(token, proof),
             tenant_id=tenant_id,
             subject=client.id,
             role=client.role,

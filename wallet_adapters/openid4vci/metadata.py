@@ -114,12 +114,14 @@ def authorization_server_metadata(
     jwks_uri: str | None = None,
     scopes: Sequence[str] = (),
     client_assertion_algorithms: Sequence[str] = ("ES256", "Ed25519", "EdDSA"),
+    dpop_algorithms: Sequence[str] = (),
 ) -> dict[str, object]:
     """The document of `/.well-known/oauth-authorization-server` (RFC 8414).
 
     Wallets come anonymously with a pre-authorized code (`none`), partners with `private_key_jwt`.
     There is no authorization endpoint, hence no `response_types_supported`
-    (OpenID4VCI 1.0, section 12.2.4, allows its absence). Raises `Malformed`.
+    (OpenID4VCI 1.0, section 12.2.4, allows its absence). `dpop_algorithms` are those of DPoP
+    proofs (RFC 9449, section 5.1), none where tokens are never bound. Raises `Malformed`.
     """
     _require_urls([issuer_url, token_endpoint, *([jwks_uri] if jwks_uri is not None else [])])
     document: dict[str, object] = {"issuer": issuer_url, "token_endpoint": token_endpoint}
@@ -127,6 +129,8 @@ def authorization_server_metadata(
         document["jwks_uri"] = jwks_uri
     if scopes:
         document["scopes_supported"] = list(scopes)
+    if dpop_algorithms:
+        document["dpop_signing_alg_values_supported"] = list(dpop_algorithms)
     return document | {
         "grant_types_supported": [PRE_AUTHORIZED_CODE_GRANT, CLIENT_CREDENTIALS_GRANT],
         "token_endpoint_auth_methods_supported": ["none", "private_key_jwt"],

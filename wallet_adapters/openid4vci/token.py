@@ -123,16 +123,18 @@ def token_response(
     expires_in: int,
     scopes: Sequence[str] = (),
     credential_identifiers: Mapping[str, Sequence[str]] | None = None,
+    bound: bool = False,
 ) -> dict[str, object]:
     """The body of a successful answer, to be sent with `Cache-Control: no-store`.
 
-    `expires_in` is in seconds. `credential_identifiers` maps a configuration id to the
-    identifiers granted for it; where it is given, the wallet must request by identifier. There is
-    no `c_nonce` here: the final version has the nonce endpoint for that.
+    `expires_in` is in seconds; `bound` says that the token goes with the key of a DPoP proof.
+    `credential_identifiers` maps a configuration id to the identifiers granted for it; where it is
+    given, the wallet must request by identifier. There is no `c_nonce` here: the final version has
+    the nonce endpoint for that.
     """
     body: dict[str, object] = {
         "access_token": access_token,
-        "token_type": "Bearer",
+        "token_type": "DPoP" if bound else "Bearer",
         "expires_in": expires_in,
     }
     if scopes:
