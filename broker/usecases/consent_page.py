@@ -91,12 +91,14 @@ def choose(
     page_token: str,
     chosen: Mapping[str, Collection[str]],
     session: str | None = None,
+    language: str | None = None,
 ) -> Asked:
     """Ask for signatures on just the consents and attributes that the customer ticked.
 
     `chosen` maps consent id to attribute ids. The wallet's earlier request is replaced. `session`
     is the browser's secret, to which the answer's `response_code` will be bound (OpenID4VP 1.0,
-    section 13.3). Raises `Gone` (answered or expired), `InvalidRequest` (nothing ticked, foreign
+    section 13.3). `language` is the one in which the page showed the notice, the request's own
+    when None. Raises `Gone` (answered or expired), `InvalidRequest` (nothing ticked, foreign
     id, answered before), `InvalidTerms` (a needed attribute left out).
     """
     if not any(chosen.values()):
@@ -104,7 +106,8 @@ def choose(
     with ctx.db.transaction() as tx:
         request = _answerable(ctx, tx, tenant_id, page_token)
         template = registry.template(tx, tenant_id, request.template_id, request.template_version)
-        drafting = Drafting.of(ctx, tx, request, template)
+        shown = request if language is None else replace(request, language=language)
+        drafting = Drafting.of(ctx, tx, shown, template)
         rows = {row.id: row for row in in_order(template, consents.of_request(tx, request.id))}
         if not set(chosen) <= set(rows):
             raise InvalidRequest("a consent of another request was named")

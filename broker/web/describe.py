@@ -1,6 +1,7 @@
 """From the state of a page to what its templates get, in one language."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import orjson
 
@@ -37,8 +38,11 @@ def who(state: PageState, spoken: Language) -> WhoView:
 
 
 def what(state: PageState, spoken: Language) -> WhatView:
-    """Step 2, with nothing ticked."""
-    return WhatView(describe_request(state, spoken))
+    """Step 2, with nothing ticked: the consents that are not answered yet."""
+    request = describe_request(state, spoken)
+    waiting = {row.id for row, _, _ in state.consents if row.state == "requested"}
+    left = tuple(consent for consent in request.consents if consent.id in waiting)
+    return WhatView(replace(request, consents=left))
 
 
 def sign(state: PageState, spoken: Language, card: WaitingOffer | None) -> SignView:

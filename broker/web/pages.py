@@ -135,7 +135,7 @@ def choose(request: Request, page_token: str, form: Posted) -> Response:
         framed = frame_of(request, spoken, here=here, page_token=page_token)
         return respond(request, spoken, "what.html", choice.again, framed, status=422)
     session = request.cookies.get(session_cookie(ctx))
-    consent_page.choose(ctx, tenant_id, page_token, choice.chosen, session)
+    consent_page.choose(ctx, tenant_id, page_token, choice.chosen, session, spoken.code)
     return _see(f"{here}?step=3")
 
 

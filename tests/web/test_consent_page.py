@@ -1,10 +1,12 @@
 """The way of a consent over its page, by a browser without script and a real wallet."""
 
+import json
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from broker.domain.consent import BindingGrade
+from broker.store import consents
 from tests.web.markup import Element, Markup
 from tests.web.page_world import PageWorld
 from tests.web.visiting import Visitor, forms, wallet_links
@@ -185,6 +187,16 @@ def test_a_consent_is_given_and_its_receipt_kept(world: PageWorld) -> None:
     assert visitor.get(f"{visitor.path}/receipt/{singapore.attributes['id']}").status_code == 404
 
 
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_the_terms_say_in_which_language_they_were_shown(world: PageWorld, lang: str) -> None:
+    visitor = granted(Visitor(world, world.ask(), lang), "base")
+    page = visitor.see()
+    consent = next(iter(page.main.every("section", class_="card"))).attributes["id"]
+    with world.ctx.db.reading() as tx:
+        terms = json.loads(consents.consent(tx, "demo", consent).terms)
+    assert terms["notice"]["language"] == lang
+
+
 def test_withdrawing_takes_no_more_steps_than_giving(world: PageWorld) -> None:
     giving = ["look at 1", "look at 2", "choose", "sign"]
     visitor = granted(Visitor(world, world.ask()), "base")
@@ -324,6 +336,7 @@ def test_a_wallet_that_cannot_show_the_terms_signs_each_alone(world: PageWorld) 
     terms = [one.text for one in page.main.every(class_="term")]
     assert terms[1].startswith("已签名")
     assert wallet_links(page) == [second]
+    assert len(cards(visitor.see("?step=2"))) == 2
     world.sign(second, known_types=())
     page = visitor.see()
     assert heading(page) == "已签名：这是你同意的内容"
