@@ -278,7 +278,10 @@ class World:
         with self.ctx.db.reading() as tx:
             for name in ROWS:
                 table = tables.metadata.tables[name]
-                found[name] = [tuple(row) for row in tx.execute(select(table).order_by("id"))]
+                # How often bad answers came is counted, so that the log need not keep every one.
+                columns = [column for column in table.c if column.name != "rejections"]
+                rows = tx.execute(select(*columns).order_by(table.c.id))
+                found[name] = [tuple(row) for row in rows]
         return found
 
     def logged(self, *types: str) -> list[Entry]:
