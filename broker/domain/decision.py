@@ -79,7 +79,7 @@ def permit_obligations(
             delete_by = now + terms.retention_days * DAY_SECONDS
             properties: dict[str, Any] = {"days": terms.retention_days, "delete_by": delete_by}
         elif name == "territory":
-            properties = {"use": terms.territories, "storage": terms.storage}
+            properties = {"use": list(terms.territories), "storage": list(terms.storage)}
         elif name == "watermark":
             if question.action not in {"read", "share"}:
                 continue

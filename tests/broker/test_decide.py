@@ -58,7 +58,7 @@ def test_a_permit_says_what_it_obliges_to(at: Desk) -> None:
     told = {one.id: one.properties for one in decision.obligations}
     assert told == {
         "retention": {"days": 30, "delete_by": START + 30 * DAY},
-        "territory": {"use": ("CN",), "storage": ("CN",)},
+        "territory": {"use": ["CN"], "storage": ["CN"]},
         "watermark": {"consent": consent_id, "decision": decision.entry_id},
         "no_onward_sharing": {"recipient": at.partner_id},
     }
