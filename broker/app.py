@@ -38,6 +38,7 @@ from broker.store.migrate import migrate
 from broker.usecases.bootstrap import ensure_demo_tenant
 from broker.usecases.closing import expire_due
 from broker.usecases.context import Context
+from broker.usecases.independent_time import IndependentTime, sources
 from broker.usecases.keys import KeyRing
 from broker.usecases.sequencer import Sequencer
 from broker.usecases.token import forget_expired
@@ -82,16 +83,19 @@ def build_context(settings: Settings) -> Context:
 
 def create_app(ctx: Context) -> FastAPI:
     """The web application over a context; it starts and stops the sequencer with itself."""
+    time_of_others = IndependentTime(ctx.db, ctx.now, sources(ctx.settings))
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         ctx.log.start()
+        time_of_others.start()
         stopping = threading.Event()
         sweeper = threading.Thread(target=_sweep, args=(ctx, stopping), name="expiry", daemon=True)
         sweeper.start()
         yield
         stopping.set()
         await run_in_threadpool(sweeper.join)
+        await run_in_threadpool(time_of_others.stop)
         await run_in_threadpool(ctx.log.stop)
         ctx.db.close()
 
@@ -127,7 +131,11 @@ def create_app(ctx: Context) -> FastAPI:
 
 
 def prepare(ctx: Context) -> None:
-    """Create what a fresh deployment lacks: keys and the demonstration tenant."""
+    """Create what a fresh deployment lacks: keys and the demonstration tenant.
+
+    Raises `SettingsError` when a witness's key is none.
+    """
+    sources(ctx.settings)
     ensure_demo_tenant(ctx)
 
 

@@ -28,6 +28,7 @@ import httpx2
 
 from broker.domain.errors import FetchFailed, FetchRefused, OutgoingError
 from broker.outbound.public_address import Address, is_private, is_public, read_address
+from broker.settings import Settings
 
 SECONDS = 5.0
 MAX_BYTES = 1_048_576
@@ -39,6 +40,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _OK = frozenset({200})
 _GZIP = 16 + zlib.MAX_WBITS
 _AGENT = "consent-broker"
+_NONE: frozenset[str] = frozenset()
 
 Resolve = Callable[[str, int], Sequence[str]]
 """Gives the IP addresses of a host; raises `OSError` when there are none. May block."""
@@ -55,7 +57,12 @@ class Rules:
     """
 
     plain_http: bool = False
-    private_hosts: frozenset[str] = frozenset()
+    private_hosts: frozenset[str] = _NONE
+
+
+def rules_of(settings: Settings) -> Rules:
+    """What a deployment's settings permit."""
+    return Rules(settings.development, settings.private_hosts if settings.development else _NONE)
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,22 @@ from broker.domain.errors import LogUnavailable, NotFound
 from broker.domain.merkle import HASH_BYTES, inclusion_proof
 from broker.domain.tiles import TILE_HEIGHT, TILE_WIDTH, TileId, entry_bundle
 from broker.domain.tlog_proof import LogProof
-from broker.store import audit, consents, log_tree
+from broker.domain.witnessing import with_cosignatures
+from broker.store import audit, checkpoint_times, consents, log_tree
 from broker.store.audit import LoggedEntry
 from broker.usecases.context import Context
 
 
 def checkpoint(tx: Connection) -> str:
-    """The published checkpoint, a signed note. Raises `NotFound` before the first one."""
+    """The published checkpoint, a signed note, with the cosignatures that witnesses have given.
+
+    Raises `NotFound` before the first one.
+    """
     latest = log_tree.latest_checkpoint(tx)
     if latest is None:
         raise NotFound("the log has published no checkpoint yet")
-    return latest.note
+    cosigned = checkpoint_times.of_checkpoint(tx, latest.size, "witness")
+    return with_cosignatures(latest.note, [time.token.decode() for time in cosigned])
 
 
 def tile(tx: Connection, level: int | None, position: int, width: int) -> bytes:

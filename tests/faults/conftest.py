@@ -1,0 +1,38 @@
+"""What several tests of this folder start from."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker.store.db import Database
+from broker.store.migrate import migrate
+from broker.usecases.sequencer import Sequencer
+from tests.broker.log_fixtures import append, drain, sequencer
+from tests.faults.timestamping import Authority
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("time") / "authority")
+
+
+@pytest.fixture
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    if getattr(request, "param", "sqlite") == "sqlite":
+        url = f"sqlite:///{tmp_path / 'broker.db'}"
+    else:
+        address: str = request.getfixturevalue("postgres_database")
+        url = address.replace("postgresql://", "postgresql+psycopg://")
+    opened = Database(url)
+    migrate(opened)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def log(db: Database, tmp_path: Path) -> Sequencer:
+    log = sequencer(db, tmp_path)
+    append(db, *range(5))
+    drain(log)
+    return log
