@@ -139,6 +139,18 @@ class Ed25519:
     signature_algorithm = bytes.fromhex("300506032b6570")  # id-Ed25519
 
     _spki_prefix = bytes.fromhex("302a300506032b6570032100")
+    _prime = 2**255 - 19
+    # The y coordinates of the eight points of small order. Under such a key one signature verifies
+    # for many messages, or for all: whoever holds it can deny whatever "it" has signed.
+    _small_order = frozenset(
+        {
+            0,
+            1,
+            _prime - 1,
+            0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+            0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
+        }
+    )
 
     def generate(self) -> Jwk:
         """Make a new private JWK."""
@@ -179,7 +191,12 @@ class Ed25519:
         return public_key.public_bytes_raw()
 
     def decode_point(self, data: bytes) -> ed25519.Ed25519PublicKey:
-        """Load 32 bytes. Raises `KeyInvalid`."""
+        """Load 32 bytes: a point of large order, in its one encoding. Raises `KeyInvalid`."""
+        y = int.from_bytes(data, "little") & (1 << 255) - 1
+        if y >= self._prime:
+            raise KeyInvalid("Ed25519 key: not the canonical encoding (RFC 8032, section 5.1.3)")
+        if y in self._small_order:
+            raise KeyInvalid("Ed25519 key: a point of small order binds nobody to a signature")
         try:
             return ed25519.Ed25519PublicKey.from_public_bytes(data)
         except ValueError:

@@ -108,6 +108,30 @@ def test_private_keys_whose_halves_do_not_match_are_refused() -> None:
             SoftwareKey.from_private_jwk(one | other.public_jwk())
 
 
+# y of the points of small order, and the encodings beyond the prime that stand for some of them.
+PRIME = 2**255 - 19
+WEAK = (
+    0,
+    1,
+    PRIME - 1,
+    2707385501144840649318225287225658788936804267575313519463743609750303402022,
+    55188659117513257062467267217118295137698188065244968500265048394206261417927,
+    PRIME,
+    PRIME + 1,
+    2**255 - 1,
+)
+
+
+@pytest.mark.parametrize("sign", [0, 1])
+@pytest.mark.parametrize("y", WEAK)
+def test_an_ed25519_key_that_would_verify_anything_is_refused(y: int, sign: int) -> None:
+    encoded = (y | sign << 255).to_bytes(32, "little")
+    key = {"kty": "OKP", "crv": "Ed25519", "x": b64url(encoded)}
+    one_for_all = bytes([1]) + bytes(63)  # R is the neutral element, S is zero
+    with pytest.raises(KeyInvalid):
+        verify_signature(key, "Ed25519", b"whatever", one_for_all)
+
+
 def test_a_thumbprint_ignores_optional_members() -> None:
     jwk = SoftwareKey.generate().private_jwk()
     assert thumbprint(jwk | {"kid": "1", "use": "sig"}) == thumbprint(jwk)
