@@ -156,7 +156,7 @@ def test_honest_gzip_is_unpacked() -> None:
         (gzip.compress(b"{}", mtime=0) * 2, "gzip"),
         (gzip.compress(b"{}", mtime=0)[:-4], "gzip"),
         (b"", "gzip"),
-        (gzip.compress(gzip.compress(b"{}", mtime=0)), "gzip, gzip"),
+        (gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0), "gzip, gzip"),
         (b"{}", "br"),
         (b"{}", "deflate"),
     ],
