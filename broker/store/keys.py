@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from broker.store import tables
@@ -11,6 +11,8 @@ KEY = tables.SigningKey.__table__  # type: ignore[attr-defined]
 SECRET = tables.Secret.__table__  # type: ignore[attr-defined]
 SUBJECT = tables.Subject.__table__  # type: ignore[attr-defined]
 TENANT = tables.Tenant.__table__  # type: ignore[attr-defined]
+
+_CREATION_LOCK = 0x6B6579  # any number that no other advisory lock of the broker uses
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,16 @@ class KeyRow:
     chain: str
     state: str
     created_at: int
+
+
+def hold_creation(tx: Connection) -> None:
+    """Let nobody else create keys until the end of `tx`: whoever waited here sees what was created.
+
+    SQLite has one writer anyway. A unique index would not do: two keys of a purpose may be active
+    while one takes over from the other.
+    """
+    if tx.dialect.name != "sqlite":
+        tx.execute(select(func.pg_advisory_xact_lock(_CREATION_LOCK)))
 
 
 def active(tx: Connection, purpose: str, tenant_id: str | None) -> KeyRow | None:

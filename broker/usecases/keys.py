@@ -76,6 +76,7 @@ class KeyRing:
                 row = self._read("log", None)
                 if row is None:
                     with self._db.transaction() as tx:
+                        store.hold_creation(tx)
                         row = store.active(tx, "log", None) or self._create(
                             tx, "log", None, "Ed25519", ()
                         )
@@ -158,6 +159,7 @@ class KeyRing:
             if row is None:
                 root = self._root()
                 with self._db.transaction() as tx:
+                    store.hold_creation(tx)
                     row = store.active(tx, purpose, tenant_id) or self._create(
                         tx,
                         purpose,
@@ -179,6 +181,7 @@ class KeyRing:
         if row is not None:
             return row
         with self._db.transaction() as tx:
+            store.hold_creation(tx)
             row = store.active(tx, "root", None)
             if row is not None:
                 return row
