@@ -4,7 +4,7 @@
 
 Each request is a wallet's first: its proof is verified, its customer made, its contact bound, a
 place in the status list taken, one copy signed. So each can be sent once: REQUESTS is a file as
-`http_load` reads it, and the program prints the answers per second over all of it.
+`load` reads it, and the program prints the answers per second over all of it.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.figure import Figure, ratio_at_least
-from benchmarks.http_load import HOST, Connection, post, rate, write_requests
+from benchmarks.load import HOST, Connection, post, rate, write_requests
 from benchmarks.insert_and_read import running_probe
 from benchmarks.probe import interleaved
 from broker.app import build_context, prepare

@@ -53,9 +53,12 @@ def broker_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         yield broker
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
-    """Playwright itself, without a browser."""
+    """Playwright itself, without a browser.
+
+    While it is open an event loop runs in this thread, in which no other test could run its own.
+    """
     with sync_playwright() as started:
         yield started
 

@@ -155,15 +155,17 @@ class Database:
         except IndexError:
             connection = self._loop_reader.connect()
             connection.begin()  # in name only: the engine sends nothing, what follows does
+        clean = False
         try:
             driver: Any = connection.connection.driver_connection
             driver.execute("BEGIN")
             result = work(connection)
             driver.execute("ROLLBACK")
-        except BaseException:
-            connection.invalidate()
-            connection.close()
-            raise
+            clean = True
+        finally:
+            if not clean:
+                connection.invalidate()
+                connection.close()
         self._idle.append(connection)
         return result
 

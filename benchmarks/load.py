@@ -2,7 +2,7 @@
 
 Many connections, each with its next request as soon as its answer is there.
 
-    python -m benchmarks.http_load PORT CONNECTIONS SECONDS REQUESTS
+    python -m benchmarks.load PORT CONNECTIONS SECONDS REQUESTS
 
 REQUESTS is a file with one base64 HTTP request a line. Prints the answers per second; stops with an
 error at the first answer that is not a 200 or lacks what `--expect` names.
@@ -100,7 +100,7 @@ def rate(
 
     Raises `RuntimeError` that quotes an unexpected answer.
     """
-    command = [sys.executable, "-m", "benchmarks.http_load", str(port), str(connections)]
+    command = [sys.executable, "-m", "benchmarks.load", str(port), str(connections)]
     finished = subprocess.run(
         [*command, str(seconds), str(requests), "--expect", expect],
         capture_output=True,
@@ -134,7 +134,7 @@ def post(path: str, body: bytes, headers: Sequence[str] = ()) -> bytes:
 
 def main() -> None:
     """Run the program."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.http_load")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.load")
     parser.add_argument("port", type=int)
     parser.add_argument("connections", type=int)
     parser.add_argument("seconds", type=float)
