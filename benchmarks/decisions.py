@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from sqlalchemy import update
 
 from benchmarks.figure import Figure, ratio_at_least
-from benchmarks.load import post, rate, write_requests
 from benchmarks.insert_and_read import running_probe
+from benchmarks.load import post, rate, write_requests
 from benchmarks.probe import interleaved
 from broker.app import build_context, prepare
 from broker.domain.addresses import ROOT_TENANT

@@ -23,8 +23,8 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.figure import Figure, ratio_at_least
-from benchmarks.load import HOST, Connection, post, rate, write_requests
 from benchmarks.insert_and_read import running_probe
+from benchmarks.load import HOST, Connection, post, rate, write_requests
 from benchmarks.probe import interleaved
 from broker.app import build_context, prepare
 from broker.domain.addresses import ROOT_TENANT

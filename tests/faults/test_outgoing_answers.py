@@ -58,11 +58,11 @@ def test_a_slow_drip_ends_with_the_time_for_all(behaviour: Behaviour) -> None:
 
 def test_redirects_share_the_time() -> None:
     def slow(connection: socket.socket, _request: bytes) -> None:
-        time.sleep(0.3)
+        time.sleep(1.5)
         answering(status="302 Found", headers=["Location: /again"])(connection, b"")
 
     with serving(slow) as server, pytest.raises(FetchFailed) as failed:
-        Network().client(seconds=0.5).get(f"http://{HOST}:{server.port}/", accept=JSON)
+        Network().client(seconds=2.5).get(f"http://{HOST}:{server.port}/", accept=JSON)
     assert failed.value.reason == "timeout"
     assert len(server.requests) == 2
 
