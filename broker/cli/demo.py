@@ -93,7 +93,9 @@ def _keep(out: Path, journey: Journey, transcript: dict[str, Any], trust: dict[s
 
 def _show(console: Console, number: int, step: Step) -> None:
     spent = f"[dim]{step.milliseconds:.0f} ms[/dim]"
-    console.print(f"\n[bold]{number}. {step.title_en}[/bold]  {step.title_zh}  {spent}")
+    console.print(
+        f"\n[bold]{number}. {step.title_en}[/bold]  {step.title_zh}  {spent}", soft_wrap=True
+    )
     for name, value in step.shown.items():
         _line(console, name, value)
 
@@ -103,7 +105,9 @@ def _line(console: Console, name: str, value: object) -> None:
         for reason in value:
             law = "; ".join(reason.get("law", [])) if isinstance(reason, dict) else ""
             said = f"{reason.get('code')}  {reason.get('zh', '')} {reason.get('en', '')}"
-            console.print(f"   [red]✗[/red] {escape(said)}  [dim]{escape(law)}[/dim]")
+            console.print(
+                f"   [red]✗[/red] {escape(said)}  [dim]{escape(law)}[/dim]", soft_wrap=True
+            )
         return
     if name == "decision":
         console.print("   [green]✓ permit 允许[/green]" if value else "   [red]✗ deny 拒绝[/red]")

@@ -1,0 +1,72 @@
+"""`consent-broker demo`: the whole way over HTTP against a running broker."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from broker.domain.evidence import verify_evidence
+from broker.domain.trust import Trust
+from dev.running import Broker, free_port
+
+STEPS = [
+    *("invitation", "customer_credential", "consent_request", "signed", "credential"),
+    *("permit", "deny_version", "deny_abroad", "deny_attribute"),
+    *("withdrawal", "deny_withdrawn", "evidence", "tampered"),
+]
+KEPT = {"consent-credential.txt", "evidence.zip", "receipt.txt", "transcript.json", "trust.json"}
+
+
+def test_it_drives_the_whole_way_and_keeps_what_it_leaves(
+    broker_server: Broker, tmp_path: Path
+) -> None:
+    out = tmp_path / "kept"
+    done = broker_server.run("demo", "--json", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    transcript = json.loads(done.stdout)
+    steps = {step["id"]: step for step in transcript["steps"]}
+    assert list(steps) == STEPS
+    assert all(step["milliseconds"] > 0 for step in transcript["steps"])
+    assert steps["signed"]["shown"]["signed"]["for"].endswith("#algo:churn-v3@1")
+    assert steps["signed"]["shown"]["states"] == {
+        "base": "granted",
+        "visits": "refused",
+        "singapore": "refused",
+    }
+    assert steps["permit"]["shown"]["decision"] is True
+    for name in ("deny_version", "deny_abroad", "deny_attribute", "deny_withdrawn"):
+        assert steps[name]["shown"]["decision"] is False
+        assert all(reason["law"] for reason in steps[name]["shown"]["reasons"])
+    assert steps["withdrawal"]["shown"] == {"state": "withdrawn", "grade": "same_key"}
+
+    assert {path.name for path in out.iterdir()} >= KEPT
+    assert json.loads((out / "transcript.json").read_text()) == transcript
+    trust = Trust.parse((out / "trust.json").read_bytes())
+    assert verify_evidence((out / "evidence.zip").read_bytes(), trust).verdict == "verified"
+
+
+def test_it_shows_people_each_step_in_both_languages(broker_server: Broker) -> None:
+    done = broker_server.run("demo")
+    assert done.returncode == 0, done.stderr
+    for number, words in (
+        (1, "商家邀请客户"),
+        (4, "钱包展示条款，客户只签其中一项"),
+        (6, "按约使用：允许"),
+        (13, "改动一位即不通过"),
+    ):
+        line = next(line for line in done.stdout.splitlines() if words in line)
+        assert line.startswith(f"{number}. ")
+    assert "permit 允许" in done.stdout
+    assert "consent_withdrawn" in done.stdout
+    assert "['" not in done.stdout, "values are shown as JSON"
+
+
+def test_without_a_broker_it_says_how_to_start_one(broker_server: Broker) -> None:
+    done = broker_server.run("demo", "--url", f"http://127.0.0.1:{free_port()}")
+    assert done.returncode == 2
+    assert "make run" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--nonsense"], ["--out"]])
+def test_wrong_use_is_told_apart(broker_server: Broker, arguments: list[str]) -> None:
+    assert broker_server.run("demo", *arguments).returncode == 2
