@@ -244,8 +244,10 @@ JSON = st.recursive(
         st.lists(inner, max_size=4)
         | st.dictionaries(
             st.sampled_from(
-                ["subject", "action", "resource", "context", "type", "id", "name", "properties"]
-                + ["evaluations", "options", "evaluations_semantic", "purpose", "partner", "x"]
+                [
+                    *("subject", "action", "resource", "context", "type", "id", "name"),
+                    *("properties", "evaluations", "options", "evaluations_semantic", "purpose"),
+                ]
             ),
             inner,
             max_size=6,
