@@ -57,12 +57,13 @@ def issue_receipt(
     terms: Terms,
     evidence_hashes: Mapping[str, Any],
     now: int,
-    holder_jwk: Mapping[str, Any],
 ) -> str:
-    """The customer's receipt (SD-JWT VC), bound to the key that signed.
+    """The customer's receipt (SD-JWT VC).
 
     It holds the whole terms, with the address where to withdraw, and no status: a receipt stays
     true after a withdrawal, and fetching its status would tell who holds it. It does not expire.
+    It is bound to no key: the customer's key is one for all partners, and the page where the
+    receipt lies is known to this one.
     """
     base = tenant_url(ctx.settings.public_url, tenant_id)
     key = ctx.keys.issuer(tenant_id)
@@ -73,7 +74,7 @@ def issue_receipt(
         vct=base + RECEIPT.path,
         claims=receipt_claims(terms, evidence=evidence_hashes),
         disclosable=(),
-        holder_jwk=holder_jwk,
+        holder_jwk=None,
         status=None,
         issued_at=coarse(now),
         expires_at=None,

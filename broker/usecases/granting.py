@@ -253,7 +253,6 @@ def _issue(
         tenant_id=row.tenant_id,
         evidence_hashes=hashes,
         now=now,
-        holder_jwk=dict(signed.presentation.holder_jwk),
     )
     for kind, credential in (("consent", consent_credential), ("receipt", receipt)):
         presentations.add_issued(
