@@ -33,6 +33,7 @@ PACKAGES = {
     "initdb": "postgresql",
     "pg_ctl": "postgresql",
     "node": "nodejs",
+    "softhsm2-util": "softhsm2",
 }
 
 

@@ -53,6 +53,7 @@ STATUS: Final[dict[str, int]] = {
     # It may pass: try again.
     "status_unavailable": 503,
     "fetch_failed": 503,
+    "key_device_unavailable": 503,
     "log_unavailable": 503,
     "log_conflict": 503,
     "log_rolled_back": 503,

@@ -187,6 +187,12 @@ class TimeStampInvalid(BrokerError):
     code = "timestamp_invalid"
 
 
+class KeyDeviceUnavailable(BrokerError, OSError):
+    """A key device does not sign; an OSError too, as of any device that does not answer."""
+
+    code = "key_device_unavailable"
+
+
 class BundleDamaged(BrokerError):
     """An evidence bundle whose bytes are not what was handed out; the message says where."""
 
