@@ -73,7 +73,7 @@ def verify_evidence(data: bytes, trust: Trust | None) -> Report:
     5. Each presentation is the customer's own signature, by a customer credential of this issuer,
        at its time, over exactly these terms. Only a partner's copy may lack the grant's.
     6. Consent credential and receipt are of their types, signed by this issuer, and say what
-       follows from the terms, no less and no more; the receipt is bound to the key that signed.
+       follows from the terms, no less and no more; the receipt is bound to no key.
     7. Each log entry is in the tree whose checkpoint a trusted log key has signed.
     8. The story holds: the log tells of exactly these files; acts follow one another as they can;
        each permit is of these terms and their time; none stands after the end, and no denial tells

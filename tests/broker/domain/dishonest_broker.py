@@ -228,7 +228,7 @@ def bundle(
     one["not_before"] = terms.valid_from
     one["claims"]["sub"] = "pairwise"
     _apply(consent, one)
-    other = _credential(RECEIPT.path, receipt_claims(terms, evidence=evidence), given.holder)
+    other = _credential(RECEIPT.path, receipt_claims(terms, evidence=evidence), None)
     _apply(receipt, other)
     made |= {
         "README.txt": b"?",
@@ -271,7 +271,7 @@ def _for_officers(name: str) -> bool:
     return name.startswith(("grant/", "withdrawal/")) or name == "credential/receipt.txt"
 
 
-def _credential(path: str, claims: dict[str, Any], holder: Signer) -> dict[str, Any]:
+def _credential(path: str, claims: dict[str, Any], holder: Signer | None) -> dict[str, Any]:
     return {
         "signer": LEAF,
         "x5c": CHAIN,
@@ -279,7 +279,7 @@ def _credential(path: str, claims: dict[str, Any], holder: Signer) -> dict[str, 
         "vct": ISSUER + path,
         "claims": claims,
         "disclosable": (),
-        "holder_jwk": holder.public_jwk(),
+        "holder_jwk": None if holder is None else holder.public_jwk(),
         "status": None,
         "issued_at": coarse(GRANTED_AT),
         "expires_at": None,

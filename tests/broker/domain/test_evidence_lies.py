@@ -253,9 +253,9 @@ LIES: Mapping[str, tuple[dict[str, Any], str]] = {
         {"receipt": _claims(terms={**TERMS.to_json(), "retention_days": 1})},
         "credentials: credential/receipt.txt says something else than the terms: terms",
     ),
-    "a receipt for somebody else": (
+    "a receipt that tells the key of a customer": (
         {"receipt": _set(holder_jwk=OTHER_KEY.public_jwk())},
-        "credentials: credential/receipt.txt is bound to another key",
+        "credentials: credential/receipt.txt is bound to a key, which no receipt is",
     ),
     "a full copy without the receipt": (
         {"files": _without("credential/receipt.txt")},
