@@ -34,7 +34,9 @@ _CURVES = {
     bytes.fromhex("130c656477617264733235353139"): "Ed25519",  # "edwards25519", PKCS#11 2.40 draft
 }
 _CHECK = b"consent-broker: is this the private half of that public key?"
-_LOGIN = threading.Lock()
+# python-pkcs11 initializes a module without telling it that there are threads (CKF_OS_LOCKING_OK),
+# so two keys that sign at once crash the process: whatever enters a module holds this.
+_DEVICE = threading.Lock()
 
 T = TypeVar("T")
 
@@ -80,9 +82,10 @@ class KeyAddress:
 
 
 class Pkcs11Key:
-    """A `Signer` whose private key is in a device. Safe from several threads, one at a time.
+    """A `Signer` whose private key is in a device.
 
-    A session that the device has dropped is opened again once.
+    Safe from several threads; the keys of a process sign one at a time. A session that the device
+    has dropped is opened again once.
     """
 
     def __init__(self, address: KeyAddress) -> None:
@@ -92,10 +95,9 @@ class Pkcs11Key:
         another kind than P-256 and Ed25519.
         """
         self._address = address
-        self._lock = threading.Lock()
         self._session: pkcs11.Session | None = None
         self._private: SignMixin | None = None
-        with self._lock:
+        with _DEVICE:
             self._alg, self._public_jwk = self._in_device(self._read_public)
         try:
             verify_signature(self._public_jwk, self._alg, _CHECK, self.sign(_CHECK))
@@ -115,12 +117,12 @@ class Pkcs11Key:
 
     def sign(self, data: bytes) -> bytes:
         """Sign in the device; the signature in JOSE form. Raises `KeyDeviceUnavailable`."""
-        with self._lock:
+        with _DEVICE:
             return self._in_device(lambda: self._sign(data))
 
     def close(self) -> None:
         """Leave the device."""
-        with self._lock:
+        with _DEVICE:
             self._drop()
 
     def _sign(self, data: bytes) -> bytes:
@@ -194,11 +196,10 @@ class Pkcs11Key:
 
 def _open_session(token: pkcs11.Token, pin: str) -> pkcs11.Session:
     """A session on a token; a process logs in to a token once, for all of its sessions."""
-    with _LOGIN:
-        try:
-            return token.open(user_pin=pin)
-        except UserAlreadyLoggedIn:
-            return token.open()
+    try:
+        return token.open(user_pin=pin)
+    except UserAlreadyLoggedIn:
+        return token.open()
 
 
 def _public_jwk(alg: str, point: bytes) -> Jwk:
