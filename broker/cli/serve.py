@@ -10,6 +10,7 @@ import uvicorn
 
 from broker.api import logs
 from broker.app import build_context, create_app, prepare
+from broker.domain.bundle import LARGEST_BUNDLE
 from broker.domain.errors import BrokerError
 from broker.domain.evidence import Report, verify_evidence
 from broker.domain.trust import Trust
@@ -123,7 +124,8 @@ def evidence_verify(
     (no --trust).
     """
     try:
-        data = file.read_bytes()
+        with file.open("rb") as bundle:
+            data = bundle.read(LARGEST_BUNDLE + 1)
         anchors = (
             None
             if trust_file is None

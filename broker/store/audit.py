@@ -109,9 +109,10 @@ def entries_of_subject(tx: Connection, subject_id: str) -> list[LoggedEntry]:
     return [_logged(row) for row in tx.execute(found)]
 
 
-def is_pending(tx: Connection, entry_id: str) -> bool:
-    """Whether an entry waits for its index."""
-    return bool(tx.execute(select(PENDING.c.seq).where(PENDING.c.id == entry_id)).first())
+def is_pending(tx: Connection, tenant_id: str, entry_id: str) -> bool:
+    """Whether an entry of the tenant waits for its index."""
+    found = select(PENDING.c.seq).where(PENDING.c.id == entry_id, PENDING.c.tenant_id == tenant_id)
+    return bool(tx.execute(found).first())
 
 
 def last_waiting_of_consent(tx: Connection, consent_id: str) -> int | None:

@@ -54,12 +54,12 @@ def proof_of_entry(
     """
     logged = audit.entry(tx, entry_id)
     latest = log_tree.latest_checkpoint(tx)
-    if logged is None and not audit.is_pending(tx, entry_id):
+    if logged is None and not audit.is_pending(tx, tenant_id, entry_id):
+        raise NotFound("no such entry")
+    if logged is not None and not _is_entitled(tx, logged, tenant_id, partner_id):
         raise NotFound("no such entry")
     if logged is None or latest is None or latest.size <= logged.index:
         raise LogUnavailable("the entry waits for its place in the log; try again in a second")
-    if not _is_entitled(tx, logged, tenant_id, partner_id):
-        raise NotFound("no such entry")
     path = inclusion_proof(logged.index, latest.size, log_tree.TileReader(tx, latest.size))
     return LogProof(logged.index, tuple(path), latest.note, _salt(ctx, tx, logged)).encode()
 
