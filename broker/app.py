@@ -42,7 +42,7 @@ from broker.usecases.independent_time import IndependentTime, sources
 from broker.usecases.keys import KeyRing
 from broker.usecases.sequencer import Sequencer
 from broker.usecases.token import forget_expired
-from broker.web import pages
+from broker.web import authorization, pages
 from credentials.sealing import MasterKey
 
 VERSION = "0.1.0"
@@ -105,10 +105,10 @@ def create_app(ctx: Context) -> FastAPI:
     app.state.context = ctx
     errors.install(app)
     for module in (
+        access,  # first: routes are tried in this order, and decisions are asked for most
         oauth,
         invitations,
         consents,
-        access,
         evidence,
         openid4vci,
         openid4vp,
@@ -117,6 +117,7 @@ def create_app(ctx: Context) -> FastAPI:
         wellknown,
         log,
         health,
+        authorization,
         pages,
     ):
         app.include_router(module.router)
