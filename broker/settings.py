@@ -35,7 +35,8 @@ class Settings:
     `home` holds what must outlive the process besides the database: the master key (unless it is
     given), the last signed log head, and, by default, the SQLite database. `development` takes
     what wallets in development need; `strict` demands what the high-assurance profile demands:
-    DPoP-bound tokens and encrypted responses.
+    DPoP-bound tokens and encrypted responses. `wallets` are the clients of the authorization
+    code, each with a redirect address; development takes any.
     """
 
     home: Path
@@ -46,6 +47,7 @@ class Settings:
     master_key: bytes | None = None
     development: bool = True
     strict: bool = False
+    wallets: frozenset[tuple[str, str]] = frozenset()
     max_body_bytes: int = 1_048_576
     max_json_depth: int = 64
     log_json: bool = True
@@ -98,6 +100,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         master_key=_master_key(env.get("BROKER_MASTER_KEY", "")),
         development=development,
         strict=profile == "strict",
+        wallets=_wallets(env.get("BROKER_WALLETS", "")),
         max_body_bytes=_integer(env, "BROKER_MAX_BODY_BYTES", 1_048_576, 1024, 67_108_864),
         timestamp_url=timestamp_url,
         timestamp_roots=timestamp_roots,
@@ -128,6 +131,21 @@ def _master_key(text: str) -> bytes | None:
         message = "BROKER_MASTER_KEY must be 32 bytes in base64url without padding"
         raise SettingsError(message)
     return key
+
+
+def _wallets(text: str) -> frozenset[tuple[str, str]]:
+    """Entries "<client id> <redirect address>", separated by commas."""
+    found = []
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        client_id, _, address = entry.partition(" ")
+        if ":" not in address.strip():
+            message = (
+                'BROKER_WALLETS must be "<client id> <redirect address>", several separated by '
+                "commas"
+            )
+            raise SettingsError(message)
+        found.append((client_id, address.strip()))
+    return frozenset(found)
 
 
 def _timestamps(env: Mapping[str, str]) -> tuple[str, tuple[bytes, ...]]:

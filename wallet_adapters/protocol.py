@@ -32,6 +32,10 @@ _SPOKEN = (
     Specification("haip", "OpenID4VC High Assurance Interoperability Profile", "1.0", final=True),
     Specification("jar", "JWT-Secured Authorization Request", "RFC 9101", final=True),
     Specification("as-metadata", "OAuth 2.0 Authorization Server Metadata", "RFC 8414", final=True),
+    Specification("pkce", "Proof Key for Code Exchange", "RFC 7636", final=True),
+    Specification("par", "OAuth 2.0 Pushed Authorization Requests", "RFC 9126", final=True),
+    Specification("iss", "OAuth 2.0 Issuer Identification", "RFC 9207", final=True),
+    Specification("dpop", "OAuth 2.0 Demonstrating Proof of Possession", "RFC 9449", final=True),
     Specification("jwt-client-authentication", "JWT Client Authentication", "RFC 7523", final=True),
 )
 

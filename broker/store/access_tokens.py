@@ -62,6 +62,13 @@ def find(tx: Connection, tenant_id: str, token_hash: str) -> TokenRow | None:
     return TokenRow(row.subject, row.role, row.expires_at, suspended)
 
 
+def end_of(tx: Connection, *, tenant_id: str, subject: str) -> int:
+    """End every token of a partner, an officer or an invitation at once; how many there were."""
+    return tx.execute(
+        delete(TOKEN).where(TOKEN.c.subject == subject, TOKEN.c.tenant_id == tenant_id)
+    ).rowcount
+
+
 def prune(tx: Connection, now: int) -> int:
     """Forget tokens that have expired; how many there were."""
     return tx.execute(delete(TOKEN).where(TOKEN.c.expires_at <= now)).rowcount

@@ -1,38 +1,24 @@
-"""Invite the customer behind a contact: an offer of credentials, redeemed once by a wallet."""
+"""Invite the customer behind a contact: an offer of credentials, to be redeemed by a wallet."""
 
 import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection
-
 from broker.domain.addresses import tenant_url
 from broker.domain.consent import BindingGrade
 from broker.domain.errors import Gone, InvalidRequest, StateConflict, UnknownPartner
 from broker.domain.ids import new_id
-from broker.store import access_tokens, contacts, partners
+from broker.store import contacts, partners
 from broker.store.contacts import InvitationRow
 from broker.usecases import audit
 from broker.usecases.context import Context
-from broker.usecases.dpop import spend_proof, token_row
 from credentials.jcs import b64url
-from wallet_adapters.errors import WalletProtocolError
-from wallet_adapters.oauth import DpopProof
-from wallet_adapters.openid4vci import (
-    CredentialOffer,
-    PreAuthorizedCodeRequest,
-    TxCode,
-    require_tx_code,
-)
-from wallet_adapters.openid4vci.errors import InvalidGrant, TxCodeWrong
+from wallet_adapters.openid4vci import CredentialOffer, TxCode
 
 CUSTOMER_CONFIGURATION = "customer_credential"
 OFFER_SECONDS = 600
-TOKEN_SECONDS = 600
 TX_CODE_DIGITS = 6
-TX_CODE_TRIES = 5
-REFUSALS_LOGGED = 20
 SECRET_BYTES = 32
 # The transaction code goes another way than the offer, so whoever was forwarded a link lacks it.
 CODED_GRADES = frozenset({BindingGrade.CODE, BindingGrade.VERIFIED_PERSON})
@@ -60,18 +46,6 @@ class WaitingOffer:
 
     offer_uri: str = field(repr=False)
     with_code: bool
-
-
-@dataclass(frozen=True)
-class TokenAnswer:
-    """A wallet's access token and its life in seconds.
-
-    `credential_identifiers` maps configurations to identifiers if the wallet asked for them.
-    """
-
-    access_token: str = field(repr=False)
-    expires_in: int
-    credential_identifiers: dict[str, list[str]]
 
 
 def pairwise_id(ctx: Context, subject_id: str, partner_id: str) -> str:
@@ -131,9 +105,9 @@ def open_invitation(
                 tenant_id=tenant_id,
                 contact_id=contact.id,
                 grade=str(grade),
-                code_hash=_secret_hash(code),
+                code_hash=secret_hash(code),
                 sealed_code=ctx.master.seal(code.encode(), f"invitation:{invitation_id}"),
-                tx_code_hash=None if tx_code is None else _tx_hash(ctx, invitation_id, tx_code),
+                tx_code_hash=None if tx_code is None else hash_tx_code(ctx, invitation_id, tx_code),
                 tx_code_failures=0,
                 state="open",
                 subject_id=None,
@@ -157,7 +131,7 @@ def open_invitation(
                 "opened_by": partner_id if opened_by is None else opened_by,
             },
         )
-    offer = _offer(ctx, tenant_id, code, with_tx_code=tx_code is not None)
+    offer = _offer(ctx, tenant_id, invitation_id, code, with_tx_code=tx_code is not None)
     return Opened(
         invitation_id=invitation_id,
         grade=grade,
@@ -181,7 +155,7 @@ def waiting_offer(ctx: Context, tenant_id: str, contact_id: str) -> WaitingOffer
         return None
     coded = row.tx_code_hash is not None
     # By reference the link holds the offer's address alone: the sealed code is not needed for it.
-    offer = _offer(ctx, tenant_id, row.code_hash, with_tx_code=coded)
+    offer = _offer(ctx, tenant_id, row.id, row.code_hash, with_tx_code=coded)
     return WaitingOffer(offer.by_reference(offer_address(ctx, tenant_id, row.id)), coded)
 
 
@@ -195,111 +169,23 @@ def read_offer(ctx: Context, tenant_id: str, invitation_id: str) -> dict[str, ob
     if row.state != "open" or row.sealed_code is None or row.expires_at <= ctx.now():
         raise Gone("this offer was used or is over; ask for a new one")
     code = ctx.master.open(row.sealed_code, f"invitation:{row.id}").decode()
-    return _offer(ctx, tenant_id, code, with_tx_code=row.tx_code_hash is not None).as_dict()
+    return _offer(ctx, tenant_id, row.id, code, with_tx_code=row.tx_code_hash is not None).as_dict()
 
 
-def redeem_pre_authorized_code(
-    ctx: Context,
-    tenant_id: str,
-    request: PreAuthorizedCodeRequest,
-    proof: DpopProof | None = None,
-) -> TokenAnswer:
-    """Exchange an offer's code for a wallet's access token (OpenID4VCI 1.0, section 6).
+def issuer_state(ctx: Context, tenant_id: str, invitation_id: str) -> str:
+    """What names an invitation to the authorization endpoint: its id and a MAC over it.
 
-    1. The code is that of an open offer which is not over.
-    2. The transaction code is the one that was given out; the fifth wrong one ends the offer.
-    3. One compare-and-swap redeems the offer: of several redemptions at once exactly one wins. The
-       token is bound to the key of the DPoP `proof`, where one came.
-
-    A refusal of a known offer is written to the log. Raises leaves of `WalletProtocolError`:
-    `InvalidGrant`, `TxCodeRequired`, `TxCodeUnexpected`, `TxCodeWrong`, `DpopProofUsed`.
+    Whoever has it is taken for the customer as far as the invitation's grade goes, like whoever
+    has the pre-authorized code; the one cannot be made of the other.
     """
-    identifiers = _identifiers(request)
-    token = b64url(secrets.token_bytes(SECRET_BYTES))
-    with ctx.db.transaction() as tx:
-        row = contacts.invitation_by_code(tx, tenant_id, _secret_hash(request.pre_authorized_code))
-        if row is not None:  # whoever knows no code writes nothing
-            spend_proof(ctx, tx, proof)
-        refusal = (
-            InvalidGrant("the pre-authorized code is not one of this issuer")
-            if row is None
-            else _redeem(ctx, tx, row, request.tx_code, token_row(token, proof))
-        )
-    # Raised after the commit: the failure that was counted, and its log entry, stay.
-    if refusal is not None:
-        raise refusal
-    return TokenAnswer(token, TOKEN_SECONDS, identifiers)
+    message = f"{tenant_id}\x00{invitation_id}".encode()
+    mac = hmac.digest(ctx.keys.hmac_key("issuer_state"), message, hashlib.sha256)
+    return f"{invitation_id}.{b64url(mac)}"
 
 
-def _redeem(
-    ctx: Context, tx: Connection, row: InvitationRow, tx_code: str | None, token_hash: str
-) -> WalletProtocolError | None:
-    # 1.
-    if row.state == "open" and row.expires_at <= ctx.now():
-        contacts.end_invitation(tx, row.id, "expired")
-        return _refused(ctx, tx, row, InvalidGrant("the offer is over; ask for a new one"))
-    if row.state != "open":
-        problem = {
-            "redeemed": "the offer was used already; ask for a new one if that was not you",
-            "locked": "the offer was ended after too many wrong transaction codes",
-        }.get(row.state, "the offer is over or was replaced by a newer one")
-        return _refused(ctx, tx, row, InvalidGrant(problem))
-    # 2.
-    presented = _tx_hash(ctx, row.id, tx_code) if tx_code else None
-    try:
-        require_tx_code(presented, row.tx_code_hash)
-    except TxCodeWrong as problem:
-        refused = _refused(ctx, tx, row, problem)
-        if row.tx_code_failures + 1 >= TX_CODE_TRIES:
-            contacts.end_invitation(tx, row.id, "locked")
-        return refused
-    except WalletProtocolError as problem:
-        return problem
-    # 3.
-    if not contacts.end_invitation(tx, row.id, "redeemed"):
-        return _refused(ctx, tx, row, InvalidGrant("the offer was used already"))
-    access_tokens.add(
-        tx,
-        token_hash=token_hash,
-        tenant_id=row.tenant_id,
-        subject=row.id,
-        role="wallet",
-        expires_at=ctx.now() + TOKEN_SECONDS,
-    )
-    return None
-
-
-def _refused(
-    ctx: Context, tx: Connection, row: InvitationRow, problem: WalletProtocolError
-) -> WalletProtocolError:
-    failures = contacts.count_refused(tx, row.id)
-    if failures > REFUSALS_LOGGED:  # the caller is anonymous: the log is not theirs to fill
-        return problem
-    audit.record(
-        ctx,
-        tx,
-        tenant_id=row.tenant_id,
-        type="invitation.refused",
-        body={
-            "invitation": row.id,
-            "contact": row.contact_id,
-            "code": problem.code,
-            "refusals": failures,
-        },
-    )
-    return problem
-
-
-def _identifiers(request: PreAuthorizedCodeRequest) -> dict[str, list[str]]:
-    if any(wanted != CUSTOMER_CONFIGURATION for wanted in request.configuration_ids):
-        raise InvalidGrant(
-            f"authorization_details may ask for {CUSTOMER_CONFIGURATION}, which the offer names",
-            error="invalid_authorization_details",
-        )
-    return {wanted: [wanted] for wanted in request.configuration_ids}
-
-
-def _offer(ctx: Context, tenant_id: str, code: str, *, with_tx_code: bool) -> CredentialOffer:
+def _offer(
+    ctx: Context, tenant_id: str, invitation_id: str, code: str, *, with_tx_code: bool
+) -> CredentialOffer:
     return CredentialOffer(
         issuer=tenant_url(ctx.settings.public_url, tenant_id),
         configuration_ids=(CUSTOMER_CONFIGURATION,),
@@ -311,14 +197,17 @@ def _offer(ctx: Context, tenant_id: str, code: str, *, with_tx_code: bool) -> Cr
         )
         if with_tx_code
         else None,
+        issuer_state=issuer_state(ctx, tenant_id, invitation_id),
     )
 
 
-def _secret_hash(secret: str) -> str:
+def secret_hash(secret: str) -> str:
+    """How a long random secret is kept: base64url SHA-256."""
     return b64url(hashlib.sha256(secret.encode("utf-8", "replace")).digest())
 
 
-def _tx_hash(ctx: Context, invitation_id: str, tx_code: str) -> str:
+def hash_tx_code(ctx: Context, invitation_id: str, tx_code: str) -> str:
+    """How an invitation's transaction code is kept: base64url HMAC-SHA256."""
     # Six digits are guessed from a bare hash in no time: keyed, and bound to its invitation.
     message = f"tx-code\x00{invitation_id}\x00{tx_code}".encode("utf-8", "replace")
     return b64url(hmac.digest(ctx.keys.hmac_key("code"), message, hashlib.sha256))

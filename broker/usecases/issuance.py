@@ -16,8 +16,9 @@ from broker.store.contacts import InvitationRow, Invited
 from broker.store.credentials import CopyRow
 from broker.usecases import audit
 from broker.usecases.context import Context
-from broker.usecases.invitation import CUSTOMER_CONFIGURATION, REFUSALS_LOGGED
+from broker.usecases.invitation import CUSTOMER_CONFIGURATION
 from broker.usecases.nonces import Nonce, read_nonce, spend_nonce
+from broker.usecases.redemption import REFUSALS_LOGGED
 from broker.usecases.status import allocate_many, list_uri, mark_changed
 from credentials.issue import issue_sd_jwt_vc
 from credentials.model import StatusReference

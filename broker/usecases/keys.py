@@ -22,7 +22,10 @@ from credentials.sealing import MasterKey
 ROOT_YEARS = 20
 LEAF_DAYS = 825
 LOG_KEYS_CACHED = 10_000
-HMAC_LABELS = ("contact", "pairwise", "token", "code", "nonce", "idempotency")
+HMAC_LABELS = (
+    *("contact", "pairwise", "token", "code"),
+    *("nonce", "idempotency", "issuer_state"),
+)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,12 @@ def authorization_server(ctx: Context, tenant_id: str) -> dict[str, Any]:
     """The authorization server metadata of a tenant (RFC 8414)."""
     base = _base(ctx, tenant_id)
     return authorization_server_metadata(
-        issuer_url=base, token_endpoint=f"{base}/oauth/token", dpop_algorithms=DPOP_ALGORITHMS
+        issuer_url=base,
+        token_endpoint=f"{base}/oauth/token",
+        scopes=(CUSTOMER_CONFIGURATION,),
+        dpop_algorithms=DPOP_ALGORITHMS,
+        authorization_endpoint=f"{base}/oauth/authorize",
+        pushed_request_endpoint=f"{base}/oauth/par",
     )
 
 

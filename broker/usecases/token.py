@@ -12,7 +12,7 @@ import orjson
 
 from broker.domain.addresses import tenant_url
 from broker.domain.errors import NotFound, UnknownPartner
-from broker.store import access_tokens, idempotency, partners, used_once
+from broker.store import access_tokens, authorizations, idempotency, partners, used_once
 from broker.usecases import audit
 from broker.usecases.context import Context
 from broker.usecases.dpop import spend_proof, token_row
@@ -24,6 +24,8 @@ from wallet_adapters.openid4vci.errors import ClientAssertionInvalid
 
 TOKEN_SECONDS = 3_600
 TOKEN_BYTES = 32
+# As long as the token lives that came of it: a code that is tried again must find its row.
+AUTHORIZATION_KEPT = 3_600
 JTI_KIND = "client_assertion"
 REFUSAL_KIND = "token_refusal_logged"
 REFUSALS_LOGGED_EVERY = 60
@@ -74,7 +76,12 @@ def forget_expired(ctx: Context) -> int:
     """Delete tokens, spent values and idempotency keys whose time is over; how many there were."""
     now = ctx.now()
     with ctx.db.transaction() as tx:
-        return access_tokens.prune(tx, now) + used_once.prune(tx, now) + idempotency.prune(tx, now)
+        return (
+            access_tokens.prune(tx, now)
+            + used_once.prune(tx, now)
+            + idempotency.prune(tx, now)
+            + authorizations.prune(tx, now - AUTHORIZATION_KEPT)
+        )
 
 
 def _token(

@@ -25,6 +25,8 @@ from broker.web.views import Frame, NoticeView
 
 TEMPLATES = Path(__file__).parent / "templates"
 REFRESH_SECONDS = 5
+# What of a page's query says where one is: it stays when the language changes.
+KEPT_IN_LANGUAGES = frozenset({"step", "consent", "client_id", "request_uri"})
 
 
 def context_of(request: Request) -> Context:
@@ -60,9 +62,7 @@ def frame_of(
     static = f"{urlsplit(ctx.settings.public_url).path}/static"
     known = request.cookies.get(session_cookie(ctx))
     session = new_session() if page_token and not known else None
-    query = {
-        key: value for key, value in request.query_params.items() if key in {"step", "consent"}
-    }
+    query = {key: value for key, value in request.query_params.items() if key in KEPT_IN_LANGUAGES}
     frame = Frame(
         tag=spoken.tag,
         other=spoken.other,

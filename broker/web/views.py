@@ -191,3 +191,15 @@ class NoticeView:
     kind: str
     back: str | None = None
     who: PartyView | None = None
+
+
+@dataclass(frozen=True)
+class AuthorizeView:
+    """A wallet that asks for the customer's card; `wrong` after a code that was not the one."""
+
+    partner: PartyView
+    client_id: str
+    origin: str
+    request_uri: str
+    coded: bool
+    wrong: bool

@@ -66,6 +66,21 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("size", name=op.f("pk_checkpoint")),
     )
     op.create_table(
+        "checkpoint_time",
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("token", sa.LargeBinary(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "kind IN ('rfc3161', 'witness')", name=op.f("ck_checkpoint_time_kind_known")
+        ),
+        sa.PrimaryKeyConstraint("size", "kind", "source", name=op.f("pk_checkpoint_time")),
+    )
+    op.create_index(
+        "ix_checkpoint_time_source", "checkpoint_time", ["kind", "source", "size"], unique=False
+    )
+    op.create_table(
         "idempotency",
         sa.Column("tenant_id", sa.String(), nullable=False),
         sa.Column("client_id", sa.String(), nullable=False),
@@ -417,17 +432,59 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_credential_copy")),
         sa.UniqueConstraint("holder_thumbprint", name=op.f("uq_credential_copy_holder_thumbprint")),
     )
-    superseded = sa.text("state = 'superseded'")
     op.create_index(
         "ix_credential_copy_ended",
         "credential_copy",
         ["status_list_id"],
         unique=False,
-        sqlite_where=superseded,
-        postgresql_where=superseded,
+        sqlite_where=sa.text("state = 'superseded'"),
+        postgresql_where=sa.text("state = 'superseded'"),
     )
     op.create_index(
         op.f("ix_credential_copy_subject_id"), "credential_copy", ["subject_id"], unique=False
+    )
+    op.create_table(
+        "wallet_authorization",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("tenant_id", sa.String(), nullable=False),
+        sa.Column("invitation_id", sa.String(), nullable=False),
+        sa.Column("request_uri_hash", sa.String(), nullable=False),
+        sa.Column("code_hash", sa.String(), nullable=True),
+        sa.Column("client_id", sa.Text(), nullable=False),
+        sa.Column("redirect_uri", sa.Text(), nullable=False),
+        sa.Column("wallet_state", sa.Text(), nullable=True),
+        sa.Column("code_challenge", sa.String(), nullable=False),
+        sa.Column("thumbprint", sa.String(), nullable=True),
+        sa.Column("by_details", sa.Boolean(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "state IN ('pushed', 'agreed', 'refused', 'spent')",
+            name=op.f("ck_wallet_authorization_state_known"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["invitation_id"], ["invitation.id"], name=op.f("fk_wallet_authorization_invitation_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenant.id"], name=op.f("fk_wallet_authorization_tenant_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_wallet_authorization")),
+        sa.UniqueConstraint("code_hash", name=op.f("uq_wallet_authorization_code_hash")),
+        sa.UniqueConstraint(
+            "request_uri_hash", name=op.f("uq_wallet_authorization_request_uri_hash")
+        ),
+    )
+    op.create_index(
+        op.f("ix_wallet_authorization_expires_at"),
+        "wallet_authorization",
+        ["expires_at"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_wallet_authorization_invitation_id"),
+        "wallet_authorization",
+        ["invitation_id"],
+        unique=False,
     )
     op.create_table(
         "consent",
@@ -473,17 +530,16 @@ def upgrade() -> None:
     op.create_index(
         "ix_consent_decision", "consent", ["partner_id", "contact_id", "state"], unique=False
     )
-    op.create_index("ix_consent_expiry", "consent", ["state", "valid_until"], unique=False)
-    op.create_index(op.f("ix_consent_request_id"), "consent", ["request_id"], unique=False)
-    ended = sa.text("state IN ('withdrawn', 'superseded')")
     op.create_index(
         "ix_consent_ended",
         "consent",
         ["status_list_id"],
         unique=False,
-        sqlite_where=ended,
-        postgresql_where=ended,
+        sqlite_where=sa.text("state IN ('withdrawn', 'superseded')"),
+        postgresql_where=sa.text("state IN ('withdrawn', 'superseded')"),
     )
+    op.create_index("ix_consent_expiry", "consent", ["state", "valid_until"], unique=False)
+    op.create_index(op.f("ix_consent_request_id"), "consent", ["request_id"], unique=False)
     op.create_index("ix_consent_subject", "consent", ["subject_id"], unique=False)
     op.create_table(
         "evidence",
@@ -609,13 +665,26 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_evidence_consent_id"), table_name="evidence")
     op.drop_table("evidence")
     op.drop_index("ix_consent_subject", table_name="consent")
-    op.drop_index("ix_consent_ended", table_name="consent")
     op.drop_index(op.f("ix_consent_request_id"), table_name="consent")
     op.drop_index("ix_consent_expiry", table_name="consent")
+    op.drop_index(
+        "ix_consent_ended",
+        table_name="consent",
+        sqlite_where=sa.text("state IN ('withdrawn', 'superseded')"),
+        postgresql_where=sa.text("state IN ('withdrawn', 'superseded')"),
+    )
     op.drop_index("ix_consent_decision", table_name="consent")
     op.drop_table("consent")
+    op.drop_index(op.f("ix_wallet_authorization_invitation_id"), table_name="wallet_authorization")
+    op.drop_index(op.f("ix_wallet_authorization_expires_at"), table_name="wallet_authorization")
+    op.drop_table("wallet_authorization")
     op.drop_index(op.f("ix_credential_copy_subject_id"), table_name="credential_copy")
-    op.drop_index("ix_credential_copy_ended", table_name="credential_copy")
+    op.drop_index(
+        "ix_credential_copy_ended",
+        table_name="credential_copy",
+        sqlite_where=sa.text("state = 'superseded'"),
+        postgresql_where=sa.text("state = 'superseded'"),
+    )
     op.drop_table("credential_copy")
     op.drop_index(op.f("ix_invitation_contact_id"), table_name="invitation")
     op.drop_table("invitation")
@@ -646,6 +715,8 @@ def downgrade() -> None:
     op.drop_table("log_head")
     op.drop_index(op.f("ix_idempotency_expires_at"), table_name="idempotency")
     op.drop_table("idempotency")
+    op.drop_index("ix_checkpoint_time_source", table_name="checkpoint_time")
+    op.drop_table("checkpoint_time")
     op.drop_table("checkpoint")
     op.drop_table("audit_pending")
     op.drop_index("ix_audit_entry_subject", table_name="audit_entry")

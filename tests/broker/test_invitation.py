@@ -11,7 +11,8 @@ from sqlalchemy import select, update
 from broker.domain.consent import BindingGrade
 from broker.domain.errors import StateConflict
 from broker.store import access_tokens, contacts, partners
-from broker.usecases.invitation import open_invitation, pairwise_id, redeem_pre_authorized_code
+from broker.usecases.invitation import open_invitation, pairwise_id
+from broker.usecases.redemption import redeem_pre_authorized_code
 from tests.broker.issuance_world import OFFICER, OTHER_PARTNER, PARTNER, World, world
 from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.openid4vci import PreAuthorizedCodeRequest, parse_offer_link

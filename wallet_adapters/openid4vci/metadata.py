@@ -10,7 +10,12 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from wallet_adapters.errors import Malformed
-from wallet_adapters.openid4vci.token import CLIENT_CREDENTIALS_GRANT, PRE_AUTHORIZED_CODE_GRANT
+from wallet_adapters.oauth.pkce import METHOD as PKCE_METHOD
+from wallet_adapters.openid4vci.token import (
+    AUTHORIZATION_CODE_GRANT,
+    CLIENT_CREDENTIALS_GRANT,
+    PRE_AUTHORIZED_CODE_GRANT,
+)
 from wallet_adapters.wire import is_url
 
 FORMAT: Final = "dc+sd-jwt"
@@ -115,15 +120,23 @@ def authorization_server_metadata(
     scopes: Sequence[str] = (),
     client_assertion_algorithms: Sequence[str] = ("ES256", "Ed25519", "EdDSA"),
     dpop_algorithms: Sequence[str] = (),
+    authorization_endpoint: str | None = None,
+    pushed_request_endpoint: str | None = None,
 ) -> dict[str, object]:
     """The document of `/.well-known/oauth-authorization-server` (RFC 8414).
 
     Wallets come anonymously with a pre-authorized code (`none`), partners with `private_key_jwt`.
-    There is no authorization endpoint, hence no `response_types_supported`
-    (OpenID4VCI 1.0, section 12.2.4, allows its absence). `dpop_algorithms` are those of DPoP
-    proofs (RFC 9449, section 5.1), none where tokens are never bound. Raises `Malformed`.
+    `dpop_algorithms` are those of DPoP proofs (RFC 9449, section 5.1), none where tokens are
+    never bound. With an authorization endpoint goes the endpoint where requests are pushed, which
+    is required (RFC 9126); without one there is no `response_types_supported` (OpenID4VCI 1.0,
+    section 12.2.4, allows its absence). Raises `Malformed`.
     """
-    _require_urls([issuer_url, token_endpoint, *([jwks_uri] if jwks_uri is not None else [])])
+    optional = (jwks_uri, authorization_endpoint, pushed_request_endpoint)
+    _require_urls([issuer_url, token_endpoint, *(one for one in optional if one is not None)])
+    if (authorization_endpoint is None) != (pushed_request_endpoint is None):
+        raise Malformed(
+            "requests to the authorization endpoint are pushed: both are there, or none"
+        )
     document: dict[str, object] = {"issuer": issuer_url, "token_endpoint": token_endpoint}
     if jwks_uri is not None:
         document["jwks_uri"] = jwks_uri
@@ -131,8 +144,20 @@ def authorization_server_metadata(
         document["scopes_supported"] = list(scopes)
     if dpop_algorithms:
         document["dpop_signing_alg_values_supported"] = list(dpop_algorithms)
+    grants = [PRE_AUTHORIZED_CODE_GRANT, CLIENT_CREDENTIALS_GRANT]
+    if authorization_endpoint is not None:
+        grants.append(AUTHORIZATION_CODE_GRANT)
+        document |= {
+            "authorization_endpoint": authorization_endpoint,
+            "pushed_authorization_request_endpoint": pushed_request_endpoint,
+            "require_pushed_authorization_requests": True,
+            "authorization_response_iss_parameter_supported": True,
+            "response_types_supported": ["code"],
+            "response_modes_supported": ["query"],
+            "code_challenge_methods_supported": [PKCE_METHOD],
+        }
     return document | {
-        "grant_types_supported": [PRE_AUTHORIZED_CODE_GRANT, CLIENT_CREDENTIALS_GRANT],
+        "grant_types_supported": grants,
         "token_endpoint_auth_methods_supported": ["none", "private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": list(client_assertion_algorithms),
         "pre-authorized_grant_anonymous_access_supported": True,

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from urllib.parse import quote
 
 from wallet_adapters.errors import ConflictingParameters, Malformed, MissingParameter
-from wallet_adapters.openid4vci.token import PRE_AUTHORIZED_CODE_GRANT
+from wallet_adapters.openid4vci.token import AUTHORIZATION_CODE_GRANT, PRE_AUTHORIZED_CODE_GRANT
 from wallet_adapters.wire import (
     is_url,
     optional_text,
@@ -56,13 +56,17 @@ class TxCode:
 
 @dataclass(frozen=True)
 class CredentialOffer:
-    """An offer by pre-authorized code; whoever has it can fetch the credential, so guard it."""
+    """An offer by pre-authorized code; whoever has it can fetch the credential, so guard it.
+
+    With `issuer_state` the wallet may take the way of the authorization code instead.
+    """
 
     issuer: str
     configuration_ids: tuple[str, ...]
     pre_authorized_code: str = field(repr=False)
     tx_code: TxCode | None = None
     authorization_server: str | None = None
+    issuer_state: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not is_url(self.issuer):
@@ -80,10 +84,13 @@ class CredentialOffer:
             grant["tx_code"] = self.tx_code.as_dict()
         if self.authorization_server is not None:
             grant["authorization_server"] = self.authorization_server
+        grants: dict[str, object] = {PRE_AUTHORIZED_CODE_GRANT: grant}
+        if self.issuer_state is not None:
+            grants[AUTHORIZATION_CODE_GRANT] = {"issuer_state": self.issuer_state}
         return {
             "credential_issuer": self.issuer,
             "credential_configuration_ids": list(self.configuration_ids),
-            "grants": {PRE_AUTHORIZED_CODE_GRANT: grant},
+            "grants": grants,
         }
 
     def by_value(self, scheme: str = OFFER_SCHEME) -> str:
@@ -127,12 +134,18 @@ def parse_offer(data: bytes | str | Mapping[str, object]) -> CredentialOffer:
     grants = require_object(value, "grants", what=what)
     grant = require_object(grants, PRE_AUTHORIZED_CODE_GRANT, what=what)
     tx_code = grant.get("tx_code")
+    other = (
+        require_object(grants, AUTHORIZATION_CODE_GRANT, what=what)
+        if AUTHORIZATION_CODE_GRANT in grants
+        else {}
+    )
     return CredentialOffer(
         issuer=require_url(value, "credential_issuer", what=what),
         configuration_ids=require_strings(value, "credential_configuration_ids", what=what),
         pre_authorized_code=require_text(grant, "pre-authorized_code", what=what),
         tx_code=None if tx_code is None else _parse_tx_code(grant),
         authorization_server=optional_text(grant, "authorization_server", what=what),
+        issuer_state=optional_text(other, "issuer_state", what=what),
     )
 
 

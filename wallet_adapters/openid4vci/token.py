@@ -1,7 +1,8 @@
 """Token requests and answers (OpenID4VCI 1.0, section 6; RFC 6749; RFC 7523).
 
-Two grants: wallets bring a pre-authorized code, partners authenticate by `private_key_jwt` for
-client credentials. What a code or a client is worth is the caller's to decide.
+Three grants: wallets bring a pre-authorized code or an authorization code, partners authenticate
+by `private_key_jwt` for client credentials. What a code or a client is worth is the caller's to
+decide.
 """
 
 import hmac
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from wallet_adapters.errors import ConflictingParameters, Malformed
+from wallet_adapters.oauth.par import AuthorizationCodeRequest, parse_code_request
 from wallet_adapters.openid4vci.client_assertion import (
     CLIENT_ASSERTION_TYPE,
     UnverifiedClientAssertion,
@@ -27,6 +29,7 @@ from wallet_adapters.wire import optional_text, parse_json, require_text
 
 PRE_AUTHORIZED_CODE_GRANT: Final = "urn:ietf:params:oauth:grant-type:pre-authorized_code"
 CLIENT_CREDENTIALS_GRANT: Final = "client_credentials"
+AUTHORIZATION_CODE_GRANT: Final = "authorization_code"
 MAX_CODE: Final = 512
 MAX_TX_CODE: Final = 64
 MAX_ASSERTION: Final = 8_192
@@ -65,7 +68,7 @@ class ClientCredentialsRequest:
 
 def parse_token_request(
     form: Mapping[str, str],
-) -> PreAuthorizedCodeRequest | ClientCredentialsRequest:
+) -> PreAuthorizedCodeRequest | AuthorizationCodeRequest | ClientCredentialsRequest:
     """Read the form of a token request; nothing in it is verified yet.
 
     Raises leaves of `WalletProtocolError`, among them `UnsupportedGrantType`.
@@ -79,8 +82,10 @@ def parse_token_request(
             tx_code=optional_text(form, "tx_code", what=_WHAT, max_length=MAX_TX_CODE),
             client_id=optional_text(form, "client_id", what=_WHAT),
             client_assertion=_client_assertion(form),
-            configuration_ids=_requested_configurations(form),
+            configuration_ids=requested_configurations(form.get("authorization_details")),
         )
+    if grant_type == AUTHORIZATION_CODE_GRANT:
+        return parse_code_request(form)
     if grant_type == CLIENT_CREDENTIALS_GRANT:
         assertion = _client_assertion(form)
         if assertion is None:
@@ -96,7 +101,8 @@ def parse_token_request(
             )
         return ClientCredentialsRequest(client_assertion=assertion, scopes=scopes)
     raise UnsupportedGrantType(
-        f"grant_type must be {PRE_AUTHORIZED_CODE_GRANT} or {CLIENT_CREDENTIALS_GRANT}"
+        f"grant_type must be {PRE_AUTHORIZED_CODE_GRANT}, {AUTHORIZATION_CODE_GRANT} or "
+        f"{CLIENT_CREDENTIALS_GRANT}"
     )
 
 
@@ -170,8 +176,11 @@ def _client_assertion(form: Mapping[str, str]) -> UnverifiedClientAssertion | No
     return assertion
 
 
-def _requested_configurations(form: Mapping[str, str]) -> tuple[str, ...]:
-    text = optional_text(form, "authorization_details", what=_WHAT, max_length=MAX_DETAILS_BYTES)
+def requested_configurations(text: str | None) -> tuple[str, ...]:
+    """The configuration ids of `authorization_details` (OpenID4VCI 1.0, section 5.1.1).
+
+    None was sent: none is named. Raises leaves of `WalletProtocolError`.
+    """
     if text is None:
         return ()
     error = "invalid_authorization_details"  # RFC 9396, section 14.6

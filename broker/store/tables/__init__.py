@@ -8,6 +8,7 @@ A `version` column counts changes to a row: a decision compares it inside its tr
 from broker.store.tables.base import metadata
 from broker.store.tables.clients import (
     AccessToken,
+    Authorization,
     Idempotency,
     Officer,
     Partner,
@@ -48,6 +49,7 @@ __all__ = [
     "AttributeMapping",
     "AuditEntry",
     "AuditPending",
+    "Authorization",
     "CheckpointRow",
     "CheckpointTime",
     "Consent",

@@ -1,6 +1,7 @@
 """Tenants, keys, and the clients of the API."""
 
 from sqlalchemy import BigInteger, Index, UniqueConstraint
+from sqlalchemy import Text as SqlText
 from sqlmodel import Field, SQLModel
 
 from broker.store.tables.base import one_of, text, time
@@ -93,6 +94,26 @@ class AccessToken(SQLModel, table=True):
     subject: str = Field(index=True)
     role: str
     expires_at: int = time()
+
+
+class Authorization(SQLModel, table=True):
+    """A wallet's pushed authorization request, and the code that came of it; hashes of both."""
+
+    __tablename__ = "wallet_authorization"  # AUTHORIZATION is a word of SQL
+    __table_args__ = (one_of("state", "pushed", "agreed", "refused", "spent"),)
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    invitation_id: str = Field(foreign_key="invitation.id", index=True)
+    request_uri_hash: str = Field(unique=True)
+    code_hash: str | None = Field(default=None, unique=True)
+    client_id: str = text()
+    redirect_uri: str = text()
+    wallet_state: str | None = Field(default=None, sa_type=SqlText)
+    code_challenge: str
+    thumbprint: str | None = None
+    by_details: bool = False
+    state: str = "pushed"
+    expires_at: int = Field(sa_type=BigInteger, index=True)
 
 
 class UsedOnce(SQLModel, table=True):
