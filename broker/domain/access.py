@@ -3,6 +3,7 @@
 Values only; `policy.py` judges them, `usecases/decide.py` reads and records.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from broker.domain.errors import InvalidTerms
 
 NO_CONSENT = "none"
 GRANTED = "granted"
+TERMS_CACHED = 4096
 # Where several consents fit a question equally, the one that says most about its fate comes first.
 STATES = ("requested", "refused", "superseded", "expired", "withdrawn", "granted")
 STATE_RANK = {state: rank for rank, state in enumerate(STATES)}
@@ -156,6 +158,7 @@ class Separate:
     cross_border: bool
 
 
+@functools.lru_cache(maxsize=TERMS_CACHED)
 def read_terms(text: str) -> GrantedTerms:
     """What a decision needs of stored terms (`Terms.to_json()` as JSON text).
 
