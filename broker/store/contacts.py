@@ -158,10 +158,11 @@ def by_ref(tx: Connection, partner_id: str, ref_hash: str) -> ContactRow | None:
 def find(tx: Connection, tenant_id: str, contact_id: str, *, lock: bool = False) -> ContactRow:
     """A contact of the tenant; raises `NotFound`.
 
-    With `lock` it cannot be bound anew before the transaction ends.
+    With `lock` it cannot be bound anew before the transaction ends, and what others would do
+    under the same lock waits: of two grants the later one sees the earlier, and supersedes it.
     """
     found = select(CONTACT).where(CONTACT.c.id == contact_id, CONTACT.c.tenant_id == tenant_id)
-    row = tx.execute(found.with_for_update(read=True) if lock else found).one_or_none()
+    row = tx.execute(found.with_for_update(key_share=True) if lock else found).one_or_none()
     if row is None:
         raise NotFound("no such contact")
     return _contact(row)
