@@ -149,7 +149,7 @@ def revision(ctx: Context, tenant_id: str, page_token: str) -> str:
         ]
     seen = (
         request.state,
-        request.expires_at <= now,
+        request.state == "open" and request.expires_at <= now,
         [(row.id, row.state, row.version) for row in rows],
         contact.subject_id is not None,
         None if waiting is None else (waiting.id, waiting.state),

@@ -150,7 +150,14 @@ def served_world(home: Path) -> Iterator[PageWorld]:
     clock = [START]
     with broker(home, public_url, clock) as (ctx, app):
         server = uvicorn.Server(
-            uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", lifespan="off")
+            uvicorn.Config(
+                app,
+                host="127.0.0.1",
+                port=port,
+                log_level="warning",
+                lifespan="off",
+                timeout_graceful_shutdown=1,  # a page that still listens must not hold a test up
+            )
         )
         thread = threading.Thread(target=server.run, name=f"pages-{secrets.token_hex(2)}")
         thread.start()
