@@ -6,7 +6,7 @@ from broker.cli import registry, serve
 from broker.cli.demo import demo
 
 app = typer.Typer(
-    help="The consent broker: customers sign, companies keep credentials instead of profiles. 同意经纪。",
+    help="Customers sign consents; companies keep credentials, not profiles. 同意经纪。",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
