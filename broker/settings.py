@@ -13,6 +13,7 @@ from credentials.errors import CredentialError
 from credentials.jcs import b64url_decode
 
 MASTER_KEY_BYTES = 32
+RESPONSE_MODES = ("direct_post", "direct_post.jwt")
 PROFILES = ("development", "production", "strict")
 
 
@@ -47,6 +48,7 @@ class Settings:
     master_key: bytes | None = None
     development: bool = True
     strict: bool = False
+    encrypted_responses: bool = False
     wallets: frozenset[tuple[str, str]] = frozenset()
     max_body_bytes: int = 1_048_576
     max_json_depth: int = 64
@@ -100,6 +102,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         master_key=_master_key(env.get("BROKER_MASTER_KEY", "")),
         development=development,
         strict=profile == "strict",
+        encrypted_responses=_encrypted(env, strict=profile == "strict"),
         wallets=_wallets(env.get("BROKER_WALLETS", "")),
         max_body_bytes=_integer(env, "BROKER_MAX_BODY_BYTES", 1_048_576, 1024, 67_108_864),
         timestamp_url=timestamp_url,
@@ -131,6 +134,15 @@ def _master_key(text: str) -> bytes | None:
         message = "BROKER_MASTER_KEY must be 32 bytes in base64url without padding"
         raise SettingsError(message)
     return key
+
+
+def _encrypted(env: Mapping[str, str], *, strict: bool) -> bool:
+    """Whether wallets encrypt their answers; the strict profile takes no others."""
+    mode = env.get("BROKER_RESPONSE_MODE", RESPONSE_MODES[-1] if strict else RESPONSE_MODES[0])
+    if mode not in RESPONSE_MODES[strict:]:
+        message = f"BROKER_RESPONSE_MODE must be {' or '.join(RESPONSE_MODES[strict:])}"
+        raise SettingsError(message)
+    return mode == RESPONSE_MODES[-1]
 
 
 def _wallets(text: str) -> frozenset[tuple[str, str]]:

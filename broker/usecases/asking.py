@@ -21,7 +21,7 @@ from broker.store import presentations
 from broker.store.consents import ConsentRequestRow, ConsentRow
 from broker.store.presentations import PresentationRequestRow
 from broker.usecases.context import Context
-from broker.usecases.presentation_request import Asked, Document, Question
+from broker.usecases.presentation_request import Asked, Document, Question, seal_response_key
 from credentials.jcs import b64url
 from wallet_adapters.openid4vp.dcql import (
     ClaimsQuery,
@@ -213,14 +213,16 @@ def _store(
     nonce: str | None = None,
     session_hash: str | None = None,
 ) -> Asked:
+    request_id = new_id("pr")
+    sealed = seal_response_key(ctx, request_id)
     row = PresentationRequestRow(
-        id=new_id("pr"),
+        id=request_id,
         tenant_id=request.tenant_id,
         kind=kind,
         consent_request_id=request.id,
         consent_id=consent_id,
         nonce=b64url(secrets.token_bytes(NONCE_BYTES)) if nonce is None else nonce,
-        document=document.dump(),
+        document=replace(document, response_key=sealed).dump(),
         state="open",
         response_code_hash=None,
         session_hash=session_hash,

@@ -28,13 +28,14 @@ from broker.usecases.asking import OTHER_KEY, SAME_KEY, customer_vct
 from broker.usecases.consent_request import token_hash
 from broker.usecases.context import Context, at_one_moment
 from broker.usecases.granting import Signed, grant_consent, withdraw_consent
-from broker.usecases.presentation_request import Document, unsigned_client_id
+from broker.usecases.presentation_request import Document, response_key, unsigned_client_id
 from broker.usecases.wallet_refusal import wallet_refused
 from credentials.errors import AudienceMismatch, CredentialError
 from credentials.status import StatusCheck
 from credentials.verify import VerifiedPresentation
 from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.openid4vp.dcql import parse_dcql
+from wallet_adapters.openid4vp.encrypted_response import open_response
 from wallet_adapters.openid4vp.response import (
     AuthorizationResponse,
     WalletRefusal,
@@ -54,7 +55,8 @@ def answer(
     """Take a wallet's `direct_post` answer (the form as it came) to a presentation request.
 
     1. The request is open (otherwise `Gone`) and the log takes grants (otherwise `LogUnavailable`).
-    2. The answer is parsed; a wallet's own error ends the request, falls back, or is noted.
+    2. The answer is decrypted, where the request asked for that, and parsed; a wallet's own error
+       ends the request, falls back, or is noted.
     3. Every presentation is verified: chain, signatures, times, nonce, audience, transaction data.
     4. Each is by an active copy of the customer to whom the contact is bound, surely enough.
     5. One transaction writes the outcome; a second answer finds the request closed (`Gone`), an
@@ -75,7 +77,8 @@ def answer(
         if row.kind == "consent" and not ctx.log.permits(ctx.now()):
             raise LogUnavailable("the audit log takes no grants at the moment; try again soon")
         # 2.
-        response = parse_authorization_response(parse_form(body))
+        form, key = parse_form(body), response_key(ctx, row)
+        response = parse_authorization_response(form if key is None else open_response(form, key))
         if isinstance(response, WalletRefusal):
             return wallet_refused(ctx, case, response)
         # 3.

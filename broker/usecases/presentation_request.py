@@ -8,7 +8,9 @@ import orjson
 from broker.domain.addresses import tenant_url
 from broker.store.presentations import PresentationRequestRow
 from broker.usecases.context import Context
+from credentials.jcs import b64url, b64url_decode
 from wallet_adapters.openid4vp.dcql import parse_dcql
+from wallet_adapters.openid4vp.encrypted_response import new_response_key, public_response_key
 from wallet_adapters.openid4vp.request import (
     build_request,
     redirect_uri_client_id,
@@ -33,13 +35,18 @@ class Question:
 
 @dataclass(frozen=True)
 class Document:
-    """The parts of a presentation request that its answer is checked against."""
+    """The parts of a presentation request that its answer is checked against.
+
+    `response_key` is the private JWK that the answer is encrypted to, sealed, in base64url; None
+    for an answer in the clear.
+    """
 
     client_id: str
     dcql: dict[str, Any]
     questions: tuple[Question, ...]
     grade: str
     random: str | None
+    response_key: str | None = None
 
     @property
     def transaction_data(self) -> tuple[str, ...]:
@@ -91,6 +98,24 @@ class Asked:
         )
 
 
+def seal_response_key(ctx: Context, presentation_request_id: str) -> str | None:
+    """A fresh key for the answers to one request, sealed; None where they come in the clear."""
+    if not ctx.settings.encrypted_responses:
+        return None
+    key = orjson.dumps(new_response_key())
+    return b64url(ctx.master.seal(key, f"response_key:{presentation_request_id}"))
+
+
+def response_key(ctx: Context, row: PresentationRequestRow) -> dict[str, Any] | None:
+    """The private JWK that the answers to a request are encrypted to; None in the clear."""
+    sealed = Document.load(row.document).response_key
+    if sealed is None:
+        return None
+    opened = ctx.master.open(b64url_decode(sealed), f"response_key:{row.id}")
+    key: dict[str, Any] = orjson.loads(opened)
+    return key
+
+
 def unsigned_client_id(ctx: Context, row: PresentationRequestRow) -> str:
     """The client id of a request's unsigned form (prefix `redirect_uri`)."""
     return redirect_uri_client_id(response_uri(ctx, row.tenant_id, row.id))
@@ -118,6 +143,7 @@ def request_parameters(
     """The parameters of a request (OpenID4VP 1.0, section 5), under another client id if given."""
     document = Document.load(row.document)
     signed = client_id is None
+    key = response_key(ctx, row)
     return build_request(
         client_id=document.client_id if client_id is None else client_id,
         response_uri=response_uri(ctx, row.tenant_id, row.id),
@@ -128,4 +154,5 @@ def request_parameters(
         wallet_nonce=wallet_nonce,
         issued_at=row.created_at if signed else None,
         expires_at=row.expires_at if signed else None,
+        response_key=None if key is None else public_response_key(key),
     )

@@ -21,6 +21,7 @@ from wallet_adapters.loopback.request import (
 )
 from wallet_adapters.loopback.state import Answer, Carry, HeldCredential, Message, Wallet
 from wallet_adapters.openid4vp.dcql import SD_JWT_VC, CredentialQuery
+from wallet_adapters.openid4vp.encrypted_response import seal_response
 from wallet_adapters.openid4vp.errors import (
     ClaimsNotSatisfied,
     InvalidTransactionData,
@@ -106,7 +107,7 @@ def present(
     choose: Choose = least_used,
     known_types: Collection[str] = KNOWN_TRANSACTION_DATA,
 ) -> Message:
-    """The direct_post form that answers a request.
+    """The direct_post form that answers a request, encrypted where it asks for that.
 
     Of alternatives that were granted it shows the first that it can. It discloses what each query
     asks for and nothing more, and signs, for each, exactly the transaction data that name it.
@@ -128,9 +129,13 @@ def present(
         held = choose(query, matching[query.id])
         vp_token[query.id] = [_presentation(held, query, request, ids, now)]
         held.uses += 1
-    fields = {"vp_token": json.dumps(vp_token, separators=(",", ":"))}
-    if request.state is not None:
-        fields["state"] = request.state
+    state = {} if request.state is None else {"state": request.state}
+    if request.response_key is not None:
+        sealed = seal_response(
+            {"vp_token": vp_token, **state}, request.response_key, enc=request.content_encryption
+        )
+        return Message.post_form(request.response_uri, {"response": sealed})
+    fields = {"vp_token": json.dumps(vp_token, separators=(",", ":")), **state}
     return Message.post_form(request.response_uri, fields)
 
 

@@ -23,6 +23,8 @@ from wallet_adapters.loopback.state import Message
 from wallet_adapters.openid4vp.dcql import DcqlQuery, parse_dcql
 from wallet_adapters.openid4vp.errors import InvalidRequest, InvalidTransactionData
 from wallet_adapters.openid4vp.request import (
+    CONTENT_ENCRYPTION,
+    ENCRYPTED_MODE,
     REDIRECT_URI,
     REQUEST_OBJECT_MEDIA_TYPE,
     REQUEST_OBJECT_TYPE,
@@ -36,6 +38,7 @@ from wallet_adapters.wire import (
     parse_json,
     parse_json_object,
     parse_query,
+    require_object,
     require_strings,
     require_text,
     require_url,
@@ -72,7 +75,7 @@ class PresentationRequest:
     """A request that passed every check, ready to be shown to the holder and answered.
 
     `signed` tells whether the verifier proved who it is; `verifier` is the subject of its
-    certificate then.
+    certificate then. The answer is encrypted to `response_key`, where there is one.
     """
 
     client_id: str
@@ -83,6 +86,8 @@ class PresentationRequest:
     transaction_data: tuple[TransactionData, ...]
     signed: bool
     verifier: str = ""
+    response_key: Mapping[str, object] | None = field(default=None, repr=False)
+    content_encryption: str = ""
 
 
 def parse_request_link(link: str) -> RequestLink:
@@ -224,8 +229,9 @@ def _check_times(claims: Mapping[str, object], now: int) -> None:
 def _read_parameters(
     claims: Mapping[str, object], *, verifier: str, signed: bool
 ) -> PresentationRequest:
-    if claims.get("response_type") != "vp_token" or claims.get("response_mode") != "direct_post":
-        raise InvalidRequest("this wallet answers vp_token by direct_post only")
+    modes = ("direct_post", ENCRYPTED_MODE)
+    if claims.get("response_type") != "vp_token" or claims.get("response_mode") not in modes:
+        raise InvalidRequest("this wallet answers vp_token by direct_post, plain or encrypted")
     for name in ("redirect_uri", "scope", "presentation_definition"):
         if name in claims:
             raise InvalidRequest(f"{_WHAT} must not have {name} beside direct_post and DCQL")
@@ -237,6 +243,7 @@ def _read_parameters(
     if not isinstance(query, dict):
         raise MissingParameter(f"{_WHAT} needs dcql_query, an object")
     dcql = parse_dcql(query)
+    key, content_encryption = _encryption(claims)
     return PresentationRequest(
         client_id=require_text(claims, "client_id", what=_WHAT),
         response_uri=require_url(claims, "response_uri", what=_WHAT),
@@ -246,7 +253,25 @@ def _read_parameters(
         transaction_data=_transaction_data(claims),
         signed=signed,
         verifier=verifier,
+        response_key=key,
+        content_encryption=content_encryption,
     )
+
+
+def _encryption(claims: Mapping[str, object]) -> tuple[Mapping[str, object] | None, str]:
+    """The verifier's key and the content encryption (sections 5.1 and 8.3); none in the clear."""
+    if claims.get("response_mode") != ENCRYPTED_MODE:
+        return None, ""
+    metadata = require_object(claims, "client_metadata", what=_WHAT)
+    keys = require_object(metadata, "jwks", what="client_metadata").get("keys")
+    for key in keys if isinstance(keys, list) else []:
+        if isinstance(key, dict) and (key.get("alg"), key.get("crv")) == ("ECDH-ES", "P-256"):
+            known = metadata.get("encrypted_response_enc_values_supported", CONTENT_ENCRYPTION[:1])
+            taken = known if isinstance(known, list | tuple) else ()
+            for name in reversed(CONTENT_ENCRYPTION):
+                if name in taken:
+                    return key, name
+    raise InvalidRequest("this wallet encrypts by ECDH-ES on P-256 with AES-GCM only")
 
 
 def _transaction_data(claims: Mapping[str, object]) -> tuple[TransactionData, ...]:

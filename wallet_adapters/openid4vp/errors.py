@@ -36,6 +36,18 @@ class EncryptedResponse(WalletProtocolError):
     code: ClassVar[str] = "encrypted_response_unexpected"
 
 
+class ResponseNotEncrypted(WalletProtocolError):
+    """Presentations came in the clear for a request that asked for an encrypted response."""
+
+    code: ClassVar[str] = "response_not_encrypted"
+
+
+class ResponseUnreadable(WalletProtocolError):
+    """An encrypted response is not made as the request asked, or does not decrypt."""
+
+    code: ClassVar[str] = "response_unreadable"
+
+
 class NoPresentation(WalletProtocolError):
     """The response holds no presentation at all; nothing verifies nothing."""
 

@@ -26,6 +26,8 @@ SELF_ISSUED_AUDIENCE: Final = "https://self-issued.me/v2"
 X509_HASH: Final = "x509_hash:"
 REDIRECT_URI: Final = "redirect_uri:"
 REQUEST_SCHEME: Final = "openid4vp://"
+ENCRYPTED_MODE: Final = "direct_post.jwt"
+CONTENT_ENCRYPTION: Final = ("A128GCM", "A256GCM")
 MAX_TRANSACTION_DATA: Final = 64
 MAX_WALLET_NONCE: Final = 512
 MAX_WALLET_METADATA: Final = 16_384
@@ -82,8 +84,12 @@ def build_request(
     wallet_nonce: str | None = None,
     issued_at: int | None = None,
     expires_at: int | None = None,
+    response_key: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The parameters of an authorization request answered by `direct_post`.
+
+    With the public JWK `response_key` (see `encrypted_response`) the answer is to be encrypted to
+    it: `direct_post.jwt`.
 
     `client_id` has its prefix. `nonce` and `state` are fresh random text of URL-safe characters.
     Each entry of `transaction_data` (see `encode_transaction_data`) names one credential query,
@@ -102,6 +108,12 @@ def build_request(
         "dcql_query": dcql.as_dict(),
         "client_metadata": dict(metadata) if metadata is not None else client_metadata(),
     }
+    if response_key is not None:
+        claims["response_mode"] = ENCRYPTED_MODE
+        claims["client_metadata"] |= {
+            "jwks": {"keys": [dict(response_key)]},
+            "encrypted_response_enc_values_supported": list(CONTENT_ENCRYPTION),
+        }
     if transaction_data:
         claims["transaction_data"] = list(transaction_data)
     if verifier_info:

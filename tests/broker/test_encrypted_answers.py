@@ -1,0 +1,108 @@
+"""`direct_post.jwt` over the whole broker: what a wallet answers is read by nobody on the way."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+
+from broker.settings import SettingsError, read_settings
+from tests.broker.flow_world import ITEMS, Customer, World, form, presentation, world
+from wallet_adapters.loopback import Answer, Message
+from wallet_adapters.openid4vp.encrypted_response import seal_response
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path, encrypted_responses=True) as made:
+        yield made
+
+
+@pytest.fixture
+def li(broker: World) -> Customer:
+    return broker.customer()
+
+
+def test_consents_are_given_and_withdrawn_encrypted(broker: World, li: Customer) -> None:
+    sent: list[Message] = []
+    carry = broker.carry
+
+    def watched(message: Message) -> Answer:
+        sent.append(message)
+        return carry(message)
+
+    broker.carry = watched  # type: ignore[method-assign]  # to see what goes over the wire
+    granted = li.grant("base")
+    assert [one["state"] for one in granted["consents"]] == ["granted", "refused", "refused"]
+    fields = parse_qs(sent[-1].body.decode())
+    assert set(fields) == {"response"}
+    assert b"vp_token" not in sent[-1].body
+    consent_id = granted["consents"][0]["id"]
+    asked = broker.withdrawal(consent_id).json()
+    li.sign(asked["wallet_link"], "same_key")
+    assert broker.consent(consent_id)["state"] == "withdrawn"
+    assert broker.evidence(consent_id).verdict == "verified"
+
+
+def test_each_request_has_a_key_of_its_own(broker: World, li: Customer) -> None:
+    keys = [broker.request(broker.ask(li.subject_ref)["wallet_link"]).response_key for _ in "ab"]
+    assert keys[0] is not None
+    assert keys[1] is not None
+    assert keys[0]["kid"] != keys[1]["kid"]
+    assert "d" not in keys[0]
+
+
+def test_an_answer_in_the_clear_or_to_another_request_does_not_count(
+    broker: World, li: Customer
+) -> None:
+    request = broker.request(broker.ask(li.subject_ref)["wallet_link"])
+    other = broker.request(broker.ask(li.subject_ref)["wallet_link"])
+    held = li.wallet.credentials[0]
+    token = presentation(broker, other, held, "consent_base")
+    before = broker.rows()
+    clear = broker.post(other, form(other, consent_base=token))
+    assert (clear.status_code, clear.json()["code"]) == (400, "response_not_encrypted")
+    assert request.response_key is not None
+    payload = {"vp_token": {"consent_base": [token]}, "state": other.state}
+    elsewhere = broker.post(other, {"response": seal_response(payload, request.response_key)})
+    assert (elsewhere.status_code, elsewhere.json()["code"]) == (400, "response_unreadable")
+    assert broker.rows() == before
+    assert other.response_key is not None
+    right = broker.post(other, {"response": seal_response(payload, other.response_key)})
+    assert right.status_code == 200, right.text
+
+
+def test_a_plain_request_takes_no_encrypted_answer(tmp_path: Path) -> None:
+    with world(tmp_path / "plain") as plain:
+        li = plain.customer()
+        request = plain.request(plain.ask(li.subject_ref)["wallet_link"])
+        assert request.response_key is None
+        answer = plain.post(request, {"response": "a.b.c.d.e"})
+        assert answer.json()["code"] == "encrypted_response_unexpected"
+
+
+def test_the_key_is_not_stored_in_the_clear(broker: World, li: Customer) -> None:
+    request = broker.ask(li.subject_ref)
+    broker.request(request["wallet_link"])
+    with broker.ctx.db.reading() as tx:
+        documents = tx.exec_driver_sql("SELECT document FROM presentation_request").all()
+    assert documents
+    for (document,) in documents:
+        assert '"response_key":"' in document
+        assert '"d"' not in document
+
+
+def test_several_consents_in_one_answer(broker: World, li: Customer) -> None:
+    assert [one["state"] for one in li.grant(*ITEMS)["consents"]] == ["granted"] * 3
+
+
+def test_the_setting_and_what_the_strict_profile_makes_of_it() -> None:
+    assert read_settings({}).encrypted_responses is False
+    assert read_settings({"BROKER_RESPONSE_MODE": "direct_post.jwt"}).encrypted_responses is True
+    assert read_settings({"BROKER_PROFILE": "strict"}).encrypted_responses is True
+    for wrong in (
+        {"BROKER_PROFILE": "strict", "BROKER_RESPONSE_MODE": "direct_post"},
+        {"BROKER_RESPONSE_MODE": "fragment"},
+    ):
+        with pytest.raises(SettingsError, match="BROKER_RESPONSE_MODE"):
+            read_settings(wrong)
