@@ -1,0 +1,300 @@
+"""Two tenants in one broker: one with everything there is to steal, one that tries every door."""
+
+import json
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+from httpx2 import Response
+from sqlalchemy import select
+
+from broker.domain.terms import Label
+from broker.store import tables
+from broker.usecases.partner import NewClient, add_officer, add_partner
+from broker.usecases.tenant import add_tenant
+from credentials.keys import SoftwareKey, sign_jws
+from tests.broker.flow_world import PUBLIC_URL, World, world
+
+OTHER = "acme"
+OTHER_URL = f"{PUBLIC_URL}/t/{OTHER}"
+ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+WALLET = "a-wallet"
+PRE_AUTHORIZED = "urn:ietf:params:oauth:grant-type:pre-authorized_code"
+IDEMPOTENCY_KEY = "a key that both tenants use"
+
+# What belongs to nobody, or is written by whoever calls.
+OF_NOBODY = frozenset(
+    {"log_head", "log_tile", "checkpoint", "checkpoint_time", "secret", "signing_key", "used_once"}
+)
+# What differs from one answer to the next: ids, the request's own, nonces in a page.
+_VARYING = re.compile(r"\b[a-z]{1,2}-[a-z2-7]{20}\b|urn:consent-broker:request:\w+")
+
+
+@dataclass(frozen=True)
+class Known:
+    """Everything of a tenant that could be named in a call."""
+
+    issuer: str
+    partner: str
+    officer: str
+    subject_ref: str
+    request: str
+    consent: str
+    second_consent: str
+    entry: str
+    template: str
+    page: str
+    presentation: str
+    state: str
+    invitation: str
+    code: str
+    issuer_state: str
+    request_uri: str
+    status_list: str
+    nonce: str
+    more: tuple[str, ...] = ()
+
+    def secrets(self) -> list[str]:
+        """What no answer to another tenant may hold."""
+        named = {
+            name: value for name, value in vars(self).items() if name not in {"issuer", "more"}
+        }
+        return [*named.values(), *self.more]
+
+
+# As well-formed as what exists, and naming nothing.
+ABSENT = Known(
+    issuer=f"{PUBLIC_URL}/t/absent",
+    partner="p-" + "z" * 20,
+    officer="o-" + "z" * 20,
+    subject_ref="crm-absent",
+    request="cr-" + "z" * 20,
+    consent="c-" + "z" * 20,
+    second_consent="c-" + "y" * 20,
+    entry="e-" + "z" * 20,
+    template="absent-template",
+    page="z" * 32,
+    presentation="pr-" + "z" * 20,
+    state="z" * 22,
+    invitation="iv-" + "z" * 20,
+    code="z" * 43,
+    issuer_state="iv-" + "z" * 20 + "." + "z" * 43,
+    request_uri="urn:ietf:params:oauth:request_uri:" + "z" * 43,
+    status_list="sl-" + "z" * 20,
+    nonce="z" * 75,
+)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who calls: their tenant's part of the address, their token, their key."""
+
+    role: str
+    token: str
+    client_id: str
+    key: SoftwareKey
+
+    def assertion(self, now: int, *, audience: str, client_id: str | None = None) -> str:
+        """A client assertion, in one's own name or another's."""
+        name = client_id or self.client_id
+        claims = {
+            "iss": name,
+            "sub": name,
+            "aud": audience,
+            "iat": now,
+            "exp": now + 60,
+            "jti": secrets.token_hex(8),
+        }
+        return sign_jws(self.key, {"typ": "JWT"}, claims)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request: what comes after the tenant's address, and what goes with it."""
+
+    method: str
+    path: str
+    json: Any = None
+    form: Mapping[str, str] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Stage:
+    """The broker, the tenant with everything (`demo`, at the root), and the people of both."""
+
+    world: World
+    known: Known
+    own: dict[str, Person]
+    others: dict[str, Person]
+
+    def send(self, call: Call, person: Person, *, base: str) -> Response:
+        """Send a call as a person, to the address of a tenant (a path)."""
+        headers = {"Authorization": f"Bearer {person.token}", **call.headers}
+        sent = {"json": call.json} if call.json is not None else {}
+        if call.form is not None:
+            sent["data"] = dict(call.form)
+        found: Response = self.world.http.request(
+            call.method, base + call.path, headers=headers, **sent
+        )
+        return found
+
+    def rows(self) -> dict[str, list[Any]]:
+        """Every row that is not the other tenant's; that somebody knocked may be in the log."""
+        found = {}
+        with self.world.ctx.db.reading() as tx:
+            for name, table in tables.metadata.tables.items():
+                if name in OF_NOBODY:
+                    continue
+                chosen = select(table).order_by(*table.primary_key.columns)
+                owner = table.c.id if name == "tenant" else table.c.tenant_id
+                chosen = chosen.where(owner != OTHER)
+                if name in {"audit_pending", "audit_entry"}:
+                    chosen = chosen.where(table.c.type != "token.refused")
+                found[name] = [tuple(row) for row in tx.execute(chosen)]
+        return found
+
+
+def leaked(known: Known, call: Call, answer: Response) -> list[str]:
+    """What an answer tells of a tenant that the caller did not say themselves."""
+    said = f"{call.path} {json.dumps(call.json)} {dict(call.form or {})}"
+    told = f"{answer.text} {dict(answer.headers)}"
+    return [secret for secret in known.secrets() if secret in told and secret not in said]
+
+
+def without_ids(answer: Response, known: Known) -> tuple[int, str]:
+    """An answer as far as it does not name what was asked for nor when it was answered."""
+    text = answer.text
+    for value in known.secrets():
+        text = text.replace(value, "*").replace(quote(value, safe=""), "*")
+    return answer.status_code, _VARYING.sub("*", text)
+
+
+@contextmanager
+def two_tenants(home: Path) -> Iterator[Stage]:
+    """The demonstration tenant in full use, and `acme` with a partner, an officer and a wallet."""
+    with world(home) as made:
+        add_tenant(
+            made.ctx, OTHER, name=Label("顶点", "Acme"), contact="a@acme.example", country="CN"
+        )
+        partner = add_partner(
+            made.ctx, OTHER, name="Acme Tea", name_zh="茶", contact="t@acme.example", country="CN"
+        )
+        officer = add_officer(made.ctx, OTHER, name="Acme officer")
+        known = _in_use(made)
+        others = {
+            "partner": _client(made, "partner", partner),
+            "officer": _client(made, "officer", officer),
+        }
+        others["wallet"] = _wallet(made, others["partner"])
+        key = SoftwareKey.generate("ES256")
+        own = {
+            role: Person(role, made._token(client_id), client_id, key)  # noqa: SLF001
+            for role, client_id in (("partner", made.partner), ("officer", made.officer))
+        }
+        yield Stage(made, known, own, others)
+
+
+def _client(made: World, role: str, client: NewClient) -> Person:
+    key = SoftwareKey.from_private_jwk(dict(client.private_jwk))
+    person = Person(role, "", client.client_id, key)
+    form = {
+        "grant_type": "client_credentials",
+        "client_assertion_type": ASSERTION,
+        "client_assertion": person.assertion(made.time[0], audience=OTHER_URL),
+    }
+    answer = made.http.post(f"/t/{OTHER}/oauth/token", data=form)
+    assert answer.status_code == 200, answer.text
+    return Person(role, answer.json()["access_token"], client.client_id, key)
+
+
+def _wallet(made: World, partner: Person) -> Person:
+    headers = {"Authorization": f"Bearer {partner.token}", "Idempotency-Key": "the wallet's"}
+    body = {"subject_ref": "acme-1", "grade": "link"}
+    offered = made.http.post(f"/t/{OTHER}/v1/invitations", json=body, headers=headers)
+    assert offered.status_code == 201, offered.text
+    code, _ = offered_in(offered.json())
+    form = {"grant_type": PRE_AUTHORIZED, "pre-authorized_code": code}
+    answer = made.http.post(f"/t/{OTHER}/oauth/token", data=form)
+    assert answer.status_code == 200, answer.text
+    return Person(
+        "wallet", answer.json()["access_token"], "a wallet", SoftwareKey.generate("ES256")
+    )
+
+
+def offered_in(invitation: Mapping[str, Any]) -> tuple[str, str]:
+    """The pre-authorized code and the issuer state of an offer by value."""
+    (offer,) = parse_qs(urlsplit(invitation["offer_by_value"]).query)["credential_offer"]
+    grants = json.loads(offer)["grants"]
+    return (
+        grants[PRE_AUTHORIZED]["pre-authorized_code"],
+        grants["authorization_code"]["issuer_state"],
+    )
+
+
+def pushed_request(state: str) -> dict[str, str]:
+    """A wallet's authorization request."""
+    return {
+        "response_type": "code",
+        "client_id": WALLET,
+        "redirect_uri": "http://127.0.0.1/wallet",
+        "scope": "customer_credential",
+        "issuer_state": state,
+        "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+        "code_challenge_method": "S256",
+    }
+
+
+def _in_use(made: World) -> Known:
+    """A consent that is granted, decided on and asked to be withdrawn; a request that is open."""
+    granted = made.customer("crm-secret-1").grant("base", "visits")
+    consent, second = (one["id"] for one in granted["consents"] if one["state"] == "granted")
+    assert made.decide("crm-secret-1")["decision"]
+    asked = made.ask("crm-secret-1")
+    signing = made.request(asked["wallet_link"])
+    headers = {"Idempotency-Key": IDEMPOTENCY_KEY}
+    body = {"subject_ref": "crm-secret-2", "grade": "link"}
+    invited = made.api("POST", "/v1/invitations", json=body, headers=headers).json()
+    code, issuer_state = offered_in(invited)
+    pushed = made.http.post("/oauth/par", data=pushed_request(issuer_state)).json()
+    nonce = made.http.post("/openid4vci/nonce").json()["c_nonce"]
+    made.advance(2)
+    with made.ctx.db.reading() as tx:
+
+        def one(table: str, column: str) -> str:
+            found = tables.metadata.tables[table]
+            chosen = select(found.c[column]).where(found.c.tenant_id == "demo")
+            value: str = tx.execute(chosen.limit(1)).scalar_one()
+            return value
+
+        entry = one("audit_entry", "id")
+        more = tuple(one(*place) for place in (("subject", "id"), ("contact", "id")))
+        lists = tables.metadata.tables["status_list"]
+        kept = select(lists.c.id).where(lists.c.partner_id == made.partner)
+        status_list: str = tx.execute(kept).scalar_one()
+    return Known(
+        issuer=PUBLIC_URL,
+        partner=made.partner,
+        officer=made.officer,
+        subject_ref="crm-secret-1",
+        request=asked["id"],
+        consent=consent,
+        second_consent=second,
+        entry=entry,
+        template=made.template("secret-template"),
+        page=granted["page_url"].rsplit("/", 1)[1],
+        presentation=signing.response_uri.rsplit("/", 1)[1],
+        state=signing.state or "",
+        invitation=invited["id"],
+        code=code,
+        issuer_state=issuer_state,
+        request_uri=pushed["request_uri"],
+        status_list=status_list,
+        nonce=nonce,
+        more=more,
+    )
