@@ -1,11 +1,20 @@
-"""OpenID4VP for wallets: the request object, and the answer to it."""
+"""OpenID4VP for wallets: the request object, and the answer to it.
 
-from typing import Annotated
+Errors are in the protocol's form (RFC 6749, section 5.2), with this broker's own stable `code`
+beside it.
+"""
+
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 
 from broker.api.deps import Ctx, TenantId
+from broker.api.errors import RETRY_SECONDS, status_of
+from broker.domain.errors import BrokerError
 from broker.usecases import presentation
 from broker.usecases.answering import Rejected
 from broker.usecases.request_object import serve
@@ -13,7 +22,29 @@ from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.openid4vp.request import REQUEST_OBJECT_MEDIA_TYPE, parse_request_uri_post
 from wallet_adapters.wire import parse_form
 
-router = APIRouter(tags=["wallets: OpenID4VP"])
+
+class WalletRoute(APIRoute):
+    """A route whose errors a wallet understands."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, with the errors of both families in the protocol's form."""
+        handle = super().get_route_handler()
+
+        async def handle_for_wallet(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except WalletProtocolError as error:
+                return _refused(error.code, error.description)
+            except BrokerError as error:
+                status = status_of(error.code)
+                if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+                    raise
+                return _refused(error.code, str(error), status)
+
+        return handle_for_wallet
+
+
+router = APIRouter(tags=["wallets: OpenID4VP"], route_class=WalletRoute)
 
 _FORM = {
     "requestBody": {
@@ -50,10 +81,7 @@ def post_for_request_object(
     A form with `wallet_nonce`; `wallet_metadata` is read and not needed, since the request asks
     for nothing that a wallet's metadata could change.
     """
-    try:
-        posted = parse_request_uri_post(parse_form(body))
-    except WalletProtocolError as error:
-        return _refused(error.code, error.description)
+    posted = parse_request_uri_post(parse_form(body))
     signed = serve(ctx, tenant_id, request_id, wallet_nonce=posted.wallet_nonce, method="post")
     return Response(signed, media_type=REQUEST_OBJECT_MEDIA_TYPE, headers=NO_STORE)
 
@@ -63,7 +91,7 @@ def post_answer(ctx: Ctx, tenant_id: TenantId, request_id: str, body: RawBody) -
     """A wallet's `direct_post` answer (section 8.2).
 
     200 with `redirect_uri` when it was taken; 400 with `invalid_request` and a stable code when
-    not, and nothing has changed but the log.
+    not, and nothing has changed but the log; 410 when it was answered, replaced or has expired.
     """
     outcome = presentation.answer(ctx, tenant_id, request_id, body)
     if isinstance(outcome, Rejected):
@@ -71,6 +99,12 @@ def post_answer(ctx: Ctx, tenant_id: TenantId, request_id: str, body: RawBody) -
     return JSONResponse(dict(outcome.body), headers=NO_STORE)
 
 
-def _refused(code: str, message: str) -> JSONResponse:
-    content = {"error": "invalid_request", "error_description": f"{code}: {message}", "code": code}
-    return JSONResponse(content, status_code=400, headers=NO_STORE)
+def _refused(code: str, message: str, status: int = 400) -> JSONResponse:
+    later = status == HTTPStatus.SERVICE_UNAVAILABLE
+    content = {
+        "error": "temporarily_unavailable" if later else "invalid_request",
+        "error_description": f"{code}: {message}",
+        "code": code,
+    }
+    headers = {**NO_STORE, "Retry-After": str(RETRY_SECONDS)} if later else NO_STORE
+    return JSONResponse(content, status_code=status, headers=headers)

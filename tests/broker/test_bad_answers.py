@@ -87,6 +87,7 @@ def test_a_good_answer_that_is_sent_again_finds_the_request_closed(attack: Attac
     for again in (sent, attack.answered("consent_visits"), {"error": "access_denied"}):
         answer = attack.world.post(attack.request, again)
         assert (answer.status_code, answer.json()["code"]) == (410, "gone")
+        assert answer.json()["error"] == "invalid_request", "in the form of the protocol"
     assert attack.world.rows() == before
     assert said(attack.world, rejections) == ["gone"] * 3
 

@@ -269,6 +269,8 @@ def test_the_log_that_lags_behind_grants_nothing(broker: World, li: Customer) ->
     broker.time[0] += 61
     answer = broker.http.post(shown.response_uri, data={"vp_token": "{}"})
     assert (answer.status_code, answer.json()["code"]) == (503, "log_unavailable")
+    assert answer.json()["error"] == "temporarily_unavailable"
+    assert answer.headers["retry-after"]
     broker.advance()
     li.sign(request["wallet_link"], "consent_base")
     assert broker.states(request)[0] == "granted"
