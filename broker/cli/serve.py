@@ -28,6 +28,7 @@ TITLES = {
     "signatures": ("the customer's own signatures", "客户本人的签名"),
     "credentials": ("consent credential and receipt", "同意凭证与收据"),
     "log": ("places in the log", "在日志中的位置"),
+    "time": ("when, by others' clocks", "由他方时钟证明的时间"),
     "story": ("what the log tells", "日志所述的经过"),
 }
 VERDICTS = {

@@ -17,10 +17,15 @@ LARGEST = 1_048_576
 
 @dataclass(frozen=True)
 class Trust:
-    """`roots` are DER certificates, `logs` C2SP verifier keys that may sign checkpoints."""
+    """Whom to trust.
+
+    `roots` are DER certificates, `logs` C2SP verifier keys that may sign checkpoints, `timestamps`
+    the DER roots of timestamping authorities (may be none: timestamps are then not judged).
+    """
 
     roots: tuple[bytes, ...]
     logs: tuple[VerifierKey, ...]
+    timestamps: tuple[bytes, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The trust file as a JSON object."""
@@ -28,6 +33,7 @@ class Trust:
             "schema": SCHEMA,
             "roots": [base64.b64encode(root).decode() for root in self.roots],
             "logs": [key.encode() for key in self.logs],
+            "timestamps": [base64.b64encode(root).decode() for root in self.timestamps],
         }
 
     def verifiers(self) -> Sequence[Ed25519Verifier]:
@@ -38,15 +44,18 @@ class Trust:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read a trust file's object; raises `InvalidTrust`. At least one root and one log key."""
         roots, logs = value.get("roots"), value.get("logs")
+        timestamps = value.get("timestamps", [])
         if (
             value.get("schema") != SCHEMA
             or not isinstance(roots, list)
             or not isinstance(logs, list)
+            or not isinstance(timestamps, list)
         ):
             raise InvalidTrust("this is not a trust file of consent-broker trust export")
         try:
             ders = tuple(base64.b64decode(root, validate=True) for root in roots)
-            for der in ders:
+            authorities = tuple(base64.b64decode(root, validate=True) for root in timestamps)
+            for der in (*ders, *authorities):
                 read_certificate(der)
             keys = tuple(VerifierKey.parse(key) for key in logs)
         except (TypeError, ValueError, AttributeError, CredentialError, MalformedNote) as error:
@@ -55,7 +64,7 @@ class Trust:
             ) from None
         if not ders or not keys:
             raise InvalidTrust("a trust file names at least one root certificate and one log key")
-        return cls(ders, keys)
+        return cls(ders, keys, authorities)
 
     @classmethod
     def parse(cls, data: bytes) -> Self:

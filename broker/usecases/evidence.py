@@ -15,11 +15,12 @@ from broker.domain.entry import LogKey
 from broker.domain.errors import InvalidRequest, LogUnavailable, NotFound
 from broker.domain.evidence import MANIFEST_TYPE, SCHEMA, file_hash
 from broker.domain.evidence.story import ENDS
-from broker.domain.merkle import inclusion_proof
+from broker.domain.evidence.times import time_files
+from broker.domain.merkle import consistency_proof, inclusion_proof
 from broker.domain.tlog_proof import LogProof
 from broker.domain.trust import Trust
 from broker.store import audit as audit_store
-from broker.store import consents, log_tree, presentations, registry
+from broker.store import checkpoint_times, consents, log_tree, presentations, registry
 from broker.store.audit import LoggedEntry
 from broker.store.consents import ConsentRow
 from broker.store.log_tree import StoredCheckpoint
@@ -65,8 +66,12 @@ class Period:
 
 
 def trust(ctx: Context) -> Trust:
-    """What a verifier is to trust of this broker: its roots and its log's key."""
-    return Trust(roots=tuple(ctx.keys.anchors()), logs=(ctx.log.signer.verifier_key,))
+    """What a verifier is to trust: the broker's roots and log key, the authorities of its times."""
+    return Trust(
+        roots=tuple(ctx.keys.anchors()),
+        logs=(ctx.log.signer.verifier_key,),
+        timestamps=ctx.settings.timestamp_roots,
+    )
 
 
 def assemble(
@@ -221,6 +226,26 @@ def _log_files(ctx: Context, tx: Connection, told: Sequence[LoggedEntry]) -> dic
         name = f"log/{entry.index:012d}"
         files[f"{name}.json"] = _opened(ctx, tx, entry)
         files[f"{name}.tlog-proof"] = _proof(tree, entry, checkpoint)
+    return files | _time_files(tx, tree, told, checkpoint)
+
+
+def _time_files(
+    tx: Connection,
+    tree: log_tree.TileReader,
+    told: Sequence[LoggedEntry],
+    checkpoint: StoredCheckpoint,
+) -> dict[str, bytes]:
+    """The first timestamp above each act that is not a decision, as far as there are any."""
+    files: dict[str, bytes] = {}
+    for entry in told:
+        if entry.sealed.type == "decision":
+            continue
+        stamp = checkpoint_times.first_covering(tx, entry.index, "rfc3161")
+        earlier = None if stamp is None else log_tree.checkpoint_covering(tx, stamp.size - 1)
+        if stamp is None or earlier is None or not stamp.size == earlier.size <= checkpoint.size:
+            continue
+        proof = consistency_proof(earlier.size, checkpoint.size, tree)
+        files |= time_files(earlier.size, stamp.token, earlier.note, proof)
     return files
 
 

@@ -10,6 +10,7 @@ The files of the canonical zip (`bundle.py`):
     credential/consent.txt, receipt.txt
     log/checkpoint.txt              the log's signed head
     log/NNN.json, NNN.tlog-proof    each log entry of the period with its salt and its proof
+    log/time/NNN.tsr, .checkpoint   somebody else's timestamp on an earlier head, if there are any
     origin.json                     the roots and log key that the broker claims, not believed
 
 A partner's bundle leaves out grant/, withdrawal/ and the receipt: it holds their hashes, in the

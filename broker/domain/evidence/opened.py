@@ -24,12 +24,12 @@ COPIES = ("officer", "partner", "customer")
 
 MANIFEST, TERMS, NOTICE, ORIGIN = "manifest.jws", "terms.json", "notice.json", "origin.json"
 CONSENT, RECEIPT = "credential/consent.txt", "credential/receipt.txt"
-CHECKPOINT = "log/checkpoint.txt"
+CHECKPOINT, TIMES = "log/checkpoint.txt", "log/time/"
 _ALONE = frozenset({"README.txt", MANIFEST, TERMS, NOTICE, ORIGIN, CONSENT, RECEIPT, CHECKPOINT})
 _SIGNED = re.compile(
     r"(?:grant|withdrawal)/(?:details\.json|presentation\.txt|request-object-[0-9]{2}\.jwt)"
 )
-_LOGGED = re.compile(r"log/[0-9]{12}\.(?:json|tlog-proof)")
+_LOGGED = re.compile(r"log/(?:[0-9]{12}\.(?:json|tlog-proof)|time/[0-9]{12}\.(?:tsr|checkpoint))")
 
 
 @dataclass(frozen=True)

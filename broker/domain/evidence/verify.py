@@ -25,6 +25,7 @@ from broker.domain.evidence.opened import (
 )
 from broker.domain.evidence.signatures import verify_request_objects, verify_signatures
 from broker.domain.evidence.story import verify_story
+from broker.domain.evidence.times import has_times, verify_times
 from broker.domain.terms import Terms
 from broker.domain.trust import Trust
 from credentials.chain import verify_chain
@@ -78,6 +79,8 @@ def verify_evidence(data: bytes, trust: Trust | None) -> Report:
     8. The story holds: the log tells of exactly these files; acts follow one another as they can;
        each permit is of these terms and their time; none stands after the end, and no denial tells
        of an end that is left out (`story.py`).
+    9. If there are timestamps of others: they are of this log, and no act is dated later than the
+       one above it (`times.py`).
 
     Certificates are judged at the time of each signature, which the log bears out. The report
     names each thing checked; it stops at the first that fails.
@@ -103,6 +106,9 @@ def verify_evidence(data: bytes, trust: Trust | None) -> Report:
         for code, step in steps:
             current = code
             checks.append(Check(code, step(bundle)))
+        if has_times(bundle):
+            current = "time"
+            checks.append(Check(current, verify_times(bundle)))
         manifest = dict(bundle.manifest)
     except (BrokerError, CredentialError, WalletProtocolError) as error:
         return Report(tuple(checks), Check(current, str(error)), trust is not None)
