@@ -9,7 +9,7 @@ from broker.domain.terms import AttributeTerms, Party, Terms
 from broker.usecases.consent_page import PageState
 from broker.usecases.invitation import WaitingOffer
 from broker.usecases.presentation_request import Document
-from broker.web.languages import Language, iso
+from broker.web.languages import Language
 from broker.web.qr import qr_svg
 from broker.web.views import (
     AttributeView,
@@ -112,7 +112,6 @@ def describe_request(state: PageState, spoken: Language) -> RequestView:
         controller=describe_party(state.controller, spoken),
         template=f"{state.request.template_id}@{state.request.template_version}",
         expires_at=spoken.clock(state.request.expires_at, state.controller.country),
-        expires_iso=iso(state.request.expires_at),
         consents=tuple(
             describe_consent(state, terms, spoken.text(item.sentence), spoken, (number, of))
             for number, (_, item, terms) in enumerate(state.consents, start=1)
@@ -179,8 +178,6 @@ def _attribute(attribute: AttributeTerms, spoken: Language) -> AttributeView:
         id=attribute.id,
         label=spoken.text(attribute.label),
         required=attribute.required,
-        sensitive=attribute.sensitive,
-        stored_in=spoken.place(attribute.stored_in),
     )
 
 

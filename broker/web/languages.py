@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
 
@@ -108,11 +108,6 @@ def choose_language(request: Request) -> Language:
     accepted = _accepted(request.headers.get("accept-language", ""))
     found = negotiate_locale(accepted, [*_LOCALES.values(), *LANGUAGES], sep="_")
     return language(DEFAULT if found is None else found.split("_")[0])
-
-
-def iso(moment: int) -> str:
-    """A moment (Unix seconds) in ISO 8601, for machines."""
-    return datetime.fromtimestamp(moment, UTC).isoformat()
 
 
 def _accepted(header: str) -> list[str]:

@@ -53,8 +53,6 @@ class AttributeView:
     id: str
     label: str
     required: bool
-    sensitive: bool
-    stored_in: str
     ticked: bool = False
 
 
@@ -108,7 +106,6 @@ class RequestView:
     controller: PartyView
     template: str
     expires_at: str
-    expires_iso: str
     consents: tuple[ConsentView, ...]
 
 
