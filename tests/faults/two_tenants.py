@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from httpx2 import Response
 from sqlalchemy import select
@@ -169,9 +169,9 @@ def leaked(known: Known, call: Call, answer: Response) -> list[str]:
 
 def without_ids(answer: Response, known: Known) -> tuple[int, str]:
     """An answer as far as it does not name what was asked for nor when it was answered."""
-    text = answer.text
-    for value in known.secrets():
-        text = text.replace(value, "*").replace(quote(value, safe=""), "*")
+    text = unquote(answer.text)
+    for value in sorted(known.secrets(), key=len, reverse=True):
+        text = text.replace(value, "*")
     return answer.status_code, _VARYING.sub("*", text)
 
 

@@ -1,0 +1,281 @@
+"""Every operation of the broker, and the calls by which another tenant tries it."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.broker.flow_world import PURPOSE
+from tests.faults.two_tenants import (
+    ASSERTION,
+    IDEMPOTENCY_KEY,
+    OTHER_URL,
+    PRE_AUTHORIZED,
+    WALLET,
+    Call,
+    Known,
+    Person,
+    Stage,
+    pushed_request,
+)
+from tests.wallet_adapters.forging import jws
+
+HIDDEN = frozenset({401, 403, 404})
+KEY = {"Idempotency-Key": IDEMPOTENCY_KEY}
+BOTH = ("partner", "officer")
+
+
+@dataclass(frozen=True)
+class Door:
+    """How an operation is tried: the calls, what another tenant may hear, who may do it at home.
+
+    `own` is what a caller finds at their own tenant's address where they name nothing of others;
+    `at_home` are the roles whose same call succeeds for the owner, None where the call is a
+    forgery, which nobody may make.
+    """
+
+    calls: Callable[[Stage, Known, Person], list[Call]]
+    hears: frozenset[int] = HIDDEN
+    own: bool = False
+    at_home: tuple[str, ...] | None = BOTH
+
+
+def get(path: str) -> Callable[[Stage, Known, Person], list[Call]]:
+    return lambda _stage, known, _person: [Call("GET", path.format(**vars(known)))]
+
+
+def post(path: str, body: Callable[[Known], Any]) -> Callable[[Stage, Known, Person], list[Call]]:
+    """Under the key that the victim's partner has used; at home under a fresh one."""
+
+    def calls(stage: Stage, known: Known, person: Person) -> list[Call]:
+        headers = KEY if person in stage.others.values() else {"Idempotency-Key": f"{path} at home"}
+        return [Call("POST", path.format(**vars(known)), json=body(known), headers=headers)]
+
+    return calls
+
+
+def evaluation(known: Known, **named: str) -> dict[str, Any]:
+    return {
+        "subject": {"type": "partner", "id": known.partner},
+        "action": {"name": "read"},
+        "resource": {
+            "type": "attribute",
+            "id": "purchase_count_12m",
+            "properties": named or {"consent": known.consent},
+        },
+        "context": {"purpose": PURPOSE, "territory": "CN"},
+    }
+
+
+def evaluations(stage: Stage, known: Known, person: Person) -> list[Call]:
+    """As the victim's partner, as oneself about the victim's consent and contact."""
+    asked = [evaluation(known)]
+    if person in stage.others.values():
+        for named in ({"consent": known.consent}, {"subject_ref": known.subject_ref}):
+            mine = evaluation(known, **named)
+            mine["subject"] = {"type": "partner", "id": person.client_id}
+            asked.append(mine)
+    return [Call("POST", "/access/v1/evaluation", json=one) for one in asked]
+
+
+def batches(stage: Stage, known: Known, person: Person) -> list[Call]:
+    asked = [call.json for call in evaluations(stage, known, person)]
+    return [Call("POST", "/access/v1/evaluations", json={"evaluations": asked})]
+
+
+def invitations(stage: Stage, known: Known, person: Person) -> list[Call]:
+    """For the victim's partner, under the key that the victim's partner has used."""
+    body = {"subject_ref": known.subject_ref, "grade": "link", "partner": known.partner}
+    if person in stage.others.values():
+        return [Call("POST", "/v1/invitations", json=body, headers=KEY)]
+    body["subject_ref"] = f"crm-{person.role}"
+    headers = {"Idempotency-Key": f"of the {person.role}"}
+    return [Call("POST", "/v1/invitations", json=body, headers=headers)]
+
+
+def templates(stage: Stage, known: Known, _person: Person) -> list[Call]:
+    """The victim's own template: its purposes are not registered at the other tenant."""
+    stored = stage.send(
+        Call("GET", f"/v1/templates/{stage.known.template}"), stage.own["officer"], base=""
+    )
+    document = copy.deepcopy(stored.json()["document"])
+    document["id"] = known.template
+    return [Call("POST", "/v1/templates", json=document, headers=KEY)]
+
+
+def tokens(stage: Stage, known: Known, person: Person) -> list[Call]:
+    """In the victim's name, in one's own at the victim's address, by the victim's offer."""
+    now = stage.world.time[0]
+    assertions = [
+        person.assertion(now, audience=known.issuer, client_id=known.partner),
+        person.assertion(now, audience=OTHER_URL, client_id=known.partner),
+        person.assertion(now, audience="http://127.0.0.1:8000"),
+    ]
+    forms = [
+        {
+            "grant_type": "client_credentials",
+            "client_assertion_type": ASSERTION,
+            "client_assertion": assertion,
+        }
+        for assertion in assertions
+    ]
+    return [Call("POST", "/oauth/token", form=form) for form in forms]
+
+
+def redeeming(_stage: Stage, known: Known, _person: Person) -> list[Call]:
+    form = {"grant_type": PRE_AUTHORIZED, "pre-authorized_code": known.code}
+    return [Call("POST", "/oauth/token", form=form)]
+
+
+def pushing(_stage: Stage, known: Known, _person: Person) -> list[Call]:
+    return [Call("POST", "/oauth/par", form=pushed_request(known.issuer_state))]
+
+
+def key_proofs(stage: Stage, known: Known, person: Person) -> list[Call]:
+    """A proof over the victim's nonce, for one's own issuer and for the victim's."""
+    header = {"typ": "openid4vci-proof+jwt", "jwk": person.key.public_jwk()}
+    proofs = [
+        jws(person.key, header, {"aud": issuer, "iat": stage.world.time[0], "nonce": known.nonce})
+        for issuer in (OTHER_URL, known.issuer)
+    ]
+    return [
+        Call(
+            "POST",
+            "/openid4vci/credential",
+            json={
+                "credential_configuration_id": "customer_credential",
+                "proofs": {"jwt": [proof]},
+            },
+        )
+        for proof in proofs
+    ]
+
+
+def form_to(path: str, **fields: str) -> Callable[[Stage, Known, Person], list[Call]]:
+    def calls(_stage: Stage, known: Known, _person: Person) -> list[Call]:
+        stated = {name: value.format(**vars(known)) for name, value in fields.items()}
+        return [Call("POST", path.format(**vars(known)), form=stated)]
+
+    return calls
+
+
+def mapping(_stage: Stage, known: Known, _person: Person) -> list[Call]:
+    path = f"/v1/partners/{known.partner}/attribute-mapping"
+    return [Call("PUT", path, json={"fields": {"theirs": "home_city"}})]
+
+
+def asking(known: Known) -> dict[str, str]:
+    return {"subject_ref": known.subject_ref, "template": known.template, "language": "zh"}
+
+
+PUBLIC = frozenset({200})
+PARTNER = ("partner",)
+OFFICER = ("officer",)
+
+DOORS: dict[str, Door] = {
+    "POST /oauth/token": Door(tokens, frozenset({400, 401}), at_home=None),
+    "POST /oauth/par": Door(pushing, frozenset({400, 401}), at_home=PARTNER),
+    "GET /oauth/authorize": Door(
+        get(f"/oauth/authorize?client_id={WALLET}&request_uri={{request_uri}}"),
+        HIDDEN | {400, 422},
+        at_home=PARTNER,
+    ),
+    "POST /oauth/authorize": Door(
+        form_to(
+            "/oauth/authorize",
+            client_id=WALLET,
+            request_uri="{request_uri}",
+            form_token="",
+            agree="1",
+        ),
+        HIDDEN | {400, 422},
+        at_home=None,
+    ),
+    "POST /v1/invitations": Door(invitations),
+    "POST /v1/consent-requests": Door(post("/v1/consent-requests", asking), at_home=PARTNER),
+    "GET /v1/consent-requests/{request_id}": Door(get("/v1/consent-requests/{request}")),
+    "GET /v1/consents/{consent_id}": Door(get("/v1/consents/{consent}")),
+    "GET /v1/consents/{consent_id}/credential": Door(get("/v1/consents/{consent}/credential")),
+    "GET /v1/consents/{consent_id}/receipt": Door(
+        get("/v1/consents/{consent}/receipt"), at_home=OFFICER
+    ),
+    "GET /v1/consents/{consent_id}/evidence": Door(get("/v1/consents/{consent}/evidence")),
+    "POST /v1/consents/{consent_id}/withdrawal": Door(
+        post("/v1/consents/{second_consent}/withdrawal", lambda _known: {})
+    ),
+    # A denial is an answer: what it says is compared with the one about nothing at all.
+    "POST /access/v1/evaluation": Door(evaluations, HIDDEN | {200}, at_home=PARTNER),
+    "POST /access/v1/evaluations": Door(batches, HIDDEN | {200}, at_home=PARTNER),
+    "GET /v1/purposes": Door(get("/v1/purposes"), PUBLIC | HIDDEN, own=True),
+    "GET /v1/algorithms": Door(get("/v1/algorithms"), PUBLIC | HIDDEN, own=True),
+    "GET /v1/attributes": Door(get("/v1/attributes"), PUBLIC | HIDDEN, own=True),
+    "GET /v1/templates": Door(get("/v1/templates"), PUBLIC | HIDDEN, own=True),
+    "POST /v1/templates": Door(templates, HIDDEN | {400}, at_home=OFFICER),
+    "GET /v1/templates/{template_id}": Door(get("/v1/templates/{template}")),
+    "GET /v1/partners/{partner_id}/attribute-mapping": Door(
+        get("/v1/partners/{partner}/attribute-mapping")
+    ),
+    "PUT /v1/partners/{partner_id}/attribute-mapping": Door(mapping),
+    "GET /v1/log/proof": Door(get("/v1/log/proof?entry={entry}"), at_home=OFFICER),
+    # For wallets: who knows the address may ask, at the tenant whose address it is.
+    "GET /openid4vci/offer/{invitation_id}": Door(get("/openid4vci/offer/{invitation}")),
+    "POST /openid4vci/nonce": Door(form_to("/openid4vci/nonce"), PUBLIC, own=True),
+    "POST /openid4vci/credential": Door(key_proofs, frozenset({400, 401}), at_home=None),
+    "GET /openid4vp/request/{request_id}": Door(get("/openid4vp/request/{presentation}")),
+    "POST /openid4vp/request/{request_id}": Door(
+        form_to("/openid4vp/request/{presentation}", wallet_nonce="abc")
+    ),
+    "POST /openid4vp/response/{request_id}": Door(
+        form_to("/openid4vp/response/{presentation}", error="access_denied", state="{state}"),
+        HIDDEN | {400},
+        at_home=PARTNER,  # once: it refuses the request
+    ),
+    "GET /status/{list_id}": Door(get("/status/{status_list}")),
+    # The same for everybody, at each tenant's address its own.
+    "GET /.well-known/authzen-configuration": Door(
+        get("/.well-known/authzen-configuration"), PUBLIC, own=True
+    ),
+    "GET /.well-known/openid-credential-issuer": Door(
+        get("/.well-known/openid-credential-issuer"), PUBLIC, own=True
+    ),
+    "GET /.well-known/oauth-authorization-server": Door(
+        get("/.well-known/oauth-authorization-server"), PUBLIC, own=True
+    ),
+    "GET /.well-known/jwt-vc-issuer": Door(get("/.well-known/jwt-vc-issuer"), PUBLIC, own=True),
+    "GET /did.json": Door(get("/did.json"), PUBLIC | HIDDEN, own=True),
+    "GET /.well-known/did.json": Door(get("/.well-known/did.json"), PUBLIC, own=True),
+    "GET /vct/{name}/{version}": Door(get("/vct/customer/1"), PUBLIC, own=True),
+    "GET /schemas/consent-template/1.json": Door(
+        get("/schemas/consent-template/1.json"), PUBLIC, own=True
+    ),
+    # Of the whole broker; the log's hashes are salted.
+    "GET /log/checkpoint": Door(get("/log/checkpoint"), PUBLIC, own=True),
+    "GET /log/tile/entries/{address}": Door(get("/log/tile/entries/000.p/1"), PUBLIC, own=True),
+    "GET /log/tile/{level}/{address}": Door(get("/log/tile/0/000.p/1"), PUBLIC, own=True),
+    "GET /healthz": Door(get("/healthz"), PUBLIC, own=True),
+    "GET /readyz": Door(get("/readyz"), PUBLIC, own=True),
+    "GET /metrics": Door(get("/metrics"), PUBLIC, own=True),
+    "GET /openapi.json": Door(get("/openapi.json"), PUBLIC, own=True),
+    "GET /docs": Door(get("/docs"), PUBLIC, own=True),
+    "GET /docs/oauth2-redirect": Door(get("/docs/oauth2-redirect"), PUBLIC, own=True),
+    "GET /redoc": Door(get("/redoc"), PUBLIC, own=True),
+    "GET /static/{name}": Door(get("/static/app.css"), HIDDEN, own=True, at_home=None),
+    # Pages: their address is the customer's secret.
+    "GET /": Door(get("/"), PUBLIC, own=True),
+    "GET /c/{page_token}": Door(get("/c/{page}"), at_home=PARTNER),
+    "POST /c/{page_token}/choice": Door(form_to("/c/{page}/choice", form_token=""), at_home=None),
+    "POST /c/{page_token}/refusal": Door(form_to("/c/{page}/refusal", form_token=""), at_home=None),
+    "POST /c/{page_token}/withdrawal": Door(
+        form_to("/c/{page}/withdrawal", form_token="", consent_id="{consent}"), at_home=None
+    ),
+    "GET /c/{page_token}/done": Door(get("/c/{page}/done?response_code=abc"), at_home=None),
+    "GET /c/{page_token}/receipt/{consent_id}": Door(
+        get("/c/{page}/receipt/{consent}"), at_home=PARTNER
+    ),
+    "GET /c/{page_token}/events": Door(get("/c/{page}/events"), at_home=None),
+}
+# Further ways through a door that has a row already.
+MORE_WAYS = {
+    "POST /oauth/token": Door(redeeming, frozenset({400, 401}), at_home=PARTNER),
+}
+WAYS = [*DOORS.items(), *MORE_WAYS.items()]
