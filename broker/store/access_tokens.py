@@ -9,6 +9,8 @@ from broker.store import tables
 
 TOKEN = tables.AccessToken.__table__  # type: ignore[attr-defined]
 PARTNER = tables.Partner.__table__  # type: ignore[attr-defined]
+INVITATION = tables.Invitation.__table__  # type: ignore[attr-defined]
+CONTACT = tables.Contact.__table__  # type: ignore[attr-defined]
 OFFICER = tables.Officer.__table__  # type: ignore[attr-defined]
 
 # Built once: every call of the API runs it.
@@ -66,6 +68,18 @@ def end_of(tx: Connection, *, tenant_id: str, subject: str) -> int:
     """End every token of a partner, an officer or an invitation at once; how many there were."""
     return tx.execute(
         delete(TOKEN).where(TOKEN.c.subject == subject, TOKEN.c.tenant_id == tenant_id)
+    ).rowcount
+
+
+def end_of_wallets(tx: Connection, partner_id: str) -> int:
+    """End the tokens of wallets that redeemed an invitation of a partner's; how many there were."""
+    invitations = (
+        select(INVITATION.c.id)
+        .join(CONTACT, CONTACT.c.id == INVITATION.c.contact_id)
+        .where(CONTACT.c.partner_id == partner_id)
+    )
+    return tx.execute(
+        delete(TOKEN).where(TOKEN.c.role == "wallet", TOKEN.c.subject.in_(invitations))
     ).rowcount
 
 

@@ -196,6 +196,14 @@ def requests_due(tx: Connection, now: int, limit: int) -> list[ConsentRequestRow
     return [_request(row) for row in rows]
 
 
+def open_requests_of(tx: Connection, partner_id: str) -> list[ConsentRequestRow]:
+    """The requests of a partner that wait for an answer."""
+    rows = tx.execute(
+        select(REQUEST).where(REQUEST.c.partner_id == partner_id, REQUEST.c.state == "open")
+    )
+    return [_request(row) for row in rows]
+
+
 def _swap(tx: Connection, consent_id: str, change: Transition, **columns: Any) -> None:  # noqa: ANN401
     done = tx.execute(
         update(CONSENT)

@@ -224,6 +224,16 @@ def close_invitations(tx: Connection, contact_id: str) -> None:
     )
 
 
+def close_invitations_of(tx: Connection, partner_id: str) -> int:
+    """End the open invitations of all contacts of a partner; how many there were."""
+    theirs = select(CONTACT.c.id).where(CONTACT.c.partner_id == partner_id)
+    return tx.execute(
+        update(INVITATION)
+        .where(INVITATION.c.contact_id.in_(theirs), INVITATION.c.state == "open")
+        .values(state="expired", sealed_code=None)
+    ).rowcount
+
+
 def open_invitation(tx: Connection, contact_id: str, now: int) -> InvitationRow | None:
     """The invitation of a contact that can still be redeemed; opening one ends the earlier ones."""
     row = tx.execute(

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from broker.domain.ids import new_id
-from broker.store import partners, registry
+from broker.store import access_tokens, consents, contacts, partners, registry
 from broker.store.partners import OfficerRow, PartnerRow
 from broker.usecases import audit
+from broker.usecases.closing import close_request
 from broker.usecases.context import Context
 from broker.usecases.tenant import require_country, require_text
 from credentials.keys import SoftwareKey, thumbprint
@@ -119,15 +120,31 @@ def add_officer(
 
 
 def set_partner_state(ctx: Context, tenant_id: str, partner_id: str, state: str) -> None:
-    """Suspend a partner (tokens stop, decisions deny) or resume it; raises `UnknownPartner`."""
+    """Suspend a partner, or resume it; raises `UnknownPartner`.
+
+    Suspended, its tokens stop and decisions deny at once, and what it has begun ends with it:
+    consent requests are closed to every wallet, invitations are over, and so are the tokens of
+    wallets that redeemed one. Withdrawals stay open: they protect the customer. Resuming brings
+    back its tokens, and nothing of the rest.
+    """
     with ctx.db.transaction() as tx:
         partners.set_state(tx, tenant_id, partner_id, state)
+        ended: dict[str, Any] = {}
+        if state == "suspended":
+            requests = consents.open_requests_of(tx, partner_id)
+            for request in requests:
+                close_request(ctx, tx, request, "refused", reason="partner_suspended")
+            ended = {
+                "requests_closed": len(requests),
+                "invitations_ended": contacts.close_invitations_of(tx, partner_id),
+                "tokens_ended": access_tokens.end_of_wallets(tx, partner_id),
+            }
         audit.record(
             ctx,
             tx,
             tenant_id=tenant_id,
             type="partner.suspended" if state == "suspended" else "partner.resumed",
-            body={"partner": partner_id},
+            body={"partner": partner_id, **ended},
         )
 
 
