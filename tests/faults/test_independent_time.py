@@ -1,11 +1,13 @@
 """Others say when a checkpoint was there; whoever fails is asked less and less."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx2
 import pytest
 
-from broker.domain.note import parse_note
+from broker.domain.note import parse_note, verify_note
 from broker.domain.timestamp import timestamp_request, verify_timestamp
 from broker.settings import Settings, SettingsError, WitnessAddress, read_settings
 from broker.store import checkpoint_times, log_tree
@@ -17,6 +19,8 @@ from broker.usecases.independent_time import (
     sources,
 )
 from broker.usecases.sequencer import Sequencer
+from dev.running import running_broker
+from tests.broker.journeys import trust_of
 from tests.broker.log_fixtures import append, drain
 from tests.faults.asking import cosignatures, timestamps, words
 from tests.faults.hostile import Behaviour, answering, serving
@@ -167,3 +171,40 @@ def test_settings_name_whom_to_ask(authority: Authority, tmp_path: Path, log: Se
 def test_incomplete_settings_are_refused(environment: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match=next(reversed(environment)).partition("PROFILE")[0]):
         read_settings(environment)
+
+
+def test_a_running_broker_asks_both_and_shows_it(authority: Authority, tmp_path: Path) -> None:
+    stamps = authority.serve()
+    witnesses: list[StrictWitness] = []
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        behaviour = stamps if request.startswith(b"POST /tsa ") else witnesses[0]
+        behaviour(connection, request)
+
+    home = tmp_path
+    with running_broker(home) as broker:
+        log_key = trust_of(broker).verifiers()[0]
+    witnesses.append(StrictWitness(log_key))
+    with serving(answer) as server:
+        base = f"http://localhost:{server.port}"
+        settings = {
+            "PUBLIC_URL": broker.address,
+            "PORT": broker.address.rpartition(":")[2],
+            "BROKER_TIMESTAMP_URL": f"{base}/tsa",
+            "BROKER_TIMESTAMP_ROOTS": str(authority.root_file),
+            "BROKER_WITNESSES": f"{witnesses[0].verifier_key.encode()} {base}/w",
+            "BROKER_PRIVATE_HOSTS": "localhost",
+        }
+        with running_broker(home, settings) as again:
+            note = ""
+            while witnesses[0].name not in note:
+                note = httpx2.get(f"{again.address}/log/checkpoint").text
+            told = trust_of(again)
+    verify_note(parse_note(note), [witnesses[0].key])
+    assert told.timestamps == (authority.root,)
+    db = Database(f"sqlite:///{home / 'broker.db'}")
+    with db.reading() as tx:
+        stamp = checkpoint_times.first_covering(tx, 0, "rfc3161")
+    db.close()
+    assert stamp is not None
+    assert stamp.source == f"localhost:{server.port}"
