@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
@@ -99,8 +100,12 @@ def create_app(ctx: Context) -> FastAPI:
         await run_in_threadpool(ctx.log.stop)
         ctx.db.close()
 
-    app = FastAPI(
-        title="Consent broker", version=VERSION, description=DESCRIPTION, lifespan=lifespan
+    app = FastAPIOffline(
+        redoc_url=None,
+        title="Consent broker",
+        version=VERSION,
+        description=DESCRIPTION,
+        lifespan=lifespan,
     )
     app.state.context = ctx
     errors.install(app)
