@@ -74,7 +74,7 @@ class Authorizing:
         assert sent.status_code == 303, sent.text
         return query_of(sent.headers["location"])
 
-    def redeem(self, code: str, **changes: str | None) -> Any:  # noqa: ANN401 (an answer)
+    def redeem(self, code: str | None, **changes: str | None) -> Any:  # noqa: ANN401 (an answer)
         """Ask for the token."""
         fields: dict[str, str | None] = {
             "grant_type": "authorization_code",
