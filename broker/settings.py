@@ -87,7 +87,9 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
         message = "PUBLIC_URL must be an http or https address without query, as in https://consent.example"
         raise SettingsError(message)
-    profile = env.get("BROKER_PROFILE", "development")
+    # Behind TLS others reach the broker: what eases development must then be asked for.
+    usual = "production" if parts.scheme == "https" else "development"
+    profile = env.get("BROKER_PROFILE", usual)
     if profile not in PROFILES:
         message = f"BROKER_PROFILE must be one of: {', '.join(PROFILES)}"
         raise SettingsError(message)

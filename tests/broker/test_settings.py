@@ -1,0 +1,41 @@
+"""What a deployment chooses, and what it gets when it chooses nothing."""
+
+import pytest
+
+from broker.settings import SettingsError, read_settings
+
+
+def test_behind_tls_nothing_of_development_is_on_by_itself() -> None:
+    assert read_settings({}).development
+    assert not read_settings({"PUBLIC_URL": "https://consent.example"}).development
+    asked = {"PUBLIC_URL": "https://consent.example", "BROKER_PROFILE": "development"}
+    assert read_settings(asked).development
+
+
+def test_the_address_follows_host_and_port() -> None:
+    settings = read_settings({"HOST": "127.0.0.1", "PORT": "8123"})
+    assert settings.public_url == "http://127.0.0.1:8123"
+    assert settings.sqlalchemy_url == "sqlite:///var/broker.db"
+
+
+def test_postgresql_is_spoken_by_one_driver() -> None:
+    settings = read_settings({"DATABASE_URL": "postgres://db/consents"})
+    assert settings.sqlalchemy_url == "postgresql+psycopg://db/consents"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "eighty"),
+        ("PORT", "70000"),
+        ("PUBLIC_URL", "consent.example"),
+        ("PUBLIC_URL", "ftp://consent.example"),
+        ("PUBLIC_URL", "https://consent.example/?a=b"),
+        ("BROKER_MASTER_KEY", "short"),
+        ("BROKER_MASTER_KEY", "=" * 43),
+        ("BROKER_MAX_BODY_BYTES", "-1"),
+    ],
+)
+def test_a_malformed_setting_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        read_settings({name: value})
