@@ -34,6 +34,7 @@ from broker.api import (
 )
 from broker.domain.errors import BrokerError
 from broker.settings import Settings, SettingsError
+from broker.store import registry as registry_rows
 from broker.store.db import Database
 from broker.store.migrate import migrate
 from broker.usecases.bootstrap import ensure_demo_tenant
@@ -150,6 +151,10 @@ def _sweep(ctx: Context, stopping: threading.Event) -> None:
         try:
             expire_due(ctx)
             forget_expired(ctx)
+            with ctx.db.reading() as tx:
+                tenants = registry_rows.tenants(tx)
+            for tenant_id in tenants:
+                ctx.keys.renew(tenant_id)
         except (SQLAlchemyError, BrokerError):  # it tries again; decisions compare times themselves
             _log.exception("expiry_sweep_failed")
 

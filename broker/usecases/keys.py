@@ -15,12 +15,15 @@ from broker.domain.errors import NotFound
 from broker.domain.ids import new_id
 from broker.store import keys as store
 from broker.store.db import Database
+from credentials.certificate import read_certificate
 from credentials.keys import Signer, SoftwareKey
 from credentials.pki import create_root, issue_leaf
 from credentials.sealing import MasterKey
 
 ROOT_YEARS = 20
 LEAF_DAYS = 825
+RENEWAL_DAYS = 90
+SECONDS_PER_DAY = 86_400
 LOG_KEYS_CACHED = 10_000
 HMAC_LABELS = (
     *("contact", "pairwise", "token", "code"),
@@ -63,6 +66,25 @@ class KeyRing:
         self.request(tenant_id)
         for label in HMAC_LABELS:
             self.hmac_key(label)
+
+    def renew(self, tenant_id: str) -> None:
+        """Make new keys in place of those whose certificates end soon; outside any transaction.
+
+        What the older keys have signed stays valid: each credential carries its own certificate.
+        """
+        for purpose in ("issuer", "request"):
+            older = self._leaf(purpose, tenant_id)
+            left = read_certificate(older.leaf).not_after - self._now()
+            if left > RENEWAL_DAYS * SECONDS_PER_DAY:
+                continue
+            with self._lock:
+                certify = self._certificate_for(purpose, tenant_id, self._root())
+                with self._db.transaction() as tx:
+                    store.hold_creation(tx)
+                    newest = store.active(tx, purpose, tenant_id)
+                    if newest is None or newest.id == older.kid:
+                        self._create(tx, purpose, tenant_id, "ES256", certify)
+                self._certified.pop((purpose, tenant_id), None)
 
     def issuer(self, tenant_id: str) -> CertifiedKey:
         """The ES256 key that signs a tenant's credentials and status lists."""
