@@ -22,7 +22,7 @@ class InvitationIn(BaseModel):
         default="code",
         description=(
             "`link`: whoever has the offer. `code`: who also has the code that you send them. "
-            "`verified_person`: officers only, for a person they have recognised."
+            "`verified_person`: a person whom an officer has recognised, or still has to."
         ),
     )
     rebind: bool = Field(
@@ -57,3 +57,23 @@ class InvitationOut(BaseModel):
     offer_by_value: str = Field(description="Starts a wallet; holds the whole offer.")
     tx_code: str | None = Field(description="Send it to the customer by another way.")
     expires_at: int = Field(description="Unix seconds.")
+    approval: str = Field(
+        default="none", description="`waiting` while an officer has to approve; else `none`."
+    )
+
+
+class ApprovalIn(BaseModel):
+    """An officer's word on an invitation that waits for it."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"approve": True}]})
+    approve: bool
+
+
+class ApprovalOut(BaseModel):
+    """The approval of an invitation: `given` or `refused`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"id": "iv-a2c4e6g2i4k6m2o4q6s2", "approval": "given"}]}
+    )
+    id: str
+    approval: str

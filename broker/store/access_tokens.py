@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from broker.store import tables
 
@@ -81,6 +81,15 @@ def end_of_wallets(tx: Connection, partner_id: str) -> int:
     return tx.execute(
         delete(TOKEN).where(TOKEN.c.role == "wallet", TOKEN.c.subject.in_(invitations))
     ).rowcount
+
+
+def prolong(tx: Connection, token_hash: str, expires_at: int) -> None:
+    """Let a token live until `expires_at`, unless it lives longer."""
+    tx.execute(
+        update(TOKEN)
+        .where(TOKEN.c.token_hash == token_hash, TOKEN.c.expires_at < expires_at)
+        .values(expires_at=expires_at)
+    )
 
 
 def prune(tx: Connection, now: int) -> int:

@@ -72,7 +72,7 @@ class InvitationRow:
     """An offer of customer credentials to one contact; codes are kept as hashes.
 
     `sealed_code` serves the offer by reference until it is redeemed; `subject_id` is set once
-    credentials were issued.
+    credentials were issued. `approval` says whether an officer has to approve first, and has.
     """
 
     id: str
@@ -88,6 +88,7 @@ class InvitationRow:
     rebinding: bool
     expires_at: int
     created_at: int
+    approval: str = "none"
 
 
 @dataclass(frozen=True)
@@ -310,6 +311,16 @@ def count_refused(tx: Connection, invitation_id: str) -> int:
         .returning(INVITATION.c.tx_code_failures)
     ).scalar_one()
     return counted
+
+
+def approve_invitation(tx: Connection, invitation_id: str, after: str) -> bool:
+    """Approve or refuse an invitation that waits for it; False when it does not wait."""
+    changed = tx.execute(
+        update(INVITATION)
+        .where(INVITATION.c.id == invitation_id, INVITATION.c.approval == "waiting")
+        .values(approval=after)
+    )
+    return changed.rowcount == 1
 
 
 def set_invited_subject(tx: Connection, invitation_id: str, subject_id: str) -> bool:

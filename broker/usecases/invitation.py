@@ -63,11 +63,13 @@ def open_invitation(
     *,
     rebind: bool = False,
     opened_by: str | None = None,
+    needs_approval: bool = False,
 ) -> Opened:
     """Offer customer credentials to whoever `subject_ref` stands for, in place of earlier offers.
 
     `rebind` (officers only, which the caller checks) replaces the wallet that the contact is
-    bound to. `opened_by` is the client that asked (the partner when None).
+    bound to. `opened_by` is the client that asked (the partner when None). With `needs_approval`
+    the wallet waits for its credentials until an officer approves.
     Raises `StateConflict` when the contact is bound and `rebind` was not asked for,
     `UnknownPartner`, `InvalidRequest`.
     """
@@ -114,6 +116,7 @@ def open_invitation(
                 rebinding=rebind,
                 expires_at=now + OFFER_SECONDS,
                 created_at=now,
+                approval="waiting" if needs_approval else "none",
             ),
         )
         audit.record(
@@ -128,6 +131,7 @@ def open_invitation(
                 "partner": partner_id,
                 "grade": str(grade),
                 "rebind": rebind,
+                **({"approval": "waiting"} if needs_approval else {}),
                 "opened_by": partner_id if opened_by is None else opened_by,
             },
         )

@@ -16,18 +16,23 @@ from broker.store.contacts import InvitationRow, Invited
 from broker.store.credentials import CopyRow
 from broker.usecases import audit
 from broker.usecases.context import Context
+from broker.usecases.deferral import INTERVAL_SECONDS, defer, deliver, waiting
 from broker.usecases.invitation import CUSTOMER_CONFIGURATION
 from broker.usecases.nonces import Nonce, read_nonce, spend_nonce
+from broker.usecases.notification import notification_id
 from broker.usecases.redemption import REFUSALS_LOGGED
 from broker.usecases.status import allocate_many, list_uri, mark_changed
 from credentials.issue import issue_sd_jwt_vc
+from credentials.keys import thumbprint
 from credentials.model import StatusReference
 from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.openid4vci import (
     CredentialRequest,
     KeyProof,
     credential_response,
+    deferred_response,
     parse_credential_request,
+    parse_deferred_request,
     resolve_configuration,
     verify_key_proofs,
 )
@@ -52,10 +57,14 @@ class Issued:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A credential request that holds by itself; what the database says is still open."""
+    """A credential request that holds by itself; what the database says is still open.
+
+    `transaction_hash` names the deferred request that this is the delivery of.
+    """
 
     proofs: tuple[KeyProof, ...]
     nonces: tuple[Nonce, ...]
+    transaction_hash: str | None = None
 
 
 async def issue_customer_credentials(
@@ -75,21 +84,22 @@ async def issue_customer_credentials(
     6. The copies are signed. A crash between 5 and 6 leaves rows that nobody holds; the wallet
        repeats its request.
 
-    A refusal after step 2 is written to the log. `token_hash` is the base64url SHA-256 of the
-    token. Raises leaves of `WalletProtocolError`, `Unauthorized`, `LogUnavailable`.
+    An invitation that waits for an officer's approval ends before step 5 with a transaction id. A
+    refusal after step 2 is written to the log. `token_hash` is the row of the token. Raises leaves
+    of `WalletProtocolError`, `Unauthorized`, `LogUnavailable`.
     """
     # 1.
-    invited = await ctx.db.read(lambda tx: contacts.invited(tx, tenant_id, token_hash))
-    if invited is None or invited.expires_at <= ctx.now():
-        raise Unauthorized("send the token that was had for a pre-authorized code; it lives short")
-    if not ctx.log.permits(ctx.now()):
-        raise LogUnavailable("the audit log cannot take bindings at the moment; try again soon")
+    invited = await _invited(ctx, tenant_id, token_hash)
     # 2.
     request = parse_credential_request(body, max_batch=BATCH_SIZE)
     _check_configuration(request)
     try:
         # 3. and 4.
         wanted = _verify(ctx, tenant_id, request)
+        if invited.invitation.approval in {"waiting", "refused"}:
+            return await ctx.db.write(
+                partial(_defer, ctx, invited=invited, token_hash=token_hash, wanted=wanted)
+            )
         # 5.
         issued = await _issue(ctx, tenant_id, token_hash, invited, wanted)
     except WalletProtocolError as problem:
@@ -97,8 +107,55 @@ async def issue_customer_credentials(
         await ctx.db.write(lambda tx: _record_refusal(ctx, tx, invitation, code))
         raise
     # 6.
+    return _delivered(ctx, invited.invitation, issued)
+
+
+async def issue_deferred_credentials(
+    ctx: Context, tenant_id: str, token_hash: str, body: bytes
+) -> dict[str, object]:
+    """Answer a deferred credential request (section 9): the credentials, or that it takes longer.
+
+    The keys were proven when the wallet asked; everything else is judged now, like step 5 of
+    `issue_customer_credentials`. Raises the same, and `InvalidTransactionId`.
+    """
+    invited = await _invited(ctx, tenant_id, token_hash)
+    transaction_id = parse_deferred_request(body)
+    found = await ctx.db.read(lambda tx: waiting(ctx, tx, invited.invitation, transaction_id))
+    if found is None:
+        return deferred_response(transaction_id, INTERVAL_SECONDS)
+    transaction_hash, keys = found
+    proofs = tuple(
+        KeyProof(holder_jwk=key, thumbprint=thumbprint(key), nonce="", issued_at=ctx.now())
+        for key in keys
+    )
+    wanted = _Wanted(proofs, (), transaction_hash)
+    return _delivered(
+        ctx, invited.invitation, await _issue(ctx, tenant_id, token_hash, invited, wanted)
+    )
+
+
+async def _invited(ctx: Context, tenant_id: str, token_hash: str) -> Invited:
+    invited = await ctx.db.read(lambda tx: contacts.invited(tx, tenant_id, token_hash))
+    if invited is None or invited.expires_at <= ctx.now():
+        raise Unauthorized("send the token that was had for a pre-authorized code; it lives short")
+    if not ctx.log.permits(ctx.now()):
+        raise LogUnavailable("the audit log cannot take bindings at the moment; try again soon")
+    return invited
+
+
+def _defer(
+    ctx: Context, tx: Connection, *, invited: Invited, token_hash: str, wanted: _Wanted
+) -> dict[str, object]:
+    for nonce in wanted.nonces:
+        spend_nonce(tx, nonce, ctx.now())
+    return defer(ctx, tx, invited.invitation, token_hash, wanted.proofs)
+
+
+def _delivered(ctx: Context, invitation: InvitationRow, issued: Issued) -> dict[str, object]:
+    """The credential response: the copies, signed, and an id to tell what became of them."""
     signed = [_sign(ctx, *pair) for pair in zip(issued.copies, issued.keys, strict=True)]
-    return credential_response(signed)
+    copies = [copy.id for copy in issued.copies]
+    return credential_response(signed, notification_id(ctx, invitation.id, copies))
 
 
 def _check_configuration(request: CredentialRequest) -> None:
@@ -143,6 +200,8 @@ def _write(ctx: Context, tx: Connection, *, invited: Invited, wanted: _Wanted) -
     now = ctx.now()
     for nonce in wanted.nonces:
         spend_nonce(tx, nonce, now)
+    if wanted.transaction_hash is not None:
+        deliver(tx, wanted.transaction_hash)
     invitation = invited.invitation
     thumbprints = [proof.thumbprint for proof in wanted.proofs]
     if invitation.subject_id is None:

@@ -38,6 +38,8 @@ def issuer(ctx: Context, tenant_id: str) -> dict[str, Any]:
         issuer_url=base,
         credential_endpoint=f"{base}/openid4vci/credential",
         nonce_endpoint=f"{base}/openid4vci/nonce",
+        deferred_credential_endpoint=f"{base}/openid4vci/deferred_credential",
+        notification_endpoint=f"{base}/openid4vci/notification",
         credential_configurations={CUSTOMER_CONFIGURATION: configuration},
         names={"zh-CN": party.name.zh, "en": party.name.en},
         batch_size=BATCH_SIZE,

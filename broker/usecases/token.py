@@ -12,7 +12,7 @@ import orjson
 
 from broker.domain.addresses import tenant_url
 from broker.domain.errors import NotFound, UnknownPartner
-from broker.store import access_tokens, authorizations, idempotency, partners, used_once
+from broker.store import access_tokens, authorizations, deferred, idempotency, partners, used_once
 from broker.usecases import audit
 from broker.usecases.context import Context
 from broker.usecases.dpop import spend_proof, token_row
@@ -81,6 +81,7 @@ def forget_expired(ctx: Context) -> int:
             + used_once.prune(tx, now)
             + idempotency.prune(tx, now)
             + authorizations.prune(tx, now - AUTHORIZATION_KEPT)
+            + deferred.prune(tx, now)
         )
 
 

@@ -389,6 +389,11 @@ def upgrade() -> None:
         sa.Column("rebinding", sa.Boolean(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("approval", sa.String(), nullable=False),
+        sa.CheckConstraint(
+            "approval IN ('none', 'waiting', 'given', 'refused')",
+            name=op.f("ck_invitation_approval_known"),
+        ),
         sa.CheckConstraint(
             "state IN ('open', 'redeemed', 'expired', 'locked')",
             name=op.f("ck_invitation_state_known"),
@@ -442,6 +447,30 @@ def upgrade() -> None:
     )
     op.create_index(
         op.f("ix_credential_copy_subject_id"), "credential_copy", ["subject_id"], unique=False
+    )
+    op.create_table(
+        "deferred_issuance",
+        sa.Column("transaction_hash", sa.String(), nullable=False),
+        sa.Column("tenant_id", sa.String(), nullable=False),
+        sa.Column("invitation_id", sa.String(), nullable=False),
+        sa.Column("holder_keys", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["invitation_id"], ["invitation.id"], name=op.f("fk_deferred_issuance_invitation_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenant.id"], name=op.f("fk_deferred_issuance_tenant_id")
+        ),
+        sa.PrimaryKeyConstraint("transaction_hash", name=op.f("pk_deferred_issuance")),
+    )
+    op.create_index(
+        op.f("ix_deferred_issuance_expires_at"), "deferred_issuance", ["expires_at"], unique=False
+    )
+    op.create_index(
+        op.f("ix_deferred_issuance_invitation_id"),
+        "deferred_issuance",
+        ["invitation_id"],
+        unique=False,
     )
     op.create_table(
         "wallet_authorization",
@@ -678,6 +707,9 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_wallet_authorization_invitation_id"), table_name="wallet_authorization")
     op.drop_index(op.f("ix_wallet_authorization_expires_at"), table_name="wallet_authorization")
     op.drop_table("wallet_authorization")
+    op.drop_index(op.f("ix_deferred_issuance_invitation_id"), table_name="deferred_issuance")
+    op.drop_index(op.f("ix_deferred_issuance_expires_at"), table_name="deferred_issuance")
+    op.drop_table("deferred_issuance")
     op.drop_index(op.f("ix_credential_copy_subject_id"), table_name="credential_copy")
     op.drop_index(
         "ix_credential_copy_ended",

@@ -192,6 +192,10 @@ DOORS: dict[str, Door] = {
         at_home=None,
     ),
     "POST /v1/invitations": Door(invitations),
+    "POST /v1/invitations/{invitation_id}/approval": Door(
+        post("/v1/invitations/{invitation}/approval", lambda _known: {"approve": True}),
+        at_home=None,  # this one waits for no approval
+    ),
     "POST /v1/consent-requests": Door(post("/v1/consent-requests", asking), at_home=PARTNER),
     "GET /v1/consent-requests/{request_id}": Door(get("/v1/consent-requests/{request}")),
     "GET /v1/consents/{consent_id}": Door(get("/v1/consents/{consent}")),
@@ -221,6 +225,19 @@ DOORS: dict[str, Door] = {
     "GET /openid4vci/offer/{invitation_id}": Door(get("/openid4vci/offer/{invitation}")),
     "POST /openid4vci/nonce": Door(form_to("/openid4vci/nonce"), PUBLIC, own=True),
     "POST /openid4vci/credential": Door(key_proofs, frozenset({400, 401}), at_home=None),
+    "POST /openid4vci/deferred_credential": Door(
+        post("/openid4vci/deferred_credential", lambda _known: {"transaction_id": "x" * 43}),
+        frozenset({400, 401}),
+        at_home=None,
+    ),
+    "POST /openid4vci/notification": Door(
+        post(
+            "/openid4vci/notification",
+            lambda _known: {"notification_id": "x" * 43, "event": "credential_accepted"},
+        ),
+        frozenset({400, 401}),
+        at_home=None,
+    ),
     "GET /openid4vp/request/{request_id}": Door(get("/openid4vp/request/{presentation}")),
     "POST /openid4vp/request/{request_id}": Door(
         form_to("/openid4vp/request/{presentation}", wallet_nonce="abc")

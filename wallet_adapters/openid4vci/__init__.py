@@ -23,6 +23,7 @@ from wallet_adapters.openid4vci.credential import (
     parse_notification,
     resolve_configuration,
 )
+from wallet_adapters.openid4vci.deferred import deferred_response, parse_deferred_request
 from wallet_adapters.openid4vci.metadata import (
     AUTHORIZATION_SERVER_METADATA,
     ISSUER_METADATA,
@@ -61,10 +62,12 @@ __all__ = [
     "UnverifiedClientAssertion",
     "authorization_server_metadata",
     "credential_response",
+    "deferred_response",
     "issuer_metadata",
     "nonce_response",
     "parse_client_assertion",
     "parse_credential_request",
+    "parse_deferred_request",
     "parse_notification",
     "parse_offer",
     "parse_offer_link",

@@ -185,6 +185,20 @@ class CredentialRequestDenied(WalletProtocolError):
     default_error: ClassVar[str] = "credential_request_denied"
 
 
+class InvalidTransactionId(WalletProtocolError):
+    """A deferred issuance is unknown, another wallet's, over, or was delivered already."""
+
+    code: ClassVar[str] = "invalid_transaction_id"
+    default_error: ClassVar[str] = "invalid_transaction_id"
+
+
+class InvalidNotificationId(WalletProtocolError):
+    """A notification id is not one that this wallet was given."""
+
+    code: ClassVar[str] = "invalid_notification_id"
+    default_error: ClassVar[str] = "invalid_notification_id"
+
+
 class InvalidNotification(WalletProtocolError):
     """A notification misses a parameter or names an unknown event."""
 

@@ -80,6 +80,7 @@ def issuer_metadata(
     nonce_endpoint: str,
     credential_configurations: Mapping[str, CredentialConfiguration],
     notification_endpoint: str | None = None,
+    deferred_credential_endpoint: str | None = None,
     authorization_servers: Sequence[str] = (),
     names: Mapping[str, str] | None = None,
     batch_size: int | None = None,
@@ -91,8 +92,12 @@ def issuer_metadata(
     language tag to the issuer's display name. Raises `Malformed` for addresses that are none.
     """
     endpoints = [issuer_url, credential_endpoint, nonce_endpoint, *authorization_servers]
-    if notification_endpoint is not None:
-        endpoints.append(notification_endpoint)
+    optional = {
+        "deferred_credential_endpoint": deferred_credential_endpoint,
+        "notification_endpoint": notification_endpoint,
+    }
+    offered = {name: address for name, address in optional.items() if address is not None}
+    endpoints += offered.values()
     _require_urls(endpoints)
     if not credential_configurations:
         raise Malformed("issuer metadata needs at least one credential configuration")
@@ -100,8 +105,7 @@ def issuer_metadata(
     if authorization_servers:
         document["authorization_servers"] = list(authorization_servers)
     document |= {"credential_endpoint": credential_endpoint, "nonce_endpoint": nonce_endpoint}
-    if notification_endpoint is not None:
-        document["notification_endpoint"] = notification_endpoint
+    document |= offered
     if batch_size is not None and batch_size >= MIN_BATCH_SIZE:
         document["batch_credential_issuance"] = {"batch_size": batch_size}
     if names:

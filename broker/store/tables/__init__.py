@@ -28,6 +28,7 @@ from broker.store.tables.consents import (
 from broker.store.tables.customers import (
     Contact,
     CredentialCopy,
+    DeferredIssuance,
     Invitation,
     StatusListRow,
     Subject,
@@ -56,6 +57,7 @@ __all__ = [
     "ConsentRequest",
     "Contact",
     "CredentialCopy",
+    "DeferredIssuance",
     "Evidence",
     "Idempotency",
     "Invitation",

@@ -1,6 +1,6 @@
 """Customers: contacts, invitations, copies of their credential, status lists."""
 
-from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import BigInteger, Index, UniqueConstraint
 from sqlalchemy import Text as SqlText
 from sqlalchemy import text as sql
 from sqlmodel import Field, SQLModel
@@ -42,7 +42,10 @@ class Contact(SQLModel, table=True):
 class Invitation(SQLModel, table=True):
     """An offer of customer credentials to a contact (OpenID4VCI, pre-authorized code)."""
 
-    __table_args__ = (one_of("state", "open", "redeemed", "expired", "locked"),)
+    __table_args__ = (
+        one_of("state", "open", "redeemed", "expired", "locked"),
+        one_of("approval", "none", "waiting", "given", "refused"),
+    )
     id: str = Field(primary_key=True)
     tenant_id: str = Field(foreign_key="tenant.id")
     contact_id: str = Field(foreign_key="contact.id", index=True)
@@ -56,6 +59,18 @@ class Invitation(SQLModel, table=True):
     rebinding: bool = False
     expires_at: int = time()
     created_at: int = time()
+    approval: str = "none"
+
+
+class DeferredIssuance(SQLModel, table=True):
+    """A credential request that waits for an officer: the proven keys; by its id's SHA-256."""
+
+    __tablename__ = "deferred_issuance"
+    transaction_hash: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    invitation_id: str = Field(foreign_key="invitation.id", index=True)
+    holder_keys: str = Field(sa_type=SqlText)
+    expires_at: int = Field(sa_type=BigInteger, index=True)
 
 
 class CredentialCopy(SQLModel, table=True):
