@@ -14,6 +14,7 @@ from credentials.jcs import b64url_decode
 
 MASTER_KEY_BYTES = 32
 RESPONSE_MODES = ("direct_post", "direct_post.jwt")
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 PROFILES = ("development", "production", "strict")
 
 
@@ -37,12 +38,14 @@ class Settings:
     given), the last signed log head, and, by default, the SQLite database. `development` takes
     what wallets in development need; `strict` demands what the high-assurance profile demands:
     DPoP-bound tokens and encrypted responses. `wallets` are the clients of the authorization
-    code, each with a redirect address; development takes any.
+    code, each with a redirect address; development takes any. `workers` is how many processes
+    serve; `metrics_folder` is where those of one machine put their figures together.
     """
 
     home: Path
     host: str = "127.0.0.1"
     port: int = 8000
+    workers: int = 1
     public_url: str = "http://127.0.0.1:8000"
     database_url: str = ""
     master_key: bytes | None = None
@@ -57,6 +60,16 @@ class Settings:
     timestamp_roots: tuple[bytes, ...] = ()
     witnesses: tuple[WitnessAddress, ...] = ()
     private_hosts: frozenset[str] = frozenset()
+    metrics_folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `SettingsError` for what cannot be had together."""
+        if self.workers > 1 and self.sqlalchemy_url.startswith("sqlite"):
+            message = (
+                f"WORKERS={self.workers} needs PostgreSQL: SQLite serves one process. Set "
+                "DATABASE_URL=postgresql://..., or serve with one worker"
+            )
+            raise SettingsError(message)
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -99,6 +112,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         home=Path(env.get("BROKER_HOME", "var")),
         host=host,
         port=port,
+        workers=_integer(env, "WORKERS", 1, 1, 64),
         public_url=public_url,
         database_url=env.get("DATABASE_URL", ""),
         master_key=_master_key(env.get("BROKER_MASTER_KEY", "")),
@@ -111,7 +125,16 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         timestamp_roots=timestamp_roots,
         witnesses=_witnesses(env.get("BROKER_WITNESSES", "")),
         private_hosts=_private_hosts(env.get("BROKER_PRIVATE_HOSTS", ""), development=development),
+        metrics_folder=Path(env[METRICS_FOLDER]) if env.get(METRICS_FOLDER) else None,
     )
+
+
+def share_metrics(folder: Path) -> None:
+    """Have the worker processes that this one starts keep their figures in `folder`.
+
+    The Prometheus client takes it from the environment while it is imported.
+    """
+    os.environ[METRICS_FOLDER] = str(folder)
 
 
 def _integer(env: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:

@@ -28,11 +28,12 @@ class BrokerNotRunningError(Exception):
 
 @dataclass(frozen=True)
 class Broker:
-    """A broker that serves at `address` and keeps everything below `home`."""
+    """A broker that serves at `address` and keeps everything below `home`; `pid` is its process."""
 
     address: str
     home: Path
     environment: Mapping[str, str]
+    pid: int
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `consent-broker` with `arguments` in this broker's environment; never raises."""
@@ -71,15 +72,22 @@ def _environment(home: Path, port: int, changes: Mapping[str, str]) -> dict[str,
 
 
 @contextlib.contextmanager
-def running_broker(home: Path, changes: Mapping[str, str] | None = None) -> Iterator[Broker]:
+def running_broker(
+    home: Path,
+    changes: Mapping[str, str] | None = None,
+    *,
+    log_name: str = "serve.log",
+    ready: bool = True,
+) -> Iterator[Broker]:
     """Serve from `home` on a free port of 127.0.0.1; yield once it is ready, stop it at the end.
 
     `changes` are further environment variables, such as `DATABASE_URL`. The log is written to
-    `home`/serve.log. Raises `BrokerNotRunningError` if the broker does not become ready.
+    `log_name` in `home`. With `ready` False it is enough that the broker answers `/healthz`.
+    Raises `BrokerNotRunningError` if it does not come so far.
     """
     environment = _environment(home, free_port(), changes or {})
-    broker = Broker(environment["PUBLIC_URL"], home, environment)
-    log = home / "serve.log"
+    address = f"http://{HOST}:{environment['PORT']}"
+    log = home / log_name
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*CONSENT_BROKER, "serve"],
@@ -89,13 +97,13 @@ def running_broker(home: Path, changes: Mapping[str, str] | None = None) -> Iter
             stderr=subprocess.STDOUT,
         )
         try:
-            _wait_until_ready(process, broker.address, log)
-            yield broker
+            _wait_until_ready(process, f"{address}/{'readyz' if ready else 'healthz'}", log)
+            yield Broker(address, home, environment, process.pid)
         finally:
             _stop(process)
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], probe: str, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -104,7 +112,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: Path)
             )
         with (
             contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError),
-            urllib.request.urlopen(f"{address}/readyz", timeout=5),
+            urllib.request.urlopen(probe, timeout=5),
         ):
             return
         time.sleep(0.05)

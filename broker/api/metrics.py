@@ -1,22 +1,30 @@
 """What Prometheus scrapes: durations of requests, outcomes of decisions, how far the log is behind.
 
 Labels come from small fixed sets: route templates, statuses, outcomes. Never a tenant's, partner's
-or customer's identifier.
+or customer's identifier. With several workers on a machine, whichever is asked answers for all.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from broker.usecases.context import Context
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
 class Metrics:
-    """The figures of one application, in a registry of its own."""
+    """The figures of one application, in a registry of its own.
 
-    def __init__(self) -> None:
+    With a `folder` they are those of every worker that shares it.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
         self.registry = CollectorRegistry()
         self._requests = Histogram(
             "consent_broker_request_seconds",
@@ -34,16 +42,19 @@ class Metrics:
         self._log_lag = Gauge(
             "consent_broker_log_lag_seconds",
             "How far the audit log is behind; NaN before its first run.",
+            multiprocess_mode="mostrecent",
             registry=self.registry,
         )
         self._log_pending = Gauge(
             "consent_broker_log_pending_entries",
             "Audit entries that wait for their index.",
+            multiprocess_mode="mostrecent",
             registry=self.registry,
         )
         self._log_rolled_back = Gauge(
             "consent_broker_log_rolled_back",
             "1 when the log does not extend the head that was signed last.",
+            multiprocess_mode="mostrecent",
             registry=self.registry,
         )
         for outcome in ("permit", "deny"):
@@ -65,7 +76,11 @@ class Metrics:
 
     def text(self) -> bytes:
         """Everything, in Prometheus's text format."""
-        return generate_latest(self.registry)
+        if self._folder is None:
+            return generate_latest(self.registry)
+        everybodys = CollectorRegistry()
+        MultiProcessCollector(everybodys, str(self._folder))  # type: ignore[no-untyped-call]
+        return generate_latest(everybodys)
 
 
 async def get_metrics(request: Request) -> Metrics:
@@ -80,5 +95,10 @@ def of(app: FastAPI) -> Metrics:
     """The figures of an application, made on first use."""
     metrics: Metrics | None = getattr(app.state, "metrics", None)
     if metrics is None:
-        metrics = app.state.metrics = Metrics()
+        metrics = app.state.metrics = Metrics(_folder(app))
     return metrics
+
+
+def _folder(app: FastAPI) -> Path | None:
+    context: Context | None = getattr(app.state, "context", None)
+    return None if context is None else context.settings.metrics_folder

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import uvicorn
 
 from broker.api import logs
 from broker.app import build_context, create_app, prepare
+from broker.cli import workers
 from broker.domain.bundle import LARGEST_BUNDLE
 from broker.domain.errors import BrokerError
 from broker.domain.evidence import Report, verify_evidence
@@ -58,13 +60,22 @@ def register(app: typer.Typer) -> None:
     app.add_typer(trust, name="trust")
 
 
-def serve() -> None:
+def serve(
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", min=1, max=64, help="Server processes; several need PostgreSQL. 进程数。"
+        ),
+    ] = None,
+) -> None:
     """Migrate the database, create what is missing, and serve. 启动服务。
 
-    HOST, PORT, PUBLIC_URL, DATABASE_URL, BROKER_HOME and BROKER_MASTER_KEY choose how; see README.
+    HOST, PORT, WORKERS, PUBLIC_URL, DATABASE_URL, BROKER_HOME and BROKER_MASTER_KEY choose how;
+    see README.
     """
     try:
         settings = read_settings()
+        settings = replace(settings, workers=count or settings.workers)
         logs.configure(as_json=settings.log_json)
         ctx = build_context(settings)
         prepare(ctx)
@@ -72,6 +83,10 @@ def serve() -> None:
         typer.echo(f"consent-broker: {error}", err=True)
         raise typer.Exit(USAGE) from None
     typer.echo(_welcome(settings.public_url, settings.home))
+    if settings.workers > 1:
+        ctx.db.close()
+        workers.run(settings)
+        return
     uvicorn.run(
         create_app(ctx),
         host=settings.host,
@@ -79,7 +94,7 @@ def serve() -> None:
         access_log=False,
         log_config=None,
         server_header=False,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=workers.GRACE_SECONDS,
     )
 
 

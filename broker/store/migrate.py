@@ -7,16 +7,23 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 import migrations
 from broker.store.db import Database
 from broker.store.tables import metadata
 
+_MIGRATION_LOCK = 0x6D6967  # any number that no other advisory lock of the broker uses
+
 
 def migrate(db: Database) -> None:
-    """Run the migrations that the database has not seen, in one transaction."""
+    """Run the migrations that the database has not seen, in one transaction.
+
+    Of several machines that start at once, one migrates while the others wait.
+    """
     with db.transaction() as connection:
+        if not db.is_sqlite:
+            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

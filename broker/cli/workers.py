@@ -1,0 +1,65 @@
+"""Several server processes on one machine: a parent that keeps them alive, and each of them.
+
+They share the listening socket, the database and the folder of the log head, and nothing else. A
+worker that dies is replaced; a worker whose parent has died finishes what it is at and ends, so
+that no orphan keeps the port from a broker that is started anew.
+"""
+
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from broker.api import logs
+from broker.app import build_context, create_app
+from broker.settings import Settings, read_settings, share_metrics
+
+GRACE_SECONDS = 10
+# A worker answers its parent from a thread, which has to get a turn on a busy machine.
+SILENT_SECONDS = 30
+PARENT_POLL_SECONDS = 0.5
+METRICS_FOLDER = "metrics"
+
+
+def run(settings: Settings) -> None:
+    """Serve with `settings.workers` processes until told to stop; the database is prepared."""
+    share_metrics(_empty(settings.home.resolve() / METRICS_FOLDER))
+    uvicorn.run(
+        "broker.cli.workers:application",
+        factory=True,
+        workers=settings.workers,
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_worker_healthcheck=SILENT_SECONDS,
+    )
+
+
+def application() -> FastAPI:
+    """What one worker serves; it reads the environment that its parent has checked."""
+    settings = read_settings()
+    logs.configure(as_json=settings.log_json)
+    application = create_app(build_context(settings))
+    threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
+    return application
+
+
+def _end_with(parent: int) -> None:
+    pause = threading.Event()
+    while os.getppid() == parent:
+        pause.wait(PARENT_POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _empty(folder: Path) -> Path:
+    """The figures of processes that are gone are not this start's."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
+    return folder

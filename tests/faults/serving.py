@@ -1,0 +1,178 @@
+"""Brokers that serve in processes of their own, and customers, partners and officers in a hurry."""
+
+import http.client
+import json
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from sqlalchemy import select, update
+
+from broker.app import build_context
+from broker.settings import read_settings
+from broker.store import tables
+from broker.store.consents import CONSENT
+from broker.usecases import audit
+from broker.usecases.bootstrap import demo_clients
+from broker.usecases.context import Context
+from broker.usecases.status import allocate
+from dev.running import Broker, free_port, running_broker
+from tests.broker import builders
+
+T = TypeVar("T")
+
+WIRE = builders.WIRE
+TIMEOUT = 30
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer: its status and its JSON, None where it is none."""
+
+    status: int
+    json: Any
+
+
+class Caller:
+    """One connection to one server, as a client with a token; connects again when it was cut."""
+
+    def __init__(self, address: str, token: str) -> None:
+        self._netloc = urlsplit(address).netloc
+        self._token = token
+        self._connection = http.client.HTTPConnection(self._netloc, timeout=TIMEOUT)
+
+    def post(self, path: str, body: Mapping[str, Any], **headers: str) -> Answer:
+        """POST JSON. Raises `OSError` or `http.client.HTTPException` where nothing was answered."""
+        sent = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        try:
+            self._connection.request("POST", path, json.dumps(body).encode(), sent | headers)
+            answer = self._connection.getresponse()
+            data = answer.read()
+        except (OSError, http.client.HTTPException):
+            self.close()
+            raise
+        is_json = "json" in answer.headers.get("Content-Type", "")
+        return Answer(answer.status, json.loads(data) if is_json else None)
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        self._connection.close()
+
+
+@dataclass
+class Deployment:
+    """Servers of one database, and a look behind them."""
+
+    servers: list[Broker]
+    ctx: Context
+    seeds: builders.Broker
+    partner_id: str
+    officer_id: str
+    tokens: dict[str, str] = field(default_factory=dict)
+    _callers: list[Caller] = field(default_factory=list)
+
+    def caller(self, role: str, server: int = 0) -> Caller:
+        """A new connection to a server, as the partner or the officer."""
+        if role not in self.tokens:
+            client = self.partner_id if role == "partner" else self.officer_id
+            self.tokens[role] = self.seeds.token(client, role)
+        made = Caller(self.servers[server].address, self.tokens[role])
+        self._callers.append(made)
+        return made
+
+    def close(self) -> None:
+        """Close everything that was opened here; the servers go on."""
+        for caller in self._callers:
+            caller.close()
+        self.ctx.db.close()
+
+    def granted(self, subject_ref: str) -> str:
+        """A consent that was granted, with its place in a status list and its entry."""
+        consent_id = self.seeds.consent(self.partner_id, subject_ref)
+        with self.ctx.db.transaction() as tx:
+            place = allocate(self.ctx, tx, builders.TENANT, self.partner_id)
+            row = CONSENT.c.id == consent_id
+            placed = {"status_list_id": place.list_id, "status_index": place.index}
+            tx.execute(update(CONSENT).where(row).values(placed))
+            subject_id = tx.execute(select(CONSENT.c.subject_id).where(row)).scalar_one()
+            audit.record(
+                self.ctx,
+                tx,
+                tenant_id=builders.TENANT,
+                type="consent.granted",
+                consent_id=consent_id,
+                subject_id=subject_id,
+                body={"partner": self.partner_id},
+            )
+        return consent_id
+
+
+def asked(partner_id: str, subject_ref: str) -> dict[str, Any]:
+    """May the partner read where the customer lives?"""
+    return {
+        "subject": {"type": "partner", "id": partner_id},
+        "action": {"name": "read"},
+        "resource": {
+            "type": "attribute",
+            "id": "home_city",
+            "properties": {"subject_ref": subject_ref},
+        },
+        "context": {"purpose": WIRE, "territory": "CN"},
+    }
+
+
+@contextmanager
+def deployment(
+    home: Path, database_url: str = "", *, servers: int = 1, **environment: str
+) -> Iterator[Deployment]:
+    """So many servers over one database and one home folder, each ready in its `environment`."""
+    home.mkdir(parents=True, exist_ok=True)
+    port = environment.pop("PORT", None) or str(free_port())
+    common = {"PUBLIC_URL": f"http://127.0.0.1:{port}", "DATABASE_URL": database_url, **environment}
+    with ExitStack() as running:
+        started = [
+            running.enter_context(
+                running_broker(
+                    home,
+                    common | ({"PORT": port} if number == 0 else {}),
+                    log_name=f"serve-{number}.log",
+                )
+            )
+            for number in range(servers)
+        ]
+        with behind(started) as made:
+            yield made
+
+
+@contextmanager
+def behind(servers: list[Broker]) -> Iterator[Deployment]:
+    """The look behind servers that run."""
+    ctx = build_context(read_settings(servers[0].environment))
+    partner, officer = demo_clients(ctx)
+    made = Deployment(
+        servers, ctx, builders.Broker(ctx), partner["client_id"], officer["client_id"]
+    )
+    with closing(made):
+        yield made
+
+
+def at_once(acts: Sequence[Callable[[], T]]) -> list[T]:
+    """Do all in threads of their own; their results. Raises the first error."""
+    with ThreadPoolExecutor(len(acts)) as pool:
+        return [done.result() for done in [pool.submit(act) for act in acts]]
+
+
+def fresh_key() -> str:
+    """An Idempotency-Key."""
+    return secrets.token_hex(8)
+
+
+def count(ctx: Context, table: str, *where: Any) -> int:  # noqa: ANN401 (conditions)
+    """How many rows a table has."""
+    with ctx.db.reading() as tx:
+        return len(tx.execute(select(tables.metadata.tables[table]).where(*where)).all())
