@@ -275,7 +275,7 @@ DOORS: dict[str, Door] = {
     "GET /openapi.json": Door(get("/openapi.json"), PUBLIC, own=True),
     "GET /docs": Door(get("/docs"), PUBLIC, own=True),
     "GET /docs/oauth2-redirect": Door(get("/docs/oauth2-redirect"), PUBLIC, own=True),
-    "GET /redoc": Door(get("/redoc"), PUBLIC, own=True),
+    "GET /static-offline-docs": Door(get("/static-offline-docs/swagger-ui.css"), PUBLIC, own=True),
     "GET /static/{name}": Door(get("/static/app.css"), HIDDEN, own=True, at_home=None),
     # Pages: their address is the customer's secret.
     "GET /": Door(get("/"), PUBLIC, own=True),

@@ -39,7 +39,8 @@ def operations(stage: Stage) -> dict[str, bool]:
         for method, operation in methods.items()
     }
     for route in _routes(stage.world.http.app):
-        for method in route.methods - {"HEAD"}:
+        # A folder of files that was mounted names no methods: it answers GET.
+        for method in getattr(route, "methods", {"GET"}) - {"HEAD"}:
             found.setdefault(_named(method, route.path), False)
     return found
 
