@@ -9,6 +9,7 @@ from broker.domain.evidence import Report, verify_evidence
 from broker.domain.ids import new_id
 from broker.domain.trust import Trust
 from broker.outbound.client import Carrier, Client
+from credentials.keys import SoftwareKey
 from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.loopback import PresentationRequest, Wallet, accept_offer, answer_request
 
@@ -93,6 +94,7 @@ class Journey:
             now=_now(),
             tx_code=invitation["tx_code"],
             copies=COPIES,
+            dpop_key=SoftwareKey.generate("ES256"),
         )
         yield from self._done(
             "customer_credential",

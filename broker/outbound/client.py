@@ -9,6 +9,7 @@ import httpx2
 
 from credentials.keys import SoftwareKey, sign_jws
 from wallet_adapters.loopback import Answer, Message
+from wallet_adapters.oauth import make_dpop_proof
 
 ASSERTION_SECONDS = 60
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -27,47 +28,76 @@ class ApiError(Exception):
 
 
 class Client:
-    """Calls a broker as one partner or officer, by `private_key_jwt` (RFC 7523)."""
+    """Calls a broker as one partner or officer, by `private_key_jwt` (RFC 7523).
+
+    Its token is bound to a fresh key by DPoP (RFC 9449): whoever reads it cannot use it.
+    """
 
     def __init__(self, base_url: str, client_id: str, private_jwk: Mapping[str, Any]) -> None:
         self._base = base_url
         self._id = client_id
         self._key = SoftwareKey.from_private_jwk(dict(private_jwk))
         self._http = httpx2.Client(base_url=base_url, timeout=TIMEOUT_SECONDS)
+        self._proof_key = SoftwareKey.generate("ES256")
+        self._nonce: str | None = None
         self._token = ""
         self._renew_at = 0.0
 
     def get(self, path: str, **params: str | int) -> httpx2.Response:
         """GET; raises `ApiError` for anything but success."""
-        return self._checked(self._http.get(path, params=params, headers=self._headers()))
+        self._renew()
+        return self._send("GET", path, params=params)
 
     def post(
         self, path: str, body: Mapping[str, Any], *, idempotent: bool = False
     ) -> dict[str, Any]:
         """POST JSON; with `idempotent` under a fresh Idempotency-Key. Raises `ApiError`."""
-        headers = self._headers()
-        if idempotent:
-            headers["Idempotency-Key"] = secrets.token_urlsafe(18)
-        answer: dict[str, Any] = self._checked(
-            self._http.post(path, json=body, headers=headers)
-        ).json()
+        self._renew()
+        headers = {"Idempotency-Key": secrets.token_urlsafe(18)} if idempotent else {}
+        answer: dict[str, Any] = self._send("POST", path, json=body, headers=headers).json()
         return answer
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
-    def _headers(self) -> dict[str, str]:
-        if time.monotonic() >= self._renew_at:
-            form = {
-                "grant_type": "client_credentials",
-                "client_assertion_type": ASSERTION_TYPE,
-                "client_assertion": self._assertion(),
-            }
-            answer = self._checked(self._http.post("/oauth/token", data=form)).json()
-            self._token = str(answer["access_token"])
-            self._renew_at = time.monotonic() + int(answer["expires_in"]) / 2
-        return {"Authorization": f"Bearer {self._token}"}
+    def _renew(self) -> None:
+        if time.monotonic() < self._renew_at:
+            return
+        self._token = ""
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": self._assertion(),
+        }
+        answer = self._send("POST", "/oauth/token", data=form).json()
+        self._token = str(answer["access_token"])
+        self._renew_at = time.monotonic() + int(answer["expires_in"]) / 2
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx2.Response:  # noqa: ANN401 (of httpx2)
+        """Send with a proof; once more where the broker wants its own nonce inside."""
+        own = request.pop("headers", {})
+        response = self._http.request(
+            method, path, headers=own | self._proven(method, path), **request
+        )
+        asked = response.headers.get("DPoP-Nonce")
+        if asked is not None and asked != self._nonce:
+            self._nonce = asked
+            if "use_dpop_nonce" in response.text:
+                headers = own | self._proven(method, path)
+                response = self._http.request(method, path, headers=headers, **request)
+        return self._checked(response)
+
+    def _proven(self, method: str, path: str) -> dict[str, str]:
+        proof = make_dpop_proof(
+            self._proof_key,
+            method=method,
+            url=self._base + path,
+            now=int(time.time()),
+            nonce=self._nonce,
+            access_token=self._token or None,
+        )
+        return {"DPoP": proof} | ({"Authorization": f"DPoP {self._token}"} if self._token else {})
 
     def _assertion(self) -> str:
         now = int(time.time())
@@ -106,7 +136,7 @@ class Carrier:
         response = self._http.request(
             message.method, message.url, headers=dict(message.headers), content=message.body
         )
-        return Answer(response.status_code, response.content)
+        return Answer(response.status_code, response.content, dict(response.headers))
 
     def close(self) -> None:
         """Close the connections."""

@@ -6,6 +6,7 @@ in `Wallet.anchors` and nothing else, and it is what the demonstration and the t
 it is not meant to guard anybody's keys.
 """
 
+from wallet_adapters.loopback.dpop import bound_to
 from wallet_adapters.loopback.issuance import (
     AccessToken,
     IssuerDescription,
@@ -50,6 +51,7 @@ __all__ = [
     "Wallet",
     "accept_offer",
     "answer_request",
+    "bound_to",
     "candidates",
     "check_transaction_data",
     "credential_request",

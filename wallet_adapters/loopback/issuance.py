@@ -9,6 +9,7 @@ from credentials.keys import SoftwareKey, sign_jws, thumbprint
 from credentials.status import StatusCheck
 from credentials.verify import verify_credential
 from wallet_adapters.errors import Malformed
+from wallet_adapters.loopback.dpop import bound_to
 from wallet_adapters.loopback.errors import CredentialRefused, OfferRefused
 from wallet_adapters.loopback.state import Answer, Carry, HeldCredential, Message, Wallet
 from wallet_adapters.openid4vci.metadata import (
@@ -61,11 +62,13 @@ def accept_offer(
     now: int,
     tx_code: str | None = None,
     copies: int = 1,
+    dpop_key: SoftwareKey | None = None,
 ) -> list[HeldCredential]:
     """Follow an offer link to its end and keep the credentials that come.
 
     For each offered configuration the wallet makes `copies` fresh ES256 keys, at most the
-    issuer's batch size, and takes one credential for each. Returns what was added to the wallet.
+    issuer's batch size, and takes one credential for each. With `dpop_key` its token is bound to
+    that key. Returns what was added to the wallet.
     Raises leaves of `WalletProtocolError`; the wallet is unchanged then.
     """
     found = parse_offer_link(link)
@@ -75,7 +78,9 @@ def accept_offer(
     description = read_issuer_metadata(carry(Message.get(address)), found)
     address = well_known_url(description.authorization_server, AUTHORIZATION_SERVER_METADATA)
     endpoint = read_token_endpoint(carry(Message.get(address)), description)
-    token = read_token(carry(token_request(found, endpoint, tx_code)))
+    if dpop_key is not None:
+        carry = bound_to(dpop_key, carry, now=now)
+    token = read_token(carry(token_request(found, endpoint, tx_code)), bound=dpop_key is not None)
     received: list[HeldCredential] = []
     for configuration_id in found.configuration_ids:
         count = max(1, min(copies, description.batch_size))
@@ -141,12 +146,13 @@ def token_request(offer: CredentialOffer, endpoint: str, tx_code: str | None = N
     return Message.post_form(endpoint, fields)
 
 
-def read_token(answer: Answer) -> AccessToken:
-    """Read the token answer (section 6.2)."""
+def read_token(answer: Answer, *, bound: bool = False) -> AccessToken:
+    """Read the token answer (section 6.2); one that was to be bound to a key has to be."""
     what = "the token answer"
     value = answer.json(what)
-    if require_text(value, "token_type", what=what).lower() != "bearer":
-        raise OfferRefused("this wallet knows bearer tokens only")
+    wanted = "dpop" if bound else "bearer"
+    if require_text(value, "token_type", what=what).lower() != wanted:
+        raise OfferRefused(f"this wallet takes a token of type {wanted} here")
     identifiers: dict[str, tuple[str, ...]] = {}
     details = value.get("authorization_details", [])
     for detail in details if isinstance(details, list) else []:

@@ -48,10 +48,11 @@ class Message:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: HTTP status and body."""
+    """What came back: HTTP status, body, and headers by their names in lower case."""
 
     status: int
     body: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def json(self, what: str) -> dict[str, object]:
         """The body as a JSON object, if the peer did not refuse.
