@@ -10,6 +10,7 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from credentials.keys import SoftwareKey, thumbprint
 from credentials.pki import create_root
 from credentials.status import StatusCheck
 from credentials.verify import verify_credential
-from dev.running import Broker
+from dev.running import Broker, running_broker
 from tests.interop.parties import HERE, Parties, Wallet
 from tests.programs import missing, require
 
@@ -59,7 +60,12 @@ def node() -> Path:
 
 @pytest.fixture(scope="module")
 def parties(broker_server: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parties]:
-    folder = tmp_path_factory.mktemp("trust")
+    with _parties(broker_server, tmp_path_factory.mktemp("trust")) as made:
+        yield made
+
+
+@contextmanager
+def _parties(broker_server: Broker, folder: Path) -> Iterator[Parties]:
     trust_file = folder / "trust.json"
     exported = broker_server.run("trust", "export", "--out", str(trust_file))
     assert exported.returncode == 0, exported.stderr
@@ -275,3 +281,19 @@ def test_one_that_knows_no_such_transaction_data_signs_the_terms_by_the_nonce(
     assert bound("answer", asked["wallet_link"], "same_key")["shown"] == []
     assert bound.parties.consent(base)["state"] == "withdrawn"
     assert bound.parties.verify(bound.parties.evidence(base, tmp_path))[0] == 0
+
+
+def test_it_encrypts_its_answer_where_that_is_asked_for(node: Path, tmp_path: Path) -> None:
+    told = {"BROKER_RESPONSE_MODE": "direct_post.jwt"}
+    with (
+        running_broker(tmp_path, told) as broker,
+        _parties(broker, tmp_path) as parties,
+    ):
+        wallet = Wallet(node, parties, tmp_path / "wallet.json", new_id("crm"))
+        invitation = wallet.invite()
+        wallet("accept", invitation["offer_uri"], invitation["tx_code"], "2")
+        request = wallet.ask()
+        answered = wallet("answer", request["wallet_link"], "consent_base")
+        assert answered["status"] == 200, answered
+        assert answered["encrypted"] in {"A128GCM", "A256GCM"}
+        assert parties.states(request) == ["granted", "refused", "refused"]

@@ -29,7 +29,12 @@ const callbacks = {
   hash: (data, algorithm) => createHash(algorithm.replace('-', '')).update(data).digest(),
   generateRandom: (length) => randomBytes(length),
   clientAuthentication: clientAuthenticationAnonymous(),
-  encryptJwe: () => { throw new Error('this wallet does not encrypt') },
+  encryptJwe: async ({ publicJwk, alg, enc }, data) => {
+    const header = { alg, enc, kid: publicJwk.kid }
+    const jwe = await new jose.CompactEncrypt(Buffer.from(data)).setProtectedHeader(header)
+      .encrypt(await jose.importJWK(publicJwk, alg))
+    return { jwe, encryptionJwk: publicJwk }
+  },
   decryptJwe: () => { throw new Error('this wallet does not decrypt') },
   signJwt: async (signer, { header, payload }) => {
     const jwk = keys.get(signer.publicJwk.x)
@@ -113,13 +118,24 @@ async function resolve(client) {
 }
 
 async function submit(client, resolved, payload) {
-  const { authorizationResponsePayload } = await client.createOpenid4vpAuthorizationResponse({
-    authorizationRequestPayload: resolved.authorizationRequestPayload, authorizationResponsePayload: payload,
+  const request = resolved.authorizationRequestPayload
+  const encryption = request.response_mode === 'direct_post.jwt' && {
+    encryption: { nonce: request.nonce },
+    serverMetadata: {
+      authorization_encryption_alg_values_supported: ['ECDH-ES'],
+      authorization_encryption_enc_values_supported: ['A128GCM', 'A256GCM'],
+    },
+  }
+  const { authorizationResponsePayload, jarm } = await client.createOpenid4vpAuthorizationResponse({
+    authorizationRequestPayload: request, authorizationResponsePayload: payload,
+    ...(encryption ? { jarm: encryption } : {}),
   })
   const { response } = await client.submitOpenid4vpAuthorizationResponse({
-    authorizationRequestPayload: resolved.authorizationRequestPayload, authorizationResponsePayload,
+    authorizationRequestPayload: request, authorizationResponsePayload,
+    ...(jarm ? { jarm: { responseJwt: jarm.responseJwt } } : {}),
   })
   return {
+    encrypted: jarm ? jose.decodeProtectedHeader(jarm.responseJwt).enc : null,
     status: response.status, body: await response.json(), client: resolved.client.prefix, version: resolved.version,
     signed: resolved.jar !== undefined, walletNonce: resolved.authorizationRequestPayload.wallet_nonce !== undefined,
     shown: (resolved.transactionData ?? []).map(({ transactionData }) => transactionData),
