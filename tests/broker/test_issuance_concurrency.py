@@ -12,9 +12,9 @@ import pytest
 from broker.domain.consent import BindingGrade
 from broker.store import contacts
 from broker.usecases.invitation import Opened, open_invitation
-from broker.usecases.redemption import redeem_pre_authorized_code
 from broker.usecases.issuance import issue_customer_credentials
 from broker.usecases.nonces import new_nonce
+from broker.usecases.redemption import redeem_pre_authorized_code
 from broker.usecases.status import allocate, mark_changed, published
 from credentials.jcs import b64url
 from credentials.keys import SoftwareKey
