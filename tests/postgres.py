@@ -44,6 +44,16 @@ class Server:
         """Remove a database, cutting connections that are still open."""
         self._execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
 
+    def crash_and_start(self) -> None:
+        """Kill the cluster at once, as a crash would, and start it again with the same options."""
+        pg_ctl = require("pg_ctl", "restart PostgreSQL under load")
+        log = self.folder / "server.log"
+        _run(
+            pg_ctl,
+            *("restart", "--wait", "--mode", "immediate"),
+            *("--pgdata", self.folder / "data", "--log", log),
+        )
+
     def _execute(self, statement: str) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(statement)

@@ -10,8 +10,11 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Final
 
+import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,6 +24,8 @@ from broker.api.problems import problem
 from broker.domain.errors import BrokerError
 from credentials.errors import CredentialError
 from wallet_adapters.errors import WalletProtocolError
+
+_log = structlog.get_logger("broker.request")
 
 # Codes that are not here are 400: the request was at fault. Codes are stable, so is this table.
 STATUS: Final[dict[str, int]] = {
@@ -84,6 +89,8 @@ def install(app: FastAPI) -> None:
     dpop.install(app)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
+    for gone in (OperationalError, InterfaceError, NoConnectionFree):
+        app.add_exception_handler(gone, _no_database)
     app.add_exception_handler(Exception, _unexpected)
     openapi.install(app)
 
@@ -130,6 +137,14 @@ async def _refused(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     code = _HTTP_CODES.get(status, "invalid_request" if status < 500 else "internal_error")  # noqa: PLR2004
     return problem(request.scope, status, code, headers=headers)
+
+
+async def _no_database(request: Request, error: Exception) -> Response:
+    """The connection was lost, the disk is full, no connection was free: nothing has happened."""
+    _log.error("database_unavailable", exc_info=error)
+    headers = {"Retry-After": str(RETRY_SECONDS)}
+    detail = "the database does not answer: repeat the request in a moment"
+    return problem(request.scope, 503, "database_unavailable", detail, headers=headers)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

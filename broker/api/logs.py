@@ -5,6 +5,7 @@ theirs), no query, no body, no header of the caller. An error is named by its ty
 in the code that it came through, never by its message, which may quote what a customer sent.
 """
 
+import contextlib
 import logging
 import re
 import secrets
@@ -80,6 +81,26 @@ def install(app: FastAPI) -> None:
     app.add_middleware(Logs, measured=metrics.of(app))
 
 
+class _Lossy:
+    """A file that loses what it cannot write: no act fails, and no thread ends, for its log line.
+
+    The disk that is full for the log is often the database's too; whoever tells of that must live.
+    """
+
+    def __init__(self, file: Any) -> None:  # noqa: ANN401 (bytes or text)
+        self._file = file
+
+    def write(self, line: Any) -> None:  # noqa: ANN401
+        """Write, or lose the line."""
+        with contextlib.suppress(OSError):
+            self._file.write(line)
+
+    def flush(self) -> None:
+        """Hand over what is buffered; what cannot be is tried again with the next line."""
+        with contextlib.suppress(OSError):
+            self._file.flush()
+
+
 def configure(*, as_json: bool = True) -> None:
     """Send every log line of the process to standard output: ours, the server's, libraries'.
 
@@ -91,12 +112,15 @@ def configure(*, as_json: bool = True) -> None:
         name_error,
     ]
     _libraries(steps, as_json=as_json)
+    binary: Any = _Lossy(sys.stdout.buffer)
+    text: Any = _Lossy(sys.stdout)
     if as_json:
         # Bytes straight to the file: a line costs 10 us, by way of the standard library 100.
         render: structlog.typing.Processor = structlog.processors.JSONRenderer(serializer=_json)
-        factory: Any = structlog.BytesLoggerFactory(sys.stdout.buffer)
+        factory: Any = structlog.BytesLoggerFactory(binary)
     else:
-        render, factory = structlog.dev.ConsoleRenderer(), structlog.PrintLoggerFactory(sys.stdout)
+        factory = structlog.PrintLoggerFactory(text)
+        render = structlog.dev.ConsoleRenderer()
     structlog.configure(
         processors=[*steps, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -113,7 +137,7 @@ def _libraries(steps: list[structlog.typing.Processor], *, as_json: bool) -> Non
         if as_json
         else structlog.dev.ConsoleRenderer()
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(_Lossy(sys.stdout))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],

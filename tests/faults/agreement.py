@@ -23,17 +23,23 @@ ENDED = ("withdrawn", "superseded")
 
 
 def check_agreement(
-    ctx: Context, address: str, *, withdrawn: Iterable[str] = (), decided: Iterable[str] = ()
+    ctx: Context,
+    address: str,
+    *,
+    withdrawn: Iterable[str] = (),
+    decided: Iterable[str] = (),
+    checkpoints: Iterable[str] = (),
 ) -> int:
     """Check everything at once; the number of log entries.
 
-    `withdrawn` are consents and `decided` decisions' entries that were acknowledged to a client.
+    `withdrawn` are consents and `decided` decisions' entries that were acknowledged to a client,
+    `checkpoints` the notes that the public has seen.
     """
     entries = settled(ctx)
     with ctx.db.reading() as tx:
         rows = tx.execute(select(CONSENT)).all()
         head = tx.execute(select(HEAD)).one()
-        checkpoints = tx.execute(select(CHECKPOINT).order_by(CHECKPOINT.c.size)).all()
+        stored = tx.execute(select(CHECKPOINT).order_by(CHECKPOINT.c.size)).all()
     # Every row has the entries of its life, once each, and no entry is without its row.
     for kind, states in (
         ("consent.granted", EVER_GRANTED),
@@ -52,10 +58,11 @@ def check_agreement(
     assert len({entry.id for entry in entries}) == len(entries)
     leaves = [leaf_hash(entry.leaf_data) for entry in entries]
     assert (head.size, head.root) == (len(leaves), root_of(leaves))
-    assert checkpoints[-1].size == head.size
-    for row in checkpoints:
-        signed = open_checkpoint(row.note, ctx.log.verifier)
-        assert (signed.size, signed.root) == (row.size, root_of(leaves[: row.size]))
+    assert stored[-1].size == head.size
+    for note in {*checkpoints, *(row.note for row in stored)}:
+        signed = open_checkpoint(note, ctx.log.verifier)
+        assert signed.size <= len(leaves)
+        assert signed.root == root_of(leaves[: signed.size])
     _check_status_lists(ctx, address, rows)
     return len(entries)
 

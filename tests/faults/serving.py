@@ -48,9 +48,19 @@ class Caller:
 
     def post(self, path: str, body: Mapping[str, Any], **headers: str) -> Answer:
         """POST JSON. Raises `OSError` or `http.client.HTTPException` where nothing was answered."""
-        sent = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        told = {"Content-Type": "application/json", **headers}
+        return self._send("POST", path, json.dumps(body).encode(), told)
+
+    def get(self, path: str) -> Answer:
+        """GET, with the errors of `post`."""
+        return self._send("GET", path, None, {})
+
+    def _send(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Answer:
+        sent = {"Authorization": f"Bearer {self._token}", **headers}
         try:
-            self._connection.request("POST", path, json.dumps(body).encode(), sent | headers)
+            self._connection.request(method, path, body, sent)
             answer = self._connection.getresponse()
             data = answer.read()
         except (OSError, http.client.HTTPException):

@@ -1,0 +1,128 @@
+"""The process, the database or the disk fails under load: what was acknowledged is there, once."""
+
+import contextlib
+import http.client
+import os
+import random
+import resource
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from broker.store.consents import REQUEST
+from dev.running import free_port, running_broker
+from tests.faults.agreement import check_agreement
+from tests.faults.lengths import SOAK, short_or_long
+from tests.faults.load import Load
+from tests.faults.serving import Deployment, deployment
+from tests.postgres import Server, throw_away_server
+
+KILLS = short_or_long(2, 20)
+CONSENTS = 60
+LOAD_SECONDS = 1.5
+# A machine that is busy with other tests starts PostgreSQL's and our threads late.
+HEALTHY_SECONDS = 5 if SOAK else 20
+SMALL_FILE = 4096
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Server]:
+    """A cluster of this file's own: it is killed."""
+    with throw_away_server() as server:
+        yield server
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_killed_under_load(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    url = "" if engine == "sqlite" else request.getfixturevalue("postgres_database")
+    draw, loads = random.Random(5), []
+    with deployment(tmp_path, url, PORT=str(free_port())) as made, ExitStack() as restarted:
+        environment = dict(made.servers[0].environment)
+        for number in range(KILLS):
+            load = Load(made, f"kill-{number}", CONSENTS)
+            with load.running():
+                time.sleep(LOAD_SECONDS + draw.random())
+                os.kill(made.servers[0].pid, signal.SIGKILL)
+                time.sleep(0.3)
+            assert load.withdrawn
+            assert load.decided
+            assert load.failed, "the server was not killed under load"
+            assert load.unexpected == []
+            loads.append(load)
+            again = running_broker(tmp_path, environment, log_name=f"again-{number}.log")
+            made.servers[0] = restarted.enter_context(again)
+        _check(made, loads)
+
+
+@pytest.mark.timeout(600)
+def test_database_crashes_under_load(cluster: Server, tmp_path: Path) -> None:
+    url = cluster.create("crashed_under_load")
+    with deployment(tmp_path, url) as made:
+        load = Load(made, "crash", 2 * CONSENTS)
+        with load.running():
+            time.sleep(LOAD_SECONDS)
+            cluster.crash_and_start()
+            _wait_until_ready(made)
+            before = load.acknowledged
+            time.sleep(LOAD_SECONDS)
+        assert load.acknowledged > before, "it does not go on"
+        assert load.failed, "the database was not gone under load"
+        assert load.unexpected == []
+        _check(made, [load])
+
+
+@pytest.mark.timeout(600)
+def test_disk_full_under_load(tmp_path: Path) -> None:
+    """No file of the server's may grow: writes of database and request log fail alike."""
+    with deployment(tmp_path) as made:
+        load = Load(made, "full", 2 * CONSENTS)
+        pid = made.servers[0].pid
+        with load.running():
+            time.sleep(LOAD_SECONDS)
+            soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (SMALL_FILE, hard))
+            time.sleep(0.5)  # what was under way is over
+            full = load.acknowledged
+            time.sleep(1)
+            assert load.acknowledged == full, "success without room for a row"
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+            _wait_until_ready(made)
+            time.sleep(LOAD_SECONDS)
+        assert load.acknowledged > full, "it does not go on"
+        assert load.failed
+        assert load.unexpected == []
+        _check(made, [load])
+
+
+def _check(made: Deployment, loads: list[Load]) -> None:
+    check_agreement(
+        made.ctx,
+        made.servers[0].address,
+        withdrawn=[one for load in loads for one in load.withdrawn],
+        decided=[one for load in loads for one in load.decided],
+        checkpoints=[one for load in loads for one in load.checkpoints],
+    )
+    opened = {request for load in loads for request in load.opened.values()}
+    with made.ctx.db.reading() as tx:
+        waiting = tx.execute(select(REQUEST).where(REQUEST.c.state == "open")).all()
+    assert opened <= {row.id for row in waiting}
+    # Each was sent again under its key until it was answered: none was opened twice.
+    assert set(Counter(row.contact_id for row in waiting).values()) == {1}
+
+
+def _wait_until_ready(made: Deployment) -> None:
+    deadline = time.monotonic() + HEALTHY_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if made.caller("partner").get("/readyz").status == 200:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"not healthy again within {HEALTHY_SECONDS} s")
