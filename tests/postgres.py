@@ -37,12 +37,12 @@ class Server:
 
     def create(self, database: str) -> str:
         """Make an empty database; return its address."""
-        self._execute(f'CREATE DATABASE "{database}"')
+        self.execute(f'CREATE DATABASE "{database}"')
         return self.url(database)
 
     def drop(self, database: str) -> None:
         """Remove a database, cutting connections that are still open."""
-        self._execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+        self.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
 
     def crash_and_start(self) -> None:
         """Kill the cluster at once, as a crash would, and start it again with the same options."""
@@ -54,7 +54,8 @@ class Server:
             *("--pgdata", self.folder / "data", "--log", log),
         )
 
-    def _execute(self, statement: str) -> None:
+    def execute(self, statement: str) -> None:
+        """Run a statement of whoever owns the cluster."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(statement)
 

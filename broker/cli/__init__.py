@@ -2,7 +2,7 @@
 
 import typer
 
-from broker.cli import registry, serve
+from broker.cli import log, registry, serve
 from broker.cli.demo import demo
 
 app = typer.Typer(
@@ -12,6 +12,7 @@ app = typer.Typer(
 )
 serve.register(app)
 registry.register(app)
+app.add_typer(log.log, name="log")
 app.command()(demo)
 
 

@@ -8,13 +8,15 @@ import orjson
 from sqlalchemy import Connection
 
 from broker.domain.consent import ConsentState, WithdrawalGrade, transition
+from broker.domain.errors import LogUnavailable
 from broker.domain.ids import new_id
 from broker.domain.template import Template
 from broker.domain.terms import Terms
-from broker.store import consents, partners, presentations
+from broker.store import consents, outside_copies, partners, presentations
 from broker.store.consents import ConsentRow, Grant
 from broker.store.contacts import ContactRow
 from broker.store.credentials import CopyRow
+from broker.store.outside_copies import WithdrawalCopy
 from broker.store.presentations import EvidenceRow, IssuedRow, PresentationRequestRow
 from broker.usecases import audit
 from broker.usecases.consent_credential import issue_consent_credential, issue_receipt
@@ -134,6 +136,7 @@ def withdraw_consent(
         body["signature_grade"] = signed.document.grade
     if officer_id is not None:
         body["officer"] = officer_id
+    _keep_outside(ctx, row)
     audit.record(
         ctx,
         tx,
@@ -144,6 +147,16 @@ def withdraw_consent(
         body=body,
     )
     return grade
+
+
+def _keep_outside(ctx: Context, row: ConsentRow) -> None:
+    """A copy that a restored backup does not take back; raises `LogUnavailable`."""
+    try:
+        outside_copies.keep(ctx.settings.home, WithdrawalCopy(row.tenant_id, row.id, ctx.now()))
+    except OSError as error:
+        raise LogUnavailable(
+            f"the withdrawal cannot be kept outside of the database ({error.strerror}): try again"
+        ) from error
 
 
 def keep_evidence(

@@ -139,6 +139,11 @@ class Sequencer:
                 self._rolled_back = error
                 raise
 
+    def check(self) -> None:
+        """Raise `LogRolledBack` unless the log extends the head that was signed last."""
+        with self._running:
+            self._head.check()
+
     def adopt(self) -> None:
         """Take the database's published checkpoint as the last signed head.
 

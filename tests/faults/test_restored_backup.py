@@ -1,0 +1,143 @@
+"""A database restored from an old backup: noticed, harmless, and recovered from copies outside."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from broker.domain.checkpoint import open_checkpoint
+from broker.domain.evidence import verify_evidence
+from broker.outbound.client import Client
+from broker.store import log_tree, outside_copies
+from broker.store.consents import CONSENT
+from broker.store.outside_copies import WithdrawalCopy
+from broker.usecases.bootstrap import demo_clients
+from broker.usecases.evidence import trust
+from dev.running import free_port, running_broker
+from tests.faults.agreement import check_agreement, settled
+from tests.faults.serving import Deployment, asked, behind, deployment
+from tests.postgres import Server
+
+
+class Backup:
+    """A copy of a stopped broker's database, and putting it back."""
+
+    def __init__(self, engine: str, home: Path, server: Callable[[], Server]) -> None:
+        self._home, self._server = home, server
+        self.url = "" if engine == "sqlite" else server().create(home.name)
+
+    def take(self) -> None:
+        if self.url:
+            name = self._home.name
+            self._server().execute(f'CREATE DATABASE "{name}-backup" TEMPLATE "{name}"')
+        else:
+            shutil.copy(self._home / "broker.db", self._home / "backup.db")
+
+    def restore(self) -> None:
+        if self.url:
+            name = self._home.name
+            self._server().drop(name)
+            self._server().execute(f'CREATE DATABASE "{name}" TEMPLATE "{name}-backup"')
+        else:
+            for path in self._home.glob("broker.db-*"):
+                path.unlink()
+            shutil.copy(self._home / "backup.db", self._home / "broker.db")
+
+
+def permitted(at: Deployment, subject_ref: str) -> bool:
+    answer = at.caller("partner").post("/access/v1/evaluation", asked(at.partner_id, subject_ref))
+    assert answer.status == 200, answer
+    return bool(answer.json["decision"])
+
+
+def withdraw(at: Deployment, consent_id: str) -> int:
+    return at.caller("officer").post(f"/v1/consents/{consent_id}/withdrawal", {}).status
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_restored_backup(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    home = tmp_path / f"restored-{engine}"
+    backup = Backup(engine, home, lambda: request.getfixturevalue("postgres_server"))
+    port = str(free_port())
+    with deployment(home, backup.url, PORT=port) as made:
+        environment = dict(made.servers[0].environment)
+        first, second, _third = (made.granted(name) for name in ("first", "second", "third"))
+        told = made.servers[0].run("demo", "--json")
+        assert told.returncode == 0, told.stderr
+        (signed,) = {
+            step["shown"]["consent"]
+            for step in json.loads(told.stdout)["steps"]
+            if step["id"] == "credential"
+        }
+        settled(made.ctx)
+    backup.take()
+    with deployment(home, backup.url, PORT=port) as made:
+        assert withdraw(made, first) == 200
+        lost = made.granted("lost")
+        assert withdraw(made, lost) == 200
+        assert permitted(made, "third")
+        entries = len(settled(made.ctx))
+        old_origin = made.ctx.log.signer.name
+    backup.restore()
+
+    # Noticed: it serves, permits nothing, and takes withdrawals.
+    with running_broker(home, environment, ready=False) as server, behind([server]) as made:
+        ready = made.caller("partner").get("/readyz")
+        assert (ready.status, ready.json["reasons"]) == (503, ["log_rolled_back"])
+        assert not any(permitted(made, name) for name in ("first", "second", "third"))
+        assert withdraw(made, second) == 200
+        stands = server.run("log", "status", "--json")
+        assert stands.returncode == 1
+        assert json.loads(stands.stdout)["signed_size"] == entries
+
+    # Recovered, once the operator has said which head they mean.
+    wrong = server.run("log", "recover", "--after", str(entries - 1))
+    assert wrong.returncode == 2
+    done = server.run("log", "recover", "--after", str(entries))
+    assert done.returncode == 0, done.stderr
+    assert "1 consents were withdrawn again; 1 withdrawals were of" in done.stdout
+    again = server.run("log", "recover", "--after", str(entries))
+    assert "nothing to recover" in again.stdout
+    with deployment(home, backup.url, PORT=port) as made:
+        assert [permitted(made, name) for name in ("first", "second", "third")] == [
+            False,
+            False,
+            True,
+        ]
+        check_agreement(made.ctx, made.servers[0].address, withdrawn=[first, second])
+        _check_new_origin(made, old_origin, entries)
+        _, officer = demo_clients(made.ctx)
+        client = Client(environment["PUBLIC_URL"], officer["client_id"], officer["private_jwk"])
+        zipped = client.get(f"/v1/consents/{signed}/evidence").content
+        client.close()
+        assert verify_evidence(zipped, trust(made.ctx)).verdict == "verified"
+        with made.ctx.db.reading() as tx:
+            assert tx.execute(select(CONSENT).where(CONSENT.c.id == lost)).one_or_none() is None
+
+
+def _check_new_origin(made: Deployment, old_origin: str, entries: int) -> None:
+    with made.ctx.db.reading() as tx:
+        newest = log_tree.latest_checkpoint(tx)
+    assert newest is not None
+    checkpoint = open_checkpoint(newest.note, made.ctx.log.verifier)
+    assert checkpoint.origin.startswith(f"{old_origin}-after-{entries}-")
+
+
+def test_a_half_written_line_spoils_no_other(tmp_path: Path) -> None:
+    copies = [WithdrawalCopy("demo", f"c-{number}", number) for number in range(3)]
+    outside_copies.keep(tmp_path, copies[0])
+    path = tmp_path / outside_copies.FILE_NAME
+    with path.open("ab") as file:
+        file.write(b'\n{"type":"consent.withdrawn","tenant":"demo","cons')
+    outside_copies.keep(tmp_path, copies[1])
+    with path.open("ab") as file:
+        file.write(b'\n{"type":"of a later version","what":1}\n\n[]\n"text"\n')
+    outside_copies.keep(tmp_path, copies[2])
+    outside_copies.keep(tmp_path, copies[0])
+    assert outside_copies.read([path, path]) == copies
+    assert path.stat().st_mode & 0o777 == 0o600
