@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help setup run demo test bench lint format lock lock-check migrate
+.PHONY: help setup run demo test soak bench lint format lock lock-check migrate
 
 help: ## show this list
 	@echo "The consent broker. First: make run. Everything there is:"
@@ -24,6 +24,10 @@ demo: setup ## start a broker by itself and drive the whole way through it (ARGS
 test: ## run every test; what needs a missing program is skipped by name (ARGS="tests/credentials -x")
 	@sh dev/environment.sh dev
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
+
+soak: ## run the fault tests in their long form: 10,000 races, 20 kills (ARGS="tests/faults/test_killed.py")
+	@sh dev/environment.sh dev
+	@SOAK=1 $(BIN)/python -m pytest -q $(if $(ARGS),$(ARGS),tests/faults)
 
 bench: ## measure every figure against its probe and check what it has to hold (ARGS="decisions")
 	@sh dev/environment.sh dev
