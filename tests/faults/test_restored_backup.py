@@ -16,6 +16,7 @@ from broker.store.consents import CONSENT
 from broker.store.outside_copies import WithdrawalCopy
 from broker.usecases.bootstrap import demo_clients
 from broker.usecases.evidence import trust
+from credentials.jcs import b64url
 from dev.running import free_port, running_broker
 from tests.faults.agreement import check_agreement, settled
 from tests.faults.serving import Deployment, asked, behind, deployment
@@ -126,6 +127,36 @@ def _check_new_origin(made: Deployment, old_origin: str, entries: int) -> None:
     assert newest is not None
     checkpoint = open_checkpoint(newest.note, made.ctx.log.verifier)
     assert checkpoint.origin.startswith(f"{old_origin}-after-{entries}-")
+
+
+@pytest.mark.timeout(300)
+def test_a_new_machine_joins_when_it_is_told_to(postgres_database: str, tmp_path: Path) -> None:
+    with deployment(tmp_path / "one", postgres_database) as made:
+        consent_id = made.granted("before")
+        settled(made.ctx)
+        master_key = b64url((tmp_path / "one" / "master.key").read_bytes())
+        joining = tmp_path / "two"
+        joining.mkdir()
+        theirs = {
+            "DATABASE_URL": postgres_database,
+            "BROKER_MASTER_KEY": master_key,
+            "PUBLIC_URL": made.servers[0].address,
+        }
+        with running_broker(joining, theirs, ready=False) as server:
+            stands = server.run("log", "status")
+            assert stands.returncode == 1
+            assert "missing" in stands.stderr
+        adopted = server.run("log", "adopt")
+        assert adopted.returncode == 0, adopted.stderr
+        with running_broker(joining, theirs) as server:
+            made.servers.append(server)
+            assert permitted(made, "before")
+            assert (
+                made.caller("officer", 1).post(f"/v1/consents/{consent_id}/withdrawal", {}).status
+                == 200
+            )
+            assert not permitted(made, "before")
+            check_agreement(made.ctx, made.servers[0].address, withdrawn=[consent_id])
 
 
 def test_a_half_written_line_spoils_no_other(tmp_path: Path) -> None:
