@@ -4,6 +4,8 @@
 # registry changes nothing until somebody asks for it.
 set -eu
 cd "$(dirname "$0")/.."
+# As pip does: the certificates of the machine, so that a company's mirror is reached too.
+export UV_SYSTEM_CERTS=true
 
 resolve() { # extras and options..., the output last
   .venv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
