@@ -1,13 +1,17 @@
 """`consent-broker partner` and `officer`: register who calls the API, suspend them."""
 
 import json
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import typer
+from sqlalchemy import Connection
 
 from broker.cli.composed import Json, Tenant, composed
 from broker.domain.addresses import ROOT_TENANT
 from broker.store import partners, registry
+from broker.usecases.context import Context
 from broker.usecases.partner import (
     NewClient,
     add_officer,
@@ -55,73 +59,12 @@ def partner_add(
     _show(added, as_json=as_json)
 
 
-@partner.command("list")
-def partner_list(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
-    """List the partners of a tenant. 列出合作方。"""
-    with composed() as ctx, ctx.db.reading() as tx:
-        registry.tenant(tx, tenant)
-        found = partners.of_tenant(tx, tenant)
-    if as_json:
-        keys = ("id", "name", "name_zh", "contact", "country", "state")
-        listed = [{key: getattr(row, key) for key in keys} for row in found]
-        typer.echo(json.dumps(listed, ensure_ascii=False))
-        return
-    for row in found:
-        typer.echo(f"{row.id}  {row.state:9}  {row.name}  {row.name_zh}")
-
-
-@partner.command("suspend")
-def partner_suspend(client_id: ClientId, tenant: Tenant = ROOT_TENANT) -> None:
-    """Suspend a partner: its tokens stop working, its decisions deny. 暂停合作方。"""
-    with composed() as ctx:
-        set_partner_state(ctx, tenant, client_id, "suspended")
-    typer.echo(f"{client_id} is suspended")
-
-
-@partner.command("resume")
-def partner_resume(client_id: ClientId, tenant: Tenant = ROOT_TENANT) -> None:
-    """Make a suspended partner active again. 恢复合作方。"""
-    with composed() as ctx:
-        set_partner_state(ctx, tenant, client_id, "active")
-    typer.echo(f"{client_id} is active")
-
-
 @officer.command("add")
 def officer_add(name: Name, tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
     """Register an officer and print their client id and private JWK, once. 登记合规官。"""
     with composed() as ctx:
         added = add_officer(ctx, tenant, name=name)
     _show(added, as_json=as_json)
-
-
-@officer.command("list")
-def officer_list(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
-    """List the officers of a tenant. 列出合规官。"""
-    with composed() as ctx, ctx.db.reading() as tx:
-        registry.tenant(tx, tenant)
-        found = partners.officers_of_tenant(tx, tenant)
-    if as_json:
-        listed = [{"id": row.id, "name": row.name, "state": row.state} for row in found]
-        typer.echo(json.dumps(listed, ensure_ascii=False))
-        return
-    for row in found:
-        typer.echo(f"{row.id}  {row.state:9}  {row.name}")
-
-
-@officer.command("suspend")
-def officer_suspend(client_id: ClientId, tenant: Tenant = ROOT_TENANT) -> None:
-    """Suspend an officer: their tokens stop working. 暂停合规官。"""
-    with composed() as ctx:
-        set_officer_state(ctx, tenant, client_id, "suspended")
-    typer.echo(f"{client_id} is suspended")
-
-
-@officer.command("resume")
-def officer_resume(client_id: ClientId, tenant: Tenant = ROOT_TENANT) -> None:
-    """Make a suspended officer active again. 恢复合规官。"""
-    with composed() as ctx:
-        set_officer_state(ctx, tenant, client_id, "active")
-    typer.echo(f"{client_id} is active")
 
 
 def _show(added: NewClient, *, as_json: bool) -> None:
@@ -131,3 +74,71 @@ def _show(added: NewClient, *, as_json: bool) -> None:
     typer.echo(f"client id    {added.client_id}")
     typer.echo(f"private JWK  {json.dumps(dict(added.private_jwk))}")
     typer.echo("Keep the private JWK: it is shown this once and the broker does not have it.")
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of client: how its rows are read and changed, which columns `--json` tells."""
+
+    rows: Callable[[Connection, str], Sequence[Any]]
+    told: tuple[str, ...]
+    set_state: Callable[[Context, str, str, str], None]
+    help: Mapping[str, str]
+
+
+def _add_common(commands: typer.Typer, kind: _Kind) -> None:
+    """Add what every kind of client has: `list`, `suspend`, `resume`."""
+
+    @commands.command("list", help=kind.help["list"])
+    def _list(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
+        with composed() as ctx, ctx.db.reading() as tx:
+            registry.tenant(tx, tenant)
+            found = kind.rows(tx, tenant)
+        if as_json:
+            listed = [{key: getattr(row, key) for key in kind.told} for row in found]
+            typer.echo(json.dumps(listed, ensure_ascii=False))
+            return
+        for row in found:
+            names = dict.fromkeys(str(getattr(row, key)) for key in kind.told if "name" in key)
+            typer.echo("  ".join([row.id, f"{row.state:9}", *names]))
+
+    def set_state(name: str, state: str) -> None:
+        @commands.command(name, help=kind.help[name])
+        def _set(client_id: ClientId, tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
+            with composed() as ctx:
+                kind.set_state(ctx, tenant, client_id, state)
+            told = json.dumps({"id": client_id, "state": state})
+            typer.echo(told if as_json else f"{client_id} is {state}")
+
+    set_state("suspend", "suspended")
+    set_state("resume", "active")
+
+
+_add_common(
+    partner,
+    _Kind(
+        partners.of_tenant,
+        ("id", "name", "name_zh", "contact", "country", "state"),
+        set_partner_state,
+        {
+            "list": "List the partners of a tenant. 列出合作方。",
+            "suspend": (
+                "Suspend a partner: its tokens stop working, its decisions deny. 暂停合作方。"
+            ),
+            "resume": "Make a suspended partner active again. 恢复合作方。",
+        },
+    ),
+)
+_add_common(
+    officer,
+    _Kind(
+        partners.officers_of_tenant,
+        ("id", "name", "state"),
+        set_officer_state,
+        {
+            "list": "List the officers of a tenant. 列出合规官。",
+            "suspend": "Suspend an officer: their tokens stop working. 暂停合规官。",
+            "resume": "Make a suspended officer active again. 恢复合规官。",
+        },
+    ),
+)

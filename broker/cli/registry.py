@@ -10,6 +10,7 @@ import typer
 
 from broker.cli.clients import officer, partner
 from broker.cli.composed import USAGE, Json, Tenant, composed
+from broker.cli.kill_switch import kill_switch
 from broker.domain.addresses import ROOT_TENANT, tenant_url
 from broker.domain.template import Registry
 from broker.domain.terms import AlgorithmTerms, Label, PurposeTerms
@@ -50,6 +51,7 @@ def register(app: typer.Typer) -> None:
         ("algorithm", algorithm),
         ("attribute", attribute),
         ("template", template),
+        ("kill-switch", kill_switch),
     ):
         app.add_typer(commands, name=name)
 

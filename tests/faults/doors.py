@@ -164,6 +164,11 @@ def mapping(_stage: Stage, known: Known, _person: Person) -> list[Call]:
     return [Call("PUT", path, json={"fields": {"theirs": "home_city"}})]
 
 
+def stopping(_stage: Stage, known: Known, _person: Person) -> list[Call]:
+    """Off as it is: at home it must not spoil what other doors need."""
+    return [Call("PUT", f"/v1/kill-switches/partner/{known.partner}", json={"on": False})]
+
+
 def asking(known: Known) -> dict[str, str]:
     return {"subject_ref": known.subject_ref, "template": known.template, "language": "zh"}
 
@@ -220,6 +225,10 @@ DOORS: dict[str, Door] = {
         get("/v1/partners/{partner}/attribute-mapping")
     ),
     "PUT /v1/partners/{partner_id}/attribute-mapping": Door(mapping),
+    "GET /v1/kill-switches": Door(
+        get("/v1/kill-switches"), PUBLIC | HIDDEN, own=True, at_home=OFFICER
+    ),
+    "PUT /v1/kill-switches/{kind}/{switch_id}": Door(stopping, at_home=OFFICER),
     "GET /v1/log/proof": Door(get("/v1/log/proof?entry={entry}"), at_home=OFFICER),
     # For wallets: who knows the address may ask, at the tenant whose address it is.
     "GET /openid4vci/offer/{invitation_id}": Door(get("/openid4vci/offer/{invitation}")),
