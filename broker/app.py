@@ -28,6 +28,7 @@ from broker.api import (
     oauth,
     openid4vci,
     openid4vp,
+    rate_limits,
     registry,
     status,
     tenancy,
@@ -130,11 +131,12 @@ def create_app(ctx: Context) -> FastAPI:
     ):
         app.include_router(module.router)
     pages.mount_static(app)
-    # Added last runs first: logs see every answer, limits act before anything is parsed.
-    tenancy.install(app)
+    # Added last runs first: logs see every answer, limits act before anything is read or parsed.
     limits.install(
         app, max_bytes=ctx.settings.max_body_bytes, max_depth=ctx.settings.max_json_depth
     )
+    rate_limits.install(app, ctx, pages.busy)
+    tenancy.install(app)
     logs.install(app)
     return app
 

@@ -1,8 +1,9 @@
 """Settings: the only reader of the environment, read once by the composition root."""
 
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +16,9 @@ from credentials.jcs import b64url_decode
 MASTER_KEY_BYTES = 32
 RESPONSE_MODES = ("direct_post", "direct_post.jwt")
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_RATE = re.compile(
+    r"(?P<name>[a-z]+)=(?P<rate>[0-9]{1,6}(\.[0-9]{1,3})?)/(?P<burst>[1-9][0-9]{0,6})"
+)
 PROFILES = ("development", "production", "strict")
 
 
@@ -31,6 +35,24 @@ class WitnessAddress:
 
 
 @dataclass(frozen=True)
+class Rate:
+    """So many requests a second for ever, and so many at once."""
+
+    per_second: float
+    burst: int
+
+
+# For each worker. A decision point's load is far below; a whole network may share one address.
+RATES: Mapping[str, Rate] = {
+    "decisions": Rate(5000, 20_000),
+    "client": Rate(100, 1000),
+    "address": Rate(50, 1000),
+    "withdrawal": Rate(20, 200),
+    "page": Rate(1, 20),
+}
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that a deployment chooses.
 
@@ -40,6 +62,8 @@ class Settings:
     DPoP-bound tokens and encrypted responses. `wallets` are the clients of the authorization
     code, each with a redirect address; development takes any. `workers` is how many processes
     serve; `metrics_folder` is where those of one machine put their figures together.
+    `rate_limits` are each worker's; `trusted_proxies` are the addresses (uvicorn's form) whose word
+    on the caller's address is taken.
     """
 
     home: Path
@@ -61,6 +85,8 @@ class Settings:
     witnesses: tuple[WitnessAddress, ...] = ()
     private_hosts: frozenset[str] = frozenset()
     metrics_folder: Path | None = None
+    rate_limits: Mapping[str, Rate] = field(default_factory=lambda: RATES)
+    trusted_proxies: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         """Raise `SettingsError` for what cannot be had together."""
@@ -126,6 +152,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         witnesses=_witnesses(env.get("BROKER_WITNESSES", "")),
         private_hosts=_private_hosts(env.get("BROKER_PRIVATE_HOSTS", ""), development=development),
         metrics_folder=Path(env[METRICS_FOLDER]) if env.get(METRICS_FOLDER) else None,
+        rate_limits=_rates(env.get("BROKER_RATE_LIMITS", "")),
+        trusted_proxies=env.get("FORWARDED_ALLOW_IPS", "127.0.0.1"),
     )
 
 
@@ -216,6 +244,23 @@ def _witnesses(text: str) -> tuple[WitnessAddress, ...]:
             raise SettingsError(message)
         found.append(WitnessAddress(key, url.strip()))
     return tuple(found)
+
+
+def _rates(text: str) -> Mapping[str, Rate]:
+    """Entries "<name>=<a second>/<at once>" in place of the usual ones, or "off"."""
+    if text.strip() == "off":
+        return {}
+    found = dict(RATES)
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        named = _RATE.fullmatch(entry)
+        if named is None or named["name"] not in RATES or not float(named["rate"]):
+            message = (
+                "BROKER_RATE_LIMITS must be off, or entries like client=100/1000 (so many a "
+                f"second, so many at once) of {', '.join(RATES)}, separated by commas"
+            )
+            raise SettingsError(message)
+        found[named["name"]] = Rate(float(named["rate"]), int(named["burst"]))
+    return found
 
 
 def _private_hosts(text: str, *, development: bool) -> frozenset[str]:

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from broker.api.callers import TOKEN_HASH
 from broker.api.problems import problem
 from broker.domain.addresses import ROOT_TENANT
 from broker.usecases.context import Context
@@ -27,7 +28,7 @@ def install(app: FastAPI) -> None:
 
 async def token_of(ctx: Context, request: Request) -> str:
     """The row of the token that a request presents; raises `Unauthorized`, `DpopRefused`."""
-    return await presented_token(
+    token_hash = await presented_token(
         ctx,
         tenant_of(request),
         request.headers.get("authorization"),
@@ -35,6 +36,8 @@ async def token_of(ctx: Context, request: Request) -> str:
         method=request.method,
         path=path_of(request),
     )
+    request.scope.setdefault("state", {})[TOKEN_HASH] = token_hash
+    return token_hash
 
 
 def proofs_of(request: Request) -> list[str]:

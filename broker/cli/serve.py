@@ -94,6 +94,7 @@ def serve(
         access_log=False,
         log_config=None,
         server_header=False,
+        forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=workers.GRACE_SECONDS,
     )
 

@@ -1,6 +1,6 @@
 """The customer's pages: decode, call one use case, show what it left."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
@@ -73,6 +73,13 @@ async def _posted(request: Request) -> FormData:
 
 
 Posted = Annotated[FormData, Depends(_posted)]
+
+
+def busy(request: Request, headers: Mapping[str, str]) -> Response:
+    """The page for whoever comes too often; no route was asked yet."""
+    page = notice(request, "busy", 429)
+    page.headers.update(headers)
+    return page
 
 
 @router.get("/")
