@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +61,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def throw_away_server() -> Iterator[Server]:
+def throw_away_server(settings: Sequence[str] = SERVER_OPTIONS) -> Iterator[Server]:
     """Start a cluster that listens on a socket in its own folder; stop and remove it at the end.
 
     Without a TCP port, clusters of parallel test processes cannot collide. PostgreSQL refuses to
@@ -75,7 +75,7 @@ def throw_away_server() -> Iterator[Server]:
         if os.geteuid() == 0:
             shutil.chown(home, OWNER)
         _run(initdb, "--pgdata", data, "--username", OWNER, *INITDB_OPTIONS)
-        options = " ".join(["-h ''", f"-k {home}", *SERVER_OPTIONS])
+        options = " ".join(["-h ''", f"-k {home}", *settings])
         _run(pg_ctl, "start", "--wait", "--pgdata", data, "--log", log, "--options", options)
         try:
             yield Server(home)

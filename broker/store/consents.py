@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from broker.domain.consent import Transition
 from broker.domain.errors import NotFound, StateConflict
 from broker.store import tables
+from broker.store.tables.consents import GRANTED, OPEN
 
 REQUEST = tables.ConsentRequest.__table__  # type: ignore[attr-defined]
 CONSENT = tables.Consent.__table__  # type: ignore[attr-defined]
@@ -182,7 +183,8 @@ def due(tx: Connection, now: int, limit: int) -> list[ConsentRow]:
     """Granted consents whose validity is over."""
     rows = tx.execute(
         select(CONSENT)
-        .where(CONSENT.c.state == "granted", CONSENT.c.valid_until <= now)
+        .where(GRANTED, CONSENT.c.valid_until <= now)
+        .order_by(CONSENT.c.valid_until)
         .limit(limit)
     )
     return [_consent(row) for row in rows]
@@ -190,17 +192,13 @@ def due(tx: Connection, now: int, limit: int) -> list[ConsentRow]:
 
 def requests_due(tx: Connection, now: int, limit: int) -> list[ConsentRequestRow]:
     """Open requests whose time to answer is over."""
-    rows = tx.execute(
-        select(REQUEST).where(REQUEST.c.state == "open", REQUEST.c.expires_at <= now).limit(limit)
-    )
+    rows = tx.execute(select(REQUEST).where(OPEN, REQUEST.c.expires_at <= now).limit(limit))
     return [_request(row) for row in rows]
 
 
 def open_requests_of(tx: Connection, partner_id: str) -> list[ConsentRequestRow]:
     """The requests of a partner that wait for an answer."""
-    rows = tx.execute(
-        select(REQUEST).where(REQUEST.c.partner_id == partner_id, REQUEST.c.state == "open")
-    )
+    rows = tx.execute(select(REQUEST).where(REQUEST.c.partner_id == partner_id, OPEN))
     return [_request(row) for row in rows]
 
 

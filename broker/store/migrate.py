@@ -1,39 +1,97 @@
-"""Bring a database to the newest schema, and say whether it is there."""
+"""Bring a database to the newest schema, and say whether this broker may serve on it.
+
+A broker serves on its own schema, and on a newer one whose `schema_support` still names a revision
+that it knows: that is how two versions run side by side during an upgrade, and how the older one
+comes back after it.
+"""
 
 from pathlib import Path
 
+import structlog
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, func, select
+from sqlalchemy.exc import ProgrammingError
 
 import migrations
+from broker.settings import SettingsError
+from broker.store import tables
 from broker.store.db import Database
 from broker.store.tables import metadata
 
+SUPPORT = tables.SchemaSupport.__table__  # type: ignore[attr-defined]
+_NOT_ALLOWED = "42501"  # PostgreSQL's insufficient_privilege
+_log = structlog.get_logger("broker.store")
 _MIGRATION_LOCK = 0x6D6967  # any number that no other advisory lock of the broker uses
 
 
 def migrate(db: Database) -> None:
     """Run the migrations that the database has not seen, in one transaction.
 
-    Of several machines that start at once, one migrates while the others wait.
+    Of several machines that start at once, one migrates while the others wait. A database that a
+    newer broker has migrated is left as it is. Raises `SettingsError` when this broker is too old
+    for it, or when its role may not change tables that have to be changed.
     """
     with db.transaction() as connection:
         if not db.is_sqlite:
             connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
         config = _config()
+        revision = _revision(connection)
+        scripts = ScriptDirectory.from_config(config)
+        if revision == scripts.get_current_head():
+            return
+        if not _knows(scripts, revision):
+            _check_support(connection, scripts, revision)
+            return
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except ProgrammingError as error:
+            if getattr(error.orig, "sqlstate", None) != _NOT_ALLOWED:
+                raise
+            message = (
+                f"the database is at schema {revision or 'none'}, this broker needs "
+                f"{scripts.get_current_head()}, and the role of DATABASE_URL may not change "
+                "tables: run `consent-broker migrate` as their owner first"
+            )
+            raise SettingsError(message) from error
 
 
 def is_current(db: Database) -> bool:
-    """Whether the database stands at the newest migration."""
-    newest = ScriptDirectory.from_config(_config()).get_current_head()
+    """Whether this broker may serve on the database: newest migration, or newer and supported."""
+    scripts = ScriptDirectory.from_config(_config())
     with db.reading() as connection:
-        return MigrationContext.configure(connection).get_current_revision() == newest
+        revision = _revision(connection)
+        if revision == scripts.get_current_head():
+            return True
+        return not _knows(scripts, revision) and _is_supported(connection, scripts)
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _knows(scripts: ScriptDirectory, revision: str | None) -> bool:
+    return revision is None or revision in {one.revision for one in scripts.walk_revisions()}
+
+
+def _is_supported(connection: Connection, scripts: ScriptDirectory) -> bool:
+    oldest = connection.execute(select(SUPPORT.c.oldest)).scalar_one_or_none()
+    return oldest is not None and _knows(scripts, oldest)
+
+
+def _check_support(connection: Connection, scripts: ScriptDirectory, revision: str | None) -> None:
+    known = scripts.get_current_head()
+    if not _is_supported(connection, scripts):
+        message = (
+            f"the database is at schema {revision}, which brokers of schema {known} cannot serve: "
+            "start the newer version again, or restore the backup from before its migration"
+        )
+        raise SettingsError(message)
+    _log.warning("schema_newer_than_broker", database=revision, broker=known)
 
 
 def differences(connection: Connection) -> list[object]:

@@ -42,6 +42,7 @@ from broker.store.tables.log import (
     LogTile,
 )
 from broker.store.tables.registry import Algorithm, Attribute, AttributeMapping, Purpose, Template
+from broker.store.tables.schema import SchemaSupport
 
 __all__ = [
     "AccessToken",
@@ -68,6 +69,7 @@ __all__ = [
     "Partner",
     "PresentationRequest",
     "Purpose",
+    "SchemaSupport",
     "Secret",
     "ServedRequest",
     "SigningKey",

@@ -8,6 +8,9 @@ from broker.store.tables.base import one_of, text, time
 
 # Which consents a status list shows; a query finds the index by these very words.
 ENDED = sql("state IN ('withdrawn', 'superseded')")
+# Which rows a sweep looks through, likewise.
+GRANTED = sql("state = 'granted'")
+OPEN = sql("state = 'open'")
 
 
 class ConsentRequest(SQLModel, table=True):
@@ -17,6 +20,7 @@ class ConsentRequest(SQLModel, table=True):
     __table_args__ = (
         one_of("state", "open", "answered", "refused", "expired"),
         Index("ix_consent_request_contact", "contact_id"),
+        Index("ix_consent_request_open", "expires_at", sqlite_where=OPEN, postgresql_where=OPEN),
     )
     id: str = Field(primary_key=True)
     tenant_id: str = Field(foreign_key="tenant.id")
@@ -41,7 +45,7 @@ class Consent(SQLModel, table=True):
     __table_args__ = (
         one_of("state", "requested", "granted", "refused", "withdrawn", "expired", "superseded"),
         Index("ix_consent_decision", "partner_id", "contact_id", "state"),
-        Index("ix_consent_expiry", "state", "valid_until"),
+        Index("ix_consent_expiry", "valid_until", sqlite_where=GRANTED, postgresql_where=GRANTED),
         Index("ix_consent_subject", "subject_id"),
         # Partial: asking and granting, which happen often, need not touch it.
         Index("ix_consent_ended", "status_list_id", sqlite_where=ENDED, postgresql_where=ENDED),
