@@ -29,7 +29,10 @@ IDEMPOTENCY_KEY = "a key that both tenants use"
 
 # What belongs to nobody, or is written by whoever calls.
 OF_NOBODY = frozenset(
-    {"log_head", "log_tile", "checkpoint", "checkpoint_time", "secret", "signing_key", "used_once"}
+    {
+        *("checkpoint", "checkpoint_time", "log_head", "log_tile", "schema_support", "secret"),
+        *("signing_key", "used_once"),
+    }
 )
 # What differs from one answer to the next: ids, the request's own, nonces in a page.
 _VARYING = re.compile(r"\b[a-z]{1,2}-[a-z2-7]{20}\b|urn:consent-broker:request:\w+")
