@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from broker.api import (
     access,
     consents,
+    deletion_tasks,
     errors,
     evidence,
     health,
@@ -31,6 +32,7 @@ from broker.api import (
     rate_limits,
     registry,
     status,
+    subjects,
     tenancy,
     wellknown,
 )
@@ -42,6 +44,7 @@ from broker.store.migrate import migrate
 from broker.usecases.bootstrap import ensure_demo_tenant
 from broker.usecases.closing import expire_due
 from broker.usecases.context import Context
+from broker.usecases.erasure import release_due
 from broker.usecases.independent_time import IndependentTime, sources
 from broker.usecases.keys import KeyRing
 from broker.usecases.sequencer import Sequencer
@@ -118,6 +121,8 @@ def create_app(ctx: Context) -> FastAPI:
         invitations,
         consents,
         evidence,
+        subjects,
+        deletion_tasks,
         openid4vci,
         openid4vp,
         registry,
@@ -152,8 +157,10 @@ def prepare(ctx: Context) -> None:
 
 def _sweep(ctx: Context, stopping: threading.Event) -> None:
     while not stopping.wait(SWEEP_SECONDS):
+        ctx.keys.forget_log_keys()
         try:
             expire_due(ctx)
+            release_due(ctx)
             forget_expired(ctx)
             with ctx.db.reading() as tx:
                 tenants = registry_rows.tenants(tx)

@@ -64,6 +64,7 @@ class Settings:
     serve; `metrics_folder` is where those of one machine put their figures together.
     `rate_limits` are each worker's; `trusted_proxies` are the addresses (uvicorn's form) whose word
     on the caller's address is taken.
+    `deletion_days` is how long a recipient may take at most to delete what it must.
     """
 
     home: Path
@@ -87,6 +88,7 @@ class Settings:
     metrics_folder: Path | None = None
     rate_limits: Mapping[str, Rate] = field(default_factory=lambda: RATES)
     trusted_proxies: str = "127.0.0.1"
+    deletion_days: int = 30
 
     def __post_init__(self) -> None:
         """Raise `SettingsError` for what cannot be had together."""
@@ -154,6 +156,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         metrics_folder=Path(env[METRICS_FOLDER]) if env.get(METRICS_FOLDER) else None,
         rate_limits=_rates(env.get("BROKER_RATE_LIMITS", "")),
         trusted_proxies=env.get("FORWARDED_ALLOW_IPS", "127.0.0.1"),
+        deletion_days=_integer(env, "BROKER_DELETION_DAYS", 30, 1, 3650),
     )
 
 

@@ -14,10 +14,11 @@ from broker.api.consent_schemas import (
 from broker.api.deps import AnyCaller, Caller, Ctx, PartnerCaller
 from broker.api.idempotency import Answer, IdempotencyKey, run
 from broker.domain.errors import NotFound
-from broker.store import consents, presentations
+from broker.store import presentations
 from broker.store.consents import ConsentRow
 from broker.usecases import consent_request, withdrawal
 from broker.usecases.context import Context
+from broker.usecases.person import readable_consent
 
 router = APIRouter(tags=["consents"])
 
@@ -112,10 +113,7 @@ def _own(caller: Caller) -> str | None:
 
 def _consent(ctx: Context, caller: Caller, consent_id: str) -> ConsentRow:
     with ctx.db.reading() as tx:
-        row = consents.consent(tx, caller.tenant_id, consent_id)
-    if caller.role == "partner" and row.partner_id != caller.client_id:
-        raise NotFound("no such consent")
-    return row
+        return readable_consent(tx, caller.tenant_id, consent_id, _own(caller))
 
 
 def _issued(ctx: Context, row: ConsentRow, kind: str) -> Response:

@@ -39,6 +39,7 @@ STATUS: Final[dict[str, int]] = {
     "idempotency_in_progress": 409,
     "idempotency_replayed": 409,
     "gone": 410,
+    "erased": 410,
     # Ours, not the caller's: stored things that do not hold together.
     "error": 500,
     "fetch_error": 500,

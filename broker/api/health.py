@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from broker.api.deps import Ctx
 from broker.api.metrics import CONTENT_TYPE, Measured
-from broker.store import audit
+from broker.store import audit, deletion_tasks
 from broker.store.migrate import is_current
 from broker.usecases.context import Context
 
@@ -72,9 +72,11 @@ def metrics(ctx: Ctx, measured: Measured) -> Response:
     """Figures for Prometheus. They name no tenant, partner or customer."""
     with ctx.db.reading() as tx:
         pending = audit.pending_count(tx)
+        overdue = deletion_tasks.overdue_count(tx, ctx.now())
     measured.log_stands(
         lag=ctx.log.lag(ctx.now()), pending=pending, rolled_back=ctx.log.rolled_back is not None
     )
+    measured.deletions_stand(overdue=overdue)
     return Response(measured.text(), media_type=CONTENT_TYPE, headers=NO_STORE)
 
 

@@ -57,6 +57,12 @@ class Metrics:
             multiprocess_mode="mostrecent",
             registry=self.registry,
         )
+        self._deletions_overdue = Gauge(
+            "consent_broker_deletion_tasks_overdue",
+            "Deletion tasks whose time is over and whose receipt has not come.",
+            multiprocess_mode="mostrecent",
+            registry=self.registry,
+        )
         for outcome in ("permit", "deny"):
             self._decisions.labels(outcome)
 
@@ -73,6 +79,10 @@ class Metrics:
         self._log_lag.set(float("nan") if lag is None else lag)
         self._log_pending.set(pending)
         self._log_rolled_back.set(rolled_back)
+
+    def deletions_stand(self, *, overdue: int) -> None:
+        """Say how many deletion tasks are overdue."""
+        self._deletions_overdue.set(overdue)
 
     def text(self) -> bytes:
         """Everything, in Prometheus's text format."""

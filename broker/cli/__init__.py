@@ -2,7 +2,7 @@
 
 import typer
 
-from broker.cli import log, registry, serve
+from broker.cli import log, registry, serve, subject
 from broker.cli.demo import demo
 
 app = typer.Typer(
@@ -13,6 +13,7 @@ app = typer.Typer(
 serve.register(app)
 registry.register(app)
 app.add_typer(log.log, name="log")
+app.add_typer(subject.subject, name="subject")
 app.command()(demo)
 
 

@@ -212,6 +212,19 @@ class Journey:
         yield from self._evaluate(
             "deny_withdrawn", "The next use? No", "撤回后再用：拒绝", expected=False
         )
+        yield from self._delete(consent_id)
+
+    def _delete(self, consent_id: str) -> Iterator[Step]:
+        tasks = self._partner.get("/v1/deletion-tasks", consent=consent_id).json()["tasks"]
+        _expect(len(tasks) == 1, "the partner should have been told what to delete")
+        done = self._partner.confirm_deletion(tasks[0], deleted_at=_now())
+        _expect(done["state"] == "done", "the receipt should be taken")
+        yield from self._done(
+            "deletion",
+            "The partner deletes what it had, and signs a receipt",
+            "商家删除数据并签署回执",
+            {"task": done["id"], "attributes": done["attributes"], "state": done["state"]},
+        )
 
     def _prove(self, consent_id: str) -> Iterator[Step]:
         self.kept.evidence = self._officer.get(f"/v1/consents/{consent_id}/evidence").content

@@ -55,10 +55,11 @@ def recover(
         typer.Option("--after", help="The size of the old head, as a confirmation; else asked."),
     ] = None,
 ) -> None:
-    """After an old backup was restored: withdraw again what was, under a new origin. 恢复日志。
+    """After an old backup was restored: withdraw and erase again, under a new origin. 恢复日志。
 
     Stop every broker of this database first. Consents that were granted after the backup are lost
-    and have to be asked for again; withdrawals since then are replayed from the files outside.
+    and have to be asked for again; withdrawals and erasures since then are replayed from the files
+    outside.
     """
     with composed() as ctx:
         found = recovery.rollback(ctx)
@@ -81,7 +82,8 @@ def recover(
             raise typer.Exit(USAGE) from None
     typer.echo(
         f"{done.withdrawn} consents were withdrawn again; {done.unknown} withdrawals were of "
-        f"consents that the backup does not know.\nThe log goes on as {done.origin}: hand out a "
+        f"consents that the backup does not know; {done.erased} customers were erased again.\n"
+        f"The log goes on as {done.origin}: hand out a "
         "new trust file (consent-broker trust export)."
     )
 

@@ -162,8 +162,11 @@ class Separate:
 def read_terms(text: str) -> GrantedTerms:
     """What a decision needs of stored terms (`Terms.to_json()` as JSON text).
 
-    The text was validated when it was stored; raises `InvalidTerms` if it is not such a text.
+    The text was validated when it was stored; raises `InvalidTerms` if it is not such a text. Of
+    a consent that was erased there is no text any more, and nothing that it would permit.
     """
+    if not text:
+        return NO_TERMS
     try:
         terms: dict[str, Any] = orjson.loads(text)
         territories = terms["territories"]

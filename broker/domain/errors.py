@@ -49,6 +49,18 @@ class Gone(BrokerError):
     code = "gone"
 
 
+class Erased(Gone):
+    """It was erased at the customer's wish; what the law still holds is not for this caller."""
+
+    code = "erased"
+
+
+class ReceiptInvalid(BrokerError):
+    """A deletion receipt that does not hold; the message says what is wrong with it."""
+
+    code = "deletion_receipt_invalid"
+
+
 class Unauthorized(BrokerError):
     """No valid token."""
 

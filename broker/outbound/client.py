@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 
+from broker.domain.deletion import Asked, sign_receipt
 from credentials.keys import SoftwareKey, sign_jws
 from wallet_adapters.loopback import Answer, Message
 from wallet_adapters.oauth import make_dpop_proof
@@ -56,6 +57,27 @@ class Client:
         headers = {"Idempotency-Key": secrets.token_urlsafe(18)} if idempotent else {}
         answer: dict[str, Any] = self._send("POST", path, json=body, headers=headers).json()
         return answer
+
+    def confirm_deletion(
+        self, task: Mapping[str, Any], *, deleted_at: int, method: str = "deleted"
+    ) -> dict[str, Any]:
+        """Sign and send the receipt of a deletion task, as `GET /v1/deletion-tasks` gave it.
+
+        Delete first: the receipt is this client's signed word. Raises `ApiError`.
+        """
+        asked = Asked(
+            task_id=str(task["id"]),
+            partner_id=self._id,
+            consent_id=str(task["consent"]),
+            attributes=tuple(task["attributes"]),
+            audience=self._base,
+            created_at=int(task["created_at"]),
+        )
+        receipt = sign_receipt(
+            self._key, asked, deleted_at=deleted_at, method=method, now=int(time.time())
+        )
+        path = f"/v1/deletion-tasks/{asked.task_id}/receipt"
+        return self.post(path, {"receipt": receipt}, idempotent=True)
 
     def close(self) -> None:
         """Close the connections."""

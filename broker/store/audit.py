@@ -3,6 +3,7 @@
 Statements only: the caller has the transaction.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
@@ -55,6 +56,14 @@ class LoggedEntry:
     sealed: SealedEntry
 
 
+@dataclass(frozen=True)
+class FoundEntry:
+    """An entry and its place in the log; None while it waits for one."""
+
+    index: int | None
+    sealed: SealedEntry
+
+
 def append(tx: Connection, *entries: SealedEntry) -> None:
     """Put entries into the log, in the transaction of the act that they tell of.
 
@@ -103,10 +112,23 @@ def entries_of_consent(
     return [_logged(row) for row in tx.execute(found.order_by(ENTRY.c.log_index))]
 
 
-def entries_of_subject(tx: Connection, subject_id: str) -> list[LoggedEntry]:
-    """A customer's entries, in log order."""
-    found = select(ENTRY).where(ENTRY.c.subject_id == subject_id).order_by(ENTRY.c.log_index)
-    return [_logged(row) for row in tx.execute(found)]
+def entries_about(
+    tx: Connection, subject_id: str | None, consent_ids: Sequence[str]
+) -> list[FoundEntry]:
+    """The entries of a customer and of some consents, those that wait last, each once."""
+
+    def about(table: Any) -> Any:  # noqa: ANN401 (a table of either, SQLModel's are untyped)
+        of_consents = table.c.consent_id.in_(consent_ids)
+        return (
+            of_consents if subject_id is None else (table.c.subject_id == subject_id) | of_consents
+        )
+
+    # In this order: an entry that gets its index meanwhile is found twice, not missed.
+    waiting = tx.execute(select(PENDING).where(about(PENDING)).order_by(PENDING.c.seq)).all()
+    logged = tx.execute(select(ENTRY).where(about(ENTRY)).order_by(ENTRY.c.log_index))
+    found = [FoundEntry(row.log_index, _sealed(row)) for row in logged]
+    known = {one.sealed.id for one in found}
+    return found + [FoundEntry(None, _sealed(row)) for row in waiting if row.id not in known]
 
 
 def is_pending(tx: Connection, tenant_id: str, entry_id: str) -> bool:
@@ -146,7 +168,11 @@ def _append_statement(dialect: Dialect) -> tuple[str, bool]:
 
 
 def _logged(row: Row[Any]) -> LoggedEntry:
-    sealed = SealedEntry(
+    return LoggedEntry(row.log_index, _sealed(row))
+
+
+def _sealed(row: Row[Any]) -> SealedEntry:
+    return SealedEntry(
         id=row.id,
         tenant_id=row.tenant_id,
         type=row.type,
@@ -156,4 +182,3 @@ def _logged(row: Row[Any]) -> LoggedEntry:
         leaf_data=row.leaf_data,
         sealed_body=row.sealed_body,
     )
-    return LoggedEntry(row.log_index, sealed)

@@ -106,7 +106,7 @@ def request_by_page(tx: Connection, tenant_id: str, page_token_hash: str) -> Con
         )
     ).one_or_none()
     if row is None:
-        raise NotFound("no such page: the link may be incomplete")
+        raise NotFound("no such page: the link may be incomplete, or what it led to was erased")
     return _request(row)
 
 

@@ -40,6 +40,7 @@ _BIND = Prepared(
     .where(
         CONTACT.c.id == bindparam("b_id"),
         CONTACT.c.subject_id.is_not_distinct_from(bindparam("b_expected")),
+        CONTACT.c.erasure_id.is_(None),
     )
     .values(
         subject_id=bindparam("b_subject"), grade=bindparam("b_grade"), bound_at=bindparam("b_now")
@@ -54,7 +55,10 @@ _SET_SUBJECT = Prepared(
 
 @dataclass(frozen=True)
 class ContactRow:
-    """A partner's opaque reference to a customer, and whose wallet it is bound to, how surely."""
+    """A partner's opaque reference to a customer, and whose wallet it is bound to, how surely.
+
+    With an `erasure_id` it is a shell: the reference is gone and nobody is bound to it any more.
+    """
 
     id: str
     tenant_id: str
@@ -65,6 +69,7 @@ class ContactRow:
     grade: str
     bound_at: int | None
     created_at: int
+    erasure_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,8 +121,11 @@ def get_or_create(
     ref_hash: str,
     now: int,
 ) -> ContactRow:
-    """The contact of a partner with this hash, made unbound when it is not there yet."""
-    found = by_ref(tx, partner_id, ref_hash)
+    """The contact of a partner with this hash, made unbound when it is not there yet.
+
+    An erasure of it waits for the end of `tx`; one that came first leaves a new contact here.
+    """
+    found = by_ref(tx, partner_id, ref_hash, lock=True)
     if found is not None:
         return found
     contact_id = new_id("ct")
@@ -146,13 +154,14 @@ def get_or_create(
         return made
 
 
-def by_ref(tx: Connection, partner_id: str, ref_hash: str) -> ContactRow | None:
-    """The contact of a partner by the hash of its reference."""
-    row = tx.execute(
-        select(CONTACT).where(
-            CONTACT.c.partner_id == partner_id, CONTACT.c.subject_ref_hash == ref_hash
-        )
-    ).one_or_none()
+def by_ref(
+    tx: Connection, partner_id: str, ref_hash: str, *, lock: bool = False
+) -> ContactRow | None:
+    """The contact of a partner by the hash of its reference; with `lock` as in `find`."""
+    chosen = select(CONTACT).where(
+        CONTACT.c.partner_id == partner_id, CONTACT.c.subject_ref_hash == ref_hash
+    )
+    row = tx.execute(chosen.with_for_update(key_share=True) if lock else chosen).one_or_none()
     return None if row is None else _contact(row)
 
 

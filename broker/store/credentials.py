@@ -54,14 +54,12 @@ def states_of_invitation(tx: Connection, subject_id: str, invitation_id: str) ->
     return list(rows.scalars())
 
 
-def of_subject(tx: Connection, subject_id: str, state: str = "active") -> list[CopyRow]:
-    """A customer's copies in a state, oldest first."""
-    rows = tx.execute(
-        select(COPY)
-        .where(COPY.c.subject_id == subject_id, COPY.c.state == state)
-        .order_by(COPY.c.issued_at, COPY.c.id)
-    )
-    return [_copy(row) for row in rows]
+def of_subject(tx: Connection, subject_id: str, state: str | None = "active") -> list[CopyRow]:
+    """A customer's copies in a state, or (None) in any, oldest first."""
+    chosen = select(COPY).where(COPY.c.subject_id == subject_id)
+    if state is not None:
+        chosen = chosen.where(COPY.c.state == state)
+    return [_copy(row) for row in tx.execute(chosen.order_by(COPY.c.issued_at, COPY.c.id))]
 
 
 def supersede(tx: Connection, subject_id: str) -> list[CopyRow]:

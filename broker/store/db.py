@@ -128,6 +128,27 @@ class Database:
             return self._read_here(work)
         return await run_in_threadpool(self._read_now, work)
 
+    def empty_write_ahead_log(self) -> bool:
+        """SQLite: write what is in the write-ahead log into the database and empty the log.
+
+        Otherwise pages with what was just erased stay there until they are overwritten. False when
+        somebody reads or writes: nothing waits, and the caller tries again later.
+        """
+        if not self.is_sqlite:
+            return True
+        self._write_lock.acquire()
+        try:
+            with self._writer.connect() as connection:
+                driver: Any = connection.connection.driver_connection
+                driver.execute("PRAGMA busy_timeout=0")
+                try:
+                    (busy, *_) = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                finally:
+                    driver.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        finally:
+            self._write_lock.release()
+        return not busy
+
     def close(self) -> None:
         """Release every connection; nobody may be writing any more."""
         if self.is_sqlite:

@@ -1,20 +1,15 @@
 """Write an act into the log, in the act's own transaction: neither exists without the other."""
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection
 
-from broker.domain.entry import Entry, LogKey
+from broker.domain.entry import Entry
+from broker.domain.errors import NotFound
 from broker.domain.ids import new_id
 from broker.store import audit as store
 from broker.usecases.context import Context
-
-
-@lru_cache(maxsize=4096)
-def _prepared(key: bytes) -> LogKey:
-    return LogKey(key)
 
 
 def record(
@@ -30,10 +25,17 @@ def record(
     """Append an entry (pending: the sequencer gives it its index) and return its id.
 
     The entry is salted and encrypted under the customer's log key, or the tenant's where it
-    concerns no customer. `body` holds identifiers, hashes and codes: never an attribute's value,
-    and in an entry with a consent never what another partner could meet too (the customer's id,
-    a credential copy's, a key), because the consent's partner gets it in its evidence.
+    concerns no customer, or one whose key has been destroyed. `body` holds identifiers, hashes and
+    codes: never an attribute's value, and in an entry with a consent never what another partner
+    could meet too (the customer's id, a credential copy's, a key), because the consent's partner
+    gets it in its evidence.
     """
+    try:
+        key = ctx.keys.log_key(tx, tenant_id, subject_id)
+    except NotFound:
+        if subject_id is None:
+            raise
+        subject_id, key = None, ctx.keys.log_key(tx, tenant_id, None)
     entry = Entry(
         id=new_id("e"),
         tenant_id=tenant_id,
@@ -43,10 +45,5 @@ def record(
         subject_id=subject_id,
         consent_id=consent_id,
     )
-    key = (
-        ctx.keys.subject_log_key(tx, subject_id)
-        if subject_id is not None
-        else ctx.keys.tenant_log_key(tx, tenant_id)
-    )
-    store.append(tx, _prepared(key).seal(entry))
+    store.append(tx, key.seal(entry))
     return entry.id

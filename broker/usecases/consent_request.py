@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from broker.domain.addresses import tenant_url
 from broker.domain.consent import BindingGrade, ConsentState
-from broker.domain.errors import NotFound, UnknownPartner
+from broker.domain.errors import Erased, NotFound, UnknownPartner
 from broker.domain.ids import new_id
 from broker.domain.template import Registry, Template, TemplateItem, build_terms
 from broker.domain.terms import Party, Terms
@@ -125,7 +125,10 @@ def open_request(
 
 
 def find_request(ctx: Context, tenant_id: str, partner_id: str | None, request_id: str) -> Opened:
-    """A consent request, for its partner (or, with None, for an officer); raises `NotFound`."""
+    """A consent request, for its partner (or, with None, for an officer).
+
+    Raises `NotFound`, `Erased`.
+    """
     with ctx.db.reading() as tx:
         request = consents.request(tx, tenant_id, request_id)
         if partner_id is not None and request.partner_id != partner_id:
@@ -133,6 +136,8 @@ def find_request(ctx: Context, tenant_id: str, partner_id: str | None, request_i
         template = registry.template(tx, tenant_id, request.template_id, request.template_version)
         rows = in_order(template, consents.of_request(tx, request_id))
         contact = contacts.find(tx, tenant_id, request.contact_id)
+        if contact.erasure_id is not None:
+            raise Erased("the customer was erased, and this request with them")
         waiting = presentations.latest(tx, request_id, "consent")
     return _opened(ctx, request, rows, contact, answerable(ctx, waiting))
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from broker.domain.access import ConsentFacts, Facts, Question, territory_of
 from broker.domain.addresses import tenant_url
 from broker.domain.decision import Decision, denial_obligations, permit_obligations
-from broker.domain.errors import IdempotencyConflict, IdempotencyKeyRequired, NotFound
+from broker.domain.errors import IdempotencyConflict, IdempotencyKeyRequired
 from broker.domain.policy import ConsentPolicies, Verdict
 from broker.domain.terms import ACTIONS
 from broker.store import decisions, idempotency
@@ -172,22 +172,15 @@ class Write:
         facts = self.snapshot.facts
         consent_id = None if consent is None else consent.id
         subject_id = facts.subject_id if consent is None else consent.subject_id
-        tenant_id = self.asking.tenant_id
-        body = self._body(facts)
-        try:
-            return audit.record(
-                self.ctx,
-                tx,
-                tenant_id=tenant_id,
-                type="decision",
-                body=body,
-                consent_id=consent_id,
-                subject_id=subject_id,
-            )
-        except NotFound:  # the customer was erased, and their log key with them
-            return audit.record(
-                self.ctx, tx, tenant_id=tenant_id, type="decision", body=body, consent_id=consent_id
-            )
+        return audit.record(
+            self.ctx,
+            tx,
+            tenant_id=self.asking.tenant_id,
+            type="decision",
+            body=self._body(facts),
+            consent_id=consent_id,
+            subject_id=subject_id,
+        )
 
     def _body(self, facts: Facts) -> dict[str, object]:
         """What the log keeps: identifiers and codes, never a text of the caller's own."""

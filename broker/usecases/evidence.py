@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 from broker.domain.addresses import tenant_url
 from broker.domain.bundle import MOST_FILES, pack
 from broker.domain.consent import ConsentState
-from broker.domain.entry import LogKey
 from broker.domain.errors import InvalidRequest, LogUnavailable, NotFound
 from broker.domain.evidence import MANIFEST_TYPE, SCHEMA, file_hash
 from broker.domain.evidence.story import ENDS
@@ -26,6 +25,7 @@ from broker.store.consents import ConsentRow
 from broker.store.log_tree import StoredCheckpoint
 from broker.usecases import audit
 from broker.usecases.context import Context
+from broker.usecases.person import readable_consent
 from credentials.jcs import b64url, canonical
 from credentials.jws import sign_jws
 
@@ -88,14 +88,12 @@ def assemble(
 
     A partner's copy names the customer's signatures by their hashes only, and leaves out who has
     looked at the evidence. It waits for the log to hold every act (seconds at most). Raises
-    `NotFound` (unknown, another partner's, never granted), `InvalidRequest` (a period that is
-    empty, or holds too many decisions for one bundle), `LogUnavailable`.
+    `NotFound` (unknown, another partner's, never granted), `Erased`, `InvalidRequest` (a period
+    that is empty, or holds too many decisions for one bundle), `LogUnavailable`.
     """
     now = ctx.now()
     with ctx.db.reading() as tx:
-        row = consents.consent(tx, tenant_id, consent_id)
-    if partner_id is not None and row.partner_id != partner_id:
-        raise NotFound("no such consent")
+        row = readable_consent(tx, tenant_id, consent_id, partner_id)
     if row.decided_at is None or row.subject_id is None:
         raise NotFound("there is no evidence: this consent was never granted")
     period = Period(
@@ -251,11 +249,7 @@ def _time_files(
 
 def _opened(ctx: Context, tx: Connection, logged: LoggedEntry) -> bytes:
     sealed = logged.sealed
-    key = LogKey(
-        ctx.keys.tenant_log_key(tx, sealed.tenant_id)
-        if sealed.subject_id is None
-        else ctx.keys.subject_log_key(tx, sealed.subject_id)
-    )
+    key = ctx.keys.log_key(tx, sealed.tenant_id, sealed.subject_id)
     entry = orjson.loads(key.open(sealed).canonical())
     return canonical({"entry": entry, "index": logged.index, "salt": b64url(key.salt(sealed.id))})
 

@@ -21,6 +21,7 @@ from broker.store.presentations import EvidenceRow, IssuedRow, PresentationReque
 from broker.usecases import audit
 from broker.usecases.consent_credential import issue_consent_credential, issue_receipt
 from broker.usecases.context import Context
+from broker.usecases.deletion import open_task
 from broker.usecases.invitation import pairwise_id
 from broker.usecases.presentation_request import Document, Question
 from broker.usecases.status import Allocated, allocate, mark_changed
@@ -136,6 +137,9 @@ def withdraw_consent(
         body["signature_grade"] = signed.document.grade
     if officer_id is not None:
         body["officer"] = officer_id
+    task_id = open_task(ctx, tx, row, "withdrawn")
+    if task_id is not None:
+        body["deletion_task"] = task_id
     _keep_outside(ctx, row)
     audit.record(
         ctx,

@@ -11,10 +11,11 @@ import orjson
 from sqlalchemy import Connection
 
 from broker.domain.addresses import tenant_url
-from broker.domain.errors import NotFound
+from broker.domain.entry import LogKey
 from broker.domain.ids import new_id
 from broker.store import keys as store
 from broker.store.db import Database
+from broker.usecases.entry_keys import EntryKeys
 from credentials.certificate import read_certificate
 from credentials.keys import Signer, SoftwareKey
 from credentials.pki import create_root, issue_leaf
@@ -24,7 +25,6 @@ ROOT_YEARS = 20
 LEAF_DAYS = 825
 RENEWAL_DAYS = 90
 SECONDS_PER_DAY = 86_400
-LOG_KEYS_CACHED = 10_000
 HMAC_LABELS = (
     *("contact", "pairwise", "token", "code"),
     *("nonce", "idempotency", "issuer_state"),
@@ -51,7 +51,7 @@ class KeyRing:
         self._lock = threading.RLock()
         self._certified: dict[tuple[str, str], CertifiedKey] = {}
         self._secrets: dict[str, bytes] = {}
-        self._log_keys: dict[str, bytes] = {}
+        self._entry_keys = EntryKeys(master)
         self._log: Signer | None = None
         self._anchors: tuple[bytes, ...] = ()
 
@@ -143,37 +143,28 @@ class KeyRing:
 
         Raises `NotFound` when it has been destroyed (erasure).
         """
-        return self._log_key(f"subject:{subject_id}", lambda: store.subject_log_key(tx, subject_id))
+        return self._entry_keys.of_subject(tx, subject_id)[0]
 
     def tenant_log_key(self, tx: Connection, tenant_id: str) -> bytes:
         """The key of log entries that concern no customer."""
-        return self._log_key(f"tenant:{tenant_id}", lambda: store.tenant_log_key(tx, tenant_id))
+        return self._entry_keys.of_tenant(tx, tenant_id)[0]
+
+    def log_key(self, tx: Connection, tenant_id: str, subject_id: str | None) -> LogKey:
+        """What seals and opens the entries of a customer, or (None) those that concern none.
+
+        Raises `NotFound` when it has been destroyed.
+        """
+        if subject_id is None:
+            return self._entry_keys.of_tenant(tx, tenant_id)[1]
+        return self._entry_keys.of_subject(tx, subject_id)[1]
 
     def new_log_key(self, owner: str) -> bytes:
         """A fresh sealed log key for `owner` (`subject:<id>` or `tenant:<id>`)."""
-        key = secrets.token_bytes(32)
-        # A customer's first entry follows at once, and an id that came to nothing is never asked
-        # for again. A tenant's id is chosen: a tenant that exists already must keep its key here.
-        if owner.startswith("subject:"):
-            self._remember(owner, key)
-        return self._master.seal(key, f"log-key:{owner}")
+        return self._entry_keys.make(owner)
 
-    def _log_key(self, owner: str, read: Callable[[], bytes | None]) -> bytes:
-        cached = self._log_keys.get(owner)
-        if cached is not None:
-            return cached
-        sealed = read()
-        if sealed is None:
-            raise NotFound("the log key of this entry's owner has been destroyed or never was")
-        key = self._master.open(sealed, f"log-key:{owner}")
-        self._remember(owner, key)
-        return key
-
-    def _remember(self, owner: str, key: bytes) -> None:
-        with self._lock:
-            while len(self._log_keys) >= LOG_KEYS_CACHED:
-                self._log_keys.pop(next(iter(self._log_keys)), None)
-            self._log_keys[owner] = key
+    def forget_log_keys(self, subject_id: str | None = None) -> None:
+        """Drop a customer's log key from memory, or (None) all that were read too long ago."""
+        self._entry_keys.forget(subject_id)
 
     def _leaf(self, purpose: str, tenant_id: str) -> CertifiedKey:
         found = self._certified.get((purpose, tenant_id))

@@ -2,7 +2,6 @@
 
 from sqlalchemy import Connection
 
-from broker.domain.entry import LogKey
 from broker.domain.errors import LogUnavailable, NotFound
 from broker.domain.merkle import HASH_BYTES, inclusion_proof
 from broker.domain.tiles import TILE_HEIGHT, TILE_WIDTH, TileId, entry_bundle
@@ -80,11 +79,6 @@ def _is_entitled(
 def _salt(ctx: Context, tx: Connection, logged: LoggedEntry) -> bytes:
     sealed = logged.sealed
     try:
-        key = (
-            ctx.keys.tenant_log_key(tx, sealed.tenant_id)
-            if sealed.subject_id is None
-            else ctx.keys.subject_log_key(tx, sealed.subject_id)
-        )
+        return ctx.keys.log_key(tx, sealed.tenant_id, sealed.subject_id).salt(sealed.id)
     except NotFound:
         return b""
-    return LogKey(key).salt(sealed.id)

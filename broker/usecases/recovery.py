@@ -1,4 +1,4 @@
-"""After an old backup was restored: find out what was lost, withdraw again, open a new origin.
+"""After an old backup was restored: withdraw and erase again what was, open a new origin.
 
 A log that was rolled back must not sign again under its name: others hold heads of it that this
 tree does not extend. The tree goes on under a new origin, whose name says which head it follows.
@@ -26,6 +26,7 @@ from broker.store.head_file import FILE_NAME, HeadFile
 from broker.store.outside_copies import WithdrawalCopy
 from broker.usecases import audit
 from broker.usecases.context import Context
+from broker.usecases.erasure import erase_again
 from broker.usecases.granting import withdraw_consent
 
 AFTER = "-after-"
@@ -49,11 +50,12 @@ class Rollback:
 
 @dataclass(frozen=True)
 class Recovered:
-    """What a recovery has done: consents withdrawn again, and withdrawals of lost consents."""
+    """What a recovery has done again, and how many withdrawals were of lost consents."""
 
     origin: str
     withdrawn: int
     unknown: int
+    erased: int
 
 
 def rollback(ctx: Context) -> Rollback | None:
@@ -81,12 +83,14 @@ def rollback(ctx: Context) -> Rollback | None:
 
 
 def recover(ctx: Context, copies: Sequence[Path]) -> Recovered:
-    """Replay the withdrawals in `copies` and go on under a new origin. No broker may be serving.
+    """Replay what `copies` tell of and go on under a new origin. No broker may be serving.
 
     1. The log is rolled back, otherwise `StateConflict`.
     2. In one transaction: each consent that is granted here and was withdrawn is withdrawn, in the
-       tenant's name, since what the customer signed was lost with the database; the old head goes
-       into the log; the log gets its new origin. A crash before the commit leaves everything.
+       tenant's name, since what the customer signed was lost with the database; each customer who
+       was erased is erased, and their log key destroyed where nothing is held any more; the old
+       head goes into the log; the log gets its new origin. A crash before the commit leaves
+       everything.
     3. The head file of the old origin is set aside. A crash before it is mended by running again.
 
     Raises `LogRolledBack` without a readable head, `OSError` for unreadable copies.
@@ -95,8 +99,8 @@ def recover(ctx: Context, copies: Sequence[Path]) -> Recovered:
     found = rollback(ctx)
     if found is None:
         raise StateConflict("the log extends its last signed head: there is nothing to recover")
-    lost = outside_copies.read(copies)
-    origin, withdrawn, unknown = found.new_origin, 0, 0
+    lost, erased = outside_copies.read(copies), outside_copies.read_erasures(copies)
+    origin, withdrawn, unknown, erased_again = found.new_origin, 0, 0, 0
     # 2.
     with ctx.db.transaction() as tx:
         head = log_tree.head(tx)
@@ -105,6 +109,8 @@ def recover(ctx: Context, copies: Sequence[Path]) -> Recovered:
                 done = _withdraw_again(ctx, tx, copy)
                 withdrawn += done is True
                 unknown += done is None
+            for erasure in erased:
+                erased_again += erase_again(ctx, tx, erasure)
             body = {
                 "old_origin": found.signed.origin,
                 "old_size": found.signed.size,
@@ -112,6 +118,7 @@ def recover(ctx: Context, copies: Sequence[Path]) -> Recovered:
                 "from_size": found.size,
                 "origin": origin,
                 "withdrawn_again": withdrawn,
+                "erased_again": erased_again,
             }
             audit.record(ctx, tx, tenant_id=ROOT_TENANT, type="log.recovered", body=body)
             log_tree.create_head(tx, origin)
@@ -119,7 +126,8 @@ def recover(ctx: Context, copies: Sequence[Path]) -> Recovered:
     # 3.
     kept = ctx.settings.home / FILE_NAME
     kept.rename(kept.with_name(f"{FILE_NAME}.{found.signed.size}"))
-    return Recovered(origin, withdrawn, unknown)
+    ctx.db.empty_write_ahead_log()
+    return Recovered(origin, withdrawn, unknown, erased_again)
 
 
 def _withdraw_again(ctx: Context, tx: Connection, copy: WithdrawalCopy) -> bool | None:

@@ -212,6 +212,31 @@ DOORS: dict[str, Door] = {
     "POST /v1/consents/{consent_id}/withdrawal": Door(
         post("/v1/consents/{second_consent}/withdrawal", lambda _known: {})
     ),
+    "POST /v1/subject-exports": Door(
+        post(
+            "/v1/subject-exports",
+            lambda known: {"partner": known.partner, "subject_ref": known.subject_ref},
+        ),
+        at_home=OFFICER,
+    ),
+    # At home the last of all: nothing is left to steal afterwards.
+    "POST /v1/subject-erasures": Door(
+        post("/v1/subject-erasures", lambda known: {"consent": known.consent}), at_home=None
+    ),
+    "GET /v1/subject-erasures": Door(
+        get("/v1/subject-erasures"), PUBLIC | HIDDEN, own=True, at_home=OFFICER
+    ),
+    "GET /v1/deletion-tasks": Door(
+        get("/v1/deletion-tasks?consent={second_consent}"), PUBLIC | HIDDEN, own=True
+    ),
+    "POST /v1/deletion-tasks/{task_id}/receipt": Door(
+        post("/v1/deletion-tasks/{task}/receipt", lambda _known: {"receipt": "x.y.z"}),
+        at_home=None,  # it takes a signature
+    ),
+    "GET /v1/deletion-tasks/{task_id}/receipt": Door(
+        get("/v1/deletion-tasks/{task}/receipt"),
+        at_home=None,  # there is none yet
+    ),
     # A denial is an answer: what it says is compared with the one about nothing at all.
     "POST /access/v1/evaluation": Door(evaluations, HIDDEN | {200}, at_home=PARTNER),
     "POST /access/v1/evaluations": Door(batches, HIDDEN | {200}, at_home=PARTNER),
@@ -273,6 +298,9 @@ DOORS: dict[str, Door] = {
     "GET /vct/{name}/{version}": Door(get("/vct/customer/1"), PUBLIC, own=True),
     "GET /schemas/consent-template/1.json": Door(
         get("/schemas/consent-template/1.json"), PUBLIC, own=True
+    ),
+    "GET /schemas/subject-export/1.json": Door(
+        get("/schemas/subject-export/1.json"), PUBLIC, own=True
     ),
     # Of the whole broker; the log's hashes are salted.
     "GET /log/checkpoint": Door(get("/log/checkpoint"), PUBLIC, own=True),

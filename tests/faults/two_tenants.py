@@ -14,7 +14,8 @@ from httpx2 import Response
 from sqlalchemy import select
 
 from broker.domain.terms import Label
-from broker.store import tables
+from broker.store import consents, tables
+from broker.usecases.deletion import open_task
 from broker.usecases.partner import NewClient, add_officer, add_partner
 from broker.usecases.tenant import add_tenant
 from credentials.keys import SoftwareKey, sign_jws
@@ -60,6 +61,7 @@ class Known:
     request_uri: str
     status_list: str
     nonce: str
+    task: str
     more: tuple[str, ...] = ()
 
     def secrets(self) -> list[str]:
@@ -90,6 +92,7 @@ ABSENT = Known(
     request_uri="urn:ietf:params:oauth:request_uri:" + "z" * 43,
     status_list="sl-" + "z" * 20,
     nonce="z" * 75,
+    task="dt-" + "z" * 20,
 )
 
 
@@ -253,6 +256,13 @@ def pushed_request(state: str) -> dict[str, str]:
     }
 
 
+def _task(made: World, consent_id: str) -> str:
+    """A deletion task, which a withdrawal would have made."""
+    with made.ctx.db.transaction() as tx:
+        row = consents.consent(tx, "demo", consent_id)
+        return open_task(made.ctx, tx, row, "withdrawn") or ""
+
+
 def _in_use(made: World) -> Known:
     """A consent that is granted, decided on and asked to be withdrawn; a request that is open."""
     granted = made.customer("crm-secret-1").grant("base", "visits")
@@ -299,5 +309,6 @@ def _in_use(made: World) -> Known:
         request_uri=pushed["request_uri"],
         status_list=status_list,
         nonce=nonce,
+        task=_task(made, consent),
         more=more,
     )

@@ -42,6 +42,7 @@ from broker.store.tables.log import (
     LogTile,
 )
 from broker.store.tables.registry import Algorithm, Attribute, AttributeMapping, Purpose, Template
+from broker.store.tables.rights import DeletionTask, Erasure
 from broker.store.tables.schema import SchemaSupport
 
 __all__ = [
@@ -59,6 +60,8 @@ __all__ = [
     "Contact",
     "CredentialCopy",
     "DeferredIssuance",
+    "DeletionTask",
+    "Erasure",
     "Evidence",
     "Idempotency",
     "Invitation",

@@ -21,7 +21,10 @@ class Subject(SQLModel, table=True):
 
 
 class Contact(SQLModel, table=True):
-    """A partner's opaque reference to a customer, and whose wallet it was bound to, how surely."""
+    """A partner's opaque reference to a customer, and whose wallet it was bound to, how surely.
+
+    One that was erased has no reference any more and names its erasure.
+    """
 
     __table_args__ = (
         one_of("grade", "none", "link", "code", "verified_person"),
@@ -37,6 +40,7 @@ class Contact(SQLModel, table=True):
     grade: str = "none"
     bound_at: int | None = time(nullable=True)
     created_at: int = time()
+    erasure_id: str | None = Field(default=None, index=True)
 
 
 class Invitation(SQLModel, table=True):

@@ -12,7 +12,7 @@ from dev.running import Broker, free_port
 STEPS = [
     *("invitation", "customer_credential", "consent_request", "signed", "credential"),
     *("permit", "deny_version", "deny_abroad", "deny_attribute"),
-    *("withdrawal", "deny_withdrawn", "evidence", "tampered"),
+    *("withdrawal", "deny_withdrawn", "deletion", "evidence", "tampered"),
 ]
 KEPT = {"consent-credential.txt", "evidence.zip", "receipt.txt", "transcript.json", "trust.json"}
 

@@ -1,0 +1,188 @@
+"""`consent-broker subject`: what is held about a customer, their erasure, recipients' tasks."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+import typer
+
+from broker.api.deletion_tasks import task_out
+from broker.api.subjects import erasure_out
+from broker.cli.composed import USAGE, Json, Tenant, composed
+from broker.domain.addresses import ROOT_TENANT
+from broker.domain.bundle import pack
+from broker.domain.errors import InvalidRequest
+from broker.store import erasures, registry
+from broker.usecases import deletion
+from broker.usecases.context import Context
+from broker.usecases.erasure import OPERATOR, erase
+from broker.usecases.evidence import assemble
+from broker.usecases.person import Named, find_person
+from broker.usecases.subject_export import export_subject
+
+subject = typer.Typer(help="Rights of customers. 客户权利：查询、删除。", no_args_is_help=True)
+
+MOST_SHOWN = 500
+Partner = Annotated[
+    str | None, typer.Option("--partner", help="The partner whose reference it is. 合作方。")
+]
+SubjectRef = Annotated[
+    str | None, typer.Option("--subject-ref", help="The partner's own reference. 商家的客户号。")
+]
+Consent = Annotated[
+    str | None,
+    typer.Option("--consent", help="A consent of the customer, instead. 或：该客户的一个同意。"),
+]
+
+
+@subject.command("export")
+def export(
+    partner: Partner = None,
+    subject_ref: SubjectRef = None,
+    consent: Consent = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write it here. A name that ends in .zip gets the evidence bundles too. 输出文件。"
+        ),
+    ] = None,
+    tenant: Tenant = ROOT_TENANT,
+    as_json: Json = False,
+) -> None:
+    """Everything held about one customer, as one JSON. 导出该客户的全部记录。
+
+    For their right of access and portability (PIPL 45, GDPR 15 and 20). Its schema is served at
+    /schemas/subject-export/1.json. That it was handed out enters the log. With a .zip the broker
+    has to be running, since bundles wait for the log.
+    """
+    with composed() as ctx:
+        told = export_subject(ctx, tenant, _named(partner, subject_ref, consent), by=OPERATOR)
+        bundles = _bundles(ctx, tenant, told) if out and out.suffix == ".zip" else {}
+    data = orjson.dumps(told, option=orjson.OPT_INDENT_2)
+    if out is None:
+        typer.echo(data.decode())
+        return
+    try:
+        out.write_bytes(pack({"export.json": data, **bundles}) if out.suffix == ".zip" else data)
+    except OSError as error:
+        typer.echo(f"cannot write {out}: {error.strerror}", err=True)
+        raise typer.Exit(USAGE) from None
+    counts = {name: len(told[name]) for name in ("contacts", "consents", "decisions", "acts")}
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), **counts}))
+        return
+    typer.echo(f"{out}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
+@subject.command("erase")
+def erase_command(
+    partner: Partner = None,
+    subject_ref: SubjectRef = None,
+    consent: Consent = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask. 不再确认。")] = False,
+    tenant: Tenant = ROOT_TENANT,
+    as_json: Json = False,
+) -> None:
+    """Erase a customer: withdraw, delete, destroy their log key. 删除该客户。
+
+    It cannot be undone. Signed evidence stays sealed for the template's retention; with the last
+    of it the customer's log key is destroyed (PIPL 47, GDPR 17).
+    """
+    named = _named(partner, subject_ref, consent)
+    with composed() as ctx:
+        with ctx.db.reading() as tx:
+            person = find_person(ctx, tx, tenant, named)
+        if not yes:
+            typer.confirm(
+                f"Erase this customer, with {len(person.contacts)} contacts? It cannot be undone. "
+                "删除该客户，不可恢复。继续？",
+                abort=True,
+            )
+        begun = erase(ctx, tenant, named, by=OPERATOR)
+    told = {
+        **erasure_out(begun.erasure).model_dump(),
+        "withdrawn": begun.withdrawn,
+        "deletion_tasks": begun.tasks,
+    }
+    if as_json:
+        typer.echo(json.dumps(told))
+        return
+    typer.echo(
+        f"{begun.erasure.id}: {begun.withdrawn} consents withdrawn, {begun.tasks} deletion tasks"
+    )
+    if begun.erasure.finished_at is None:
+        typer.echo(f"signed evidence is held until {_date(begun.erasure.held_until)}")
+    else:
+        typer.echo("nothing is held; the customer's log key is destroyed")
+
+
+@subject.command("erasures")
+def erasures_command(
+    every: Annotated[
+        bool, typer.Option("--all", help="Those that are over too. 含已完成。")
+    ] = False,
+    tenant: Tenant = ROOT_TENANT,
+    as_json: Json = False,
+) -> None:
+    """List the erasures that hold something still, with the date. 待完成的删除。"""
+    with composed() as ctx, ctx.db.reading() as tx:
+        registry.tenant(tx, tenant)
+        found = [erasure_out(row) for row in erasures.of_tenant(tx, tenant, pending=not every)]
+    if as_json:
+        typer.echo(json.dumps([row.model_dump() for row in found]))
+        return
+    for row in found:
+        end = row.held_until if row.finished_at is None else row.finished_at
+        typer.echo(f"{row.id}  {row.state:8}  {_date(end)}  {row.requested_by}")
+
+
+@subject.command("tasks")
+def tasks(
+    state: Annotated[
+        Literal["open", "done", "overdue"] | None, typer.Option(help="Only these. 状态。")
+    ] = None,
+    partner: Partner = None,
+    after: Annotated[str | None, typer.Option(help="The last task of the page before.")] = None,
+    tenant: Tenant = ROOT_TENANT,
+    as_json: Json = False,
+) -> None:
+    """What recipients have to delete, and whether they have. 接收方的删除任务。"""
+    with composed() as ctx:
+        found, behind = deletion.tasks(
+            ctx, tenant, partner, limit=MOST_SHOWN, state=state, after=after
+        )
+        rows = [task_out(row, ctx.now()) for row in found]
+    if as_json:
+        told = {"tasks": [row.model_dump() for row in rows], "next": behind}
+        typer.echo(json.dumps(told))
+        return
+    for row in rows:
+        shown = "overdue" if row.overdue else row.state
+        typer.echo(f"{row.id}  {shown:7}  {_date(row.due_at)}  {row.partner}  {row.consent}")
+    if behind is not None:
+        typer.echo(f"more: --after {behind}")
+
+
+def _named(partner: str | None, subject_ref: str | None, consent: str | None) -> Named:
+    try:
+        return Named(partner, subject_ref, consent)
+    except InvalidRequest:
+        typer.echo("name the customer by --partner and --subject-ref, or by --consent", err=True)
+        raise typer.Exit(USAGE) from None
+
+
+def _bundles(ctx: Context, tenant: str, told: dict[str, Any]) -> dict[str, bytes]:
+    """The customer's own evidence of each consent that was signed and is not erased."""
+    return {
+        f"evidence-{consent['id']}.zip": assemble(
+            ctx, tenant, consent["id"], copy="customer", partner_id=None, since=None, until=None
+        )
+        for consent in told["consents"]
+        if consent["evidence"]
+    }
+
+
+def _date(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")

@@ -1,0 +1,55 @@
+"""What is stored about one customer: the rows of every table that lead to their contacts."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, select
+
+from broker.store.consents import CONSENT, REQUEST, ConsentRequestRow, ConsentRow
+from broker.store.contacts import CONTACT, INVITATION, ContactRow, InvitationRow
+
+
+def hold(tx: Connection, contact_ids: Sequence[str]) -> None:
+    """Keep contacts from being bound, asked for consents or erased before the end of `tx`.
+
+    SQLite needs none of it: a write transaction is the only one.
+    """
+    chosen = select(CONTACT.c.id).where(CONTACT.c.id.in_(contact_ids)).order_by(CONTACT.c.id)
+    tx.execute(chosen.with_for_update())
+
+
+def contacts_of_erasure(tx: Connection, tenant_id: str, erasure_id: str) -> list[ContactRow]:
+    """The contacts that an erasure has emptied."""
+    rows = tx.execute(
+        select(CONTACT)
+        .where(CONTACT.c.tenant_id == tenant_id, CONTACT.c.erasure_id == erasure_id)
+        .order_by(CONTACT.c.id)
+    )
+    return [ContactRow(**row._mapping) for row in rows]  # noqa: SLF001 (SQLAlchemy's public accessor)
+
+
+def invitations(tx: Connection, contact_ids: Sequence[str]) -> list[InvitationRow]:
+    """Every invitation of some contacts, oldest first."""
+    rows = tx.execute(
+        select(INVITATION)
+        .where(INVITATION.c.contact_id.in_(contact_ids))
+        .order_by(INVITATION.c.created_at, INVITATION.c.id)
+    )
+    return [InvitationRow(**row._mapping) for row in rows]  # noqa: SLF001
+
+
+def requests(tx: Connection, contact_ids: Sequence[str]) -> list[ConsentRequestRow]:
+    """Every consent request about some contacts, oldest first."""
+    rows = tx.execute(
+        select(REQUEST)
+        .where(REQUEST.c.contact_id.in_(contact_ids))
+        .order_by(REQUEST.c.created_at, REQUEST.c.id)
+    )
+    return [ConsentRequestRow(**row._mapping) for row in rows]  # noqa: SLF001
+
+
+def consents(tx: Connection, contact_ids: Sequence[str], *, lock: bool = False) -> list[ConsentRow]:
+    """Every consent of some contacts; with `lock` none of them changes before `tx` ends."""
+    chosen = select(CONSENT).where(CONSENT.c.contact_id.in_(contact_ids))
+    chosen = chosen.order_by(CONSENT.c.id if lock else CONSENT.c.created_at, CONSENT.c.id)
+    rows = tx.execute(chosen.with_for_update() if lock else chosen)
+    return [ConsentRow(**row._mapping) for row in rows]  # noqa: SLF001

@@ -1,0 +1,214 @@
+"""Erase a customer (PIPL 47, GDPR 17): at once what may go, the rest when the law lets go of it.
+
+1. One transaction begins it: every granted consent is withdrawn, what waits for an answer is
+   closed, each recipient gets a deletion task, and references, wallet keys, offers, requests and
+   pages are emptied. Signed evidence and what it proves stay sealed until its time is over.
+2. `release_due` deletes each piece of evidence at its time. With the last one the customer's log
+   key is destroyed, at once where there is none: the bodies of their log entries then open to
+   nobody. The salted hashes stay in the tree; bundles that were handed out go on verifying.
+
+What remains for good: ids that lead to nobody, the states and list places of consents, because the
+public status lists are made of them, and deletion tasks with their receipts.
+
+The entries that tell of it are the tenant's: they can be read when the customer's cannot. A copy
+outside of the database lets `log recover` erase again what a restored backup has brought back.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from broker.domain.consent import ConsentState
+from broker.domain.errors import LogUnavailable, NotFound, StateConflict
+from broker.domain.ids import new_id
+from broker.store import contacts, credentials, erasures, outside_copies, people
+from broker.store.erasures import ErasureRow
+from broker.store.outside_copies import ErasureCopy
+from broker.usecases import audit
+from broker.usecases.closing import close_request
+from broker.usecases.context import Context
+from broker.usecases.deletion import open_task
+from broker.usecases.granting import withdraw_consent
+from broker.usecases.person import Named, Person, find_person
+from broker.usecases.status import mark_changed
+
+OPERATOR = "operator"
+DUE_AT_ONCE = 100
+QUIET_SECONDS = 3_600
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What the first transaction of an erasure has done."""
+
+    erasure: ErasureRow
+    withdrawn: int
+    tasks: int
+
+
+def erase(ctx: Context, tenant_id: str, named: Named, *, by: str) -> Begun:
+    """Begin a customer's erasure, and finish it where nothing is held.
+
+    `by` is an officer's id or `OPERATOR`. It is done even when the log is behind. Raises
+    `NotFound`, `StateConflict` (erased already), `LogUnavailable` (no copy outside can be kept).
+    """
+    with ctx.db.transaction() as tx:
+        person = find_person(ctx, tx, tenant_id, named, hold=True)
+        begun = erase_person(ctx, tx, person, by=by)
+    _forget(ctx, begun.erasure)
+    return begun
+
+
+def erase_person(ctx: Context, tx: Connection, person: Person, *, by: str) -> Begun:
+    """The transaction of `erase`, on contacts that the caller holds."""
+    if person.erasure_id is not None:
+        raise StateConflict("this customer was erased already: subject erasures tells until when")
+    with erasures.overwriting(tx):
+        officer_id = None if by == OPERATOR else by
+        withdrawn, tasks = _end_consents(ctx, tx, person, officer_id)
+        erasure = _empty(ctx, tx, person, by)
+        _keep_outside(ctx, person)
+        audit.record(
+            ctx,
+            tx,
+            tenant_id=person.tenant_id,
+            type="subject.erased",
+            body={
+                "erasure": erasure.id,
+                "by": by,
+                "contacts": list(person.contact_ids),
+                "withdrawn": withdrawn,
+                "deletion_tasks": tasks,
+                "held_until": erasure.held_until,
+            },
+        )
+        if erasure.held_until <= ctx.now():
+            erasure = _finish(ctx, tx, erasure)
+    return Begun(erasure, withdrawn, tasks)
+
+
+def erase_again(ctx: Context, tx: Connection, copy: ErasureCopy) -> int:
+    """Erase what a restored backup has brought back; how many customers that were.
+
+    Contacts that the backup does not know, or that are erased in it, are passed over.
+    """
+    erased = 0
+    for contact_id in copy.contact_ids:
+        try:
+            contact = contacts.find(tx, copy.tenant_id, contact_id)
+        except NotFound:
+            continue
+        if contact.erasure_id is None:
+            every = (
+                (contact,)
+                if contact.subject_id is None
+                else tuple(contacts.of_subject(tx, copy.tenant_id, contact.subject_id))
+            )
+            person = Person(copy.tenant_id, contact.subject_id, every)
+            erase_person(ctx, tx, person, by=OPERATOR)
+            erased += 1
+    return erased
+
+
+def release_due(ctx: Context) -> int:
+    """Delete what the law has let go of since; how many erasures were looked after.
+
+    On SQLite it also empties the write-ahead log of what it still holds of the erased.
+    """
+    now = ctx.now()
+    with ctx.db.reading() as tx:
+        due = erasures.releasable(tx, now, DUE_AT_ONCE)
+        recent = erasures.touched_since(tx, now - QUIET_SECONDS)
+    for erasure in due:
+        with ctx.db.transaction() as tx, erasures.overwriting(tx):
+            contact_ids = _contact_ids(tx, erasure)
+            people.hold(tx, contact_ids)
+            # Another worker that sweeps too may have been first.
+            open_still = erasures.find(tx, erasure.tenant_id, erasure.id).finished_at is None
+            erasures.release(tx, contact_ids, now)
+            if open_still and erasures.held_until(tx, contact_ids) is None:
+                _finish(ctx, tx, erasure)
+        _forget(ctx, erasure)
+    if due or recent:
+        ctx.db.empty_write_ahead_log()
+    return len(due)
+
+
+def _end_consents(
+    ctx: Context, tx: Connection, person: Person, officer_id: str | None
+) -> tuple[int, int]:
+    """Withdraw, close, and tell recipients; how many were withdrawn, how many tasks there are."""
+    for request in people.requests(tx, person.contact_ids):
+        if request.state == "open":
+            close_request(ctx, tx, request, "expired", reason="erased")
+    withdrawn = tasks = 0
+    # In the order of status lists: of two who end many consents, one waits for the other.
+    rows = people.consents(tx, person.contact_ids, lock=True)
+    for row in sorted(rows, key=lambda row: (row.status_list_id or "", row.id)):
+        if row.subject_id is not None:  # it was granted once: the partner has had the data
+            tasks += open_task(ctx, tx, row, "erased") is not None
+        if row.state == ConsentState.GRANTED:
+            withdraw_consent(ctx, tx, row, None, officer_id=officer_id)
+            withdrawn += 1
+    return withdrawn, tasks
+
+
+def _empty(ctx: Context, tx: Connection, person: Person, by: str) -> ErasureRow:
+    now, contact_ids = ctx.now(), person.contact_ids
+    erasures.close_invitations(tx, contact_ids)
+    if person.subject_id is not None:
+        lists = {copy.status_list_id for copy in credentials.supersede(tx, person.subject_id)}
+        for list_id in sorted(lists):
+            mark_changed(tx, list_id)
+        erasures.forget_keys_of_copies(tx, person.subject_id)
+    erasures.empty_requests(tx, contact_ids)
+    erasures.release(tx, contact_ids, now)
+    erasure = ErasureRow(
+        id=new_id("er"),
+        tenant_id=person.tenant_id,
+        subject_id=person.subject_id,
+        requested_by=by,
+        begun_at=now,
+        held_until=erasures.held_until(tx, contact_ids) or now,
+        finished_at=None,
+    )
+    erasures.add(tx, erasure)
+    erasures.empty_contacts(tx, contact_ids, erasure.id)
+    return erasure
+
+
+def _finish(ctx: Context, tx: Connection, erasure: ErasureRow) -> ErasureRow:
+    """Destroy the customer's log key: nothing is held any more."""
+    erasures.finish(tx, erasure.id, ctx.now())
+    if erasure.subject_id is not None:
+        erasures.destroy_log_key(tx, erasure.subject_id)
+    audit.record(
+        ctx,
+        tx,
+        tenant_id=erasure.tenant_id,
+        type="subject.log_key_destroyed" if erasure.subject_id else "subject.released",
+        body={"erasure": erasure.id},
+    )
+    return erasures.find(tx, erasure.tenant_id, erasure.id)
+
+
+def _contact_ids(tx: Connection, erasure: ErasureRow) -> list[str]:
+    found = people.contacts_of_erasure(tx, erasure.tenant_id, erasure.id)
+    return [contact.id for contact in found]
+
+
+def _keep_outside(ctx: Context, person: Person) -> None:
+    copy = ErasureCopy(person.tenant_id, person.contact_ids, ctx.now())
+    try:
+        outside_copies.keep(ctx.settings.home, copy)
+    except OSError as error:
+        raise LogUnavailable(
+            f"the erasure cannot be kept outside of the database ({error.strerror}): try again"
+        ) from error
+
+
+def _forget(ctx: Context, erasure: ErasureRow) -> None:
+    """After the commit: what this process still holds of the erased."""
+    if erasure.subject_id is not None:
+        ctx.keys.forget_log_keys(erasure.subject_id)
+    ctx.db.empty_write_ahead_log()

@@ -1,0 +1,230 @@
+"""Erasing a customer: what goes at once, what the law holds, what remains for good."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from broker.domain.errors import NotFound
+from broker.domain.evidence import verify_evidence
+from broker.store import outside_copies, tables
+from broker.usecases.erasure import release_due
+from broker.usecases.evidence import trust
+from credentials.status import Status, verify_status_token
+from tests.broker.flow_world import Customer, World, world
+from wallet_adapters.errors import WalletProtocolError
+from wallet_adapters.loopback import accept_offer
+from wallet_adapters.loopback.errors import PeerRefused
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path / "home") as broker:
+        yield broker
+
+
+def erase(made: World, **named: str) -> Any:
+    headers = {"Idempotency-Key": secrets.token_hex(8)}
+    return made.api("POST", "/v1/subject-erasures", made.officer, json=named, headers=headers)
+
+
+def by_ref(made: World, subject_ref: str) -> dict[str, str]:
+    return {"partner": made.partner, "subject_ref": subject_ref}
+
+
+def rows(made: World, name: str) -> list[Any]:
+    with made.ctx.db.reading() as tx:
+        return list(tx.execute(select(tables.metadata.tables[name])).all())
+
+
+def granted(customer: Customer, *items: str) -> list[str]:
+    request = customer.grant(*items)
+    return [one["id"] for one in request["consents"] if one["state"] == "granted"]
+
+
+def test_what_goes_at_once(made: World) -> None:
+    customer = made.customer("crm-1")
+    (consent,) = granted(customer, "base")
+    made.advance(2)
+    kept = made.api("GET", f"/v1/consents/{consent}/evidence", made.officer).content
+    waiting = made.ask("crm-1")
+    done = erase(made, **by_ref(made, "crm-1"))
+    assert done.status_code == 201, done.text
+    told = done.json()
+    assert (told["state"], told["withdrawn"], told["deletion_tasks"]) == ("held", 1, 1)
+    made.advance(2)
+
+    # Withdrawn as by any withdrawal: the next decision, the list, the entry.
+    assert not made.decide("crm-1")["decision"]
+    (row,) = [row for row in rows(made, "consent") if row.id == consent]
+    assert (row.state, row.withdrawal_grade) == ("withdrawn", "tenant_channel")
+    token = made.http.get(f"/status/{row.status_list_id}").text
+    uri = f"{made.ctx.settings.public_url}/status/{row.status_list_id}"
+    shown = verify_status_token(token, uri=uri, anchors=made.ctx.keys.anchors(), now=made.time[0])
+    assert shown.get(row.status_index) == Status.INVALID
+    assert [one.consent_id for one in made.logged("consent.withdrawn")] == [consent]
+
+    # What waited is closed, and nothing leads back to the person.
+    assert all(one.state != "requested" for one in rows(made, "consent"))
+    assert made.http.get(waiting["page_url"]).status_code == 404
+    (contact,) = rows(made, "contact")
+    assert contact.sealed_subject_ref == b""
+    assert contact.subject_ref_hash == f"erased:{contact.id}"
+    assert rows(made, "presentation_request") == rows(made, "served_request") == []
+    assert {one.holder_thumbprint for one in rows(made, "credential_copy")} == {
+        f"erased:{one.id}" for one in rows(made, "credential_copy")
+    }
+    assert {one.state for one in rows(made, "credential_copy")} == {"superseded"}
+    assert [one.sealed_code for one in rows(made, "invitation")] == [None]
+    # Consents that were never given have no terms any more, the signed one has.
+    assert [one.id for one in rows(made, "consent") if one.terms] == [consent]
+
+    # What was handed out before goes on verifying.
+    assert verify_evidence(kept, trust(made.ctx)).verdict == "verified"
+    # The entry of the erasure is the tenant's.
+    (entry,) = made.logged("subject.erased")
+    assert entry.subject_id is None
+    assert entry.body["held_until"] == told["held_until"]
+    (copy,) = outside_copies.read_erasures([made.ctx.settings.home / outside_copies.FILE_NAME])
+    assert copy.contact_ids == (contact.id,)
+
+
+def test_what_the_law_holds_goes_when_its_time_is_over(made: World) -> None:
+    customer = made.customer("crm-1")
+    (consent,) = granted(customer, "base")
+    assert made.decide("crm-1")["decision"]
+    held = erase(made, **by_ref(made, "crm-1")).json()
+    made.advance(2)
+    # Partners see nothing any more; an officer may still prove that it was lawful.
+    for path in ("", "/credential", "/evidence"):
+        answer = made.api("GET", f"/v1/consents/{consent}{path}")
+        assert (answer.status_code, answer.json()["code"]) == (410, "erased"), path
+    assert made.evidence(consent).verdict == "verified"
+
+    made.advance(held["held_until"] - made.time[0] - 1)
+    assert release_due(made.ctx) == 0
+    assert len(rows(made, "evidence")) == 1
+    made.advance(1)
+    assert release_due(made.ctx) == 1
+    assert release_due(made.ctx) == 0
+    made.advance(2)
+    assert rows(made, "evidence") == rows(made, "issued_credential") == []
+    assert {row.terms for row in rows(made, "consent")} == {""}
+    (subject,) = rows(made, "subject")
+    assert subject.sealed_log_key is None
+    with made.ctx.db.reading() as tx, pytest.raises(NotFound):
+        made.ctx.keys.log_key(tx, "demo", subject.id)
+    listed = made.api("GET", "/v1/subject-erasures", made.officer).json()["erasures"]
+    assert [one["state"] for one in listed] == ["finished"]
+    assert made.api("GET", "/v1/subject-erasures?state=held", made.officer).json()["erasures"] == []
+    for path in ("", "/credential", "/receipt", "/evidence"):
+        answer = made.api("GET", f"/v1/consents/{consent}{path}", made.officer)
+        assert (answer.status_code, answer.json()["code"]) == (410, "erased"), path
+    # The place in the list stays set, and a decision about it is recorded as the tenant's.
+    (row,) = [row for row in rows(made, "consent") if row.id == consent]
+    assert (row.state, row.status_index is not None) == ("withdrawn", True)
+    body = {
+        "subject": {"type": "partner", "id": made.partner},
+        "action": {"name": "read"},
+        "resource": {
+            "type": "attribute",
+            "id": "purchase_count_12m",
+            "properties": {"consent": consent},
+        },
+        "context": {"purpose": "dpv:ServicePersonalisation#algo:churn-v3@1"},
+    }
+    answer = made.api("POST", "/access/v1/evaluation", json=body).json()
+    assert answer["decision"] is False
+    made.advance(2)
+    with made.ctx.db.reading() as tx:
+        newest = tx.execute(
+            select(tables.metadata.tables["audit_entry"].c.subject_id)
+            .where(tables.metadata.tables["audit_entry"].c.type == "decision")
+            .order_by(tables.metadata.tables["audit_entry"].c.log_index.desc())
+        ).scalars()
+        assert next(iter(newest)) is None
+
+
+def test_where_nothing_is_held_the_key_is_destroyed_at_once(made: World) -> None:
+    made.customer("crm-1")
+    made.ask("crm-1")
+    done = erase(made, **by_ref(made, "crm-1")).json()
+    assert (done["state"], done["withdrawn"], done["deletion_tasks"]) == ("finished", 0, 0)
+    assert [row.sealed_log_key for row in rows(made, "subject")] == [None]
+    assert len(made.logged("subject.log_key_destroyed")) == 1
+
+
+def test_a_contact_that_was_never_bound_is_erased(made: World) -> None:
+    request = made.ask("crm-nobody")
+    done = erase(made, **by_ref(made, "crm-nobody"))
+    assert done.json()["state"] == "finished"
+    answer = made.api("GET", f"/v1/consent-requests/{request['id']}")
+    assert (answer.status_code, answer.json()["code"]) == (410, "erased")
+
+
+def test_erasing_again_and_erasing_nobody(made: World) -> None:
+    (consent,) = granted(made.customer("crm-1"), "base")
+    erase(made, consent=consent)
+    again = erase(made, consent=consent)
+    assert (again.status_code, again.json()["code"]) == (409, "state_conflict")
+    assert erase(made, **by_ref(made, "crm-1")).status_code == 404
+    assert erase(made, partner=made.partner).status_code == 400
+    assert made.api("POST", "/v1/subject-erasures", json={"consent": consent}).status_code == 403
+
+
+def test_the_same_person_comes_back_as_somebody_new(made: World) -> None:
+    customer = made.customer("crm-1")
+    granted(customer, "base")
+    erase(made, **by_ref(made, "crm-1"))
+    # The wallet's old credential is good for nothing; a new invitation starts anew.
+    (before,) = rows(made, "subject")
+    fresh = made.customer("crm-1")
+    (consent,) = granted(fresh, "base")
+    assert made.decide("crm-1")["decision"]
+    assert made.evidence(consent).verdict == "verified"
+    (after,) = [row for row in rows(made, "subject") if row.id != before.id]
+    assert after.sealed_log_key is not None
+
+
+def test_the_old_wallet_signs_nothing_after_an_erasure(made: World) -> None:
+    old = made.customer("crm-1")
+    erase(made, **by_ref(made, "crm-1"))
+    made.customer("crm-1")
+    request = made.ask("crm-1")
+    with pytest.raises(PeerRefused):
+        old.sign(request["wallet_link"], "consent_base")
+    assert set(made.states(request)) == {"requested"}
+
+
+def test_erasures_do_not_wait_for_the_log(made: World) -> None:
+    (consent,) = granted(made.customer("crm-1"), "base")
+    made.time[0] += 120  # and nobody sequences
+    assert not made.ctx.log.permits(made.time[0])
+    assert erase(made, consent=consent).status_code == 201
+
+
+def test_one_customer_erased_leaves_the_other(made: World) -> None:
+    granted(made.customer("crm-1"), "base")
+    (other,) = granted(made.customer("crm-2"), "base")
+    held = erase(made, **by_ref(made, "crm-1")).json()
+    assert made.evidence(other).verdict == "verified"
+    made.advance(held["held_until"] - made.time[0])
+    assert release_due(made.ctx) == 1
+    assert {row.consent_id for row in rows(made, "evidence")} == {other}
+    assert len([row for row in rows(made, "subject") if row.sealed_log_key]) == 1
+
+
+def test_an_offer_that_was_redeemed_leads_nowhere(made: World) -> None:
+    body = {"subject_ref": "crm-1", "grade": "link"}
+    headers = {"Idempotency-Key": "k"}
+    invited = made.api("POST", "/v1/invitations", json=body, headers=headers).json()
+    erase(made, **by_ref(made, "crm-1"))
+    stranger = made.stranger("crm-1")
+    with pytest.raises(WalletProtocolError):
+        accept_offer(
+            stranger.wallet, invited["offer_uri"], carry=made.carry, now=made.time[0], copies=1
+        )
+    assert rows(made, "subject") == []
