@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from httpx2 import Response
 from sqlalchemy import select
 
 from broker.domain.deletion import METHODS, RECEIPT_TYPE
@@ -33,7 +34,7 @@ def task(made: World) -> dict[str, Any]:
     return found
 
 
-def listed(made: World, caller: str | None = None, **params: Any) -> list[dict[str, Any]]:
+def listed(made: World, caller: str | None = None, **params: str) -> list[dict[str, Any]]:
     answer = made.api("GET", "/v1/deletion-tasks", caller, params=params)
     assert answer.status_code == 200, answer.text
     found: list[dict[str, Any]] = answer.json()["tasks"]
@@ -58,9 +59,10 @@ def own_key(made: World) -> SoftwareKey:
     return SoftwareKey.from_private_jwk(partner["private_jwk"])
 
 
-def send(made: World, task: dict[str, Any], receipt: str, caller: str | None = None) -> Any:
+def send(made: World, task: dict[str, Any], receipt: str, caller: str | None = None) -> Response:
     path = f"/v1/deletion-tasks/{task['id']}/receipt"
-    return made.api("POST", path, caller, json={"receipt": receipt})
+    answer: Response = made.api("POST", path, caller, json={"receipt": receipt})
+    return answer
 
 
 def test_a_withdrawal_makes_a_task_with_a_deadline(made: World, task: dict[str, Any]) -> None:

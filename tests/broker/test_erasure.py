@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from httpx2 import Response
 from sqlalchemy import select
 
 from broker.domain.errors import NotFound
@@ -26,9 +27,11 @@ def made(tmp_path: Path) -> Iterator[World]:
         yield broker
 
 
-def erase(made: World, **named: str) -> Any:
+def erase(made: World, **named: str) -> Response:
     headers = {"Idempotency-Key": secrets.token_hex(8)}
-    return made.api("POST", "/v1/subject-erasures", made.officer, json=named, headers=headers)
+    path = "/v1/subject-erasures"
+    answer: Response = made.api("POST", path, made.officer, json=named, headers=headers)
+    return answer
 
 
 def by_ref(made: World, subject_ref: str) -> dict[str, str]:
