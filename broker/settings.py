@@ -19,6 +19,7 @@ METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _RATE = re.compile(
     r"(?P<name>[a-z]+)=(?P<rate>[0-9]{1,6}(\.[0-9]{1,3})?)/(?P<burst>[1-9][0-9]{0,6})"
 )
+SECRETS = ("DATABASE_URL", "BROKER_MASTER_KEY")
 PROFILES = ("development", "production", "strict")
 
 
@@ -120,7 +121,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
     Raises `SettingsError` that names the variable at fault.
     """
-    env = os.environ if environ is None else environ
+    env = _with_files(os.environ if environ is None else environ)
     host = env.get("HOST", "127.0.0.1")
     port = _integer(env, "PORT", 8000, 0, 65535)
     public_url = env.get("PUBLIC_URL", f"http://{host}:{port}").rstrip("/")
@@ -166,6 +167,28 @@ def share_metrics(folder: Path) -> None:
     The Prometheus client takes it from the environment while it is imported.
     """
     os.environ[METRICS_FOLDER] = str(folder)
+
+
+def _with_files(env: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment, with the secrets that it names a file of: containers mount them so."""
+    found = dict(env)
+    for name in SECRETS:
+        path = env.get(f"{name}_FILE", "")
+        if not path:
+            continue
+        if env.get(name):
+            message = f"set {name} or {name}_FILE, not both"
+            raise SettingsError(message)
+        try:
+            found[name] = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            message = f"{name}_FILE names {path}, which cannot be read: {reason}"
+            raise SettingsError(message) from error
+        if not found[name]:
+            message = f"{name}_FILE names {path}, which is empty"
+            raise SettingsError(message)
+    return found
 
 
 def _integer(env: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,8 @@ from broker.domain.errors import BrokerError
 from broker.domain.evidence import Report, verify_evidence
 from broker.domain.trust import Trust
 from broker.settings import SettingsError, read_settings
+from broker.store import migrate as schema
+from broker.store.db import Database
 from broker.usecases.evidence import trust as trust_of
 
 VERIFIED, FAILED, USAGE, ORIGIN_NOT_ESTABLISHED = 0, 1, 2, 3
@@ -100,9 +103,15 @@ def serve(
 
 
 def migrate() -> None:
-    """Bring the database to the newest schema. 迁移数据库。"""
-    ctx = build_context(read_settings())
-    ctx.db.close()
+    """Bring the database to the newest schema; it needs no master key. 迁移数据库。"""
+    try:
+        settings = read_settings()
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with closing(Database(settings.sqlalchemy_url)) as db:
+            schema.migrate(db)
+    except SettingsError as error:
+        typer.echo(f"consent-broker: {error}", err=True)
+        raise typer.Exit(USAGE) from None
     typer.echo("the database is at the newest schema")
 
 

@@ -1,5 +1,7 @@
 """What a deployment chooses, and what it gets when it chooses nothing."""
 
+from pathlib import Path
+
 import pytest
 
 from broker.settings import SettingsError, read_settings
@@ -39,3 +41,29 @@ def test_postgresql_is_spoken_by_one_driver() -> None:
 def test_a_malformed_setting_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name):
         read_settings({name: value})
+
+
+def test_secrets_come_from_files_as_containers_mount_them(tmp_path: Path) -> None:
+    url, key = tmp_path / "url", tmp_path / "key"
+    url.write_text("postgresql://broker@db/broker\n")
+    key.write_text("A" * 43 + "\n")
+    settings = read_settings({"DATABASE_URL_FILE": str(url), "BROKER_MASTER_KEY_FILE": str(key)})
+    assert settings.sqlalchemy_url == "postgresql+psycopg://broker@db/broker"
+    assert settings.master_key == bytes(32)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff"])
+def test_a_secret_that_cannot_be_read_is_not_taken_for_none(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "url"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError, match="DATABASE_URL_FILE"):
+        read_settings({"DATABASE_URL_FILE": str(path)})
+
+
+def test_a_secret_is_given_once(tmp_path: Path) -> None:
+    given = {"DATABASE_URL": "postgresql://db/x", "DATABASE_URL_FILE": str(tmp_path)}
+    with pytest.raises(SettingsError, match="not both"):
+        read_settings(given)

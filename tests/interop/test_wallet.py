@@ -4,10 +4,7 @@
 """
 
 import base64
-import fcntl
-import hashlib
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,10 +22,9 @@ from credentials.status import StatusCheck
 from credentials.verify import verify_credential
 from dev.running import Broker, running_broker
 from tests.interop.parties import HERE, Parties, Wallet
-from tests.programs import missing, require
+from tests.npm import installed
+from tests.programs import require
 
-LOCK = HERE / "package-lock.json"
-STAMP = HERE / "node_modules" / ".installed"
 CHECKS = [
     *("bundle", "manifest", "terms", "request_objects"),
     *("signatures", "credentials", "log", "story"),
@@ -40,21 +36,7 @@ ITEMS = ("base", "visits", "singapore")
 def node() -> Path:
     """Node, with the wallet's packages installed as the lock file says: once for all workers."""
     node = require("node", "run a wallet that nobody here wrote")
-    npm = require("npm", "install the packages of a wallet that nobody here wrote")
-    wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    with LOCK.open("rb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        if not STAMP.exists() or STAMP.read_text() != wanted:
-            done = subprocess.run(
-                [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-                cwd=HERE,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode != 0:
-                missing(f"npm ci could not fetch the wallet's packages: {done.stderr[-800:]}")
-            STAMP.write_text(wanted)
+    installed(HERE, "run a wallet that nobody here wrote")
     return node
 
 
