@@ -10,32 +10,29 @@ import re
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
-from math import isfinite
 from typing import Final
 from urllib.parse import urlsplit
 
-from credentials.errors import CredentialError
 from credentials.jcs import b64url
-from credentials.jws import PublicKey, Signer, UnverifiedJws, parse_jws, sign_jws
+from credentials.jws import Signer, sign_jws
 from wallet_adapters.errors import Malformed, WalletProtocolError
+from wallet_adapters.key_jwt import Kind, read_key_jwt
 from wallet_adapters.oauth.errors import (
     DpopProofInvalid,
     DpopProofMismatch,
     DpopProofStale,
     DpopRefused,
 )
-from wallet_adapters.wire import is_url, optional_text, parse_json_object, require_text
+from wallet_adapters.wire import is_url, optional_text, require_text
 
 PROOF_TYPE: Final = "dpop+jwt"
 ALGORITHMS: Final = ("ES256", "Ed25519")
-MAX_PROOF: Final = 8_192
 MAX_AGE: Final = 120
 SKEW: Final = 60
 JTI_BYTES: Final = 16
 _WHAT: Final = "the DPoP proof"
-_ERROR: Final = "invalid_dpop_proof"
-# RFC 7518, section 6, RFC 8037 and the AKP draft: the members of private and symmetric keys.
-_PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
+_ERROR: Final = DpopRefused.default_error
+_KIND: Final = Kind(PROOF_TYPE, _WHAT, DpopProofInvalid, DpopProofInvalid, DpopProofInvalid)
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _ESCAPE: Final = re.compile("%([0-9A-Fa-f]{2})")
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -78,7 +75,7 @@ def verify_dpop_proof(
     """Verify the proof of one request (section 4.3; the numbers here are in the order of cost).
 
     1. Size, compact form, `typ` dpop+jwt, an asymmetric `alg` among `algorithms`.
-    2. The header has one public `jwk`, without private members.
+    2. The header names the key by one public `jwk`, without private members.
     3. `htm` is `method`; `htu` is `url`, both without query and fragment, normalized.
     4. `iat` is at most 120 seconds old and at most 60 seconds ahead of `now`; `jti` is there.
     5. `ath` is the hash of `access_token`, where one goes with the request.
@@ -104,19 +101,16 @@ def _verified(
     access_token: str | None,
     algorithms: Collection[str],
 ) -> DpopProof:
-    # 1.
-    jws = _parse(proof, algorithms)
-    # 2.
-    key = _public_key(jws)
+    # 1. and 2.
+    read = read_key_jwt(proof, _KIND, algorithms)
+    claims, issued_at = read.claims, read.issued_at
     # 3.
-    claims = parse_json_object(jws.payload, what=_WHAT, error=_ERROR)
     if claims.get("htm") != method:
         raise DpopProofMismatch(f"htm of {_WHAT} must be the method of this request")
     address = require_text(claims, "htu", what=_WHAT, error=_ERROR)
     if not is_url(address) or normalized(address) != normalized(url):
         raise DpopProofMismatch(f"htu of {_WHAT} must be the address of this request")
     # 4.
-    issued_at = _issued_at(claims.get("iat"))
     if issued_at < now - MAX_AGE:
         raise DpopProofStale(f"{_WHAT} is older than {MAX_AGE} seconds; make one for each request")
     if issued_at > now + SKEW:
@@ -130,12 +124,9 @@ def _verified(
         ):
             raise DpopProofMismatch(f"ath of {_WHAT} must be the hash of the access token")
     # 6.
-    try:
-        jws.verify(key)
-    except CredentialError as problem:
-        raise DpopProofInvalid(f"the signature of {_WHAT} does not verify by its jwk") from problem
+    read.verify()
     nonce = optional_text(claims, "nonce", what=_WHAT, max_length=512, error=_ERROR)
-    return DpopProof(thumbprint=key.thumbprint(), jti=jti, issued_at=issued_at, nonce=nonce)
+    return DpopProof(thumbprint=read.key.thumbprint(), jti=jti, issued_at=issued_at, nonce=nonce)
 
 
 def make_dpop_proof(
@@ -184,32 +175,3 @@ def normalized(url: str) -> str:
 def _unescape(found: re.Match[str]) -> str:
     letter = chr(int(found[1], 16))
     return letter if letter in _UNRESERVED else found[0].upper()
-
-
-def _parse(proof: str, algorithms: Collection[str]) -> UnverifiedJws:
-    if len(proof) > MAX_PROOF:
-        raise DpopProofInvalid(f"{_WHAT} has more than {MAX_PROOF} characters")
-    try:
-        return parse_jws(proof, typ=PROOF_TYPE, algs=algorithms, permit=("jwk",))
-    except CredentialError as problem:
-        raise DpopProofInvalid(
-            f"{_WHAT} is no JWT of type {PROOF_TYPE} by {' or '.join(algorithms)}: {problem}"
-        ) from problem
-
-
-def _public_key(jws: UnverifiedJws) -> PublicKey:
-    jwk = jws.header.get("jwk")
-    if not isinstance(jwk, dict):
-        raise DpopProofInvalid(f"{_WHAT} needs the client's public key as jwk in its header")
-    if _PRIVATE.intersection(jwk):
-        raise DpopProofInvalid(f"jwk of {_WHAT} holds a private key; it is burnt, make a new one")
-    try:
-        return PublicKey(jwk)
-    except CredentialError as problem:
-        raise DpopProofInvalid(f"jwk of {_WHAT} is no usable public key") from problem
-
-
-def _issued_at(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise DpopProofInvalid(f"{_WHAT} needs iat, a number of seconds")
-    return int(value)

@@ -2,12 +2,9 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, Final
 
-from credentials.errors import AlgorithmNotAllowed, CredentialError, HeaderNotAllowed
-from credentials.jws import PublicKey, UnverifiedJws, parse_jws
-from credentials.keys import thumbprint
+from wallet_adapters.key_jwt import MAX_CHARACTERS, Kind, read_key_jwt
 from wallet_adapters.openid4vci.errors import (
     ProofAlgorithm,
     ProofAudience,
@@ -19,16 +16,17 @@ from wallet_adapters.openid4vci.errors import (
     ProofNonceMissing,
     ProofTooOld,
 )
-from wallet_adapters.wire import optional_text, parse_json_object
+from wallet_adapters.wire import optional_text
 
 PROOF_TYPE: Final = "openid4vci-proof+jwt"
-MAX_PROOF: Final = 8_192
+MAX_PROOF: Final = MAX_CHARACTERS
 MAX_AGE: Final = 300
 SKEW: Final = 60
 _WHAT: Final = "the key proof"
 _ERROR: Final = "invalid_proof"
-# RFC 7518, section 6 and RFC 8037: the members that hold a private or symmetric key.
-_PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
+# Appendix F.1: jwk excludes kid and x5c; the others are of trust models not offered here.
+_OTHERS: Final = frozenset({"kid", "x5c", "trust_chain", "key_attestation"})
+_KIND: Final = Kind(PROOF_TYPE, _WHAT, ProofInvalid, ProofAlgorithm, ProofKey, _OTHERS)
 
 
 @dataclass(frozen=True)
@@ -91,19 +89,17 @@ def verify_key_proof(
 
     Raises leaves of `WalletProtocolError` whose `error` is `invalid_proof`.
     """
-    # 1.
-    jws = _parse(jwt, algorithms)
-    # 2.
-    key = _holder_key(jws)
+    # 1. and 2.
+    read = read_key_jwt(jwt, _KIND, algorithms)
+    claims = read.claims
     # 3.
-    claims = parse_json_object(jws.payload, what=_WHAT, error=_ERROR)
     if claims.get("aud") != issuer_url:
         raise ProofAudience(f"aud of {_WHAT} must be the credential issuer, as a string")
     issuer = optional_text(claims, "iss", what=_WHAT, error=_ERROR)
     if issuer is not None and issuer != client_id:
         raise ProofInvalid(f"iss of {_WHAT} must be the client id, and absent without one")
     # 4.
-    issued_at = _issued_at(claims.get("iat"))
+    issued_at = read.issued_at
     if issued_at < now - MAX_AGE:
         raise ProofTooOld(f"{_WHAT} is older than {MAX_AGE} seconds; make a new one")
     if issued_at > now + SKEW:
@@ -113,46 +109,10 @@ def verify_key_proof(
     if not nonce:
         raise ProofNonceMissing(f"{_WHAT} needs a nonce from the nonce endpoint")
     # 6.
-    try:
-        jws.verify(key)
-        return KeyProof(
-            holder_jwk=key.jwk, thumbprint=thumbprint(key.jwk), nonce=nonce, issued_at=issued_at
-        )
-    except CredentialError as problem:
-        raise ProofInvalid(f"the signature of {_WHAT} does not verify by its jwk") from problem
-
-
-def _parse(jwt: str, algorithms: Collection[str]) -> UnverifiedJws:
-    if len(jwt) > MAX_PROOF:
-        raise ProofInvalid(f"{_WHAT} has more than {MAX_PROOF} characters")
-    try:
-        return parse_jws(jwt, typ=PROOF_TYPE, algs=algorithms, permit=("jwk",))
-    except AlgorithmNotAllowed as problem:
-        allowed = ", ".join(algorithms)
-        raise ProofAlgorithm(f"alg of {_WHAT} must be one of: {allowed}") from problem
-    except HeaderNotAllowed as problem:
-        raise ProofKey(f"{_WHAT} must bring its key as jwk and nothing else") from problem
-    except CredentialError as problem:
-        raise ProofInvalid(f"{_WHAT} is no JWT of type {PROOF_TYPE}") from problem
-
-
-def _holder_key(jws: UnverifiedJws) -> PublicKey:
-    others = {"kid", "x5c", "trust_chain", "key_attestation"}.intersection(jws.header)
-    if others:
-        # Appendix F.1: jwk excludes kid and x5c; the others are of trust models not offered here.
-        raise ProofKey(f"{_WHAT} must name its key by jwk alone, without {min(others)}")
-    jwk = jws.header.get("jwk")
-    if not isinstance(jwk, dict):
-        raise ProofKey(f"{_WHAT} needs the holder's public key as jwk in its header")
-    if _PRIVATE.intersection(jwk):
-        raise ProofKey(f"jwk of {_WHAT} holds a private key; it is burnt, make a new one")
-    try:
-        return PublicKey(jwk)
-    except CredentialError as problem:
-        raise ProofKey(f"jwk of {_WHAT} is no usable public key") from problem
-
-
-def _issued_at(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise ProofInvalid(f"{_WHAT} needs iat, a number of seconds")
-    return int(value)
+    read.verify()
+    return KeyProof(
+        holder_jwk=read.key.jwk,
+        thumbprint=read.key.thumbprint(),
+        nonce=nonce,
+        issued_at=issued_at,
+    )
