@@ -51,6 +51,8 @@ class Certificate:
     dns_names: tuple[str, ...]
     uris: tuple[str, ...]
     unknown_critical: tuple[str, ...]
+    key_id: bytes | None = None
+    authority_key_id: bytes | None = None
 
 
 def read_certificate(encoded: bytes) -> Certificate:
@@ -73,6 +75,8 @@ def read_certificate(encoded: bytes) -> Certificate:
         basic = _extension(extensions, x509.BasicConstraints)
         usage = _extension(extensions, x509.KeyUsage)
         names = _extension(extensions, x509.SubjectAlternativeName)
+        own = _extension(extensions, x509.SubjectKeyIdentifier)
+        above = _extension(extensions, x509.AuthorityKeyIdentifier)
         if certificate.version is not x509.Version.v3:
             raise Malformed("certificate is not of version 3")
         return Certificate(
@@ -103,6 +107,8 @@ def read_certificate(encoded: bytes) -> Certificate:
                 for extension in extensions
                 if extension.critical and extension.oid not in _UNDERSTOOD
             ),
+            key_id=None if own is None else own.digest,
+            authority_key_id=None if above is None else above.key_identifier,
         )
     except (
         ValueError,

@@ -13,7 +13,7 @@ from credentials.suites import public_part
 CREDENTIAL_TYPE = "dc+sd-jwt"
 
 ALWAYS_OPEN = ("iss", "nbf", "exp", "cnf", "vct", "vct#integrity", "status")
-"""Claims that must not be selectively disclosable (draft-24, section 2.2.2.2)."""
+"""Claims that must not be selectively disclosable (draft-24, section 2.2.2.3)."""
 
 _SET_BY_ARGUMENTS = frozenset({*ALWAYS_OPEN, "iat", "_sd_alg"})
 

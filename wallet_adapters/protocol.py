@@ -1,4 +1,9 @@
-"""Which version of which specification is spoken, in one place, so that a draft can move."""
+"""Which version of which specification is spoken, in one place, so that a draft can move.
+
+Numbers of sections, here and elsewhere, of the two drafts are those of their editors' copies (of
+August 2026 for SD-JWT VC, April 2026 for Token Status List); of OpenID4VCI and OpenID4VP those of
+1.0 with errata.
+"""
 
 from dataclasses import dataclass
 from types import MappingProxyType

@@ -1,7 +1,8 @@
 """The OpenAPI document: what every operation shares, said once.
 
 FastAPI documents its own 422 for invalid requests; here they are 400 problem documents, and so is
-every other refusal of an operation that follows no wallet protocol.
+every other refusal of an operation that follows no wallet protocol. Operations that do say by
+`protocol_error` what they refuse; theirs is the problem document where the fault is not theirs.
 """
 
 from typing import Any
@@ -50,6 +51,31 @@ _REFUSED: dict[str, Any] = {
 }
 
 
+_PROTOCOL_ERROR: dict[str, Any] = {
+    "type": "object",
+    "description": (
+        "An error in the form of the wallet protocols (RFC 6749, section 5.2): `error` is the "
+        "protocol's own value, `code` this broker's stable one, and finer."
+    ),
+    "required": ["error", "code"],
+    "properties": {
+        "error": {"type": "string"},
+        "error_description": {"type": "string"},
+        "code": {"type": "string", "pattern": "^[a-z0-9_]+$"},
+    },
+}
+
+
+def protocol_error(description: str, error: str, code: str) -> dict[str, Any]:
+    """A refusal in the form of the wallet protocols, with an example of its two values."""
+    example = {"error": error, "error_description": "what is wrong, and the cure", "code": code}
+    schema = {"$ref": "#/components/schemas/ProtocolError"}
+    return {
+        "description": description,
+        "content": {"application/json": {"schema": schema, "example": example}},
+    }
+
+
 def install(app: FastAPI) -> None:
     """Let `app` describe its errors as they are."""
     generate = app.openapi
@@ -65,7 +91,7 @@ def install(app: FastAPI) -> None:
 def with_problems(document: dict[str, Any]) -> dict[str, Any]:
     """The same document, with problem documents in place of FastAPI's own errors."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas["Problem"] = _PROBLEM
+    schemas |= {"Problem": _PROBLEM, "ProtocolError": _PROTOCOL_ERROR}
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     for operations in document.get("paths", {}).values():

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
+from broker.api import openid4vc_openapi
 from broker.api.deps import Ctx, TenantId
 from broker.api.errors import RETRY_SECONDS, status_of
 from broker.domain.errors import BrokerError
@@ -34,7 +35,7 @@ class WalletRoute(APIRoute):
             try:
                 return await handle(request)
             except WalletProtocolError as error:
-                return _refused(error.code, error.description)
+                return _refused(error.code, error.description, error=error.error)
             except BrokerError as error:
                 status = status_of(error.code)
                 if status == HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -46,11 +47,6 @@ class WalletRoute(APIRoute):
 
 router = APIRouter(tags=["wallets: OpenID4VP"], route_class=WalletRoute)
 
-_FORM = {
-    "requestBody": {
-        "content": {"application/x-www-form-urlencoded": {"schema": {"type": "object"}}}
-    }
-}
 NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -62,31 +58,32 @@ async def _raw_body(request: Request) -> bytes:
 RawBody = Annotated[bytes, Depends(_raw_body)]
 
 
-@router.get("/openid4vp/request/{request_id}", response_class=Response)
+@router.get("/openid4vp/request/{request_id}", response_class=Response, **openid4vc_openapi.FETCHED)
 def get_request_object(ctx: Ctx, tenant_id: TenantId, request_id: str) -> Response:
     """The signed request object; fetched again, the same bytes (wallets retry).
 
     410 once answered, replaced or expired.
     """
-    signed = serve(ctx, tenant_id, request_id, wallet_nonce=None, method="get")
+    signed = serve(ctx, tenant_id, request_id)
     return Response(signed, media_type=REQUEST_OBJECT_MEDIA_TYPE, headers=NO_STORE)
 
 
-@router.post("/openid4vp/request/{request_id}", response_class=Response, openapi_extra=_FORM)
+@router.post("/openid4vp/request/{request_id}", response_class=Response, **openid4vc_openapi.POSTED)
 def post_for_request_object(
     ctx: Ctx, tenant_id: TenantId, request_id: str, body: RawBody
 ) -> Response:
-    """The same request with the wallet's own nonce inside (OpenID4VP 1.0, section 5.10).
+    """The same request for a wallet that says more (OpenID4VP 1.0, section 5.10).
 
-    A form with `wallet_nonce`; `wallet_metadata` is read and not needed, since the request asks
-    for nothing that a wallet's metadata could change.
+    A form with `wallet_nonce`, which comes back inside, and `wallet_metadata`: where the wallet
+    can encrypt its answer it is asked to, where it sends a key the request is encrypted to it, and
+    where it cannot do what the request needs that is said: `wallet_lacks`.
     """
     posted = parse_request_uri_post(parse_form(body))
-    signed = serve(ctx, tenant_id, request_id, wallet_nonce=posted.wallet_nonce, method="post")
-    return Response(signed, media_type=REQUEST_OBJECT_MEDIA_TYPE, headers=NO_STORE)
+    told = serve(ctx, tenant_id, request_id, posted)
+    return Response(told, media_type=REQUEST_OBJECT_MEDIA_TYPE, headers=NO_STORE)
 
 
-@router.post("/openid4vp/response/{request_id}", openapi_extra=_FORM)
+@router.post("/openid4vp/response/{request_id}", **openid4vc_openapi.ANSWERED)
 def post_answer(ctx: Ctx, tenant_id: TenantId, request_id: str, body: RawBody) -> JSONResponse:
     """A wallet's `direct_post` answer (section 8.2).
 
@@ -99,10 +96,12 @@ def post_answer(ctx: Ctx, tenant_id: TenantId, request_id: str, body: RawBody) -
     return JSONResponse(dict(outcome.body), headers=NO_STORE)
 
 
-def _refused(code: str, message: str, status: int = 400) -> JSONResponse:
+def _refused(
+    code: str, message: str, status: int = 400, error: str = "invalid_request"
+) -> JSONResponse:
     later = status == HTTPStatus.SERVICE_UNAVAILABLE
     content = {
-        "error": "temporarily_unavailable" if later else "invalid_request",
+        "error": "temporarily_unavailable" if later else error,
         "error_description": f"{code}: {message}",
         "code": code,
     }

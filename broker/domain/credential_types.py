@@ -1,4 +1,4 @@
-"""The types of the broker's credentials: their metadata documents (SD-JWT VC draft-24, section 4).
+"""The types of the broker's credentials: their metadata documents (SD-JWT VC draft-24, section 5).
 
 How a type may evolve: a claim that is added keeps the version, a claim that is removed or changes
 its meaning takes the next one, which is served beside the old.

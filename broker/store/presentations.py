@@ -186,12 +186,13 @@ def served(
     return [ServedRow(**row._mapping) for row in rows]  # noqa: SLF001
 
 
-def served_count(tx: Connection, presentation_request_id: str) -> int:
-    """How often a request object was served."""
+def served_count(tx: Connection, presentation_request_id: str, method: str) -> int:
+    """How often a request object was served by a method."""
     return tx.execute(
         select(func.count())
         .select_from(SERVED)
         .where(SERVED.c.presentation_request_id == presentation_request_id)
+        .where(SERVED.c.method == method)
     ).scalar_one()
 
 

@@ -36,6 +36,7 @@ from wallet_adapters.openid4vp.transaction_data import (
     encode_transaction_data,
     fallback_nonce,
 )
+from wallet_adapters.openid4vp.trusted_authorities import authorities_of
 
 WITHDRAWAL_SECONDS = 600
 SAME_KEY, OTHER_KEY = "same_key", "other_key"
@@ -165,7 +166,10 @@ def _copy_query(
     """Ask for a copy of the customer credential: any, or one of `copies`."""
     jti = ClaimsQuery(("jti",), values=copies) if copies else ClaimsQuery(("jti",))
     return CredentialQuery(
-        id=query, vct_values=(customer_vct(ctx, request.tenant_id),), claims=(jti,)
+        id=query,
+        vct_values=(customer_vct(ctx, request.tenant_id),),
+        claims=(jti,),
+        trusted_authorities=authorities_of(ctx.keys.anchors()),
     )
 
 
@@ -222,7 +226,9 @@ def _store(
         consent_request_id=request.id,
         consent_id=consent_id,
         nonce=b64url(secrets.token_bytes(NONCE_BYTES)) if nonce is None else nonce,
-        document=replace(document, response_key=sealed).dump(),
+        document=replace(
+            document, response_key=sealed, clear=not ctx.settings.encrypted_responses
+        ).dump(),
         state="open",
         response_code_hash=None,
         session_hash=session_hash,

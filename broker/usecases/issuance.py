@@ -335,5 +335,5 @@ def _sign(ctx: Context, copy: CopyRow, holder_jwk: dict[str, Any]) -> str:
 
 
 def _midnight(now: int) -> int:
-    # Copies must not be linkable by the second in which they were made (SD-JWT VC, section 6).
+    # Copies must not be linkable by the second in which they were made (SD-JWT VC, section 8.1).
     return now - now % DAY

@@ -55,7 +55,7 @@ def answer(
     """Take a wallet's `direct_post` answer (the form as it came) to a presentation request.
 
     1. The request is open (otherwise `Gone`) and the log takes grants (otherwise `LogUnavailable`).
-    2. The answer is decrypted, where the request asked for that, and parsed; a wallet's own error
+    2. The answer is decrypted, if it is encrypted or has to be, and parsed; a wallet's own error
        ends the request, falls back, or is noted.
     3. Every presentation is verified: chain, signatures, times, nonce, audience, transaction data.
     4. Each is by an active copy of the customer to whom the contact is bound, surely enough.
@@ -77,8 +77,7 @@ def answer(
         if row.kind == "consent" and not ctx.log.permits(ctx.now()):
             raise LogUnavailable("the audit log takes no grants at the moment; try again soon")
         # 2.
-        form, key = parse_form(body), response_key(ctx, row)
-        response = parse_authorization_response(form if key is None else open_response(form, key))
+        response = parse_authorization_response(_opened(ctx, case, body))
         if isinstance(response, WalletRefusal):
             return wallet_refused(ctx, case, response)
         # 3.
@@ -95,6 +94,12 @@ def answer(
     except (Gone, StateConflict) as error:
         reject(ctx, row, error.code)
         raise
+
+
+def _opened(ctx: Context, case: Case, body: bytes) -> dict[str, str]:
+    form, key = parse_form(body), response_key(ctx, case.row)
+    in_the_clear = case.document.clear and "response" not in form
+    return form if key is None or in_the_clear else open_response(form, key)
 
 
 def _verify(

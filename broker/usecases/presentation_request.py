@@ -37,8 +37,8 @@ class Question:
 class Document:
     """The parts of a presentation request that its answer is checked against.
 
-    `response_key` is the private JWK that the answer is encrypted to, sealed, in base64url; None
-    for an answer in the clear.
+    `response_key` is the private JWK that the answer may be encrypted to, sealed, in base64url
+    (None in requests of before); `clear` says that an answer in the clear is taken too.
     """
 
     client_id: str
@@ -47,6 +47,7 @@ class Document:
     grade: str
     random: str | None
     response_key: str | None = None
+    clear: bool = False
 
     @property
     def transaction_data(self) -> tuple[str, ...]:
@@ -63,6 +64,8 @@ class Document:
     def load(cls, text: str) -> Self:
         """The document of a row."""
         parts = orjson.loads(text)
+        # Requests of before had a key only where answers had to be encrypted.
+        parts.setdefault("clear", parts.get("response_key") is None)
         parts["questions"] = tuple(Question(**question) for question in parts["questions"])
         return cls(**parts)
 
@@ -98,16 +101,17 @@ class Asked:
         )
 
 
-def seal_response_key(ctx: Context, presentation_request_id: str) -> str | None:
-    """A fresh key for the answers to one request, sealed; None where they come in the clear."""
-    if not ctx.settings.encrypted_responses:
-        return None
+def seal_response_key(ctx: Context, presentation_request_id: str) -> str:
+    """A fresh key for the answers to one request, sealed.
+
+    Every request has one: also where answers may come in the clear, a wallet may encrypt its own.
+    """
     key = orjson.dumps(new_response_key())
     return b64url(ctx.master.seal(key, f"response_key:{presentation_request_id}"))
 
 
 def response_key(ctx: Context, row: PresentationRequestRow) -> dict[str, Any] | None:
-    """The private JWK that the answers to a request are encrypted to; None in the clear."""
+    """The private JWK that answers to a request may be encrypted to; None where there is none."""
     sealed = Document.load(row.document).response_key
     if sealed is None:
         return None
@@ -139,11 +143,16 @@ def request_parameters(
     *,
     client_id: str | None = None,
     wallet_nonce: str | None = None,
+    encrypted: bool | None = None,
 ) -> dict[str, Any]:
-    """The parameters of a request (OpenID4VP 1.0, section 5), under another client id if given."""
+    """The parameters of a request (OpenID4VP 1.0, section 5), under another client id if given.
+
+    `encrypted` says whether the answer is to be; as the request demands when None.
+    """
     document = Document.load(row.document)
     signed = client_id is None
-    key = response_key(ctx, row)
+    asked = not document.clear if encrypted is None else encrypted
+    key = response_key(ctx, row) if asked else None
     return build_request(
         client_id=document.client_id if client_id is None else client_id,
         response_uri=response_uri(ctx, row.tenant_id, row.id),

@@ -5,40 +5,51 @@ from broker.domain.ids import new_id
 from broker.store import presentations
 from broker.store.presentations import PresentationRequestRow, ServedRow
 from broker.usecases.context import Context
-from broker.usecases.presentation_request import request_parameters
-from wallet_adapters.openid4vp.request import sign_request
+from broker.usecases.presentation_request import Document, request_parameters
+from wallet_adapters.openid4vp.request import RequestUriPost, sign_request
+from wallet_adapters.openid4vp.wallet_metadata import agree, encrypt_request
 
-SERVED_AT_MOST = 20
+POSTED_AT_MOST = 20
 
 
 def serve(
     ctx: Context,
     tenant_id: str,
     presentation_request_id: str,
-    *,
-    wallet_nonce: str | None,
-    method: str,
+    posted: RequestUriPost | None = None,
 ) -> str:
-    """The signed request object for a wallet.
+    """The signed request object for a wallet; `posted` is what one sends that fetches by POST.
 
-    A GET again gets the same stored bytes; a POST gets the same nonce and terms, signed anew with
-    the wallet's nonce (OpenID4VP 1.0, section 5.10). Each object served is kept as evidence.
-    Raises `NotFound`, `Gone` (answered, replaced, expired), `InvalidRequest` (fetched too often).
+    A GET again gets the same stored bytes. A POST gets the same nonce and terms, signed anew with
+    the wallet's nonce (OpenID4VP 1.0, section 5.10), and as the wallet's metadata ask for. Each
+    object served is kept as evidence, as signed. Raises `NotFound`, `Gone` (answered, replaced,
+    expired), `InvalidRequest` (posted for too often; a GET is always answered), `WalletLacks`.
     """
     now = ctx.now()
     context = f"served:{presentation_request_id}"
+    method = "get" if posted is None else "post"
     with ctx.db.reading() as tx:
         row = presentations.find(tx, tenant_id, presentation_request_id)
         _check_open(row, now)
         before = presentations.served(tx, row.id, "get") if method == "get" else []
         if before:
             return ctx.master.open(before[0].sealed, context).decode()
-        if presentations.served_count(tx, row.id) >= SERVED_AT_MOST:
-            raise InvalidRequest("this request was fetched too often: open a new one")
+        if posted and presentations.served_count(tx, row.id, method) >= POSTED_AT_MOST:
+            raise InvalidRequest("this request was fetched too often: fetch it by GET")
     key = ctx.keys.request(tenant_id)
-    signed = sign_request(
-        request_parameters(ctx, row, wallet_nonce=wallet_nonce), key.signer, key.x5c
+    agreed = agree(
+        None if posted is None else posted.wallet_metadata,
+        signing_algorithm=key.signer.alg,
+        encrypted=not Document.load(row.document).clear,
     )
+    parameters = request_parameters(
+        ctx,
+        row,
+        wallet_nonce=None if posted is None else posted.wallet_nonce,
+        encrypted=agreed.encrypted,
+    )
+    signed = sign_request(parameters, key.signer, key.x5c)
+    told = encrypt_request(signed, agreed)
     sealed = ctx.master.seal(signed.encode(), context)
     with ctx.db.transaction() as tx:
         _check_open(presentations.find(tx, tenant_id, presentation_request_id), now)
@@ -56,7 +67,7 @@ def serve(
                 served_at=now,
             ),
         )
-    return signed
+    return told
 
 
 def _check_open(row: PresentationRequestRow, now: int) -> None:

@@ -161,6 +161,8 @@ def test_a_request_is_not_served_without_end(broker: World, li: Customer) -> Non
     address = parse_qs(urlsplit(request["wallet_link"]).query)["request_uri"][0]
     codes = [broker.http.post(address).status_code for _ in range(25)]
     assert codes == [200] * 20 + [400] * 5
+    # Whoever saw the link cannot use it up: by GET it is always had.
+    assert [broker.http.get(address).status_code for _ in range(25)] == [200] * 25
 
 
 # Signed

@@ -1,12 +1,17 @@
 """`direct_post.jwt` over the whole broker: what a wallet answers is read by nobody on the way."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from joserfc import jwe
+from joserfc.jwk import ECKey
 
 from broker.settings import SettingsError, read_settings
+from credentials.jcs import b64url_decode
 from tests.broker.flow_world import ITEMS, Customer, World, form, presentation, world
 from wallet_adapters.loopback import Answer, Message
 from wallet_adapters.openid4vp.encrypted_response import seal_response
@@ -78,7 +83,70 @@ def test_a_plain_request_takes_no_encrypted_answer(tmp_path: Path) -> None:
         request = plain.request(plain.ask(li.subject_ref)["wallet_link"])
         assert request.response_key is None
         answer = plain.post(request, {"response": "a.b.c.d.e"})
-        assert answer.json()["code"] == "encrypted_response_unexpected"
+        assert answer.json()["code"] == "response_unreadable", "nobody was told a key"
+
+
+METADATA = {
+    "vp_formats_supported": {"dc+sd-jwt": {}},
+    "authorization_encryption_alg_values_supported": ["ECDH-ES"],
+    "authorization_encryption_enc_values_supported": ["A256GCM"],
+}
+
+
+def _fetched(broker: World, opened: dict[str, Any], metadata: object) -> Any:  # noqa: ANN401 (an answer)
+    address = parse_qs(urlsplit(opened["wallet_link"]).query)["request_uri"][0]
+    fields = {"wallet_nonce": "w-1", "wallet_metadata": json.dumps(metadata)}
+    return broker.http.post(address, data=fields)
+
+
+def test_a_wallet_that_can_encrypt_is_asked_to_where_that_is_not_demanded(tmp_path: Path) -> None:
+    with world(tmp_path / "plain") as plain:
+        li = plain.customer()
+        opened = plain.ask(li.subject_ref)
+        read = _claims(_fetched(plain, opened, METADATA).text)
+        assert read["response_mode"] == "direct_post.jwt"
+        (key,) = read["client_metadata"]["jwks"]["keys"]
+        request = plain.request(opened["wallet_link"])
+        token = presentation(plain, request, li.wallet.credentials[0], "consent_base")
+        payload = {"vp_token": {"consent_base": [token]}, "state": request.state}
+        answer = plain.post(request, {"response": seal_response(payload, key)})
+        assert answer.status_code == 200, answer.text
+        consent_id = opened["consents"][0]["id"]
+        assert plain.consent(consent_id)["state"] == "granted"
+        assert plain.evidence(consent_id).verdict == "verified"
+
+
+def test_what_a_wallet_lacks_is_said_before_it_fails(broker: World, li: Customer) -> None:
+    opened = broker.ask(li.subject_ref)
+    for metadata, error in (
+        ({"response_modes_supported": ["direct_post"]}, "invalid_request"),
+        ({"vp_formats_supported": {"mso_mdoc": {}}}, "vp_formats_not_supported"),
+    ):
+        refused = _fetched(broker, opened, metadata)
+        told = refused.json()
+        assert (refused.status_code, told["code"], told["error"]) == (400, "wallet_lacks", error)
+    assert _fetched(broker, opened, METADATA).status_code == 200, "and it stays open"
+
+
+def test_a_request_is_encrypted_to_the_wallets_key_and_kept_as_it_was_signed(
+    broker: World, li: Customer
+) -> None:
+    opened = broker.ask(li.subject_ref)
+    key = ECKey.generate_key("P-256", private=True)
+    told = _fetched(broker, opened, METADATA | {"jwks": {"keys": [key.as_dict(private=False)]}})
+    inside = jwe.decrypt_compact(told.text, key, algorithms=["ECDH-ES", "A256GCM"]).plaintext
+    assert inside is not None
+    assert _claims(inside.decode())["wallet_nonce"] == "w-1"
+    with broker.ctx.db.reading() as tx:
+        ((request_id, sealed),) = tx.exec_driver_sql(
+            "SELECT presentation_request_id, sealed FROM served_request"
+        ).all()
+    assert broker.ctx.master.open(sealed, f"served:{request_id}") == inside
+
+
+def _claims(request_object: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(b64url_decode(request_object.split(".")[1]))
+    return found
 
 
 def test_the_key_is_not_stored_in_the_clear(broker: World, li: Customer) -> None:

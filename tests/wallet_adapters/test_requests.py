@@ -77,7 +77,10 @@ def test_a_request() -> None:
         "dcql_query": DCQL.as_dict(),
         "client_metadata": {
             "vp_formats_supported": {
-                "dc+sd-jwt": {"sd-jwt_alg_values": ["ES256"], "kb-jwt_alg_values": ["ES256"]}
+                "dc+sd-jwt": {
+                    "sd-jwt_alg_values": ["ES256"],
+                    "kb-jwt_alg_values": ["ES256", "Ed25519"],
+                }
             },
             "client_name": "Shop",
         },

@@ -28,6 +28,7 @@ from wallet_adapters.openid4vp.errors import (
     RequiredPresentationMissing,
 )
 from wallet_adapters.openid4vp.evaluation import queries_to_answer, selected_claims
+from wallet_adapters.openid4vp.trusted_authorities import is_certified_by
 from wallet_adapters.wire import is_url
 
 NONCE_BYTES: Final = 16
@@ -167,7 +168,7 @@ def _matches(query: CredentialQuery, held: HeldCredential) -> bool:
         selected_claims(query, held.claims())
     except ClaimsNotSatisfied:
         return False
-    return True
+    return is_certified_by(query.trusted_authorities, held.chain())
 
 
 def _presentation(

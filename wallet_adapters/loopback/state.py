@@ -8,6 +8,8 @@ from typing import Any, Final, Self, TypeAlias
 from urllib.parse import urlencode
 
 from credentials.errors import CredentialError
+from credentials.jcs import b64url_decode
+from credentials.json_reader import read_json_object
 from credentials.keys import SoftwareKey
 from credentials.sdjwt import parse
 from wallet_adapters.errors import Malformed
@@ -121,6 +123,15 @@ class HeldCredential:
             return parse(self.credential).claims()
         except CredentialError as problem:
             raise Malformed("a held credential is broken") from problem
+
+    def chain(self) -> list[object]:
+        """The certificates (base64 DER) of who issued it, leaf first; none where it has none."""
+        try:
+            header = read_json_object(b64url_decode(self.credential.partition(".")[0]))
+        except CredentialError as problem:
+            raise Malformed("a held credential is broken") from problem
+        chain = header.get("x5c")
+        return chain if isinstance(chain, list) else []
 
 
 @dataclass

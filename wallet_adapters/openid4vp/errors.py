@@ -76,3 +76,9 @@ class ClaimsNotSatisfied(WalletProtocolError):
     """A presentation does not disclose the claims, or the values, that its query asked for."""
 
     code: ClassVar[str] = "claims_not_satisfied"
+
+
+class WalletLacks(WalletProtocolError):
+    """A wallet says in its metadata that it cannot do what the request needs (section 10)."""
+
+    code: ClassVar[str] = "wallet_lacks"

@@ -26,7 +26,10 @@ SELF_ISSUED_AUDIENCE: Final = "https://self-issued.me/v2"
 X509_HASH: Final = "x509_hash:"
 REDIRECT_URI: Final = "redirect_uri:"
 REQUEST_SCHEME: Final = "openid4vp://"
+PLAIN_MODE: Final = "direct_post"
 ENCRYPTED_MODE: Final = "direct_post.jwt"
+ISSUER_ALGORITHMS: Final = ("ES256",)
+HOLDER_ALGORITHMS: Final = ("ES256", "Ed25519")
 CONTENT_ENCRYPTION: Final = ("A128GCM", "A256GCM")
 MAX_TRANSACTION_DATA: Final = 64
 MAX_WALLET_NONCE: Final = 512
@@ -55,14 +58,20 @@ def redirect_uri_client_id(response_uri: str) -> str:
 
 
 def client_metadata(
-    *, algorithms: Sequence[str] = ("ES256",), client_name: str | None = None
+    *,
+    algorithms: Sequence[str] = ISSUER_ALGORITHMS,
+    holder_algorithms: Sequence[str] = HOLDER_ALGORITHMS,
+    client_name: str | None = None,
 ) -> dict[str, object]:
-    """The `client_metadata` of a request: credential formats, and a name that wallets may show."""
+    """The `client_metadata` of a request: credential formats, and a name that wallets may show.
+
+    `algorithms` are those of issuers, `holder_algorithms` those of key-binding JWTs.
+    """
     value: dict[str, object] = {
         "vp_formats_supported": {
             "dc+sd-jwt": {
                 "sd-jwt_alg_values": list(algorithms),
-                "kb-jwt_alg_values": list(algorithms),
+                "kb-jwt_alg_values": list(holder_algorithms),
             }
         }
     }
@@ -100,7 +109,7 @@ def build_request(
     _require_transaction_data(dcql, transaction_data)
     claims: dict[str, Any] = {
         "response_type": "vp_token",
-        "response_mode": "direct_post",
+        "response_mode": PLAIN_MODE,
         "client_id": client_id,
         "response_uri": response_uri,
         "nonce": nonce,
