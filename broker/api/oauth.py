@@ -1,151 +1,35 @@
 """The authorization server: tokens for partners, officers and wallets; wallets' pushed requests."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
+from broker.api import oauth_openapi
 from broker.api.deps import Ctx, TenantId
 from broker.api.dpop import nonce_header, proofs_of
+from broker.api.oauth_openapi import FORM
 from broker.domain.addresses import tenant_url
 from broker.usecases.authorization import push, redeem_authorization_code
 from broker.usecases.context import Context
 from broker.usecases.dpop import endpoint_proof
 from broker.usecases.redemption import redeem_pre_authorized_code
+from broker.usecases.revocation import revoke_token
 from broker.usecases.token import client_token
 from wallet_adapters.errors import Malformed, WalletProtocolError
 from wallet_adapters.oauth import DpopProof, parse_pushed_request
+from wallet_adapters.oauth.revocation import parse_revocation_request
 from wallet_adapters.openid4vci import (
     ClientCredentialsRequest,
     PreAuthorizedCodeRequest,
     parse_token_request,
     token_response,
 )
-from wallet_adapters.openid4vci.client_assertion import CLIENT_ASSERTION_TYPE
-from wallet_adapters.openid4vci.token import (
-    AUTHORIZATION_CODE_GRANT,
-    CLIENT_CREDENTIALS_GRANT,
-    PRE_AUTHORIZED_CODE_GRANT,
-)
 from wallet_adapters.wire import parse_form
 
 router = APIRouter(tags=["tokens"])
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-FORM = "application/x-www-form-urlencoded"
-
-_REQUEST: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            FORM: {
-                "schema": {
-                    "type": "object",
-                    "required": ["grant_type"],
-                    "properties": {
-                        "grant_type": {
-                            "type": "string",
-                            "enum": [
-                                CLIENT_CREDENTIALS_GRANT,
-                                PRE_AUTHORIZED_CODE_GRANT,
-                                AUTHORIZATION_CODE_GRANT,
-                            ],
-                        },
-                        "client_assertion_type": {"type": "string"},
-                        "client_assertion": {"type": "string"},
-                        "pre-authorized_code": {"type": "string"},
-                        "tx_code": {"type": "string"},
-                        "code": {"type": "string"},
-                        "redirect_uri": {"type": "string"},
-                        "client_id": {"type": "string"},
-                        "code_verifier": {"type": "string"},
-                    },
-                },
-                "examples": {
-                    "partner": {
-                        "value": {
-                            "grant_type": CLIENT_CREDENTIALS_GRANT,
-                            "client_assertion_type": CLIENT_ASSERTION_TYPE,
-                            "client_assertion": "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJwLWI0cCJ9.c2ln",
-                        }
-                    },
-                    "wallet": {
-                        "value": {
-                            "grant_type": PRE_AUTHORIZED_CODE_GRANT,
-                            "pre-authorized_code": "oaKazRN8I0IbtZ0C7JuMn5",
-                            "tx_code": "493536",
-                        }
-                    },
-                },
-            }
-        },
-    }
-}
-_ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": {
-            "application/json": {
-                "example": {"access_token": "J3q7...", "token_type": "Bearer", "expires_in": 3600}
-            }
-        }
-    },
-    400: {
-        "description": "The request or its grant is refused (RFC 6749, section 5.2).",
-        "content": {
-            "application/json": {
-                "example": {
-                    "error": "invalid_grant",
-                    "error_description": "the pre-authorized code is not one of this issuer",
-                    "code": "invalid_grant",
-                }
-            }
-        },
-    },
-    401: {"description": "The client is not authenticated: `invalid_client`."},
-}
-
-
-_PUSH: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            FORM: {
-                "schema": {
-                    "type": "object",
-                    "required": [
-                        *("response_type", "client_id", "redirect_uri", "issuer_state"),
-                        *("code_challenge", "code_challenge_method"),
-                    ],
-                    "properties": {
-                        "response_type": {"type": "string", "enum": ["code"]},
-                        "client_id": {"type": "string"},
-                        "redirect_uri": {"type": "string"},
-                        "scope": {"type": "string"},
-                        "authorization_details": {"type": "string"},
-                        "state": {"type": "string"},
-                        "issuer_state": {"type": "string"},
-                        "code_challenge": {"type": "string"},
-                        "code_challenge_method": {"type": "string", "enum": ["S256"]},
-                        "dpop_jkt": {"type": "string"},
-                    },
-                },
-            }
-        },
-    }
-}
-_PUSHED: dict[int | str, dict[str, Any]] = {
-    201: {
-        "content": {
-            "application/json": {
-                "example": {
-                    "request_uri": "urn:ietf:params:oauth:request_uri:6esc_11ACC5bwc014ltc14eY22c",
-                    "expires_in": 300,
-                }
-            }
-        }
-    },
-    400: {"description": "The request is refused (RFC 9126, section 2.3)."},
-}
 
 
 async def _form(request: Request) -> bytes:
@@ -153,7 +37,7 @@ async def _form(request: Request) -> bytes:
     return await request.body()
 
 
-@router.post("/oauth/token", responses=_ANSWERS, openapi_extra=_REQUEST)
+@router.post("/oauth/token", **oauth_openapi.TOKEN)
 def post_token(
     ctx: Ctx, tenant_id: TenantId, request: Request, body: Annotated[bytes, Depends(_form)]
 ) -> JSONResponse:
@@ -175,7 +59,7 @@ def post_token(
     return JSONResponse(answer, headers=NO_STORE | nonce_header(ctx, request))
 
 
-@router.post("/oauth/par", status_code=201, responses=_PUSHED, openapi_extra=_PUSH)
+@router.post("/oauth/par", status_code=201, **oauth_openapi.PUSH)
 def post_pushed_request(
     ctx: Ctx, tenant_id: TenantId, request: Request, body: Annotated[bytes, Depends(_form)]
 ) -> JSONResponse:
@@ -197,6 +81,24 @@ def post_pushed_request(
         status_code=201,
         headers=NO_STORE | nonce_header(ctx, request),
     )
+
+
+@router.post("/oauth/revoke", response_class=Response, **oauth_openapi.REVOKE)
+def post_revocation(
+    ctx: Ctx, tenant_id: TenantId, request: Request, body: Annotated[bytes, Depends(_form)]
+) -> Response:
+    """Give back an access token: from the next call on it is good for nothing (RFC 7009).
+
+    Partners and officers authenticate as at the token endpoint, and can give back their own alone.
+    A wallet sends the token and nothing else. A token that is bound to a key is given back without
+    a `DPoP` proof. 200 also for a token that nobody has: then there is nothing left to do.
+    """
+    try:
+        _require_form(request)
+        revoke_token(ctx, tenant_id, parse_revocation_request(parse_form(body)))
+    except WalletProtocolError as problem:
+        return _refused(ctx, request, problem)
+    return Response(status_code=200, headers=NO_STORE)
 
 
 def _require_form(request: Request) -> None:

@@ -1,103 +1,26 @@
 """OpenID4VCI for wallets: the offer by reference, nonces, credentials, what became of them."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
+from broker.api import openid4vc_openapi
 from broker.api.deps import Ctx, TenantId
-from broker.api.dpop import tenant_of, token_of
+from broker.api.dpop import nonce_header, tenant_of, token_of
 from broker.usecases.context import Context
 from broker.usecases.invitation import read_offer
-from broker.usecases.issuance import (
-    BATCH_SIZE,
-    issue_customer_credentials,
-    issue_deferred_credentials,
-)
+from broker.usecases.issuance import issue_customer_credentials, issue_deferred_credentials
 from broker.usecases.nonces import new_nonce
 from broker.usecases.notification import notify
 from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.openid4vci import nonce_response
-from wallet_adapters.openid4vci.credential import NOTIFICATION_EVENTS
 
 router = APIRouter(tags=["wallets: OpenID4VCI"])
 
 NO_STORE = {"Cache-Control": "no-store"}
-
-
-_REQUEST: dict[str, Any] = {
-    "security": [{"HTTPBearer": []}],
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["proofs"],
-                    "properties": {
-                        "credential_configuration_id": {"type": "string"},
-                        "credential_identifier": {"type": "string"},
-                        "proofs": {
-                            "type": "object",
-                            "required": ["jwt"],
-                            "properties": {
-                                "jwt": {
-                                    "type": "array",
-                                    "items": {"type": "string"},
-                                    "minItems": 1,
-                                    "maxItems": BATCH_SIZE,
-                                }
-                            },
-                        },
-                    },
-                },
-                "example": {
-                    "credential_configuration_id": "customer_credential",
-                    "proofs": {"jwt": ["eyJ0eXAiOiJvcGVuaWQ0dmNpLXByb29mK2p3dCJ9.e30.c2ln"]},
-                },
-            }
-        },
-    },
-}
-
-
-_DEFERRED: dict[str, Any] = {
-    "security": [{"HTTPBearer": []}],
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["transaction_id"],
-                    "properties": {"transaction_id": {"type": "string"}},
-                }
-            }
-        },
-    },
-}
-_NOTIFICATION: dict[str, Any] = {
-    "security": [{"HTTPBearer": []}],
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["notification_id", "event"],
-                    "properties": {
-                        "notification_id": {"type": "string"},
-                        "event": {"type": "string", "enum": list(NOTIFICATION_EVENTS)},
-                        "event_description": {"type": "string"},
-                    },
-                }
-            }
-        },
-    },
-}
 
 
 @router.get("/openid4vci/offer/{invitation_id}")
@@ -107,12 +30,16 @@ def get_offer(ctx: Ctx, tenant_id: TenantId, invitation_id: str) -> JSONResponse
 
 
 @router.post("/openid4vci/nonce")
-async def post_nonce(ctx: Ctx, tenant_id: TenantId) -> JSONResponse:
-    """A fresh `c_nonce` for the key proofs of one credential request (section 7)."""
-    return JSONResponse(nonce_response(new_nonce(ctx, tenant_id)), headers=NO_STORE)
+async def post_nonce(ctx: Ctx, tenant_id: TenantId, request: Request) -> JSONResponse:
+    """A fresh `c_nonce` for the key proofs of one credential request (section 7).
+
+    In the strict profile a nonce for the wallet's DPoP proof comes in `DPoP-Nonce` (section 7.2).
+    """
+    headers = NO_STORE | nonce_header(ctx, request)
+    return JSONResponse(nonce_response(new_nonce(ctx, tenant_id)), headers=headers)
 
 
-@router.post("/openid4vci/credential", openapi_extra=_REQUEST, response_class=Response)
+@router.post("/openid4vci/credential", response_class=Response, **openid4vc_openapi.CREDENTIAL)
 async def post_credential(request: Request) -> Response:
     """Credentials for a wallet's keys (section 8): one copy for each proof in `proofs.jwt`.
 
@@ -121,7 +48,9 @@ async def post_credential(request: Request) -> Response:
     return await _answer(request, issue_customer_credentials)
 
 
-@router.post("/openid4vci/deferred_credential", openapi_extra=_DEFERRED, response_class=Response)
+@router.post(
+    "/openid4vci/deferred_credential", response_class=Response, **openid4vc_openapi.DEFERRED
+)
 async def post_deferred_credential(request: Request) -> Response:
     """The credentials of a request that had to wait for an officer (section 9).
 
@@ -133,8 +62,8 @@ async def post_deferred_credential(request: Request) -> Response:
 @router.post(
     "/openid4vci/notification",
     status_code=204,
-    openapi_extra=_NOTIFICATION,
     response_class=Response,
+    **openid4vc_openapi.NOTIFICATION,
 )
 async def post_notification(request: Request) -> Response:
     """What became of the credentials in the wallet (section 11); told again, it is 204 again."""

@@ -1,14 +1,15 @@
-"""`consent-broker partner` and `officer`: register who calls the API, suspend them."""
+"""`consent-broker partner` and `officer`: register who calls the API, suspend, change keys."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy import Connection
 
-from broker.cli.composed import Json, Tenant, composed
+from broker.cli.composed import Json, Tenant, composed, read_json_file
 from broker.domain.addresses import ROOT_TENANT
 from broker.store import partners, registry
 from broker.usecases.context import Context
@@ -16,6 +17,8 @@ from broker.usecases.partner import (
     NewClient,
     add_officer,
     add_partner,
+    replace_officer_key,
+    replace_partner_key,
     set_officer_state,
     set_partner_state,
 )
@@ -28,7 +31,15 @@ officer = typer.Typer(
 )
 
 Name = Annotated[str, typer.Option("--name", help="The name, unique in the tenant. 名称。")]
+LARGEST_JWK = 4_096
 ClientId = Annotated[str, typer.Argument(help="The client id, like p-4k2vq7... 客户端编号。")]
+
+PublicJwk = Annotated[
+    Path | None,
+    typer.Option(
+        help="A file with the public JWK that the client has made. 客户端自备公钥的文件。"
+    ),
+]
 
 
 @partner.command("add")
@@ -72,6 +83,9 @@ def _show(added: NewClient, *, as_json: bool) -> None:
         typer.echo(json.dumps(added.to_json(), ensure_ascii=False))
         return
     typer.echo(f"client id    {added.client_id}")
+    if not added.private_jwk:
+        typer.echo("The key that was handed in is the client's from now on.")
+        return
     typer.echo(f"private JWK  {json.dumps(dict(added.private_jwk))}")
     typer.echo("Keep the private JWK: it is shown this once and the broker does not have it.")
 
@@ -83,11 +97,12 @@ class _Kind:
     rows: Callable[[Connection, str], Sequence[Any]]
     told: tuple[str, ...]
     set_state: Callable[[Context, str, str, str], None]
+    replace_key: Callable[[Context, str, str, Mapping[str, Any] | None], NewClient]
     help: Mapping[str, str]
 
 
 def _add_common(commands: typer.Typer, kind: _Kind) -> None:
-    """Add what every kind of client has: `list`, `suspend`, `resume`."""
+    """Add what every kind of client has: `list`, `suspend`, `resume`, `rekey`."""
 
     @commands.command("list", help=kind.help["list"])
     def _list(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
@@ -113,6 +128,18 @@ def _add_common(commands: typer.Typer, kind: _Kind) -> None:
     set_state("suspend", "suspended")
     set_state("resume", "active")
 
+    @commands.command("rekey", help=kind.help["rekey"])
+    def _rekey(
+        client_id: ClientId,
+        public_jwk: PublicJwk = None,
+        tenant: Tenant = ROOT_TENANT,
+        as_json: Json = False,
+    ) -> None:
+        public = None if public_jwk is None else read_json_file(public_jwk, LARGEST_JWK)
+        with composed() as ctx:
+            changed = kind.replace_key(ctx, tenant, client_id, public)
+        _show(changed, as_json=as_json)
+
 
 _add_common(
     partner,
@@ -120,12 +147,18 @@ _add_common(
         partners.of_tenant,
         ("id", "name", "name_zh", "contact", "country", "state"),
         set_partner_state,
+        replace_partner_key,
         {
             "list": "List the partners of a tenant. 列出合作方。",
             "suspend": (
                 "Suspend a partner: its tokens stop working, its decisions deny. 暂停合作方。"
             ),
             "resume": "Make a suspended partner active again. 恢复合作方。",
+            "rekey": (
+                "Replace a partner's key: the earlier one and all its tokens end at once. Without "
+                "--public-jwk a key is made and its private JWK printed, once. Was the earlier "
+                "one stolen, suspend first: what was begun with it ends too. 更换合作方密钥。"
+            ),
         },
     ),
 )
@@ -135,10 +168,16 @@ _add_common(
         partners.officers_of_tenant,
         ("id", "name", "state"),
         set_officer_state,
+        replace_officer_key,
         {
             "list": "List the officers of a tenant. 列出合规官。",
             "suspend": "Suspend an officer: their tokens stop working. 暂停合规官。",
             "resume": "Make a suspended officer active again. 恢复合规官。",
+            "rekey": (
+                "Replace an officer's key: the earlier one and all its tokens end at once. Without "
+                "--public-jwk a key is made and its private JWK printed, once. Was the earlier "
+                "one stolen, suspend first: what was begun with it ends too. 更换合规官密钥。"
+            ),
         },
     ),
 )

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from sqlalchemy.exc import OperationalError
@@ -11,6 +12,8 @@ from broker.app import build_context
 from broker.domain.errors import BrokerError
 from broker.settings import SettingsError, read_settings
 from broker.usecases.context import Context
+from credentials.errors import CredentialError
+from credentials.json_reader import read_json_object
 
 REFUSED, USAGE = 1, 2
 
@@ -38,3 +41,15 @@ def composed() -> Iterator[Context]:
         raise typer.Exit(REFUSED) from None
     finally:
         ctx.db.close()
+
+
+def read_json_file(file: Path, largest: int) -> dict[str, Any]:
+    """The JSON object in a file of at most `largest` bytes; exit 2 when there is none."""
+    try:
+        with file.open("rb") as source:
+            return read_json_object(source.read(largest + 1), max_bytes=largest)
+    except OSError as error:
+        typer.echo(f"consent-broker: cannot read {file}: {error.strerror}", err=True)
+    except CredentialError as error:
+        typer.echo(f"consent-broker: {file}: {error}", err=True)
+    raise typer.Exit(USAGE)

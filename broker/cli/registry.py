@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from broker.cli.clients import officer, partner
-from broker.cli.composed import USAGE, Json, Tenant, composed
+from broker.cli.composed import Json, Tenant, composed, read_json_file
 from broker.cli.kill_switch import kill_switch
 from broker.domain.addresses import ROOT_TENANT, tenant_url
 from broker.domain.template import Registry
@@ -17,8 +17,6 @@ from broker.domain.terms import AlgorithmTerms, Label, PurposeTerms
 from broker.store import registry
 from broker.store.registry import AttributeSpec
 from broker.usecases import tenant as usecases
-from credentials.errors import CredentialError
-from credentials.json_reader import read_json_object
 
 LARGEST_TEMPLATE = 262_144
 
@@ -213,15 +211,7 @@ def template_add(
     as_json: Json = False,
 ) -> None:
     """Store a consent template as its next version. 保存同意模板的新版本。"""
-    try:
-        with file.open("rb") as source:
-            document = read_json_object(source.read(LARGEST_TEMPLATE + 1))
-    except OSError as error:
-        typer.echo(f"consent-broker: cannot read {file}: {error.strerror}", err=True)
-        raise typer.Exit(USAGE) from None
-    except CredentialError as error:
-        typer.echo(f"consent-broker: {file}: {error}", err=True)
-        raise typer.Exit(USAGE) from None
+    document = read_json_file(file, LARGEST_TEMPLATE)
     with composed() as ctx:
         stored = usecases.add_template(ctx, tenant, document)
     _added(

@@ -1,9 +1,9 @@
 """Rows of bearer tokens, by their SHA-256, with the state of whoever holds them."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
 from broker.store import tables
 
@@ -40,13 +40,33 @@ class TokenRow:
     suspended: bool
 
 
+@dataclass(frozen=True, slots=True)
+class RevocableRow:
+    """A token as its holder finds it to give it back, and by nothing but the token itself."""
+
+    token_hash: str
+    subject: str
+    role: Literal["partner", "officer", "wallet"]
+
+
 def add(
-    tx: Connection, *, token_hash: str, tenant_id: str, subject: str, role: str, expires_at: int
+    tx: Connection,
+    *,
+    token_hash: str,
+    tenant_id: str,
+    subject: str,
+    role: str,
+    expires_at: int,
+    revocation_hash: str | None = None,
 ) -> None:
-    """Store a token; `subject` is a partner, an officer, or (role wallet) an invitation."""
+    """Store a token; `subject` is a partner, an officer, or (role wallet) an invitation.
+
+    `revocation_hash` is for a bound token, which is not found by its own hash otherwise.
+    """
     tx.execute(
         insert(TOKEN).values(
             token_hash=token_hash,
+            revocation_hash=revocation_hash,
             tenant_id=tenant_id,
             subject=subject,
             role=role,
@@ -64,6 +84,27 @@ def find(tx: Connection, tenant_id: str, token_hash: str) -> TokenRow | None:
     return TokenRow(row.subject, row.role, row.expires_at, suspended)
 
 
+def revocable(tx: Connection, tenant_id: str, own_hash: str) -> RevocableRow | None:
+    """A tenant's token, bound or not, by the hash of the token alone: good for ending it."""
+    row = tx.execute(
+        select(TOKEN.c.token_hash, TOKEN.c.subject, TOKEN.c.role).where(
+            TOKEN.c.tenant_id == tenant_id,
+            or_(TOKEN.c.revocation_hash == own_hash, TOKEN.c.token_hash == own_hash),
+        )
+    ).one_or_none()
+    return None if row is None else RevocableRow(row.token_hash, row.subject, row.role)
+
+
+def end(tx: Connection, tenant_id: str, token_hash: str) -> bool:
+    """End one token of a tenant; False when another was first."""
+    return (
+        tx.execute(
+            delete(TOKEN).where(TOKEN.c.token_hash == token_hash, TOKEN.c.tenant_id == tenant_id)
+        ).rowcount
+        == 1
+    )
+
+
 def end_of(tx: Connection, *, tenant_id: str, subject: str) -> int:
     """End every token of a partner, an officer or an invitation at once; how many there were."""
     return tx.execute(
@@ -73,10 +114,19 @@ def end_of(tx: Connection, *, tenant_id: str, subject: str) -> int:
 
 def end_of_wallets(tx: Connection, partner_id: str) -> int:
     """End the tokens of wallets that redeemed an invitation of a partner's; how many there were."""
+    return _end_invited(tx, CONTACT.c.partner_id == partner_id)
+
+
+def end_of_contact(tx: Connection, contact_id: str) -> int:
+    """End the tokens of wallets that redeemed an invitation of a contact; how many there were."""
+    return _end_invited(tx, CONTACT.c.id == contact_id)
+
+
+def _end_invited(tx: Connection, of_contacts: Any) -> int:  # noqa: ANN401 (a condition)
     invitations = (
         select(INVITATION.c.id)
         .join(CONTACT, CONTACT.c.id == INVITATION.c.contact_id)
-        .where(CONTACT.c.partner_id == partner_id)
+        .where(of_contacts)
     )
     return tx.execute(
         delete(TOKEN).where(TOKEN.c.role == "wallet", TOKEN.c.subject.in_(invitations))

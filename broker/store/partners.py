@@ -54,11 +54,13 @@ def add_officer(tx: Connection, row: OfficerRow) -> None:
     _add(tx, OFFICER, row)
 
 
-def find(tx: Connection, tenant_id: str, partner_id: str) -> PartnerRow:
-    """A partner of the tenant, in any state; raises `UnknownPartner`."""
-    row = tx.execute(
-        select(PARTNER).where(PARTNER.c.id == partner_id, PARTNER.c.tenant_id == tenant_id)
-    ).one_or_none()
+def find(tx: Connection, tenant_id: str, partner_id: str, *, lock: bool = False) -> PartnerRow:
+    """A partner of the tenant, in any state; raises `UnknownPartner`.
+
+    With `lock` nobody changes it before the transaction ends; others may look.
+    """
+    found = select(PARTNER).where(PARTNER.c.id == partner_id, PARTNER.c.tenant_id == tenant_id)
+    row = tx.execute(found.with_for_update(read=True) if lock else found).one_or_none()
     if row is None:
         raise UnknownPartner("no such partner is registered")
     return _partner(row)
@@ -82,11 +84,10 @@ def of_tenant(tx: Connection, tenant_id: str) -> list[PartnerRow]:
     return [_partner(row) for row in rows]
 
 
-def officer(tx: Connection, tenant_id: str, officer_id: str) -> OfficerRow:
-    """An officer of the tenant; raises `NotFound`."""
-    row = tx.execute(
-        select(OFFICER).where(OFFICER.c.id == officer_id, OFFICER.c.tenant_id == tenant_id)
-    ).one_or_none()
+def officer(tx: Connection, tenant_id: str, officer_id: str, *, lock: bool = False) -> OfficerRow:
+    """An officer of the tenant, held as by `find` with `lock`; raises `NotFound`."""
+    found = select(OFFICER).where(OFFICER.c.id == officer_id, OFFICER.c.tenant_id == tenant_id)
+    row = tx.execute(found.with_for_update(read=True) if lock else found).one_or_none()
     if row is None:
         raise NotFound("no such officer is registered")
     return OfficerRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)
@@ -104,30 +105,48 @@ def officers_of_tenant(tx: Connection, tenant_id: str) -> list[OfficerRow]:
 
 def set_state(tx: Connection, tenant_id: str, partner_id: str, state: str) -> None:
     """Suspend a partner, or make it active; decisions notice. Raises `UnknownPartner`."""
-    changed = tx.execute(
-        update(PARTNER)
-        .where(PARTNER.c.id == partner_id, PARTNER.c.tenant_id == tenant_id)
-        .values(state=state, version=PARTNER.c.version + 1)
-    )
-    if changed.rowcount != 1:
-        raise UnknownPartner("no such partner is registered")
+    _change(tx, tenant_id, partner_id, state=state)
+
+
+def set_key(tx: Connection, tenant_id: str, partner_id: str, jwk: str) -> None:
+    """Replace the public key (JSON text) of a partner; raises `UnknownPartner`."""
+    _change(tx, tenant_id, partner_id, jwk=jwk)
 
 
 def set_officer_state(tx: Connection, tenant_id: str, officer_id: str, state: str) -> None:
     """Suspend an officer or make them active again; raises `NotFound`."""
-    changed = tx.execute(
-        update(OFFICER)
-        .where(OFFICER.c.id == officer_id, OFFICER.c.tenant_id == tenant_id)
-        .values(state=state, version=OFFICER.c.version + 1)
-    )
-    if changed.rowcount != 1:
-        raise NotFound("no such officer is registered")
+    _change_officer(tx, tenant_id, officer_id, state=state)
+
+
+def set_officer_key(tx: Connection, tenant_id: str, officer_id: str, jwk: str) -> None:
+    """Replace the public key (JSON text) of an officer; raises `NotFound`."""
+    _change_officer(tx, tenant_id, officer_id, jwk=jwk)
 
 
 def party(tx: Connection, tenant_id: str, partner_id: str) -> Party:
     """A partner as the terms of a consent name it; raises `UnknownPartner`."""
     row = find(tx, tenant_id, partner_id)
     return Party(row.id, Label(zh=row.name_zh, en=row.name), row.contact, row.country)
+
+
+def _change(tx: Connection, tenant_id: str, partner_id: str, **columns: str) -> None:
+    changed = tx.execute(
+        update(PARTNER)
+        .where(PARTNER.c.id == partner_id, PARTNER.c.tenant_id == tenant_id)
+        .values(version=PARTNER.c.version + 1, **columns)
+    )
+    if changed.rowcount != 1:
+        raise UnknownPartner("no such partner is registered")
+
+
+def _change_officer(tx: Connection, tenant_id: str, officer_id: str, **columns: str) -> None:
+    changed = tx.execute(
+        update(OFFICER)
+        .where(OFFICER.c.id == officer_id, OFFICER.c.tenant_id == tenant_id)
+        .values(version=OFFICER.c.version + 1, **columns)
+    )
+    if changed.rowcount != 1:
+        raise NotFound("no such officer is registered")
 
 
 def _add(tx: Connection, table: Any, row: PartnerRow | OfficerRow) -> None:  # noqa: ANN401 (a table of either)

@@ -20,7 +20,7 @@ from broker.store.authorizations import AuthorizationRow
 from broker.store.contacts import InvitationRow
 from broker.usecases import audit
 from broker.usecases.context import Context
-from broker.usecases.dpop import spend_proof, token_row
+from broker.usecases.dpop import kept_as, spend_proof
 from broker.usecases.invitation import CUSTOMER_CONFIGURATION, issuer_state, secret_hash
 from broker.usecases.redemption import (
     TOKEN_SECONDS,
@@ -216,7 +216,7 @@ def redeem_authorization_code(
             problem = _spend(ctx, tx, row, invitation, request, proof)
             if problem is None:
                 problem = offer_over(ctx, tx, invitation) or give_token(
-                    ctx, tx, invitation, token_row(token, proof)
+                    ctx, tx, invitation, kept_as(token, proof)
                 )
     if problem is not None or row is None:
         raise problem or InvalidGrant("the authorization code is not one of this server")

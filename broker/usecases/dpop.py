@@ -2,6 +2,7 @@
 
     row of a bearer token = SHA-256(token)
     row of a bound token  = SHA-256("dpop" || NUL || thumbprint of the key || NUL || token)
+                            and beside it SHA-256(token), by which it is revoked and never found
 
 A bound token has no row under its own hash: whoever presents it without a proof, or with a proof
 by another key, looks for a row that is not there. No check of a binding can be forgotten, since
@@ -10,6 +11,7 @@ there is none to make.
 
 import hashlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -27,10 +29,23 @@ KIND = "dpop_jti"
 NONCE_PURPOSE = "dpop"
 
 
+class TokenHashes(NamedTuple):
+    """What is kept of a token; `revocation_hash` where it is bound to a key."""
+
+    token_hash: str
+    revocation_hash: str | None
+
+
 def token_row(token: str, proof: DpopProof | None) -> str:
     """The hash under which a token is kept, bound to the key of `proof` if there is one."""
     text = token if proof is None else f"dpop\x00{proof.thumbprint}\x00{token}"
     return b64url(hashlib.sha256(text.encode("utf-8", "replace")).digest())
+
+
+def kept_as(token: str, proof: DpopProof | None) -> TokenHashes:
+    """The hashes under which a new token is kept."""
+    own = token_row(token, None)
+    return TokenHashes(token_row(token, proof), None if proof is None else own)
 
 
 def dpop_nonce(ctx: Context, tenant_id: str) -> str:

@@ -9,7 +9,7 @@ from broker.domain.addresses import tenant_url
 from broker.domain.consent import BindingGrade
 from broker.domain.errors import Gone, InvalidRequest, StateConflict, UnknownPartner
 from broker.domain.ids import new_id
-from broker.store import contacts, partners
+from broker.store import access_tokens, contacts, partners
 from broker.store.contacts import InvitationRow
 from broker.usecases import audit
 from broker.usecases.context import Context
@@ -67,6 +67,7 @@ def open_invitation(
 ) -> Opened:
     """Offer customer credentials to whoever `subject_ref` stands for, in place of earlier offers.
 
+    Tokens that wallets have had for earlier offers end: of two wallets the newer offer decides.
     `rebind` (officers only, which the caller checks) replaces the wallet that the contact is
     bound to. `opened_by` is the client that asked (the partner when None). With `needs_approval`
     the wallet waits for its credentials until an officer approves.
@@ -100,6 +101,7 @@ def open_invitation(
                 "customer can bind it anew with rebind"
             )
         contacts.close_invitations(tx, contact.id)
+        access_tokens.end_of_contact(tx, contact.id)
         contacts.add_invitation(
             tx,
             InvitationRow(

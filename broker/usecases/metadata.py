@@ -56,6 +56,7 @@ def authorization_server(ctx: Context, tenant_id: str) -> dict[str, Any]:
         dpop_algorithms=DPOP_ALGORITHMS,
         authorization_endpoint=f"{base}/oauth/authorize",
         pushed_request_endpoint=f"{base}/oauth/par",
+        revocation_endpoint=f"{base}/oauth/revoke",
     )
 
 

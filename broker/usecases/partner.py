@@ -1,10 +1,13 @@
-"""Register partners and officers: each gets a client id and, once, a private key of its own."""
+"""Partners and officers: registered with a key of their own, suspended, given another key."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import Connection
+
+from broker.domain.errors import InvalidRequest
 from broker.domain.ids import new_id
 from broker.store import access_tokens, consents, contacts, partners, registry
 from broker.store.partners import OfficerRow, PartnerRow
@@ -12,12 +15,17 @@ from broker.usecases import audit
 from broker.usecases.closing import close_request
 from broker.usecases.context import Context
 from broker.usecases.tenant import require_country, require_text
+from credentials.errors import CredentialError
+from credentials.jws import PublicKey
 from credentials.keys import SoftwareKey, thumbprint
 
 
 @dataclass(frozen=True)
 class NewClient:
-    """A new client of the API. The private JWK is shown once and kept nowhere."""
+    """A client of the API with a new key. The private JWK is shown once and kept nowhere.
+
+    It is empty where the client has made the key and handed in its public part.
+    """
 
     client_id: str
     name: str
@@ -25,11 +33,8 @@ class NewClient:
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints."""
-        return {
-            "client_id": self.client_id,
-            "name": self.name,
-            "private_jwk": dict(self.private_jwk),
-        }
+        shown = {"private_jwk": dict(self.private_jwk)} if self.private_jwk else {}
+        return {"client_id": self.client_id, "name": self.name, **shown}
 
 
 def new_partner(name: str) -> NewClient:
@@ -119,17 +124,102 @@ def add_officer(
     return added
 
 
+def replace_partner_key(
+    ctx: Context, tenant_id: str, partner_id: str, public_jwk: Mapping[str, Any] | None = None
+) -> NewClient:
+    """Replace a partner's key by `public_jwk`, or by a fresh one that is shown once.
+
+    The earlier key gets no token any more, and every token that it had ends. Consent credentials
+    of before stay bound to the earlier key. Raises `InvalidRequest`, `UnknownPartner`.
+    """
+    private, public = _replacement(public_jwk)
+    with ctx.db.transaction() as tx:
+        before = partners.find(tx, tenant_id, partner_id)
+        partners.set_key(tx, tenant_id, partner_id, json.dumps(public))
+        _log_replacement(
+            ctx,
+            tx,
+            tenant_id,
+            role="partner",
+            client_id=partner_id,
+            before=before.jwk,
+            public=public,
+        )
+    return NewClient(partner_id, before.name, private)
+
+
+def replace_officer_key(
+    ctx: Context, tenant_id: str, officer_id: str, public_jwk: Mapping[str, Any] | None = None
+) -> NewClient:
+    """The same for an officer; raises `InvalidRequest`, `NotFound`."""
+    private, public = _replacement(public_jwk)
+    with ctx.db.transaction() as tx:
+        before = partners.officer(tx, tenant_id, officer_id)
+        partners.set_officer_key(tx, tenant_id, officer_id, json.dumps(public))
+        _log_replacement(
+            ctx,
+            tx,
+            tenant_id,
+            role="officer",
+            client_id=officer_id,
+            before=before.jwk,
+            public=public,
+        )
+    return NewClient(officer_id, before.name, private)
+
+
+def _replacement(
+    public_jwk: Mapping[str, Any] | None,
+) -> tuple[Mapping[str, Any], dict[str, str]]:
+    """The private JWK that is shown (empty where the client keeps it) and the public one."""
+    if public_jwk is None:
+        key = SoftwareKey.generate("ES256")
+        return key.private_jwk(), key.public_jwk()
+    if "d" in public_jwk:
+        raise InvalidRequest("that is a private key: hand in its public members alone")
+    try:
+        return {}, PublicKey(public_jwk).jwk
+    except CredentialError as problem:
+        raise InvalidRequest(f"the key is no public JWK for ES256 or Ed25519: {problem}") from None
+
+
+def _log_replacement(
+    ctx: Context,
+    tx: Connection,
+    tenant_id: str,
+    *,
+    role: str,
+    client_id: str,
+    before: str,
+    public: Mapping[str, Any],
+) -> None:
+    # After the update above, which has waited for tokens that the earlier key is just being given.
+    ended = access_tokens.end_of(tx, tenant_id=tenant_id, subject=client_id)
+    audit.record(
+        ctx,
+        tx,
+        tenant_id=tenant_id,
+        type=f"{role}.key_replaced",
+        body={
+            role: client_id,
+            "key": thumbprint(public),
+            "replaced": thumbprint(json.loads(before)),
+            "tokens_ended": ended,
+        },
+    )
+
+
 def set_partner_state(ctx: Context, tenant_id: str, partner_id: str, state: str) -> None:
     """Suspend a partner, or resume it; raises `UnknownPartner`.
 
     Suspended, its tokens stop and decisions deny at once, and what it has begun ends with it:
     consent requests are closed to every wallet, invitations are over, and so are the tokens of
     wallets that redeemed one. Withdrawals stay open: they protect the customer. Resuming brings
-    back its tokens, and nothing of the rest.
+    back nothing of that, its tokens of before neither: until then they are good for denials, which
+    the log tells of.
     """
     with ctx.db.transaction() as tx:
         partners.set_state(tx, tenant_id, partner_id, state)
-        ended: dict[str, Any] = {}
         if state == "suspended":
             requests = consents.open_requests_of(tx, partner_id)
             for request in requests:
@@ -139,6 +229,9 @@ def set_partner_state(ctx: Context, tenant_id: str, partner_id: str, state: str)
                 "invitations_ended": contacts.close_invitations_of(tx, partner_id),
                 "tokens_ended": access_tokens.end_of_wallets(tx, partner_id),
             }
+        else:
+            own = access_tokens.end_of(tx, tenant_id=tenant_id, subject=partner_id)
+            ended = {"tokens_ended": own}
         audit.record(
             ctx,
             tx,
@@ -149,13 +242,17 @@ def set_partner_state(ctx: Context, tenant_id: str, partner_id: str, state: str)
 
 
 def set_officer_state(ctx: Context, tenant_id: str, officer_id: str, state: str) -> None:
-    """Suspend an officer (tokens stop working) or make them active again; raises `NotFound`."""
+    """Suspend an officer, or make them active again; raises `NotFound`.
+
+    Their tokens stop, and do not come back.
+    """
     with ctx.db.transaction() as tx:
         partners.set_officer_state(tx, tenant_id, officer_id, state)
+        ended = access_tokens.end_of(tx, tenant_id=tenant_id, subject=officer_id)
         audit.record(
             ctx,
             tx,
             tenant_id=tenant_id,
             type="officer.suspended" if state == "suspended" else "officer.resumed",
-            body={"officer": officer_id},
+            body={"officer": officer_id, "tokens_ended": ended},
         )

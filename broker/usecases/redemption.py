@@ -9,7 +9,7 @@ from broker.store import access_tokens, contacts
 from broker.store.contacts import InvitationRow
 from broker.usecases import audit
 from broker.usecases.context import Context
-from broker.usecases.dpop import spend_proof, token_row
+from broker.usecases.dpop import TokenHashes, kept_as, spend_proof
 from broker.usecases.invitation import (
     CUSTOMER_CONFIGURATION,
     SECRET_BYTES,
@@ -64,7 +64,7 @@ def redeem_pre_authorized_code(
         refusal = (
             InvalidGrant("the pre-authorized code is not one of this issuer")
             if row is None
-            else _redeem(ctx, tx, row, request.tx_code, token_row(token, proof))
+            else _redeem(ctx, tx, row, request.tx_code, kept_as(token, proof))
         )
     # Raised after the commit: the failure that was counted, and its log entry, stay.
     if refusal is not None:
@@ -73,14 +73,14 @@ def redeem_pre_authorized_code(
 
 
 def _redeem(
-    ctx: Context, tx: Connection, row: InvitationRow, tx_code: str | None, token_hash: str
+    ctx: Context, tx: Connection, row: InvitationRow, tx_code: str | None, hashes: TokenHashes
 ) -> WalletProtocolError | None:
     # 1. and 2.
     problem = offer_over(ctx, tx, row) or wrong_tx_code(ctx, tx, row, tx_code)
     if problem is not None:
         return problem
     # 3.
-    return give_token(ctx, tx, row, token_hash)
+    return give_token(ctx, tx, row, hashes)
 
 
 def offer_over(ctx: Context, tx: Connection, row: InvitationRow) -> WalletProtocolError | None:
@@ -115,14 +115,14 @@ def wrong_tx_code(
 
 
 def give_token(
-    ctx: Context, tx: Connection, row: InvitationRow, token_hash: str
+    ctx: Context, tx: Connection, row: InvitationRow, hashes: TokenHashes
 ) -> WalletProtocolError | None:
     """Redeem an open invitation by compare-and-swap; the problem when another was first."""
     if not contacts.end_invitation(tx, row.id, "redeemed"):
         return refused(ctx, tx, row, InvalidGrant("the offer was used already"))
     access_tokens.add(
         tx,
-        token_hash=token_hash,
+        **hashes._asdict(),
         tenant_id=row.tenant_id,
         subject=row.id,
         role="wallet",

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -299,15 +300,26 @@ def test_a_token_from_before_binding_anew_does_not_bring_the_lost_wallet_back(
     token = broker.wallet_token(invitation)
     assert broker.request(token, broker.proof(broker.nonce())).status_code == 200
     broker.accept(broker.wallet(), broker.invite(grade="verified_person", rebind=True))
-    answer = broker.request(token, broker.proof(broker.nonce()))
+    ended = broker.request(token, broker.proof(broker.nonce()))
+    assert (ended.status_code, ended.json()["code"]) == (401, "unauthorized")
+    answer = broker.request(_left_over(broker, invitation), broker.proof(broker.nonce()))
     assert (answer.status_code, answer.json()["error"]) == (400, "credential_request_denied")
     assert broker.logged("issuance.refused")[-1].body["code"] == "credential_request_denied"
 
 
 def test_an_offer_redeemed_before_another_wallet_was_bound_binds_nothing(broker: World) -> None:
-    slow = broker.wallet_token(broker.invite())
+    invitation = broker.invite()
+    slow = broker.wallet_token(invitation)
     broker.accept(broker.wallet(), broker.invite())
-    answer = broker.request(slow, broker.proof(broker.nonce()))
+    ended = broker.request(slow, broker.proof(broker.nonce()))
+    assert (ended.status_code, ended.json()["code"]) == (401, "unauthorized")
+    answer = broker.request(_left_over(broker, invitation), broker.proof(broker.nonce()))
     assert answer.json()["code"] == "credential_request_denied"
     assert len(broker.logged("contact.bound")) == 1
     assert len(broker.copies()) == 4
+
+
+def _left_over(broker: World, invitation: dict[str, Any]) -> str:
+    """A token of an invitation that lives on after it was replaced: the check behind the check."""
+    headers = broker.token(invitation["id"], "wallet")
+    return headers["Authorization"].removeprefix("Bearer ")

@@ -110,14 +110,21 @@ def test_suspension_stops_tokens_that_were_given_before(broker: World) -> None:
     refused = broker.ask_token(broker.partner.assertion(START))
     assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
     set_partner_state(broker.ctx, "demo", broker.partner.id, "active")
-    assert broker.http.get("/v1/purposes", headers=headers).status_code == 200
+    answer = broker.http.get("/v1/purposes", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized"), "it has ended"
+    fresh = broker.bearer(broker.partner)
+    assert broker.http.get("/v1/purposes", headers=fresh).status_code == 200
 
 
 def test_a_suspended_officer_is_stopped_too(broker: World) -> None:
     headers = broker.bearer(broker.officer)
     set_officer_state(broker.ctx, "demo", broker.officer.id, "suspended")
     answer = broker.http.get("/v1/purposes", headers=headers)
-    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+    refused = broker.ask_token(broker.officer.assertion(START))
+    assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
+    set_officer_state(broker.ctx, "demo", broker.officer.id, "active")
+    assert broker.http.get("/v1/purposes", headers=headers).status_code == 401, "for good"
 
 
 def test_a_token_ends(broker: World) -> None:

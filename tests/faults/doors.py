@@ -122,6 +122,18 @@ def tokens(stage: Stage, known: Known, person: Person) -> list[Call]:
     return [Call("POST", "/oauth/token", form=form) for form in forms]
 
 
+def revoking(stage: Stage, known: Known, person: Person) -> list[Call]:
+    """The victim's token, by one's own assertion, by one in the victim's name, and by itself."""
+    now, token = stage.world.time[0], stage.own["partner"].token
+    form = {"token": token if known is stage.known else "z" * 43}
+    assertions = [
+        person.assertion(now, audience=OTHER_URL),
+        person.assertion(now, audience=OTHER_URL, client_id=known.partner),
+    ]
+    named = [{"client_assertion_type": ASSERTION, "client_assertion": one} for one in assertions]
+    return [Call("POST", "/oauth/revoke", form=form | one) for one in [*named, {}]]
+
+
 def redeeming(_stage: Stage, known: Known, _person: Person) -> list[Call]:
     form = {"grant_type": PRE_AUTHORIZED, "pre-authorized_code": known.code}
     return [Call("POST", "/oauth/token", form=form)]
@@ -179,6 +191,8 @@ OFFICER = ("officer",)
 
 DOORS: dict[str, Door] = {
     "POST /oauth/token": Door(tokens, frozenset({400, 401}), at_home=None),
+    # A token that is unknown here is no error: the victim's is good as before.
+    "POST /oauth/revoke": Door(revoking, frozenset({200, 400, 401}), at_home=None),
     "POST /oauth/par": Door(pushing, frozenset({400, 401}), at_home=PARTNER),
     "GET /oauth/authorize": Door(
         get(f"/oauth/authorize?client_id={WALLET}&request_uri={{request_uri}}"),

@@ -105,3 +105,10 @@ class IssuerStateInvalid(WalletProtocolError):
     """No open offer belongs to the `issuer_state`: who the customer is cannot be known."""
 
     code: ClassVar[str] = "issuer_state_invalid"
+
+
+class TokenOfAnotherClient(WalletProtocolError):
+    """A client would give back a token that is not its own (RFC 7009, section 2.1)."""
+
+    code: ClassVar[str] = "token_of_another_client"
+    default_error: ClassVar[str] = "unauthorized_client"

@@ -16,12 +16,13 @@ from credentials.jcs import b64url_decode
 from credentials.json_reader import read_json_object
 from credentials.jws import FORBIDDEN_HEADERS, PublicKey, UnverifiedJws
 from credentials.suites import ALGORITHMS
+from wallet_adapters.errors import ConflictingParameters
 from wallet_adapters.openid4vci.errors import (
     ClientAssertionAudience,
     ClientAssertionExpired,
     ClientAssertionInvalid,
 )
-from wallet_adapters.wire import parse_json_object, require_text
+from wallet_adapters.wire import optional_text, parse_json_object, require_text
 
 CLIENT_ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 MAX_LIFETIME: Final = 300
@@ -50,6 +51,30 @@ class ClientAssertion:
     client_id: str
     jti: str
     expires_at: int
+
+
+def read_client_assertion(form: Mapping[str, str]) -> UnverifiedClientAssertion | None:
+    """The client assertion of a form, taken apart; None where the client does not authenticate.
+
+    Raises leaves of `WalletProtocolError`.
+    """
+    what = "the request"
+    text = optional_text(form, "client_assertion", what=what, max_length=MAX_ASSERTION)
+    kind = optional_text(form, "client_assertion_type", what=what)
+    if text is None and kind is None:
+        return None
+    if "client_secret" in form:
+        # RFC 6749, section 2.3: one authentication method in a request.
+        raise ConflictingParameters("send a client_assertion or a client_secret, not both")
+    if kind != CLIENT_ASSERTION_TYPE or not text:
+        raise ClientAssertionInvalid(
+            f"client_assertion_type must be {CLIENT_ASSERTION_TYPE}, with a client_assertion"
+        )
+    assertion = parse_client_assertion(text)
+    client_id = optional_text(form, "client_id", what=what)
+    if client_id is not None and client_id != assertion.client_id:
+        raise ClientAssertionInvalid("client_id is not the subject of the client assertion")
+    return assertion
 
 
 def parse_client_assertion(assertion: str) -> UnverifiedClientAssertion:

@@ -126,6 +126,7 @@ def authorization_server_metadata(
     dpop_algorithms: Sequence[str] = (),
     authorization_endpoint: str | None = None,
     pushed_request_endpoint: str | None = None,
+    revocation_endpoint: str | None = None,
 ) -> dict[str, object]:
     """The document of `/.well-known/oauth-authorization-server` (RFC 8414).
 
@@ -133,9 +134,10 @@ def authorization_server_metadata(
     `dpop_algorithms` are those of DPoP proofs (RFC 9449, section 5.1), none where tokens are
     never bound. With an authorization endpoint goes the endpoint where requests are pushed, which
     is required (RFC 9126); without one there is no `response_types_supported` (OpenID4VCI 1.0,
-    section 12.2.4, allows its absence). Raises `Malformed`.
+    section 12.3, allows its absence). `revocation_endpoint` takes tokens back (RFC 7009). Raises
+    `Malformed`.
     """
-    optional = (jwks_uri, authorization_endpoint, pushed_request_endpoint)
+    optional = (jwks_uri, authorization_endpoint, pushed_request_endpoint, revocation_endpoint)
     _require_urls([issuer_url, token_endpoint, *(one for one in optional if one is not None)])
     if (authorization_endpoint is None) != (pushed_request_endpoint is None):
         raise Malformed(
@@ -160,10 +162,16 @@ def authorization_server_metadata(
             "response_modes_supported": ["query"],
             "code_challenge_methods_supported": [PKCE_METHOD],
         }
+    authentication = {
+        "auth_methods_supported": ["none", "private_key_jwt"],
+        "auth_signing_alg_values_supported": list(client_assertion_algorithms),
+    }
+    document |= {f"token_endpoint_{name}": value for name, value in authentication.items()}
+    if revocation_endpoint is not None:
+        document["revocation_endpoint"] = revocation_endpoint
+        document |= {f"revocation_endpoint_{name}": value for name, value in authentication.items()}
     return document | {
         "grant_types_supported": grants,
-        "token_endpoint_auth_methods_supported": ["none", "private_key_jwt"],
-        "token_endpoint_auth_signing_alg_values_supported": list(client_assertion_algorithms),
         "pre-authorized_grant_anonymous_access_supported": True,
     }
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from wallet_adapters.errors import ConflictingParameters, Malformed
+from wallet_adapters.errors import Malformed
 from wallet_adapters.oauth.par import AuthorizationCodeRequest, parse_code_request
 from wallet_adapters.openid4vci.client_assertion import (
     CLIENT_ASSERTION_TYPE,
     UnverifiedClientAssertion,
-    parse_client_assertion,
+    read_client_assertion,
 )
 from wallet_adapters.openid4vci.errors import (
     ClientAssertionInvalid,
@@ -32,7 +32,6 @@ CLIENT_CREDENTIALS_GRANT: Final = "client_credentials"
 AUTHORIZATION_CODE_GRANT: Final = "authorization_code"
 MAX_CODE: Final = 512
 MAX_TX_CODE: Final = 64
-MAX_ASSERTION: Final = 8_192
 MAX_DETAILS_BYTES: Final = 8_192
 MAX_SCOPES: Final = 32
 _WHAT: Final = "the token request"
@@ -49,7 +48,6 @@ class PreAuthorizedCodeRequest:
     pre_authorized_code: str = field(repr=False)
     tx_code: str | None = field(default=None, repr=False)
     client_id: str | None = None
-    client_assertion: UnverifiedClientAssertion | None = None
     configuration_ids: tuple[str, ...] = ()
 
 
@@ -74,6 +72,10 @@ def parse_token_request(
     Raises leaves of `WalletProtocolError`, among them `UnsupportedGrantType`.
     """
     grant_type = require_text(form, "grant_type", what=_WHAT, max_length=128)
+    assertion = read_client_assertion(form)
+    if assertion is not None and grant_type != CLIENT_CREDENTIALS_GRANT:
+        # What is not checked must not look as if it had been (RFC 6749, section 3.2.1).
+        raise ClientAssertionInvalid("wallets have no key registered here: send no assertion")
     if grant_type == PRE_AUTHORIZED_CODE_GRANT:
         return PreAuthorizedCodeRequest(
             pre_authorized_code=require_text(
@@ -81,13 +83,11 @@ def parse_token_request(
             ),
             tx_code=optional_text(form, "tx_code", what=_WHAT, max_length=MAX_TX_CODE),
             client_id=optional_text(form, "client_id", what=_WHAT),
-            client_assertion=_client_assertion(form),
             configuration_ids=requested_configurations(form.get("authorization_details")),
         )
     if grant_type == AUTHORIZATION_CODE_GRANT:
         return parse_code_request(form)
     if grant_type == CLIENT_CREDENTIALS_GRANT:
-        assertion = _client_assertion(form)
         if assertion is None:
             raise ClientAuthenticationRequired(
                 "client_credentials needs client_assertion and client_assertion_type "
@@ -155,25 +155,6 @@ def token_response(
             for configuration_id, identifiers in credential_identifiers.items()
         ]
     return body
-
-
-def _client_assertion(form: Mapping[str, str]) -> UnverifiedClientAssertion | None:
-    text = optional_text(form, "client_assertion", what=_WHAT, max_length=MAX_ASSERTION)
-    kind = optional_text(form, "client_assertion_type", what=_WHAT)
-    if text is None and kind is None:
-        return None
-    if "client_secret" in form:
-        # RFC 6749, section 2.3: one authentication method in a request.
-        raise ConflictingParameters("send a client_assertion or a client_secret, not both")
-    if kind != CLIENT_ASSERTION_TYPE or not text:
-        raise ClientAssertionInvalid(
-            f"client_assertion_type must be {CLIENT_ASSERTION_TYPE}, with a client_assertion"
-        )
-    assertion = parse_client_assertion(text)
-    client_id = optional_text(form, "client_id", what=_WHAT)
-    if client_id is not None and client_id != assertion.client_id:
-        raise ClientAssertionInvalid("client_id is not the subject of the client assertion")
-    return assertion
 
 
 def requested_configurations(text: str | None) -> tuple[str, ...]:

@@ -85,7 +85,11 @@ class Officer(SQLModel, table=True):
 
 
 class AccessToken(SQLModel, table=True):
-    """A bearer token, by its SHA-256; `subject` is a partner, an officer, or an offer (wallets)."""
+    """A token, by a hash; `subject` is a partner, an officer, or an offer (wallets).
+
+    A token that is bound to a key has a `token_hash` that is found with that key alone, and a
+    `revocation_hash`, by which its holder can end it.
+    """
 
     __tablename__ = "access_token"
     __table_args__ = (one_of("role", "partner", "officer", "wallet"),)
@@ -94,6 +98,7 @@ class AccessToken(SQLModel, table=True):
     subject: str = Field(index=True)
     role: str
     expires_at: int = time()
+    revocation_hash: str | None = Field(default=None, index=True)
 
 
 class Authorization(SQLModel, table=True):

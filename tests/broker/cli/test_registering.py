@@ -79,6 +79,25 @@ def test_an_officer_likewise(home: Path) -> None:
     assert [one["state"] for one in told("officer", "list")] == ["active", "active"]
 
 
+@pytest.mark.parametrize("role", ["partner", "officer"])
+def test_another_key_takes_the_place_of_the_first(home: Path, role: str, tmp_path: Path) -> None:
+    added = told(role, "add", "--name", "Y")
+    changed = told(role, "rekey", added["client_id"])
+    assert not authenticates(added)
+    assert authenticates(changed)
+    own = SoftwareKey.generate("Ed25519")
+    file = tmp_path / "public.json"
+    file.write_text(json.dumps(own.public_jwk()))
+    handed = told(role, "rekey", added["client_id"], "--public-jwk", str(file))
+    assert "private_jwk" not in handed
+    assert authenticates({**handed, "private_jwk": own.private_jwk()})
+    assert not authenticates(changed)
+    file.write_text(json.dumps(own.private_jwk()))
+    refused = run(role, "rekey", added["client_id"], "--public-jwk", str(file))
+    assert (refused.exit_code, "public members alone" in refused.stderr) == (REFUSED, True)
+    assert run(role, "rekey", added["client_id"], "--public-jwk", "absent.json").exit_code == 2
+
+
 def authenticates(added: dict[str, Any]) -> bool:
     ctx = build_context(read_settings())
     now = ctx.now()
@@ -239,6 +258,7 @@ COMMANDS = (
     "",
     *("tenant", "tenant add", "tenant list"),
     *("partner", "partner add", "partner list", "partner suspend", "partner resume"),
+    *("partner rekey", "officer rekey"),
     *("officer", "officer add", "officer list", "officer suspend", "officer resume"),
     *("purpose", "purpose add", "purpose list"),
     *("algorithm", "algorithm add", "algorithm list"),
