@@ -279,3 +279,30 @@ def test_it_encrypts_its_answer_where_that_is_asked_for(node: Path, tmp_path: Pa
         assert answered["status"] == 200, answered
         assert answered["encrypted"] in {"A128GCM", "A256GCM"}
         assert parties.states(request) == ["granted", "refused", "refused"]
+
+
+def test_the_strict_profile_from_the_first_offer_to_the_consent(node: Path, tmp_path: Path) -> None:
+    """HAIP 1.0, its way: pushed authorization code, PKCE, DPoP, x509_hash, direct_post.jwt."""
+    told = {
+        "BROKER_PROFILE": "strict",
+        "BROKER_WALLETS": "wallet.interop https://wallet.interop.example/cb",
+    }
+    with (
+        running_broker(tmp_path, told) as broker,
+        _parties(broker, tmp_path) as parties,
+    ):
+        wallet = Wallet(node, parties, tmp_path / "wallet.json", new_id("crm"))
+        invitation = wallet.invite()
+        without = wallet.run("accept", invitation["offer_uri"], invitation["tx_code"], "2")
+        assert without.returncode != 0, "a token that is bound to nothing"
+        assert "invalid_dpop_proof" in without.stderr
+        received = wallet("authorize", invitation["offer_uri"], invitation["tx_code"], "2")
+        assert (received["received"], received["token"]) == (2, "DPoP")
+        assert received["pushed"].startswith("urn:ietf:params:oauth:request_uri:")
+        assert (received["challenge"], received["iss"]) == ("S256", broker.address)
+        request = wallet.ask()
+        answered = wallet("answer", request["wallet_link"], "consent_base")
+        assert (answered["status"], answered["client"]) == (200, "x509_hash"), answered
+        assert answered["encrypted"] in {"A128GCM", "A256GCM"}
+        assert parties.states(request) == ["granted", "refused", "refused"]
+        assert parties.decide(wallet.subject_ref)["decision"] is True

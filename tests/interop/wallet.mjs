@@ -3,6 +3,7 @@
 // credentials by DCQL, and the key-binding JWT (RFC 9901, section 4.3).
 //
 //   node wallet.mjs accept STATE ROOT.pem OFFER TX_CODE COPIES
+//   node wallet.mjs authorize STATE ROOT.pem OFFER TX_CODE COPIES   (by authorization code)
 //   node wallet.mjs answer STATE ROOT.pem REQUEST QUERY[:COPY]...
 //   node wallet.mjs refuse STATE ROOT.pem REQUEST ERROR
 //
@@ -10,7 +11,7 @@
 // JSON: what was received, or what the verifier answered.
 import { createHash, randomBytes, X509Certificate } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { clientAuthenticationAnonymous, setGlobalConfig } from '@openid4vc/oauth2'
+import { clientAuthenticationAnonymous, clientAuthenticationNone, setGlobalConfig } from '@openid4vc/oauth2'
 import { Openid4vciClient } from '@openid4vc/openid4vci'
 import { Openid4vpClient } from '@openid4vc/openid4vp'
 import * as jose from 'jose'
@@ -71,6 +72,58 @@ async function accept([txCode, copies]) {
   const { accessTokenResponse } = await client.retrievePreAuthorizedCodeAccessTokenFromOffer({
     credentialOffer, issuerMetadata, txCode: txCode || undefined,
   })
+  return receive(client, credentialOffer, issuerMetadata, accessTokenResponse, copies)
+}
+
+const CLIENT_ID = 'wallet.interop'
+const REDIRECT_URI = 'https://wallet.interop.example/cb'
+
+// By authorization code, pushed, with PKCE, and everything bound to one key by DPoP.
+async function authorize([txCode, copies]) {
+  const client = new Openid4vciClient({
+    callbacks: { ...callbacks, clientAuthentication: clientAuthenticationNone({ clientId: CLIENT_ID }) },
+  })
+  const credentialOffer = await client.resolveCredentialOffer(link)
+  const issuerMetadata = await client.resolveIssuerMetadata(credentialOffer.credential_issuer)
+  const key = await newKey()
+  const asked = await client.createAuthorizationRequestUrlFromOffer({
+    credentialOffer, issuerMetadata, clientId: CLIENT_ID, redirectUri: REDIRECT_URI,
+    scope: credentialOffer.credential_configuration_ids
+      .map((id) => issuerMetadata.credentialIssuer.credential_configurations_supported[id].scope).join(' '),
+    dpop: { signer: { method: 'jwk', publicJwk: publicPart(key), alg: 'ES256' } },
+  })
+  const url = await agree(asked.authorizationRequestUrl, txCode)
+  const [authorizationServerMetadata] = issuerMetadata.authorizationServers
+  const { code } = client.parseAndVerifyAuthorizationResponseRedirectUrl({ url, authorizationServerMetadata })
+  const { accessTokenResponse, dpop } = await client.retrieveAuthorizationCodeAccessTokenFromOffer({
+    credentialOffer, issuerMetadata, authorizationCode: code,
+    pkceCodeVerifier: asked.pkce.codeVerifier, redirectUri: REDIRECT_URI, dpop: asked.dpop,
+  })
+  const received = await receive(client, credentialOffer, issuerMetadata, accessTokenResponse, copies, dpop)
+  return {
+    ...received, pushed: new URL(asked.authorizationRequestUrl).searchParams.get('request_uri'),
+    challenge: asked.pkce.codeChallengeMethod, token: accessTokenResponse.token_type,
+    iss: new URL(url).searchParams.get('iss'),
+  }
+}
+
+// What the customer does in a browser: look at the page, fill in the code, agree.
+async function agree(address, txCode) {
+  const page = await fetch(address)
+  const form = new URLSearchParams({ decision: 'agree', ...(txCode ? { tx_code: txCode } : {}) })
+  for (const [, name, value] of (await page.text()).matchAll(/<input type="hidden" name="(\w+)" value="([^"]*)">/g)) {
+    form.set(name, value.replaceAll('&amp;', '&'))
+  }
+  const { origin, pathname } = new URL(address)
+  const sent = await fetch(origin + pathname, {
+    method: 'POST', redirect: 'manual', body: form,
+    headers: { Origin: origin, Cookie: page.headers.getSetCookie().map((cookie) => cookie.split(';')[0]).join('; ') },
+  })
+  if (sent.status !== 303) throw new Error(`the page answered ${sent.status}`)
+  return sent.headers.get('location')
+}
+
+async function receive(client, credentialOffer, issuerMetadata, { access_token: accessToken }, copies, dpop) {
   const [credentialConfigurationId] = credentialOffer.credential_configuration_ids
   const { c_nonce: nonce } = await client.requestNonce({ issuerMetadata })
   const jwks = await Promise.all(Array.from({ length: Number(copies) }, newKey))
@@ -78,8 +131,8 @@ async function accept([txCode, copies]) {
     issuerMetadata, credentialConfigurationId, nonce, issuedAt: new Date(),
     signer: { method: 'jwk', publicJwk: publicPart(jwk), alg: 'ES256' },
   })).jwt))
-  const { credentialResponse } = await client.retrieveCredentials({
-    issuerMetadata, credentialConfigurationId, proofs: { jwt: proofs }, accessToken: accessTokenResponse.access_token,
+  const { credentialResponse, dpop: after } = await client.retrieveCredentials({
+    issuerMetadata, credentialConfigurationId, proofs: { jwt: proofs }, accessToken, dpop,
   })
   const byKey = new Map(jwks.map((jwk) => [jwk.x, jwk]))
   for (const { credential } of credentialResponse.credentials) {
@@ -91,6 +144,10 @@ async function accept([txCode, copies]) {
     held.push({ credential, jwk: byKey.get(payload.cnf.jwk.x), vct: payload.vct, jti: payload.jti, typ })
   }
   writeFileSync(statePath, JSON.stringify(held), { mode: 0o600 })
+  await client.sendNotification({
+    issuerMetadata, accessToken, dpop: after ?? dpop,
+    notification: { notificationId: credentialResponse.notification_id, event: 'credential_accepted' },
+  })
   return { received: credentialResponse.credentials.length, vct: held.at(-1).vct, jti: held.map(({ jti }) => jti) }
 }
 
@@ -170,4 +227,4 @@ async function answer(answers) {
   return { ...await submit(client, resolved, { vp_token: vpToken }), answered: Object.keys(vpToken) }
 }
 
-process.stdout.write(JSON.stringify(await { accept, answer, refuse }[command](rest)))
+process.stdout.write(JSON.stringify(await { accept, authorize, answer, refuse }[command](rest)))
