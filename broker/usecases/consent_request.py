@@ -104,7 +104,8 @@ def open_request(
     now = ctx.now()
     contact_hash = contacts.subject_ref_hash(ctx.keys.hmac_key("contact"), partner_id, subject_ref)
     with ctx.db.transaction() as tx:
-        if partners.find(tx, tenant_id, partner_id).state != "active":
+        # Held: whoever suspends it meanwhile waits, and closes what is opened here.
+        if partners.find(tx, tenant_id, partner_id, lock=True).state != "active":
             raise UnknownPartner("the partner is suspended")
         template = registry.template(tx, tenant_id, template_id)
         contact = contacts.get_or_create(

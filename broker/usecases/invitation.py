@@ -84,7 +84,8 @@ def open_invitation(
         tx_code = f"{secrets.randbelow(10**TX_CODE_DIGITS):0{TX_CODE_DIGITS}}"
     ref_hash = contacts.subject_ref_hash(ctx.keys.hmac_key("contact"), partner_id, subject_ref)
     with ctx.db.transaction() as tx:
-        if partners.find(tx, tenant_id, partner_id).state != "active":
+        # Held: whoever suspends it meanwhile waits, and ends what is opened here.
+        if partners.find(tx, tenant_id, partner_id, lock=True).state != "active":
             raise UnknownPartner("the partner is suspended")
         contact = contacts.get_or_create(
             tx,

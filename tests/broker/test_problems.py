@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 import credentials
 import wallet_adapters
-from broker.api import errors, logs
+from broker.api import errors, logs, oauth, openapi, openid4vci, openid4vp
 from broker.api.errors import STATUS, status_of
 from broker.domain import errors as domain_errors
 from broker.domain.errors import BrokerError, LogError
@@ -157,6 +157,28 @@ def test_openapi_promises_problem_documents_and_no_422(tmp_path: Path) -> None:
         assert "application/problem+json" in operation["responses"]["default"]["content"]
     assert document["components"]["schemas"]["Problem"]["required"]
     assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_openapi_says_in_which_form_wallets_get_their_errors() -> None:
+    app = FastAPI()
+    openapi.install(app)
+    for module in (oauth, openid4vci, openid4vp):
+        app.include_router(module.router)
+    document = app.openapi()
+    error = {"$ref": "#/components/schemas/ProtocolError"}
+    plain = {"/openid4vci/offer/{invitation_id}", "/openid4vci/nonce"}  # they refuse no message
+    for path in document["paths"].keys() - plain:
+        for operation in document["paths"][path].values():
+            told = [
+                answer["content"]["application/json"]
+                for status, answer in operation["responses"].items()
+                if status.isdigit() and int(status) in {400, 404}
+            ]
+            assert told, path
+            for content in told:
+                assert content["schema"] == error, path
+                assert {"error", "code"} <= content["example"].keys()
+    assert document["components"]["schemas"]["ProtocolError"]["required"] == ["error", "code"]
 
 
 def test_the_instance_is_the_request_id_that_the_answer_carries(tmp_path: Path) -> None:

@@ -109,6 +109,12 @@ def test_a_partner_authenticates() -> None:
             "client_assertion_invalid",
             "invalid_client",
         ),
+        (client(assertion()) | CODE, "client_assertion_invalid", "invalid_client"),
+        (
+            client(assertion(), grant_type="authorization_code", code="c"),
+            "client_assertion_invalid",
+            "invalid_client",
+        ),
         (client(assertion(), scope="a  b"), "malformed", "invalid_scope"),
         (client(assertion(), scope="a a"), "malformed", "invalid_scope"),
     ],
