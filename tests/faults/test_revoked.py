@@ -88,8 +88,11 @@ class Partner:
 
 
 @pytest.fixture
-def partner(two: Deployment) -> Partner:
-    return Partner(two)
+def partner(two: Deployment) -> Iterator[Partner]:
+    made = Partner(two)
+    yield made
+    for http in made.http:
+        http.close()
 
 
 def test_a_token_that_was_given_back(partner: Partner) -> None:
