@@ -112,12 +112,22 @@ def test_only_an_officer_approves_and_only_once(broker: World) -> None:
     assert _approve(broker, {"id": "iv-unknown"}).status_code == 404
 
 
-@pytest.mark.parametrize("body", [{}, {"transaction_id": ""}, {"transaction_id": "made-up"}])
-def test_a_transaction_that_is_none(broker: World, body: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ({}, "invalid_credential_request"),
+        ({"transaction_id": ""}, "invalid_credential_request"),
+        ({"transaction_id": "made-up"}, "invalid_transaction_id"),
+        (
+            {"transaction_id": "made-up", "credential_response_encryption": {"enc": "A256GCM"}},
+            "invalid_encryption_parameters",
+        ),
+    ],
+)
+def test_a_transaction_that_is_none(broker: World, body: dict[str, Any], error: str) -> None:
     token, _ = _deferred(broker, _invite(broker))
     answer = _post(broker, "deferred_credential", token, **body)
-    assert answer.status_code == 400
-    assert answer.json()["error"] in {"invalid_transaction_id", "invalid_credential_request"}
+    assert (answer.status_code, answer.json()["error"]) == (400, error)
 
 
 def test_a_transaction_of_another_wallet(broker: World) -> None:

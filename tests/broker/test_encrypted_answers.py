@@ -86,6 +86,22 @@ def test_a_plain_request_takes_no_encrypted_answer(tmp_path: Path) -> None:
         assert answer.json()["code"] == "response_unreadable", "nobody was told a key"
 
 
+def test_the_unsigned_form_is_answered_in_development_alone(tmp_path: Path) -> None:
+    for development, status in ((True, 200), (False, 400)):
+        with world(tmp_path / str(development), development=development) as broker:
+            li = broker.customer()
+            opened = broker.ask(li.subject_ref)
+            assert (opened["development_link"] is not None) is development
+            request = broker.request(opened["wallet_link"])
+            audience = f"redirect_uri:{request.response_uri}"
+            held = li.wallet.credentials[0]
+            token = presentation(broker, request, held, "consent_base", aud=audience)
+            answer = broker.post(request, form(request, consent_base=token))
+            assert answer.status_code == status, answer.text
+            if not development:
+                assert answer.json()["code"] == "audience_mismatch"
+
+
 METADATA = {
     "vp_formats_supported": {"dc+sd-jwt": {}},
     "authorization_encryption_alg_values_supported": ["ECDH-ES"],

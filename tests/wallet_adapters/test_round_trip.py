@@ -5,7 +5,8 @@ import json
 import pytest
 
 from credentials.jcs import b64url
-from credentials.keys import thumbprint
+from credentials.keys import SoftwareKey, thumbprint
+from credentials.pki import create_root
 from credentials.sdjwt import parse
 from tests.wallet_adapters.parties import CONFIGURATION, NOW, URL, VCT, Authority, Broker
 from wallet_adapters.errors import WalletProtocolError
@@ -22,6 +23,7 @@ from wallet_adapters.openid4vp import (
     transaction_data_hash,
     verify_fallback_nonce,
 )
+from wallet_adapters.openid4vp.trusted_authorities import authorities_of
 from wallet_adapters.wire import parse_form
 
 CONSENT = "urn:consent-broker:consent:1"
@@ -143,6 +145,21 @@ def test_a_copy_is_asked_for_by_its_jti(broker: Broker, wallet: Wallet) -> None:
     answer_request(wallet, broker.ask(DcqlQuery((by_jti,))), carry=broker.carry, now=NOW)
     assert broker.verified["c1"].credential.claims["jti"] == wanted
     assert [held.uses for held in wallet.credentials] == [0, 0, 1]
+
+
+def test_a_credential_is_not_shown_to_who_trusts_another_root(
+    broker: Broker, wallet: Wallet
+) -> None:
+    another = create_root("Another root", SoftwareKey.generate(), NOW)
+    for roots, shown in (((another,), False), ((another, *wallet.anchors), True)):
+        named = CredentialQuery("c1", (VCT,), trusted_authorities=authorities_of(roots))
+        link = broker.ask(DcqlQuery((named,)))
+        if shown:
+            answer_request(wallet, link, carry=broker.carry, now=NOW)
+            assert "c1" in broker.verified
+        else:
+            with pytest.raises(NothingToPresent):
+                answer_request(wallet, link, carry=broker.carry, now=NOW)
 
 
 def test_granting_nothing_tells_the_verifier_no(broker: Broker, wallet: Wallet) -> None:
