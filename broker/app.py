@@ -39,6 +39,8 @@ from broker.api import (
 from broker.domain.errors import BrokerError
 from broker.settings import Settings, SettingsError
 from broker.store import registry as registry_rows
+from broker.store import row_security
+from broker.store.acting import acting_for, acting_for_all
 from broker.store.db import Database
 from broker.store.migrate import migrate
 from broker.usecases.bootstrap import ensure_demo_tenant
@@ -84,7 +86,8 @@ def build_context(settings: Settings) -> Context:
     db = Database(settings.sqlalchemy_url)
     migrate(db)
     keys = KeyRing(db, master, clock, settings.public_url)
-    log = Sequencer(db, keys.log_signer(), settings, clock)
+    with acting_for_all():
+        log = Sequencer(db, keys.log_signer(), settings, clock)
     return Context(settings=settings, db=db, master=master, keys=keys, log=log, now=clock)
 
 
@@ -149,23 +152,38 @@ def create_app(ctx: Context) -> FastAPI:
 def prepare(ctx: Context) -> None:
     """Create what a fresh deployment lacks: keys and the demonstration tenant.
 
-    Raises `SettingsError` when a witness's key is none.
+    Raises `SettingsError` when a witness's key is none, or when the database would not keep
+    tenants apart (in development this is a warning).
     """
     sources(ctx.settings)
-    ensure_demo_tenant(ctx)
+    with acting_for_all():
+        _keep_tenants_apart(ctx)
+        ensure_demo_tenant(ctx)
+
+
+def _keep_tenants_apart(ctx: Context) -> None:
+    with ctx.db.reading() as tx:
+        weakness = row_security.weakness(tx)
+    if weakness is None:
+        return
+    if not ctx.settings.development:
+        raise SettingsError(weakness)
+    _log.warning("tenants_not_kept_apart_by_the_database", reason=weakness)
 
 
 def _sweep(ctx: Context, stopping: threading.Event) -> None:
     while not stopping.wait(SWEEP_SECONDS):
         ctx.keys.forget_log_keys()
         try:
-            expire_due(ctx)
-            release_due(ctx)
-            forget_expired(ctx)
-            with ctx.db.reading() as tx:
-                tenants = registry_rows.tenants(tx)
+            with acting_for_all():
+                expire_due(ctx)
+                release_due(ctx)
+                forget_expired(ctx)
+                with ctx.db.reading() as tx:
+                    tenants = registry_rows.tenants(tx)
             for tenant_id in tenants:
-                ctx.keys.renew(tenant_id)
+                with acting_for(tenant_id):
+                    ctx.keys.renew(tenant_id)
         except (SQLAlchemyError, BrokerError):  # it tries again; decisions compare times themselves
             _log.exception("expiry_sweep_failed")
 

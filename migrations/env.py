@@ -1,8 +1,10 @@
 """Alembic's environment: runs the migrations on the connection that the broker hands over."""
 
 from alembic import context
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection
 
+from broker.store.acting import acting_for_all
+from broker.store.db import Database
 from broker.store.tables import metadata
 
 
@@ -10,7 +12,7 @@ def _migrate() -> None:
     connection = context.config.attributes.get("connection")
     if connection is None:
         url = context.config.get_main_option("sqlalchemy.url")
-        with create_engine(url or "").begin() as own:
+        with acting_for_all(), Database(url or "").transaction() as own:
             _run(own)
         return
     _run(connection)

@@ -8,6 +8,7 @@ from typing import TypeVar
 import pytest
 from playwright.sync_api import BrowserContext, Playwright, sync_playwright
 
+from broker.store.acting import acting_for_all
 from dev.running import Broker, running_broker
 from tests.postgres import Server, throw_away_server
 from tests.programs import in_ci, require
@@ -23,6 +24,13 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _everybody() -> Iterator[None]:
+    """A test looks behind the broker at every tenant's rows; what it starts has to say for whom."""
+    with acting_for_all():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ import psycopg
 from tests.programs import require
 
 OWNER = "postgres"
+# Whom the broker connects as: row-level security binds it, which it would not the cluster's owner.
+ROLE = "ordinary"
 INITDB_OPTIONS = ("--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
 SERVER_OPTIONS = (
     "-c fsync=off",  # the cluster lives as long as the tests: there is nothing to lose
@@ -31,13 +33,13 @@ class Server:
 
     folder: Path
 
-    def url(self, database: str) -> str:
+    def url(self, database: str, role: str = ROLE) -> str:
         """The address of a database, in the form that `DATABASE_URL` takes."""
-        return f"postgresql://{OWNER}@/{database}?host={self.folder}"
+        return f"postgresql://{role}@/{database}?host={self.folder}"
 
     def create(self, database: str) -> str:
-        """Make an empty database; return its address."""
-        self.execute(f'CREATE DATABASE "{database}"')
+        """Make an empty database that an ordinary role owns; return its address."""
+        self.execute(f'CREATE DATABASE "{database}" OWNER {ROLE}')
         return self.url(database)
 
     def drop(self, database: str) -> None:
@@ -54,9 +56,9 @@ class Server:
             *("--pgdata", self.folder / "data", "--log", log),
         )
 
-    def execute(self, statement: str) -> None:
+    def execute(self, statement: str, database: str = "postgres") -> None:
         """Run a statement of whoever owns the cluster."""
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+        with psycopg.connect(self.url(database, OWNER), autocommit=True) as connection:
             connection.execute(statement)
 
 
@@ -78,7 +80,9 @@ def throw_away_server(settings: Sequence[str] = SERVER_OPTIONS) -> Iterator[Serv
         options = " ".join(["-h ''", f"-k {home}", *settings])
         _run(pg_ctl, "start", "--wait", "--pgdata", data, "--log", log, "--options", options)
         try:
-            yield Server(home)
+            server = Server(home)
+            server.execute(f"CREATE ROLE {ROLE} LOGIN")
+            yield server
         finally:
             _run(pg_ctl, "stop", "--wait", "--mode", "immediate", "--pgdata", data)
     finally:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from broker.api.deps import Ctx
 from broker.api.metrics import CONTENT_TYPE, Measured
 from broker.store import audit, deletion_tasks
+from broker.store.acting import acting_for_all
 from broker.store.migrate import is_current
 from broker.usecases.context import Context
 
@@ -70,7 +71,7 @@ def readyz(ctx: Ctx, request: Request, response: Response) -> Readiness:
 )
 def metrics(ctx: Ctx, measured: Measured) -> Response:
     """Figures for Prometheus. They name no tenant, partner or customer."""
-    with ctx.db.reading() as tx:
+    with acting_for_all(), ctx.db.reading() as tx:
         pending = audit.pending_count(tx)
         overdue = deletion_tasks.overdue_count(tx, ctx.now())
     measured.log_stands(

@@ -11,13 +11,17 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.domain.addresses import ROOT_TENANT, TENANT_ID
+from broker.store.acting import acting_for
 
 _PREFIX = re.compile(rf"/t/(?P<tenant>{TENANT_ID.pattern})(?P<path>/.*)?", re.DOTALL)
 _WELL_KNOWN = re.compile(rf"(?P<path>/\.well-known/[a-z0-9-]+)/t/(?P<tenant>{TENANT_ID.pattern})")
 
 
 class Tenancy:
-    """ASGI middleware: sets `scope["state"]["tenant_id"]` and takes the tenant off the path."""
+    """ASGI middleware: sets `scope["state"]["tenant_id"]` and takes the tenant off the path.
+
+    The request acts for this tenant: its transactions see no other one's rows.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -34,6 +38,9 @@ class Tenancy:
                     tenant_id, path = found["tenant"], found["path"] or "/"
                     scope["path"], scope["raw_path"] = path, path.encode()
             scope.setdefault("state", {})["tenant_id"] = tenant_id
+            with acting_for(tenant_id):
+                await self._app(scope, receive, send)
+            return
         await self._app(scope, receive, send)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 from broker.app import build_context
 from broker.domain.errors import BrokerError
 from broker.settings import SettingsError, read_settings
+from broker.store.acting import acting_for_all
 from broker.usecases.context import Context
 from credentials.errors import CredentialError
 from credentials.json_reader import read_json_object
@@ -23,7 +24,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 @contextmanager
 def composed() -> Iterator[Context]:
-    """Open the deployment that the environment names; exit 1 when refused, 2 when misconfigured."""
+    """Open the deployment that the environment names; exit 1 when refused, 2 when misconfigured.
+
+    The operator acts for every tenant.
+    """
     try:
         ctx = build_context(read_settings())
     except SettingsError as error:
@@ -35,7 +39,8 @@ def composed() -> Iterator[Context]:
         typer.echo(f"consent-broker: the database cannot be opened: {cause}", err=True)
         raise typer.Exit(USAGE) from None
     try:
-        yield ctx
+        with acting_for_all():
+            yield ctx
     except BrokerError as error:
         typer.echo(f"consent-broker: {error}", err=True)
         raise typer.Exit(REFUSED) from None

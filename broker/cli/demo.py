@@ -14,6 +14,7 @@ from broker.app import build_context
 from broker.cli.journey import Journey, Step, Unexpected
 from broker.outbound.client import ApiError, Client
 from broker.settings import read_settings
+from broker.store.acting import acting_for_all
 from broker.usecases.bootstrap import demo_clients
 from broker.usecases.evidence import trust as trust_of
 from wallet_adapters.errors import WalletProtocolError
@@ -43,7 +44,8 @@ def demo(
     settings = read_settings()
     base = url or settings.public_url
     ctx = build_context(settings)
-    trust = trust_of(ctx)
+    with acting_for_all():
+        trust = trust_of(ctx)
     partner_jwk, officer_jwk = demo_clients(ctx)
     ctx.db.close()
     partner = Client(base, partner_jwk["client_id"], partner_jwk["private_jwk"])

@@ -19,6 +19,7 @@ from broker.domain.evidence import Report, verify_evidence
 from broker.domain.trust import Trust
 from broker.settings import SettingsError, read_settings
 from broker.store import migrate as schema
+from broker.store.acting import acting_for_all
 from broker.store.db import Database
 from broker.usecases.evidence import trust as trust_of
 
@@ -126,7 +127,8 @@ def trust_export(
     Hand it to whoever checks evidence, by a way that they trust.
     """
     ctx = build_context(read_settings())
-    text = json.dumps(trust_of(ctx).to_json(), indent=2) + "\n"
+    with acting_for_all():
+        text = json.dumps(trust_of(ctx).to_json(), indent=2) + "\n"
     ctx.db.close()
     if out is None:
         typer.echo(text, nl=False)

@@ -3,6 +3,9 @@
 What it promises: when `transaction()` or `write()` returns, the work is durable (SQLite: WAL with
 `synchronous=FULL`; PostgreSQL: its own commit); when either raises, nothing of that call has
 happened. Both are safe from several threads. Only this module and `group_commit.py` commit.
+
+Each transaction is for one tenant or for all (`acting`), as said where it begins: without that it
+raises `NobodyActing`.
 """
 
 import threading
@@ -14,8 +17,10 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event
 from starlette.concurrency import run_in_threadpool
 
+from broker.store.acting import acting
 from broker.store.fair_lock import FairLock
 from broker.store.group_commit import GroupCommit, Writing
+from broker.store.row_security import SETTING
 
 T = TypeVar("T")
 
@@ -48,9 +53,7 @@ class Database:
                 self._loop_writer, self._write_lock, self._writing, BUSY_TIMEOUT_MS
             )
         else:
-            self._writer = self._reader = create_engine(
-                url, pool_size=pool_size, pool_pre_ping=True, isolation_level="READ COMMITTED"
-            )
+            self._writer = self._reader = _postgresql_engine(url, pool_size=pool_size)
 
     @property
     def engine(self) -> Engine:
@@ -64,6 +67,7 @@ class Database:
         SQLite takes its one write lock at once (`BEGIN IMMEDIATE`), so that a later upgrade cannot
         deadlock; PostgreSQL runs READ COMMITTED and relies on row locks and unique constraints.
         """
+        acting()
         if not self.is_sqlite:
             with self._writer.begin() as connection:
                 self._run_first(connection)
@@ -105,7 +109,9 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A read-only snapshot (SQLite) or READ COMMITTED reads (PostgreSQL)."""
+        acting()
         with self._reader.connect() as connection:
+            connection.begin()  # here, for whom this block is; closing rolls back
             yield connection
 
     async def write(self, work: Callable[[Connection], T]) -> T:
@@ -114,6 +120,7 @@ class Database:
         On SQLite several callers share one commit, and one caller's error undoes only its own
         work. `work` has to be brief and to act through its connection alone: it may run twice.
         """
+        acting()
         if self._group is not None:
             return await self._group.write(work)
         return await run_in_threadpool(self._write_now, work)
@@ -170,6 +177,7 @@ class Database:
             return work(connection)
 
     def _read_here(self, work: Callable[[Connection], T]) -> T:
+        acting()
         # Kept connections: taking one from the pool and giving it back costs as much as a read.
         try:
             connection = self._idle.pop()
@@ -189,6 +197,27 @@ class Database:
                 connection.close()
         self._idle.append(connection)
         return result
+
+
+def _postgresql_engine(url: str, *, pool_size: int) -> Engine:
+    """An engine whose transactions begin with the tenant that they are for.
+
+    The driver would send its own BEGIN, and the tenant would cost another round trip: so it is
+    told to leave that to us. COMMIT and ROLLBACK it sends all the same, as soon as one is open.
+    The setting is the transaction's: a pooled connection carries nobody's tenant on.
+    """
+    engine = create_engine(
+        url, pool_size=pool_size, pool_pre_ping=True, isolation_level="AUTOCOMMIT"
+    )
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        whom = acting()  # a tenant's id or *: nothing to quote
+        connection.exec_driver_sql(
+            f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL {SETTING} = '{whom}'"
+        )
+
+    return engine
 
 
 def _sqlite_engine(

@@ -19,6 +19,7 @@ from sqlalchemy.exc import ProgrammingError
 import migrations
 from broker.settings import SettingsError
 from broker.store import tables
+from broker.store.acting import acting_for_all
 from broker.store.db import Database
 from broker.store.tables import metadata
 
@@ -35,7 +36,7 @@ def migrate(db: Database) -> None:
     newer broker has migrated is left as it is. Raises `SettingsError` when this broker is too old
     for it, or when its role may not change tables that have to be changed.
     """
-    with db.transaction() as connection:
+    with acting_for_all(), db.transaction() as connection:
         if not db.is_sqlite:
             connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
         config = _config()

@@ -24,6 +24,7 @@ from broker.outbound.timestamping import TimestampAuthority
 from broker.outbound.witness import Witness
 from broker.settings import Settings, SettingsError
 from broker.store import checkpoint_times, log_tree
+from broker.store.acting import acting_for_all
 from broker.store.checkpoint_times import CheckpointTime, Kind
 from broker.store.db import Database
 from broker.store.log_tree import StoredCheckpoint
@@ -129,7 +130,8 @@ class IndependentTime:
             if now < state.next_at:
                 continue
             try:
-                word = self._ask(source, state)
+                with acting_for_all():
+                    word = self._ask(source, state)
             except (BrokerError, SQLAlchemyError) as error:
                 state.failures += 1
                 state.next_at = now + min(2**state.failures, LONGEST_PAUSE)

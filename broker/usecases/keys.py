@@ -14,6 +14,7 @@ from broker.domain.addresses import tenant_url
 from broker.domain.entry import LogKey
 from broker.domain.ids import new_id
 from broker.store import keys as store
+from broker.store.acting import acting_for_all
 from broker.store.db import Database
 from broker.usecases.entry_keys import EntryKeys
 from credentials.certificate import read_certificate
@@ -100,7 +101,7 @@ class KeyRing:
             if self._log is None:
                 row = self._read("log", None)
                 if row is None:
-                    with self._db.transaction() as tx:
+                    with acting_for_all(), self._db.transaction() as tx:
                         store.hold_creation(tx)
                         row = store.active(tx, "log", None) or self._create(
                             tx, "log", None, "Ed25519", ()
@@ -196,7 +197,7 @@ class KeyRing:
         row = self._read("root", None)
         if row is not None:
             return row
-        with self._db.transaction() as tx:
+        with acting_for_all(), self._db.transaction() as tx:
             store.hold_creation(tx)
             row = store.active(tx, "root", None)
             if row is not None:

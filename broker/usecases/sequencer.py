@@ -30,6 +30,7 @@ from broker.domain.note import Ed25519Signer, Ed25519Verifier
 from broker.domain.tiles import RightEdge
 from broker.settings import Settings
 from broker.store import audit, log_tree
+from broker.store.acting import acting_for_all
 from broker.store.db import Database
 from broker.store.head_file import FILE_NAME, HeadFile
 from broker.store.log_tree import Head, StoredCheckpoint
@@ -127,7 +128,7 @@ class Sequencer:
         another sequencer was faster, `SQLAlchemyError` or `OSError` when storage fails; every
         failure leaves a state from which the next run goes on.
         """
-        with self._running:
+        with self._running, acting_for_all():
             if self._rolled_back is not None:
                 raise self._rolled_back
             try:
@@ -141,7 +142,7 @@ class Sequencer:
 
     def check(self) -> None:
         """Raise `LogRolledBack` unless the log extends the head that was signed last."""
-        with self._running:
+        with self._running, acting_for_all():
             self._head.check()
 
     def adopt(self) -> None:
@@ -150,7 +151,7 @@ class Sequencer:
         For a new machine without a head file, after somebody has made sure that the database is
         the newest one there is. Raises `LogRolledBack` when a head file says otherwise.
         """
-        with self._running:
+        with self._running, acting_for_all():
             self._head.adopt()
             self._checked, self._rolled_back = False, None
 

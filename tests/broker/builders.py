@@ -25,7 +25,7 @@ from broker.domain.terms import (
     Territories,
 )
 from broker.settings import Settings
-from broker.store import access_tokens, append_only, audit, contacts, subjects, tables
+from broker.store import access_tokens, audit, contacts, subjects, tables
 from broker.store.consents import ConsentRequestRow, ConsentRow, add_consent, add_request
 from broker.store.contacts import CONTACT
 from broker.store.db import Database
@@ -37,6 +37,7 @@ from broker.usecases.sequencer import Sequencer
 from broker.usecases.tenant import add_algorithm, add_attribute, add_purpose, add_tenant
 from credentials.jcs import b64url
 from credentials.sealing import MasterKey
+from tests.broker.made_tables import make_tables
 
 PUBLIC_URL = "http://127.0.0.1:8000"
 START = 1_795_478_400
@@ -219,10 +220,7 @@ def broker(home: Path, database_url: str = "", *, real_time: bool = False) -> It
     def now() -> int:
         return int(clocks.time()) if real_time else time[0]
 
-    with db.transaction() as tx:
-        tables.metadata.create_all(tx)
-        for statement in append_only.create(tx.dialect.name):
-            tx.exec_driver_sql(statement)
+    make_tables(db)
     master = MasterKey.generate()
     keys = KeyRing(db, master, now, PUBLIC_URL)
     log = Sequencer(db, keys.log_signer(), settings, now)

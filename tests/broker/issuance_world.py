@@ -16,7 +16,7 @@ from sqlalchemy import insert, select
 from broker.api import errors, invitations, oauth, openid4vci, status, tenancy, wellknown
 from broker.domain.entry import Entry, LogKey, SealedEntry
 from broker.settings import Settings
-from broker.store import access_tokens, append_only, audit, tables
+from broker.store import access_tokens, audit, tables
 from broker.store.credentials import COPY, CopyRow
 from broker.store.db import Database
 from broker.usecases.context import Context
@@ -25,6 +25,7 @@ from broker.usecases.sequencer import Sequencer
 from credentials.jcs import b64url
 from credentials.keys import SoftwareKey, sign_jws
 from credentials.sealing import MasterKey
+from tests.broker.made_tables import make_tables
 from wallet_adapters.loopback import Answer, Message, Wallet, accept_offer
 from wallet_adapters.loopback.state import HeldCredential
 
@@ -182,10 +183,7 @@ def world(home: Path, database_url: str = "") -> Iterator[World]:
     settings = Settings(home=home, public_url=PUBLIC_URL, database_url=database_url)
     db = Database(settings.sqlalchemy_url)
     time = [START]
-    with db.transaction() as tx:
-        tables.metadata.create_all(tx)
-        for statement in append_only.create(tx.dialect.name):
-            tx.exec_driver_sql(statement)
+    make_tables(db)
     master = MasterKey.generate()
     keys = KeyRing(db, master, lambda: time[0], PUBLIC_URL)
     log = Sequencer(db, keys.log_signer(), settings, lambda: time[0])

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import pytest
 
 from broker.domain.errors import BrokerError
+from broker.store.acting import acting_for
 from broker.usecases import consent_page, presentation
 from broker.usecases.closing import expire_due
 from broker.usecases.withdrawal import withdraw_by_officer
@@ -35,6 +36,7 @@ def at_once(acts: Sequence[Callable[[], object]]) -> list[str]:
     """Do all acts at the same time; of each the code of its refusal, or `done`."""
     gate = threading.Barrier(len(acts))
 
+    @acting_for("demo")
     def run(act: Callable[[], object]) -> str:
         gate.wait()
         try:

@@ -21,6 +21,7 @@ from broker.domain.errors import (
     StateConflict,
 )
 from broker.store import idempotency as rows
+from broker.store.acting import acting_for
 from broker.usecases.token import forget_expired
 from tests.broker.clients_world import World, world
 
@@ -76,6 +77,7 @@ def test_32_in_parallel_have_exactly_one_effect_and_one_answer(broker: World) ->
     act = Act(broker)
     start = threading.Barrier(AT_ONCE)
 
+    @acting_for("demo")
     def call(_number: int) -> Answer | str:
         start.wait()
         return outcome(lambda: run(broker.ctx, CALLER, b"body", "key", act))
@@ -89,10 +91,9 @@ def test_32_in_parallel_have_exactly_one_effect_and_one_answer(broker: World) ->
 
 def test_32_different_keys_in_parallel_have_32_effects(broker: World) -> None:
     act = Act(broker)
+    call = acting_for("demo")(lambda n: run(broker.ctx, CALLER, b"body", f"key-{n}", act))
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        answers = list(
-            pool.map(lambda n: run(broker.ctx, CALLER, b"body", f"key-{n}", act), range(AT_ONCE))
-        )
+        answers = list(pool.map(call, range(AT_ONCE)))
     assert effects(broker) == AT_ONCE
     assert len({answer.body for answer in answers}) == AT_ONCE
 

@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 from broker.domain.consent import BindingGrade
 from broker.domain.errors import StateConflict
 from broker.store import access_tokens, contacts, partners
+from broker.store.acting import acting_for
 from broker.usecases.invitation import open_invitation, pairwise_id
 from broker.usecases.redemption import redeem_pre_authorized_code
 from tests.broker.issuance_world import OFFICER, OTHER_PARTNER, PARTNER, World, world
@@ -109,6 +110,7 @@ def test_of_many_redemptions_at_once_exactly_one_wins(broker: World) -> None:
     invitation = broker.invite()
     request = PreAuthorizedCodeRequest(broker.code(invitation))
 
+    @acting_for("demo")
     def redeem(_: int) -> str:
         try:
             return redeem_pre_authorized_code(broker.ctx, "demo", request).access_token

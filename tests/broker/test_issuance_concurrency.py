@@ -11,6 +11,7 @@ import pytest
 
 from broker.domain.consent import BindingGrade
 from broker.store import contacts
+from broker.store.acting import acting_for
 from broker.usecases.invitation import Opened, open_invitation
 from broker.usecases.issuance import issue_customer_credentials
 from broker.usecases.nonces import new_nonce
@@ -84,6 +85,7 @@ def test_an_offer_is_redeemed_once(broker: World) -> None:
     opened = open_invitation(broker.ctx, "demo", PARTNER, "crm-1", BindingGrade.LINK)
     request = code_of(opened)
 
+    @acting_for("demo")
     def redeem(_: int) -> str:
         try:
             redeem_pre_authorized_code(broker.ctx, "demo", request)
@@ -102,6 +104,7 @@ def test_wrong_codes_at_once_get_five_tries_together(broker: World) -> None:
     wrong = "000000" if opened.tx_code != "000000" else "111111"
     request = PreAuthorizedCodeRequest(code_of(opened).pre_authorized_code, wrong)
 
+    @acting_for("demo")
     def redeem(_: int) -> str:
         with pytest.raises(WalletProtocolError) as caught:
             redeem_pre_authorized_code(broker.ctx, "demo", request)
@@ -175,6 +178,7 @@ def test_binding_anew_at_once_leaves_one_wallet(broker: World) -> None:
 
 
 def test_places_are_given_once_and_lists_are_published(broker: World) -> None:
+    @acting_for("demo")
     def take(_: int) -> tuple[str, int]:
         with broker.ctx.db.transaction() as tx:
             place = allocate(broker.ctx, tx, "demo", PARTNER)
@@ -189,6 +193,7 @@ def test_places_are_given_once_and_lists_are_published(broker: World) -> None:
         mark_changed(tx, list_id)
     broker.advance(1)
     with ThreadPoolExecutor(8) as pool:
-        later = set(pool.map(lambda _: published(broker.ctx, "demo", list_id), range(16)))
+        look = acting_for("demo")(lambda _: published(broker.ctx, "demo", list_id))
+        later = set(pool.map(look, range(16)))
     assert len(later) == 1
     assert first not in later

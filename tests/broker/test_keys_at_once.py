@@ -9,6 +9,7 @@ from sqlalchemy import insert, select
 
 from broker.settings import Settings
 from broker.store import tables
+from broker.store.acting import acting_for_all
 from broker.store.db import Database
 from broker.store.migrate import migrate
 from broker.usecases.keys import KeyRing
@@ -53,6 +54,7 @@ def test_keys_are_made_once_whoever_starts_at_the_same_time(address: str) -> Non
     _with_tenant(address, master)
     start = Barrier(AT_ONCE)
 
+    @acting_for_all()
     def process(_number: int) -> tuple[object, ...]:
         db = Database(address, pool_size=2)
         ring = KeyRing(db, master, lambda: NOW, ADDRESS)

@@ -1,13 +1,90 @@
-"""The whole way on PostgreSQL: the same program, the same statements."""
+"""The whole way on PostgreSQL: the same program, the same statements, as ordinary roles."""
 
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import InsufficientPrivilege
+from structlog.testing import capture_logs
+
+from broker.app import build_context, prepare
+from broker.settings import Settings, SettingsError
+from broker.store.db import Database
+from broker.store.migrate import migrate
 from dev.running import running_broker
 from tests.broker.journeys import whole_way
+from tests.postgres import OWNER, Server
+from tests.programs import ROOT
 
 
-def test_the_whole_way_on_postgresql(postgres_database: str, tmp_path: Path) -> None:
-    with running_broker(tmp_path, {"DATABASE_URL": postgres_database}) as broker:
+@dataclass(frozen=True)
+class Roles:
+    """The database of the deployment guide: its address for the owner and for who serves."""
+
+    owner: str
+    serving: str
+
+
+@pytest.fixture
+def roles(postgres_server: Server, tmp_path: Path) -> Iterator[Roles]:
+    """The roles and the database as docs/deployment.md says, statement by statement."""
+    guide = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
+    once, before, after = re.findall(r"```sql\n(.*?)```", guide, re.DOTALL)
+    made = Roles(*(postgres_server.url("broker", role) for role in ("broker_owner", "broker")))
+    try:
+        for statement in once.splitlines():
+            postgres_server.execute(statement)
+        _run(made.owner, before)
+        settings = Settings(home=tmp_path, database_url=made.owner)
+        with closing(Database(settings.sqlalchemy_url)) as db:
+            migrate(db)
+        _run(made.owner, after)
+        yield made
+    finally:
+        postgres_server.drop("broker")
+        postgres_server.execute("DROP ROLE IF EXISTS broker, broker_owner")
+
+
+def _run(address: str, statements: str) -> None:
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(statements)
+
+
+def test_the_whole_way_as_a_role_that_only_serves(roles: Roles, tmp_path: Path) -> None:
+    with running_broker(tmp_path, {"DATABASE_URL": roles.serving}) as broker:
         steps, _kept, _trust = whole_way(broker)
     assert steps[-2:] == ["evidence", "tampered"]
     assert not (tmp_path / "broker.db").exists()
+    assert "tenants_not_kept_apart" not in (tmp_path / "serve.log").read_text()
+    for forbidden in (
+        "ALTER TABLE consent DISABLE ROW LEVEL SECURITY",
+        "DROP POLICY of_the_tenant ON consent",
+        "ALTER TABLE audit_entry DISABLE TRIGGER ALL",
+        "TRUNCATE consent CASCADE",
+        "CREATE TABLE mine (x int)",
+        "UPDATE alembic_version SET version_num = '0001'",
+    ):
+        with pytest.raises(InsufficientPrivilege):
+            _run(roles.serving, forbidden)
+
+
+def test_production_refuses_a_role_that_row_level_security_does_not_bind(
+    postgres_server: Server, postgres_database: str, tmp_path: Path
+) -> None:
+    free = postgres_server.url(str(conninfo_to_dict(postgres_database)["dbname"]), OWNER)
+    settings = Settings(home=tmp_path, public_url="https://c.example", database_url=free)
+    for strict in (False, True):
+        ctx = build_context(replace(settings, development=False, strict=strict))
+        with closing(ctx.db), pytest.raises(SettingsError, match="CREATE ROLE"):
+            prepare(ctx)
+    ctx = build_context(settings)
+    with closing(ctx.db), capture_logs() as told:
+        prepare(ctx)
+    assert [line["event"] for line in told if line["log_level"] == "warning"] == [
+        "tenants_not_kept_apart_by_the_database"
+    ]

@@ -19,6 +19,7 @@ from broker.domain.merkle import (
 )
 from broker.settings import Settings
 from broker.store import append_only, audit, log_tree
+from broker.store.acting import acting_for
 from broker.store.db import Database
 from broker.store.head_file import FILE_NAME, HeadFile
 from broker.store.migrate import migrate
@@ -190,6 +191,7 @@ def sequence_until(stop: threading.Event, log: Sequencer, failures: list[BaseExc
             return
 
 
+@acting_for("demo")
 def append_each(db: Database, names: range) -> None:
     for name in names:
         append(db, name)

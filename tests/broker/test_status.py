@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import TextClause, insert, select, update
 
 from broker.store import status_lists, tables
+from broker.store.acting import acting_for
 from broker.store.tables.consents import ENDED
 from broker.store.tables.customers import SUPERSEDED
 from broker.usecases import status
@@ -142,10 +143,9 @@ def test_another_process_publishes_and_this_one_serves_it(broker: World) -> None
 
 def test_many_readers_at_once_get_one_token(broker: World) -> None:
     place = granted(broker, PARTNER, 0)
+    look = acting_for("demo")(lambda _: published(broker.ctx, "demo", place.list_id).token)
     with ThreadPoolExecutor(8) as pool:
-        found = set(
-            pool.map(lambda _: published(broker.ctx, "demo", place.list_id).token, range(64))
-        )
+        found = set(pool.map(look, range(64)))
     assert len(found) == 1
 
 
@@ -215,6 +215,7 @@ def test_no_place_is_given_twice_and_a_full_list_is_followed_by_another(
 
 
 def test_many_at_once_never_share_a_place(broker: World) -> None:
+    @acting_for("demo")
     def take(_: int) -> tuple[str, int]:
         with broker.ctx.db.transaction() as tx:
             place = allocate(broker.ctx, tx, "demo", PARTNER)

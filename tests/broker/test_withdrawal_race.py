@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, union_all
 
+from broker.store.acting import acting_for
 from broker.store.audit import ENTRY, PENDING
 from broker.usecases.withdrawal import withdraw_by_officer
 from tests.broker.builders import TENANT
@@ -77,6 +78,7 @@ def test_withdrawals_against_decisions_of_other_event_loops(at: Desk) -> None:
     consents = [at.broker.consent(at.partner_id, f"crm-{number}") for number in range(40)]
     faults: list[str] = []
 
+    @acting_for(TENANT)
     def worker(numbers: range) -> None:
         async def rounds() -> None:
             for number in numbers:

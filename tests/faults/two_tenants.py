@@ -182,9 +182,9 @@ def without_ids(answer: Response, known: Known) -> tuple[int, str]:
 
 
 @contextmanager
-def two_tenants(home: Path) -> Iterator[Stage]:
+def two_tenants(home: Path, **settings: str) -> Iterator[Stage]:
     """The demonstration tenant in full use, and `acme` with a partner, an officer and a wallet."""
-    with world(home) as made:
+    with world(home, **settings) as made:
         add_tenant(
             made.ctx, OTHER, name=Label("顶点", "Acme"), contact="a@acme.example", country="CN"
         )

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from broker.store.acting import acting_for_all
 from broker.store.db import Database
 
 CREATE = text("CREATE TABLE item (name VARCHAR(40) PRIMARY KEY)")
@@ -125,6 +126,7 @@ def test_writes_of_threads_and_event_loops_take_turns(sqlite_db: Database) -> No
     waits = []
     stop = threading.Event()
 
+    @acting_for_all()
     def in_thread() -> None:
         for number in range(30):
             began = time.perf_counter()
@@ -153,6 +155,7 @@ def test_writes_of_threads_and_event_loops_take_turns(sqlite_db: Database) -> No
 
 
 def test_several_event_loops_write_side_by_side(sqlite_db: Database) -> None:
+    @acting_for_all()
     def worker(who: int) -> None:
         async def writes() -> None:
             await asyncio.gather(*[sqlite_db.write(adding(f"{who}-{n:03}")) for n in range(50)])
@@ -237,6 +240,7 @@ def test_a_caller_who_goes_away_keeps_nobody_else_from_writing(sqlite_db: Databa
 def test_an_event_loop_that_ends_while_waiting_gives_its_turn_away(sqlite_db: Database) -> None:
     holding, release = threading.Event(), threading.Event()
 
+    @acting_for_all()
     def hold() -> None:
         with sqlite_db.transaction() as tx:
             add(tx, "held")

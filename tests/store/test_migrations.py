@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -84,14 +85,15 @@ def test_a_role_that_may_not_change_tables_is_told_who_has_to(
 ) -> None:
     role = f"serving_{uuid.uuid4().hex}"
     postgres_server.execute(f'CREATE ROLE "{role}" LOGIN')
-    address = postgres_database.replace("postgresql://postgres@", f"postgresql+psycopg://{role}@")
-    db = Database(address)
+    name = str(conninfo_to_dict(postgres_database)["dbname"])
+    address = postgres_server.url(name, role)
+    db = Database(address.replace("postgresql://", "postgresql+psycopg://"))
     try:
         with pytest.raises(SettingsError, match="run `consent-broker migrate` as their owner"):
             migrate(db)
     finally:
         db.close()
-        postgres_server.drop(postgres_database.rpartition("/")[2].partition("?")[0])
+        postgres_server.drop(name)
         postgres_server.execute(f'DROP ROLE "{role}"')
 
 

@@ -17,7 +17,7 @@ from httpx2 import Client
 from broker.app import create_app
 from broker.domain.consent import BindingGrade
 from broker.settings import Settings
-from broker.store import append_only, partners, tables
+from broker.store import partners
 from broker.store.db import Database
 from broker.usecases import consent_request, invitation
 from broker.usecases.bootstrap import ensure_demo_tenant
@@ -25,6 +25,7 @@ from broker.usecases.context import Context
 from broker.usecases.keys import KeyRing
 from broker.usecases.sequencer import Sequencer
 from credentials.sealing import MasterKey
+from tests.broker.made_tables import make_tables
 from wallet_adapters.loopback import (
     KNOWN_TRANSACTION_DATA,
     Answer,
@@ -118,10 +119,7 @@ def broker(home: Path, public_url: str, clock: list[int]) -> Iterator[tuple[Cont
     """The demonstration tenant, with pages and the wallets' endpoints."""
     settings = Settings(home=home, public_url=public_url)
     db = Database(settings.sqlalchemy_url)
-    with db.transaction() as tx:
-        tables.metadata.create_all(tx)
-        for statement in append_only.create(tx.dialect.name):
-            tx.exec_driver_sql(statement)
+    make_tables(db)
     master = MasterKey.generate()
     keys = KeyRing(db, master, lambda: clock[0], public_url)
     log = Sequencer(db, keys.log_signer(), settings, lambda: clock[0])
