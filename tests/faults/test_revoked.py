@@ -148,7 +148,7 @@ def test_a_consent_that_was_withdrawn(two: Deployment) -> None:
     consent_id = two.granted("withdrawn")
     officers = [two.caller("officer", server) for server in (0, 1)]
     opened = two.caller("partner", 0).post(f"/v1/consents/{consent_id}/withdrawal", {})
-    assert opened.status == 200, json.dumps(opened.json)
+    assert opened.status == 202, json.dumps(opened.json)
     link = parse_qs(urlsplit(opened.json["wallet_link"]).query)["request_uri"][0]
     address = two.servers[1].address + urlsplit(link).path
     assert httpx2.get(address).status_code == 200
