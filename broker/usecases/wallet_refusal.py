@@ -10,6 +10,16 @@ from broker.usecases.closing import close_consent, close_request
 from broker.usecases.context import Context
 from wallet_adapters.openid4vp.response import WalletRefusal
 
+# RFC 6749, section 4.1.2.1, and OpenID4VP 1.0, section 8.5.
+ERRORS = frozenset(
+    {
+        *("access_denied", "invalid_client", "invalid_request", "invalid_request_uri_method"),
+        *("invalid_scope", "invalid_transaction_data", "server_error", "temporarily_unavailable"),
+        *("unauthorized_client", "unsupported_response_type", "vp_formats_not_supported"),
+        "wallet_unavailable",
+    }
+)
+
 
 def wallet_refused(ctx: Context, case: Case, refusal: WalletRefusal) -> Accepted:
     """The wallet answered with an error (section 8.5): refuse, fall back, or note it.
@@ -26,7 +36,9 @@ def wallet_refused(ctx: Context, case: Case, refusal: WalletRefusal) -> Accepted
     elif refusal.error == "access_denied" and row.kind == "consent":
         _deny(ctx, case)
     else:
-        reject(ctx, row, "wallet_error", error=refusal.error)
+        # A word that no specification knows may be anything, a customer's own data included.
+        known = refusal.error if refusal.error in ERRORS else "other"
+        reject(ctx, row, "wallet_error", error=known)
     return Accepted((), here)
 
 

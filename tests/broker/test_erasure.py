@@ -1,6 +1,7 @@
 """Erasing a customer: what goes at once, what the law holds, what remains for good."""
 
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ import pytest
 from httpx2 import Response
 from sqlalchemy import select
 
+from broker.app import SWEEP_SECONDS
 from broker.domain.errors import NotFound
 from broker.domain.evidence import verify_evidence
 from broker.store import outside_copies, tables
+from broker.usecases.entry_keys import AGE_SECONDS
 from broker.usecases.erasure import release_due
 from broker.usecases.evidence import trust
+from broker.usecases.keys import KeyRing
 from credentials.status import Status, verify_status_token
 from tests.broker.flow_world import Customer, World, world
 from wallet_adapters.errors import WalletProtocolError
@@ -231,3 +235,26 @@ def test_an_offer_that_was_redeemed_leads_nowhere(made: World) -> None:
             stranger.wallet, invited["offer_uri"], carry=made.carry, now=made.time[0], copies=1
         )
     assert rows(made, "subject") == []
+
+
+def test_no_process_uses_a_key_for_long_after_it_was_destroyed(
+    made: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process destroys it: this one has it in memory, for a while."""
+    made.customer("crm-1")
+    (subject,) = rows(made, "subject")
+    elsewhere = KeyRing(made.ctx.db, made.ctx.master, made.ctx.now, made.ctx.settings.public_url)
+    with made.ctx.db.reading() as tx:
+        key = elsewhere.subject_log_key(tx, subject.id)
+    erase(made, **by_ref(made, "crm-1"))
+    with made.ctx.db.reading() as tx:
+        with pytest.raises(NotFound):
+            made.ctx.keys.subject_log_key(tx, subject.id)
+        assert elsewhere.subject_log_key(tx, subject.id) == key
+        later = time.monotonic() + AGE_SECONDS
+        monkeypatch.setattr(time, "monotonic", lambda: later)
+        elsewhere.forget_log_keys()
+        assert key not in [held.key for held in elsewhere._entry_keys._kept.values()]  # noqa: SLF001
+        with pytest.raises(NotFound):
+            elsewhere.subject_log_key(tx, subject.id)
+    assert AGE_SECONDS + SWEEP_SECONDS <= 60

@@ -13,7 +13,9 @@ from broker.domain.evidence import verify_evidence
 from broker.outbound.client import Client
 from broker.store import log_tree, outside_copies
 from broker.store.consents import CONSENT
-from broker.store.outside_copies import WithdrawalCopy
+from broker.store.contacts import CONTACT
+from broker.store.outside_copies import ErasureCopy, WithdrawalCopy
+from broker.store.subjects import SUBJECT
 from broker.usecases.bootstrap import demo_clients
 from broker.usecases.evidence import trust
 from credentials.jcs import b64url
@@ -67,7 +69,9 @@ def test_restored_backup(engine: str, tmp_path: Path, request: pytest.FixtureReq
     port = str(free_port())
     with deployment(home, backup.url, PORT=port) as made:
         environment = dict(made.servers[0].environment)
-        first, second, _third = (made.granted(name) for name in ("first", "second", "third"))
+        first, second, _third, fourth = (
+            made.granted(name) for name in ("first", "second", "third", "fourth")
+        )
         told = made.servers[0].run("demo", "--json")
         assert told.returncode == 0, told.stderr
         (signed,) = {
@@ -82,6 +86,7 @@ def test_restored_backup(engine: str, tmp_path: Path, request: pytest.FixtureReq
         lost = made.granted("lost")
         assert withdraw(made, lost) == 200
         assert permitted(made, "third")
+        assert erase(made, fourth) == 201
         entries = len(settled(made.ctx))
         old_origin = made.ctx.log.signer.name
     backup.restore()
@@ -101,7 +106,9 @@ def test_restored_backup(engine: str, tmp_path: Path, request: pytest.FixtureReq
     assert wrong.returncode == 2
     done = server.run("log", "recover", "--after", str(entries))
     assert done.returncode == 0, done.stderr
-    assert "1 consents were withdrawn again; 1 withdrawals were of" in done.stdout
+    # The fourth customer's was withdrawn by their erasure.
+    assert "2 consents were withdrawn again; 1 withdrawals were of" in done.stdout
+    assert "1 customers were erased again" in done.stdout
     again = server.run("log", "recover", "--after", str(entries))
     assert "nothing to recover" in again.stdout
     with deployment(home, backup.url, PORT=port) as made:
@@ -110,7 +117,8 @@ def test_restored_backup(engine: str, tmp_path: Path, request: pytest.FixtureReq
             False,
             True,
         ]
-        check_agreement(made.ctx, made.servers[0].address, withdrawn=[first, second])
+        check_agreement(made.ctx, made.servers[0].address, withdrawn=[first, second, fourth])
+        _check_erased(made, fourth)
         _check_new_origin(made, old_origin, entries)
         _, officer = demo_clients(made.ctx)
         client = Client(environment["PUBLIC_URL"], officer["client_id"], officer["private_jwk"])
@@ -119,6 +127,22 @@ def test_restored_backup(engine: str, tmp_path: Path, request: pytest.FixtureReq
         assert verify_evidence(zipped, trust(made.ctx)).verdict == "verified"
         with made.ctx.db.reading() as tx:
             assert tx.execute(select(CONSENT).where(CONSENT.c.id == lost)).one_or_none() is None
+
+
+def erase(at: Deployment, consent_id: str) -> int:
+    key = {"Idempotency-Key": consent_id}
+    return at.caller("officer").post("/v1/subject-erasures", {"consent": consent_id}, **key).status
+
+
+def _check_erased(made: Deployment, consent_id: str) -> None:
+    """The key that the backup had brought back is destroyed again, and the reference forgotten."""
+    with made.ctx.db.reading() as tx:
+        chosen = (
+            select(SUBJECT.c.sealed_log_key, CONTACT.c.sealed_subject_ref)
+            .join(CONTACT, CONTACT.c.subject_id == SUBJECT.c.id)
+            .join(CONSENT, CONSENT.c.contact_id == CONTACT.c.id)
+        )
+        assert tuple(tx.execute(chosen.where(CONSENT.c.id == consent_id)).one()) == (None, b"")
 
 
 def _check_new_origin(made: Deployment, old_origin: str, entries: int) -> None:
@@ -169,6 +193,9 @@ def test_a_half_written_line_spoils_no_other(tmp_path: Path) -> None:
     with path.open("ab") as file:
         file.write(b'\n{"type":"of a later version","what":1}\n\n[]\n"text"\n')
     outside_copies.keep(tmp_path, copies[2])
+    erased = ErasureCopy("demo", ("ct-1", "ct-2"), 5)
+    outside_copies.keep(tmp_path, erased)
     outside_copies.keep(tmp_path, copies[0])
     assert outside_copies.read([path, path]) == copies
+    assert outside_copies.read_erasures([path, path]) == [erased]
     assert path.stat().st_mode & 0o777 == 0o600
