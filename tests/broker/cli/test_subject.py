@@ -1,0 +1,95 @@
+"""`consent-broker subject`: export and erase by reference or consent, and see what waits."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from broker.app import build_context
+from broker.cli import app
+from broker.settings import read_settings
+from broker.usecases.bootstrap import demo_clients, ensure_demo_tenant
+from broker.usecases.withdrawal import withdraw_by_officer
+from tests.broker.builders import Broker
+
+REFUSED, USAGE = 1, 2
+REF = "crm-of-the-command-line"
+
+
+@pytest.fixture
+def consent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A customer's consent, in a home that the commands find."""
+    for name in list(os.environ):
+        if name == "DATABASE_URL" or name.startswith("BROKER_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("BROKER_HOME", str(tmp_path))
+    ctx = build_context(read_settings())
+    ensure_demo_tenant(ctx)
+    partner, officer = demo_clients(ctx)
+    seeds = Broker(ctx)
+    made = seeds.consent(partner["client_id"], REF)
+    withdrawn = seeds.consent(partner["client_id"], "crm-another")
+    withdraw_by_officer(ctx, "demo", officer["client_id"], withdrawn)
+    ctx.db.close()
+    monkeypatch.setenv("TEST_PARTNER", partner["client_id"])
+    return made
+
+
+def run(*arguments: str, answer: str = "") -> Result:
+    return CliRunner().invoke(app, ["subject", *arguments], input=answer, catch_exceptions=False)
+
+
+def told(*arguments: str) -> Any:  # noqa: ANN401 (JSON)
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def by_ref() -> tuple[str, ...]:
+    return ("--partner", os.environ["TEST_PARTNER"], "--subject-ref", REF)
+
+
+def test_export_by_reference_and_into_a_file(consent: str, tmp_path: Path) -> None:
+    shown = told("export", *by_ref())
+    assert [one["id"] for one in shown["consents"]] == [consent]
+    assert shown["contacts"][0]["subject_ref"] == REF
+    file = tmp_path / "export.json"
+    counts = told("export", "--consent", consent, "--out", str(file), "--json")
+    assert counts["consents"] == 1
+    again = json.loads(file.read_bytes())
+    assert [one["entry"]["type"] for one in again["looks"]] == ["subject.exported"]
+    assert again["looks"][0]["entry"]["body"]["by"] == "operator"
+
+
+def test_erase_asks_first_and_says_what_it_did(consent: str) -> None:
+    refused = run("erase", *by_ref(), answer="n\n")
+    assert refused.exit_code == REFUSED
+    assert told("export", *by_ref())["erasure"] is None
+    done = told("erase", *by_ref(), "--yes", "--json")
+    assert (done["withdrawn"], done["deletion_tasks"], done["state"]) == (1, 1, "finished")
+    assert told("erasures", "--json") == []
+    assert [one["id"] for one in told("erasures", "--all", "--json")] == [done["id"]]
+    # The reference leads nowhere any more; a consent says what remains.
+    nobody = run("export", *by_ref())
+    assert (nobody.exit_code, nobody.stdout) == (REFUSED, "")
+    assert "nothing is held under this reference" in nobody.stderr
+    assert REF not in nobody.stderr
+    assert told("export", "--consent", consent)["erasure"]["id"] == done["id"]
+    assert run("erase", "--consent", consent, "--yes").exit_code == REFUSED
+
+
+def test_tasks_and_their_pages(consent: str) -> None:
+    (task,) = told("tasks", "--json")["tasks"]
+    assert task["consent"] != consent
+    assert told("tasks", "--state", "overdue", "--json")["tasks"] == []
+    assert told("tasks", "--after", task["id"], "--json")["tasks"] == []
+    assert "open" in run("tasks").stdout
+
+
+def test_whoever_is_meant_has_to_be_named(consent: str) -> None:
+    for arguments in ((), ("--partner", "p-x"), (*by_ref(), "--consent", consent)):
+        assert run("export", *arguments).exit_code == USAGE
+    assert run("export", "--consent", "c-unknown").exit_code == REFUSED
