@@ -193,7 +193,7 @@ def unpacked(data: bytes) -> Iterator[bytes]:
     seen: set[bytes] = set()
     level = [data]
     for _ in range(DEPTH):
-        deeper = []
+        deeper: list[bytes] = []
         for blob in level:
             if blob in seen or len(blob) > LONGEST_UNPACKED:
                 continue
