@@ -5,7 +5,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import structlog
@@ -56,6 +56,7 @@ from credentials.sealing import MasterKey
 
 VERSION = "0.1.0"
 SWEEP_SECONDS = 30
+MASTER_KEY_FILE = "master.key"
 DESCRIPTION = """
 Customers sign consents with their own wallet; companies keep credentials instead of profiles.
 
@@ -81,7 +82,7 @@ def build_context(settings: Settings) -> Context:
     """
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     master = MasterKey.from_bytes(
-        settings.master_key or _stored_master_key(settings.home / "master.key")
+        settings.master_key or _stored_master_key(settings.home / MASTER_KEY_FILE)
     )
     db = Database(settings.sqlalchemy_url)
     migrate(db)
@@ -91,12 +92,27 @@ def build_context(settings: Settings) -> Context:
     return Context(settings=settings, db=db, master=master, keys=keys, log=log, now=clock)
 
 
-def create_app(ctx: Context) -> FastAPI:
-    """The web application over a context; it starts and stops the sequencer with itself."""
+def present_master_key(settings: Settings) -> MasterKey:
+    """The master key of a deployment that exists; none is made. Raises `SettingsError`."""
+    path = settings.home / MASTER_KEY_FILE
+    if settings.master_key is None and not path.exists():
+        message = (
+            f"there is no {path}: put it back from where you keep it, or set BROKER_MASTER_KEY"
+        )
+        raise SettingsError(message)
+    return MasterKey.from_bytes(settings.master_key or _stored_master_key(path))
+
+
+def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: None) -> FastAPI:
+    """The web application over a context; it starts and stops the sequencer with itself.
+
+    `starting` is called in the event loop while the server starts.
+    """
     time_of_others = IndependentTime(ctx.db, ctx.now, sources(ctx.settings))
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        starting(ctx)
         ctx.log.start()
         time_of_others.start()
         stopping = threading.Event()

@@ -64,8 +64,9 @@ class Settings:
     code, each with a redirect address; development takes any. `workers` is how many processes
     serve; `metrics_folder` is where those of one machine put their figures together.
     `rate_limits` are each worker's; `trusted_proxies` are the addresses (uvicorn's form) whose word
-    on the caller's address is taken.
-    `deletion_days` is how long a recipient may take at most to delete what it must.
+    on the caller's address is taken. `deletion_days` is how long a recipient may take at most to
+    delete what it must. `drain_seconds` is how long a broker that was told to stop
+    says so before it does.
     """
 
     home: Path
@@ -90,6 +91,7 @@ class Settings:
     rate_limits: Mapping[str, Rate] = field(default_factory=lambda: RATES)
     trusted_proxies: str = "127.0.0.1"
     deletion_days: int = 30
+    drain_seconds: int = 0
 
     def __post_init__(self) -> None:
         """Raise `SettingsError` for what cannot be had together."""
@@ -158,6 +160,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         rate_limits=_rates(env.get("BROKER_RATE_LIMITS", "")),
         trusted_proxies=env.get("FORWARDED_ALLOW_IPS", "127.0.0.1"),
         deletion_days=_integer(env, "BROKER_DELETION_DAYS", 30, 1, 3650),
+        drain_seconds=_integer(env, "BROKER_DRAIN_SECONDS", 0, 0, 600),
     )
 
 

@@ -37,9 +37,16 @@ class Readiness(BaseModel):
     )
     status: Literal["ready", "not_ready"]
     reasons: list[
-        Literal["database_unreachable", "migrations_missing", "log_rolled_back", "log_behind"]
+        Literal[
+            "stopping",
+            "database_unreachable",
+            "migrations_missing",
+            "log_rolled_back",
+            "log_behind",
+        ]
     ] = Field(
         description=(
+            "`stopping`: it was told to stop, and answers what still comes. "
             "`log_rolled_back`: the database is older than the head that was signed last; nothing "
             "is permitted until it is recovered. `log_behind`: the audit log has not caught up for "
             "a minute, or has not run yet; nothing is granted until it has."
@@ -56,7 +63,7 @@ async def healthz() -> Health:
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready."}})
 def readyz(ctx: Ctx, request: Request, response: Response) -> Readiness:
     """Whether to send requests here: database migrated, audit log sound and current."""
-    reasons = _database(ctx, request) or _log(ctx)
+    reasons = ["stopping"] if ctx.stopping.is_set() else _database(ctx, request) or _log(ctx)
     response.headers.update(NO_STORE)
     if reasons:
         response.status_code = 503

@@ -13,6 +13,7 @@ import uvicorn
 from broker.api import logs
 from broker.app import build_context, create_app, prepare
 from broker.cli import workers
+from broker.cli.draining import drain_on_sigterm
 from broker.domain.bundle import LARGEST_BUNDLE
 from broker.domain.errors import BrokerError
 from broker.domain.evidence import Report, verify_evidence
@@ -92,7 +93,7 @@ def serve(
         workers.run(settings)
         return
     uvicorn.run(
-        create_app(ctx),
+        create_app(ctx, drain_on_sigterm),
         host=settings.host,
         port=settings.port,
         access_log=False,

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
 
 from broker.api import logs
 from broker.app import build_context, create_app
+from broker.cli.draining import drain_on_sigterm
 from broker.settings import Settings, read_settings, share_metrics
 
 GRACE_SECONDS = 10
@@ -28,7 +30,7 @@ METRICS_FOLDER = "metrics"
 def run(settings: Settings) -> None:
     """Serve with `settings.workers` processes until told to stop; the database is prepared."""
     share_metrics(_empty(settings.home.resolve() / METRICS_FOLDER))
-    uvicorn.run(
+    config = uvicorn.Config(
         "broker.cli.workers:application",
         factory=True,
         workers=settings.workers,
@@ -41,13 +43,28 @@ def run(settings: Settings) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_worker_healthcheck=SILENT_SECONDS,
     )
+    _Workers(config, sockets=[config.bind_socket()]).run()
+
+
+class _Workers(Multiprocess):
+    """The parent of the workers; told to stop, it lets go of the socket before they do."""
+
+    def terminate_all(self) -> None:
+        """Tell each worker to stop.
+
+        The last that closes the socket has new connections refused: a parent that still held it
+        would let them wait for nobody, and reset them at its end.
+        """
+        for shared in self.sockets:
+            shared.close()
+        super().terminate_all()
 
 
 def application() -> FastAPI:
     """What one worker serves; it reads the environment that its parent has checked."""
     settings = read_settings()
     logs.configure(as_json=settings.log_json)
-    application = create_app(build_context(settings))
+    application = create_app(build_context(settings), drain_on_sigterm)
     threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
     return application
 

@@ -1,5 +1,6 @@
 """What a use case needs of its surroundings, composed once in `app.py`."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +14,10 @@ from credentials.sealing import MasterKey
 
 @dataclass(frozen=True)
 class Context:
-    """Settings, database, keys, log and clock; `now()` is Unix seconds (UTC)."""
+    """Settings, database, keys, log and clock; `now()` is Unix seconds (UTC).
+
+    `stopping` is set once this process was told to stop.
+    """
 
     settings: Settings
     db: Database
@@ -22,6 +26,7 @@ class Context:
     log: Sequencer
     now: Callable[[], int]
     published: PublishedLists = field(default_factory=PublishedLists)
+    stopping: threading.Event = field(default_factory=threading.Event)
 
 
 def at_one_moment(ctx: Context) -> Context:
