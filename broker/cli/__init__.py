@@ -2,8 +2,9 @@
 
 import typer
 
-from broker.cli import log, registry, serve, subject
+from broker.cli import backup, log, registry, serve, subject
 from broker.cli.demo import demo
+from broker.cli.doctor import doctor
 
 app = typer.Typer(
     help="Customers sign consents; companies keep credentials, not profiles. 同意经纪。",
@@ -14,6 +15,8 @@ serve.register(app)
 registry.register(app)
 app.add_typer(log.log, name="log")
 app.add_typer(subject.subject, name="subject")
+backup.register(app)
+app.add_typer(doctor, name="doctor")
 app.command()(demo)
 
 

@@ -223,6 +223,18 @@ class EvidenceInvalid(BrokerError):
     code = "evidence_invalid"
 
 
+class BackupInvalid(BrokerError):
+    """A backup that is damaged, of another version, or sealed under another master key."""
+
+    code = "backup_invalid"
+
+
+class BackupRefused(BrokerError):
+    """A backup or a restore that cannot be done as things stand; the message says what to do."""
+
+    code = "backup_refused"
+
+
 class InvalidPolicies(BrokerError):
     """Policies that do not parse, do not fit their schema, or lack what a reason is made of."""
 

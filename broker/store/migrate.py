@@ -5,7 +5,9 @@ that it knows: that is how two versions run side by side during an upgrade, and 
 comes back after it.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import structlog
 from alembic import command
@@ -61,14 +63,36 @@ def migrate(db: Database) -> None:
             raise SettingsError(message) from error
 
 
-def is_current(db: Database) -> bool:
-    """Whether this broker may serve on the database: newest migration, or newer and supported."""
+@dataclass(frozen=True)
+class Standing:
+    """How a database stands to this broker: its schema (None: no tables), ours, and what it means.
+
+    `current` is the one in which this broker may serve: its own schema, or a newer one that
+    supports it.
+    """
+
+    present: str | None
+    newest: str
+    level: Literal["current", "behind", "ahead"]
+
+
+def standing_of(db: Database) -> Standing:
+    """How the database stands; nothing is changed. Raises SQLAlchemy's errors."""
     scripts = ScriptDirectory.from_config(_config())
+    newest = scripts.get_current_head() or ""
     with db.reading() as connection:
         revision = _revision(connection)
-        if revision == scripts.get_current_head():
-            return True
-        return not _knows(scripts, revision) and _is_supported(connection, scripts)
+        if revision == newest:
+            return Standing(revision, newest, "current")
+        if _knows(scripts, revision):
+            return Standing(revision, newest, "behind")
+        supported = _is_supported(connection, scripts)
+    return Standing(revision, newest, "current" if supported else "ahead")
+
+
+def is_current(db: Database) -> bool:
+    """Whether this broker may serve on the database: newest migration, or newer and supported."""
+    return standing_of(db).level == "current"
 
 
 def _revision(connection: Connection) -> str | None:
@@ -93,6 +117,11 @@ def _check_support(connection: Connection, scripts: ScriptDirectory, revision: s
         )
         raise SettingsError(message)
     _log.warning("schema_newer_than_broker", database=revision, broker=known)
+
+
+def is_known(revision: str) -> bool:
+    """Whether this version of the broker has a migration of that name."""
+    return _knows(ScriptDirectory.from_config(_config()), revision)
 
 
 def differences(connection: Connection) -> list[object]:

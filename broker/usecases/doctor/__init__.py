@@ -1,0 +1,69 @@
+"""Examine a deployment: why it does not start, or will not serve, and what is about to end.
+
+Nothing is created, migrated, signed or changed, and no foreign service is asked: the own public
+address alone.
+"""
+
+from collections.abc import Iterator
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from broker.domain.errors import InvalidPolicies
+from broker.domain.finding import Finding, fine, problem
+from broker.domain.policy import consent_policies
+from broker.outbound.own_address import ask_own_address
+from broker.settings import Settings
+from broker.store.db import Database
+from broker.usecases.doctor import database, keys, log, surroundings
+from credentials.sealing import MasterKey
+
+__all__ = ["examine"]
+
+
+def examine(settings: Settings, now: int, *, ask: bool = True) -> Iterator[Finding]:
+    """Everything that can be looked at as things stand, one finding after the other.
+
+    What rests on something that is missing is left out: its cause is the finding. `now` is this
+    machine's clock; with `ask` False the own address is not asked.
+    """
+    yield from surroundings.settings(settings)
+    yield from surroundings.home(settings)
+    yield from _policies()
+    master = surroundings.master_key(settings)
+    db = Database(settings.sqlalchemy_url, pool_size=1)
+    try:
+        standing = list(database.standing(settings, db))
+        yield from standing
+        if any(finding.code == "database_fine" for finding in standing):
+            yield from _behind(settings, db, master, now)
+    finally:
+        db.close()
+    yield from surroundings.clock(ask_own_address(settings.public_url) if ask else None, now)
+
+
+def _behind(
+    settings: Settings, db: Database, master: MasterKey | Finding, now: int
+) -> Iterator[Finding]:
+    """What is looked at in a database that this broker could serve on."""
+    try:
+        yield from database.clock(db, now)
+        if isinstance(master, Finding):
+            yield master
+            return
+        opened = list(keys.sealed(db, master))
+        yield from opened
+        yield from keys.certificates(settings, db, now)
+        if all(finding.level != "problem" for finding in opened):
+            yield from log.standing(settings, db, master, now)
+        yield from log.lists(settings, db)
+    except SQLAlchemyError as error:
+        yield database.unreadable(error)
+
+
+def _policies() -> Iterator[Finding]:
+    try:
+        policies = consent_policies()
+    except InvalidPolicies as error:
+        yield problem("policies", "policies_invalid", message=str(error))
+    else:
+        yield fine("policies", "policies_fine", version=policies.version)
