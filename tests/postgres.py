@@ -48,11 +48,15 @@ class Server:
 
     def crash_and_start(self) -> None:
         """Kill the cluster at once, as a crash would, and start it again with the same options."""
-        pg_ctl = require("pg_ctl", "restart PostgreSQL under load")
+        self.restart("immediate")
+
+    def restart(self, mode: str = "fast") -> None:
+        """Stop the cluster in one of `pg_ctl`'s modes and start it again with the same options."""
+        pg_ctl = require("pg_ctl", "restart PostgreSQL")
         log = self.folder / "server.log"
         _run(
             pg_ctl,
-            *("restart", "--wait", "--mode", "immediate"),
+            *("restart", "--wait", "--mode", mode),
             *("--pgdata", self.folder / "data", "--log", log),
         )
 

@@ -4,7 +4,7 @@ from sqlalchemy import Index, UniqueConstraint
 from sqlalchemy import text as sql
 from sqlmodel import Field, SQLModel
 
-from broker.store.tables.base import one_of, text, time
+from broker.store.tables.base import PLACES, one_of, text, time
 
 # Which consents a status list shows; a query finds the index by these very words.
 ENDED = sql("state IN ('withdrawn', 'superseded')")
@@ -48,7 +48,7 @@ class Consent(SQLModel, table=True):
         Index("ix_consent_expiry", "valid_until", sqlite_where=GRANTED, postgresql_where=GRANTED),
         Index("ix_consent_subject", "subject_id"),
         # Partial: asking and granting, which happen often, need not touch it.
-        Index("ix_consent_ended", "status_list_id", sqlite_where=ENDED, postgresql_where=ENDED),
+        Index("ix_consent_ended", *PLACES, sqlite_where=ENDED, postgresql_where=ENDED),
     )
     id: str = Field(primary_key=True)
     tenant_id: str = Field(foreign_key="tenant.id")

@@ -5,7 +5,7 @@ from sqlalchemy import Text as SqlText
 from sqlalchemy import text as sql
 from sqlmodel import Field, SQLModel
 
-from broker.store.tables.base import one_of, time
+from broker.store.tables.base import PLACES, one_of, time
 
 # Which copies a status list shows; a query finds the index by these very words.
 SUPERSEDED = sql("state = 'superseded'")
@@ -86,7 +86,7 @@ class CredentialCopy(SQLModel, table=True):
         # Partial: issuing a copy, which happens often, need not touch it.
         Index(
             "ix_credential_copy_ended",
-            "status_list_id",
+            *PLACES,
             sqlite_where=SUPERSEDED,
             postgresql_where=SUPERSEDED,
         ),
