@@ -100,7 +100,8 @@ class ErasuresOut(BaseModel):
     response_class=Response,
     responses={
         200: {
-            "content": {"application/json": {"schema": {"$ref": "/schemas/subject-export/1.json"}}}
+            "description": "By the schema `/schemas/subject-export/1.json`.",
+            "content": {"application/json": {"schema": {"type": "object"}}},
         }
     },
 )

@@ -64,11 +64,7 @@ def export(
     if out is None:
         typer.echo(data.decode())
         return
-    try:
-        out.write_bytes(pack({"export.json": data, **bundles}) if out.suffix == ".zip" else data)
-    except OSError as error:
-        typer.echo(f"cannot write {out}: {error.strerror}", err=True)
-        raise typer.Exit(USAGE) from None
+    _write(out, pack({"export.json": data, **bundles}) if out.suffix == ".zip" else data)
     counts = {name: len(told[name]) for name in ("contacts", "consents", "decisions", "acts")}
     if as_json:
         typer.echo(json.dumps({"out": str(out), **counts}))
@@ -182,6 +178,17 @@ def _bundles(ctx: Context, tenant: str, told: dict[str, Any]) -> dict[str, bytes
         for consent in told["consents"]
         if consent["evidence"]
     }
+
+
+def _write(out: Path, data: bytes) -> None:
+    """Readable by whoever runs the command alone: it is all about one person."""
+    try:
+        out.touch(mode=0o600)
+        out.chmod(0o600)
+        out.write_bytes(data)
+    except OSError as error:
+        typer.echo(f"cannot write {out}: {error.strerror}", err=True)
+        raise typer.Exit(USAGE) from None
 
 
 def _date(at: int) -> str:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from broker.app import build_context
 from broker.cli import app
+from broker.domain.bundle import unpack
 from broker.settings import read_settings
 from broker.usecases.bootstrap import demo_clients, ensure_demo_tenant
 from broker.usecases.withdrawal import withdraw_by_officer
@@ -61,6 +62,12 @@ def test_export_by_reference_and_into_a_file(consent: str, tmp_path: Path) -> No
     assert counts["consents"] == 1
     again = json.loads(file.read_bytes())
     assert [one["entry"]["type"] for one in again["looks"]] == ["subject.exported"]
+    assert file.stat().st_mode & 0o777 == 0o600
+    zipped = tmp_path / "export.zip"
+    assert "1 consents" in run("export", "--consent", consent, "--out", str(zipped)).stdout
+    # This consent was put there without a signature, so there is no bundle beside the export.
+    assert list(unpack(zipped.read_bytes())) == ["export.json"]
+    assert run("export", "--consent", consent, "--out", "/no/where.json").exit_code == USAGE
     assert again["looks"][0]["entry"]["body"]["by"] == "operator"
 
 
