@@ -169,9 +169,10 @@ class Flow:
         return Cost(act, times, 1000 * broker / times, 1000 * database / times, memory)
 
     def _database_seconds(self) -> float:
+        """What PostgreSQL's processes have used, those that have ended too."""
         children = Path(f"/proc/{self._database_pid}/task/{self._database_pid}/children")
         pids = map(int, children.read_text(encoding="ascii").split())
-        return sum(map(processor_seconds, pids))
+        return sum(map(processor_seconds, pids)) + reaped_seconds(self._database_pid)
 
     def _question(self, reference: str) -> Mapping[str, Any]:
         return {
@@ -188,8 +189,19 @@ class Flow:
 
 def processor_seconds(pid: int) -> float:
     """What a process has used, in user and kernel mode together."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    fields = _status(pid)
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def reaped_seconds(pid: int) -> float:
+    """What those children of a process that have ended had used."""
+    fields = _status(pid)
+    return (int(fields[13]) + int(fields[14])) / TICKS
+
+
+def _status(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat that follow the name."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
 
 
 def resident_mib(pid: int) -> float:
