@@ -1,12 +1,9 @@
 """The composition root: settings become a context, a context becomes the web application."""
 
 import contextlib
-import os
-import secrets
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import structlog
 from fastapi import FastAPI
@@ -36,27 +33,31 @@ from broker.api import (
     tenancy,
     wellknown,
 )
-from broker.domain.errors import BrokerError
+from broker.domain.errors import BrokerError, KeyDeviceUnavailable
 from broker.settings import Settings, SettingsError
 from broker.store import registry as registry_rows
 from broker.store import row_security
 from broker.store.acting import acting_for, acting_for_all
 from broker.store.db import Database
+from broker.store.master_key_file import FILE_NAME as MASTER_KEY_FILE_NAME
+from broker.store.master_key_file import MasterKeyFile
 from broker.store.migrate import migrate
 from broker.usecases.bootstrap import ensure_demo_tenant
 from broker.usecases.closing import expire_due
 from broker.usecases.context import Context
+from broker.usecases.device_keys import device_of
 from broker.usecases.erasure import release_due
 from broker.usecases.independent_time import IndependentTime, sources
 from broker.usecases.keys import KeyRing
 from broker.usecases.sequencer import Sequencer
 from broker.usecases.token import forget_expired
 from broker.web import authorization, pages
-from credentials.sealing import MasterKey
+from credentials.errors import CredentialError, SealBroken
+from credentials.sealing import Keys, MasterKey
 
 VERSION = "0.1.0"
 SWEEP_SECONDS = 30
-MASTER_KEY_FILE = "master.key"
+KEYS_SECONDS = 1
 DESCRIPTION = """
 Customers sign consents with their own wallet; companies keep credentials instead of profiles.
 
@@ -81,26 +82,25 @@ def build_context(settings: Settings) -> Context:
     Raises `SettingsError` for what a deployment must cure.
     """
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    master = MasterKey.from_bytes(
-        settings.master_key or _stored_master_key(settings.home / MASTER_KEY_FILE)
-    )
+    master = _master_key(settings)
     db = Database(settings.sqlalchemy_url)
     migrate(db)
-    keys = KeyRing(db, master, clock, settings.public_url)
+    keys = KeyRing(db, master, clock, settings.public_url, device_of(settings))
     with acting_for_all():
-        log = Sequencer(db, keys.log_signer(), settings, clock)
+        keys.log_signer()
+        log = Sequencer(db, keys.log, settings, clock)
     return Context(settings=settings, db=db, master=master, keys=keys, log=log, now=clock)
 
 
 def present_master_key(settings: Settings) -> MasterKey:
     """The master key of a deployment that exists; none is made. Raises `SettingsError`."""
-    path = settings.home / MASTER_KEY_FILE
+    path = settings.home / MASTER_KEY_FILE_NAME
     if settings.master_key is None and not path.exists():
         message = (
             f"there is no {path}: put it back from where you keep it, or set BROKER_MASTER_KEY"
         )
         raise SettingsError(message)
-    return MasterKey.from_bytes(settings.master_key or _stored_master_key(path))
+    return _master_key(settings)
 
 
 def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: None) -> FastAPI:
@@ -116,11 +116,16 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
         ctx.log.start()
         time_of_others.start()
         stopping = threading.Event()
-        sweeper = threading.Thread(target=_sweep, args=(ctx, stopping), name="expiry", daemon=True)
-        sweeper.start()
+        beside = [
+            threading.Thread(target=work, args=(ctx, stopping), name=name, daemon=True)
+            for name, work in (("expiry", _sweep), ("keys", _follow_keys))
+        ]
+        for thread in beside:
+            thread.start()
         yield
         stopping.set()
-        await run_in_threadpool(sweeper.join)
+        for thread in beside:
+            await run_in_threadpool(thread.join)
         await run_in_threadpool(time_of_others.stop)
         await run_in_threadpool(ctx.log.stop)
         ctx.db.close()
@@ -168,13 +173,18 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
 def prepare(ctx: Context) -> None:
     """Create what a fresh deployment lacks: keys and the demonstration tenant.
 
-    Raises `SettingsError` when a witness's key is none, or when the database would not keep
-    tenants apart (in development this is a warning).
+    Raises `SettingsError` when a witness's key is none, when the device of the keys does not sign,
+    or when the database would not keep tenants apart (in development this is a warning).
     """
     sources(ctx.settings)
     with acting_for_all():
         _keep_tenants_apart(ctx)
-        ensure_demo_tenant(ctx)
+        try:
+            ensure_demo_tenant(ctx)
+            ctx.keys.refresh()
+        except KeyDeviceUnavailable as error:
+            message = f"BROKER_ISSUER_KEY: {error}"
+            raise SettingsError(message) from error
 
 
 def _keep_tenants_apart(ctx: Context) -> None:
@@ -185,6 +195,16 @@ def _keep_tenants_apart(ctx: Context) -> None:
     if not ctx.settings.development:
         raise SettingsError(weakness)
     _log.warning("tenants_not_kept_apart_by_the_database", reason=weakness)
+
+
+def _follow_keys(ctx: Context, stopping: threading.Event) -> None:
+    """Learn of keys that were rotated, or stolen, wherever that was said."""
+    while not stopping.wait(KEYS_SECONDS):
+        try:
+            ctx.master.refresh()
+            ctx.keys.refresh()
+        except (SQLAlchemyError, BrokerError, CredentialError):
+            _log.exception("keys_not_read")
 
 
 def _sweep(ctx: Context, stopping: threading.Event) -> None:
@@ -204,19 +224,17 @@ def _sweep(ctx: Context, stopping: threading.Event) -> None:
             _log.exception("expiry_sweep_failed")
 
 
-def _stored_master_key(path: Path) -> bytes:
-    """The master key beside the database, made on first start; readable by its owner alone."""
-    try:
-        key = path.read_bytes()
-    except FileNotFoundError:
-        key = secrets.token_bytes(32)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(key)
-            file.flush()
-            os.fsync(file.fileno())
-        return key
-    if len(key) != 32:  # noqa: PLR2004 (AES-256)
-        message = f"{path} is not 32 bytes: restore it from your backup, or set BROKER_MASTER_KEY"
-        raise SettingsError(message)
-    return key
+def _master_key(settings: Settings) -> MasterKey:
+    """The master key of the settings, or of the files below the home folder."""
+    if settings.master_key is not None:
+        return MasterKey.from_bytes(settings.master_key, previous=settings.master_key_previous)
+    files = MasterKeyFile(settings.home, settings.master_key_previous)
+
+    def reload() -> Keys:
+        try:
+            return files.read()
+        except (OSError, SettingsError) as error:
+            raise SealBroken("the files of the master key cannot be read") from error
+
+    current, previous = files.read()
+    return MasterKey(current, previous=previous, reload=reload)

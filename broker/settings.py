@@ -58,7 +58,9 @@ class Settings:
     """Everything that a deployment chooses.
 
     `home` holds what must outlive the process besides the database: the master key (unless it is
-    given), the last signed log head, and, by default, the SQLite database. `development` takes
+    given), the last signed log head, and, by default, the SQLite database. `master_key_previous`
+    opens what older master keys sealed; `issuer_key` is a PKCS#11 URI (RFC 7512), empty for keys
+    in the database, and `pkcs11_pin` its PIN unless the URI tells it. `development` takes
     what wallets in development need; `strict` demands what the high-assurance profile demands:
     DPoP-bound tokens and encrypted responses. `wallets` are the clients of the authorization
     code, each with a redirect address; development takes any. `workers` is how many processes
@@ -75,7 +77,10 @@ class Settings:
     workers: int = 1
     public_url: str = "http://127.0.0.1:8000"
     database_url: str = ""
-    master_key: bytes | None = None
+    master_key: bytes | None = field(default=None, repr=False)
+    master_key_previous: tuple[bytes, ...] = field(default=(), repr=False)
+    issuer_key: str = field(default="", repr=False)
+    pkcs11_pin: str = field(default="", repr=False)
     development: bool = True
     strict: bool = False
     encrypted_responses: bool = False
@@ -146,7 +151,10 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         workers=_integer(env, "WORKERS", 1, 1, 64),
         public_url=public_url,
         database_url=env.get("DATABASE_URL", ""),
-        master_key=_master_key(env.get("BROKER_MASTER_KEY", "")),
+        master_key=_master_key("BROKER_MASTER_KEY", env.get("BROKER_MASTER_KEY", "")),
+        master_key_previous=_previous_keys(env.get("BROKER_MASTER_KEY_PREVIOUS", "")),
+        issuer_key=env.get("BROKER_ISSUER_KEY", ""),
+        pkcs11_pin=env.get("BROKER_PKCS11_PIN", ""),
         development=development,
         strict=profile == "strict",
         encrypted_responses=_encrypted(env, strict=profile == "strict"),
@@ -204,18 +212,26 @@ def _integer(env: Mapping[str, str], name: str, default: int, low: int, high: in
     return int(text)
 
 
-def _master_key(text: str) -> bytes | None:
+def _master_key(name: str, text: str) -> bytes | None:
     if not text:
         return None
     try:
         key = b64url_decode(text)
     except CredentialError as error:
-        message = "BROKER_MASTER_KEY must be 32 bytes in base64url without padding"
+        message = f"{name} must be 32 bytes in base64url without padding"
         raise SettingsError(message) from error
     if len(key) != MASTER_KEY_BYTES:
-        message = "BROKER_MASTER_KEY must be 32 bytes in base64url without padding"
+        message = f"{name} must be 32 bytes in base64url without padding"
         raise SettingsError(message)
     return key
+
+
+def _previous_keys(text: str) -> tuple[bytes, ...]:
+    """Keys separated by commas."""
+    found = (
+        _master_key("each of BROKER_MASTER_KEY_PREVIOUS", part.strip()) for part in text.split(",")
+    )
+    return tuple(key for key in found if key is not None)
 
 
 def _encrypted(env: Mapping[str, str], *, strict: bool) -> bool:

@@ -13,8 +13,8 @@ next version byte. Nonces are random, 96 bits: one context class under one maste
 """
 
 import secrets
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -31,21 +31,58 @@ _TAG_BYTES = 16
 _HEADER_BYTES = len(_VERSION) + _KEY_ID_BYTES
 
 
-class MasterKey:
-    """Seals and opens byte strings. Immutable to its user, safe from several threads."""
+Keys = tuple[bytes, Sequence[bytes]]
+"""The current master key and the rotated-out ones, 32 bytes each."""
 
-    def __init__(self, key: bytes, *, previous: Sequence[bytes] = ()) -> None:
-        """Take the current key and the rotated-out ones. Raises `KeyInvalid`."""
-        if any(len(candidate) != _KEY_BYTES for candidate in (key, *previous)):
-            raise KeyInvalid(f"a master key is exactly {_KEY_BYTES} random bytes")
-        self._key = key
-        self.key_id = _derive(key, b"consent-broker key id v1", _KEY_ID_BYTES)
-        self._masters = {self.key_id: key}
-        for candidate in previous:
-            self._masters[_derive(candidate, b"consent-broker key id v1", _KEY_ID_BYTES)] = (
-                candidate
-            )
+
+class _Loaded(NamedTuple):
+    """The current key's id, and every key by its id."""
+
+    key_id: bytes
+    masters: Mapping[bytes, bytes]
+
+
+class MasterKey:
+    """Seals and opens byte strings. Safe from several threads.
+
+    What is sealed starts with the byte 0x01 and the `key_id` of its key: see `header`.
+    """
+
+    def __init__(
+        self,
+        key: bytes,
+        *,
+        previous: Sequence[bytes] = (),
+        reload: Callable[[], Keys] | None = None,
+    ) -> None:
+        """Take the current key and the rotated-out ones. Raises `KeyInvalid`.
+
+        `reload` reads them again where they are kept: a value under a key that is not known makes
+        `open` call it, so that a process goes on through a rotation that another has made.
+        """
+        self._reload = reload
+        self._loaded = _load(key, previous)
         self._ciphers: dict[tuple[bytes, str], AESGCM] = {}
+
+    @property
+    def key_id(self) -> bytes:
+        """Which key seals now: 8 bytes that say nothing else of it."""
+        return self._loaded.key_id
+
+    @property
+    def header(self) -> bytes:
+        """The 9 bytes that everything sealed under the current key starts with."""
+        return _VERSION + self.key_id
+
+    @property
+    def key_ids(self) -> Collection[bytes]:
+        """Of every key that opens."""
+        return self._loaded.masters.keys()
+
+    def refresh(self) -> None:
+        """Read the keys again where they are kept. Raises what `reload` raises, `KeyInvalid`."""
+        if self._reload is not None:
+            self._loaded = _load(*self._reload())
 
     @classmethod
     def generate(cls) -> Self:
@@ -59,13 +96,15 @@ class MasterKey:
 
     def to_bytes(self) -> bytes:
         """Give the current key itself, for the one place that stores it."""
-        return self._key
+        loaded = self._loaded
+        return loaded.masters[loaded.key_id]
 
     def seal(self, plaintext: bytes, context: str) -> bytes:
         """Encrypt for `context` ("class:what"), with the current key."""
-        header = _VERSION + self.key_id
+        loaded = self._loaded
+        header = _VERSION + loaded.key_id
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        cipher = self._cipher(self.key_id, context)
+        cipher = self._cipher(loaded, loaded.key_id, context)
         return header + nonce + cipher.encrypt(nonce, plaintext, header + context.encode())
 
     def open(self, sealed: bytes, context: str) -> bytes:
@@ -74,14 +113,17 @@ class MasterKey:
             raise SealBroken("not sealed bytes of a known version")
         header = sealed[:_HEADER_BYTES]
         key_id = header[len(_VERSION) :]
-        if key_id not in self._masters:
+        if key_id not in self._loaded.masters:
+            self.refresh()
+        loaded = self._loaded
+        if key_id not in loaded.masters:
             raise SealBroken(
                 f"sealed under master key {key_id.hex()}, which is not loaded; "
                 "add it to the previous keys"
             )
         nonce = sealed[_HEADER_BYTES : _HEADER_BYTES + _NONCE_BYTES]
         try:
-            return self._cipher(key_id, context).decrypt(
+            return self._cipher(loaded, key_id, context).decrypt(
                 nonce, sealed[_HEADER_BYTES + _NONCE_BYTES :], header + context.encode()
             )
         except InvalidTag:
@@ -91,14 +133,34 @@ class MasterKey:
         """Name the key by its id alone."""
         return f"MasterKey({self.key_id.hex()})"
 
-    def _cipher(self, key_id: bytes, context: str) -> AESGCM:
+    def _cipher(self, loaded: _Loaded, key_id: bytes, context: str) -> AESGCM:
         context_class = context.partition(":")[0]
         cipher = self._ciphers.get((key_id, context_class))
         if cipher is None:
             info = b"consent-broker seal v1:" + context_class.encode()
-            cipher = AESGCM(_derive(self._masters[key_id], info, _KEY_BYTES))
+            cipher = AESGCM(_derive(loaded.masters[key_id], info, _KEY_BYTES))
             self._ciphers[key_id, context_class] = cipher
         return cipher
+
+
+def key_id_of(key: bytes) -> bytes:
+    """The id of a master key. Raises `KeyInvalid`."""
+    return _load(key, ()).key_id
+
+
+def sealed_under(sealed: bytes) -> bytes:
+    """The id of the key that sealed. Raises `SealBroken`."""
+    if len(sealed) < _HEADER_BYTES or sealed[:1] != _VERSION:
+        raise SealBroken("not sealed bytes of a known version")
+    return sealed[1:_HEADER_BYTES]
+
+
+def _load(key: bytes, previous: Sequence[bytes]) -> _Loaded:
+    if any(len(candidate) != _KEY_BYTES for candidate in (key, *previous)):
+        raise KeyInvalid(f"a master key is exactly {_KEY_BYTES} random bytes")
+    info = b"consent-broker key id v1"
+    masters = {_derive(one, info, _KEY_ID_BYTES): one for one in (*previous, key)}
+    return _Loaded(_derive(key, info, _KEY_ID_BYTES), masters)
 
 
 def _derive(key: bytes, info: bytes, length: int) -> bytes:

@@ -2,7 +2,7 @@
 
 import typer
 
-from broker.cli import backup, log, registry, serve, subject
+from broker.cli import backup, keys, log, registry, serve, subject
 from broker.cli.demo import demo
 from broker.cli.doctor import doctor
 
@@ -13,6 +13,7 @@ app = typer.Typer(
 )
 serve.register(app)
 registry.register(app)
+app.add_typer(keys.keys, name="keys")
 app.add_typer(log.log, name="log")
 app.add_typer(subject.subject, name="subject")
 backup.register(app)

@@ -16,7 +16,7 @@ from broker.outbound.client import ApiError, Client
 from broker.settings import read_settings
 from broker.store.acting import acting_for_all
 from broker.usecases.bootstrap import demo_clients
-from broker.usecases.evidence import trust as trust_of
+from broker.usecases.trust import trust as trust_of
 from wallet_adapters.errors import WalletProtocolError
 
 FAILED, UNREACHABLE = 1, 2

@@ -22,7 +22,7 @@ from broker.settings import SettingsError, read_settings
 from broker.store import migrate as schema
 from broker.store.acting import acting_for_all
 from broker.store.db import Database
-from broker.usecases.evidence import trust as trust_of
+from broker.usecases.trust import trust as trust_of
 
 VERIFIED, FAILED, USAGE, ORIGIN_NOT_ESTABLISHED = 0, 1, 2, 3
 LARGEST_TRUST = 1_048_576
@@ -35,6 +35,7 @@ TITLES = {
     "signatures": ("the customer's own signatures", "客户本人的签名"),
     "credentials": ("consent credential and receipt", "同意凭证与收据"),
     "log": ("places in the log", "在日志中的位置"),
+    "keys": ("keys that were stolen", "失窃的密钥"),
     "time": ("when, by others' clocks", "由他方时钟证明的时间"),
     "story": ("what the log tells", "日志所述的经过"),
 }

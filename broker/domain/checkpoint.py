@@ -17,6 +17,7 @@ from broker.domain.note import (
     decode_base64,
     parse_note,
     sign_note,
+    signer_of,
     verify_note,
 )
 
@@ -64,6 +65,14 @@ class Checkpoint:
 def sign_checkpoint(checkpoint: Checkpoint, signers: Sequence[NoteSigner]) -> str:
     """The checkpoint as a signed note; the log's own key first."""
     return sign_note(checkpoint.text(), signers)
+
+
+def open_checkpoint_of(note: bytes | str, logs: Sequence[NoteVerifier]) -> Checkpoint:
+    """The checkpoint in a note that one of `logs` has signed, by the first whose line it has.
+
+    For logs whose keys were rotated. Raises as `open_checkpoint`.
+    """
+    return open_checkpoint(note, signer_of(parse_note(note), logs))
 
 
 def open_checkpoint(note: bytes | str, log: NoteVerifier, origin: str | None = None) -> Checkpoint:

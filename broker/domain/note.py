@@ -258,8 +258,31 @@ def verify_note(note: Note, verifiers: Sequence[NoteVerifier]) -> tuple[NoteSign
             key.verify(note.text, line.signature)
             verified.append(line)
     if not verified:
-        raise UnverifiedNote("no trusted key has signed the note: is this the right log's key?")
+        raise _of_no_trusted_key(note, verifiers)
     return tuple(verified)
+
+
+def signer_of(note: Note, verifiers: Sequence[NoteVerifier]) -> NoteVerifier:
+    """The first of `verifiers` that a signature line names; its signature is not checked yet.
+
+    Raises `UnverifiedNote` when no line names one of them.
+    """
+    lines = {(line.name, line.key_id) for line in note.signatures}
+    for key in verifiers:
+        if (key.name, key.key_id) in lines:
+            return key
+    raise _of_no_trusted_key(note, verifiers)
+
+
+def _of_no_trusted_key(note: Note, verifiers: Sequence[NoteVerifier]) -> UnverifiedNote:
+    names = {key.name for key in verifiers}
+    others = [f"{line.name} ({line.key_id:08x})" for line in note.signatures if line.name in names]
+    if others:
+        return UnverifiedNote(
+            f"signed by {', '.join(others)}, a key of this log that is not trusted here: the log's "
+            "key was rotated, or this is not its key; get the operator's newest trust file"
+        )
+    return UnverifiedNote("no trusted key has signed the note: is this the right log's key?")
 
 
 def check_key_name(name: str) -> None:

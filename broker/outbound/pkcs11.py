@@ -52,11 +52,12 @@ class KeyAddress:
     read_pin: Callable[[], str] = field(repr=False)
 
     @classmethod
-    def parse(cls, uri: str) -> Self:
+    def parse(cls, uri: str, *, pin: str = "") -> Self:
         """Read a PKCS#11 URI. Raises `SettingsError`, whose message never holds the PIN.
 
         Of RFC 7512, section 2.3, what names one key: token, object, id, module-path (needed),
-        pin-source (a file) and pin-value. Other attributes are refused, not ignored.
+        pin-source (a file) and pin-value. Other attributes are refused, not ignored. `pin` stands
+        for a PIN that the address does not hold.
         """
         scheme, _, rest = uri.partition(":")
         path, _, query = rest.partition("?")
@@ -67,17 +68,20 @@ class KeyAddress:
             message = "a key's address is pkcs11:token=...;object=...?module-path=..."
         elif not {"object", "id"} & found.keys() or found.get("type", b"private") != b"private":
             message = "a key's PKCS#11 address names a private key by object or id"
-        elif ("pin-source" in asked) == ("pin-value" in asked):
-            message = "a key's PKCS#11 address has either pin-source or pin-value"
+        elif ["pin-source" in asked, "pin-value" in asked, bool(pin)].count(True) != 1:
+            message = (
+                "a key's PKCS#11 address has either pin-source or pin-value, or neither and the "
+                "PIN is in BROKER_PKCS11_PIN"
+            )
         if message is not None:
             raise SettingsError(message)
-        pin = _text(asked.get("pin-value", b""))
+        given = pin or _text(asked.get("pin-value", b""))
         return cls(
             module=_text(asked["module-path"]),
             token=_text(found["token"]),
             label=_text(found["object"]) if "object" in found else None,
             identifier=found.get("id"),
-            read_pin=_pin_in_file(_text(asked["pin-source"])) if not pin else lambda: pin,
+            read_pin=_pin_in_file(_text(asked["pin-source"])) if not given else lambda: given,
         )
 
 

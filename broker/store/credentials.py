@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from broker.store import tables
 from broker.store.prepared import Prepared
@@ -74,6 +74,14 @@ def supersede(tx: Connection, subject_id: str) -> list[CopyRow]:
         .returning(*COPY.c)
     ).all()
     return sorted((_copy(row) for row in rows), key=lambda copy: copy.id)
+
+
+def issued_since(tx: Connection, tenant_id: str, since: int) -> int:
+    """How many copies in use were issued at `since` or later."""
+    found = select(func.count()).where(
+        COPY.c.tenant_id == tenant_id, COPY.c.state == "active", COPY.c.issued_at >= since
+    )
+    return int(tx.execute(found).scalar_one())
 
 
 def _copy(row: Row[Any]) -> CopyRow:

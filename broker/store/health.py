@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, and_, func, select, text
 
 from broker.store import tables
 
@@ -53,7 +53,8 @@ def sqlite_damage(tx: Connection) -> str | None:
 
 def sealed_values(tx: Connection) -> list[SealedValue]:
     """Something of each kind that the master key has to open: keys, secrets, tenants' log keys."""
-    keys = tx.execute(select(KEY.c.id, KEY.c.purpose, KEY.c.sealed).where(KEY.c.state == "active"))
+    own = and_(KEY.c.state == "active", KEY.c.device.is_(None))
+    keys = tx.execute(select(KEY.c.id, KEY.c.purpose, KEY.c.sealed).where(own))
     secrets = tx.execute(select(SECRET.c.label, SECRET.c.sealed))
     tenants = tx.execute(select(TENANT.c.id, TENANT.c.sealed_log_key))
     return [

@@ -1,13 +1,16 @@
 """Rows of keys and secrets; what is sealed stays sealed here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, Row, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from broker.store import tables
 
 KEY = tables.SigningKey.__table__  # type: ignore[attr-defined]
+GENERATION = tables.KeyGeneration.__table__  # type: ignore[attr-defined]
 SECRET = tables.Secret.__table__  # type: ignore[attr-defined]
 SUBJECT = tables.Subject.__table__  # type: ignore[attr-defined]
 TENANT = tables.Tenant.__table__  # type: ignore[attr-defined]
@@ -17,7 +20,10 @@ _CREATION_LOCK = 0x6B6579  # any number that no other advisory lock of the broke
 
 @dataclass(frozen=True)
 class KeyRow:
-    """A stored key: algorithm, sealed private part, certificates as JSON text (leaf first)."""
+    """A stored key: algorithm, sealed private part, certificates as JSON text (leaf first).
+
+    `sealed` is empty where `device` names the key in a device. Times are Unix seconds.
+    """
 
     id: str
     tenant_id: str | None
@@ -28,6 +34,11 @@ class KeyRow:
     chain: str
     state: str
     created_at: int
+    retired_at: int | None = None
+    compromised_since: int | None = None
+    signs_until: int | None = None
+    log_size: int | None = None
+    device: str | None = None
 
 
 def hold_creation(tx: Connection) -> None:
@@ -42,26 +53,36 @@ def hold_creation(tx: Connection) -> None:
 
 def active(tx: Connection, purpose: str, tenant_id: str | None) -> KeyRow | None:
     """The newest active key of a purpose, for a tenant or (None) for the whole broker."""
+    found = of(tx, purpose, tenant_id, "active")
+    return found[0] if found else None
+
+
+def of(tx: Connection, purpose: str, tenant_id: str | None, *states: str) -> list[KeyRow]:
+    """The keys of a purpose and owner in one of `states` (any when none is named), newest first."""
     owner = KEY.c.tenant_id.is_(None) if tenant_id is None else KEY.c.tenant_id == tenant_id
-    row = tx.execute(
-        select(KEY)
-        .where(KEY.c.purpose == purpose, KEY.c.state == "active", owner)
-        .order_by(KEY.c.created_at.desc(), KEY.c.id)
-        .limit(1)
-    ).one_or_none()
-    if row is None:
-        return None
-    return KeyRow(
-        row.id,
-        row.tenant_id,
-        row.purpose,
-        row.alg,
-        row.public_jwk,
-        row.sealed,
-        row.chain,
-        row.state,
-        row.created_at,
+    query = select(KEY).where(KEY.c.purpose == purpose, owner)
+    if states:
+        query = query.where(KEY.c.state.in_(states))
+    return _rows(tx.execute(query.order_by(KEY.c.created_at.desc(), KEY.c.id.desc())).all())
+
+
+def find(tx: Connection, key_id: str) -> KeyRow | None:
+    """The key with this id."""
+    found = _rows(tx.execute(select(KEY).where(KEY.c.id == key_id)).all())
+    return found[0] if found else None
+
+
+def every(tx: Connection) -> list[KeyRow]:
+    """All keys: the broker's own first, then by tenant and purpose, newest first."""
+    order = (KEY.c.tenant_id.is_not(None), KEY.c.tenant_id, KEY.c.purpose)
+    return _rows(
+        tx.execute(select(KEY).order_by(*order, KEY.c.created_at.desc(), KEY.c.id.desc())).all()
     )
+
+
+def compromised(tx: Connection) -> list[KeyRow]:
+    """All keys that somebody else may hold."""
+    return _rows(tx.execute(select(KEY).where(KEY.c.state == "compromised")).all())
 
 
 def roots(tx: Connection) -> list[str]:
@@ -75,19 +96,59 @@ def roots(tx: Connection) -> list[str]:
 
 def add(tx: Connection, row: KeyRow) -> None:
     """Store a new key."""
-    tx.execute(
-        insert(KEY).values(
-            id=row.id,
-            tenant_id=row.tenant_id,
-            purpose=row.purpose,
-            alg=row.alg,
-            public_jwk=row.public_jwk,
-            sealed=row.sealed,
-            chain=row.chain,
-            state=row.state,
-            created_at=row.created_at,
-        )
+    tx.execute(insert(KEY).values(**vars(row)))
+
+
+def retire_others(
+    tx: Connection, newest: KeyRow, now: int, *, signs_until: int | None = None
+) -> list[str]:
+    """Retire the active keys whose place `newest` takes; their ids.
+
+    `signs_until`: a log key goes on signing beside the new one until then.
+    """
+    owner = KEY.c.tenant_id.is_not_distinct_from(newest.tenant_id)
+    done = tx.execute(
+        update(KEY)
+        .where(KEY.c.purpose == newest.purpose, owner)
+        .where(KEY.c.state == "active", KEY.c.id != newest.id)
+        .values(state="retired", retired_at=now, signs_until=signs_until)
+        .returning(KEY.c.id)
     )
+    return list(done.scalars())
+
+
+def bound(tx: Connection, key_ids: Sequence[str], log_size: int) -> None:
+    """Note the largest tree that these keys have signed; what is noted already stays."""
+    tx.execute(
+        update(KEY).where(KEY.c.id.in_(key_ids), KEY.c.log_size.is_(None)).values(log_size=log_size)
+    )
+
+
+def compromise(tx: Connection, key_id: str, *, since: int, log_size: int, now: int) -> None:
+    """Mark a key as held by somebody else since a time, when the log had `log_size` entries.
+
+    A second word can only move the time back.
+    """
+    values = {
+        "state": "compromised",
+        "retired_at": func.coalesce(KEY.c.retired_at, now),
+        "compromised_since": since,
+        "log_size": log_size,
+        "signs_until": None,
+    }
+    known = KEY.c.compromised_since
+    earlier = (known.is_(None)) | (known > since)
+    tx.execute(update(KEY).where(KEY.c.id == key_id, earlier).values(values))
+
+
+def generation(tx: Connection) -> int:
+    """How often keys were changed: whoever holds keys in memory compares it."""
+    return int(tx.execute(select(GENERATION.c.generation)).scalar_one())
+
+
+def count_change(tx: Connection) -> None:
+    """Say to every process that keys have changed."""
+    tx.execute(update(GENERATION).values(generation=GENERATION.c.generation + 1))
 
 
 def secret(tx: Connection, label: str) -> bytes | None:
@@ -117,3 +178,7 @@ def tenant_log_key(tx: Connection, tenant_id: str) -> bytes | None:
     return tx.execute(
         select(TENANT.c.sealed_log_key).where(TENANT.c.id == tenant_id)
     ).scalar_one_or_none()
+
+
+def _rows(found: Sequence[Row[Any]]) -> list[KeyRow]:
+    return [KeyRow(**row._mapping) for row in found]  # noqa: SLF001 (SQLAlchemy's public accessor)

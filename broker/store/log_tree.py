@@ -84,6 +84,12 @@ def try_sequencer_lock(tx: Connection) -> bool:
     return bool(tx.execute(select(func.pg_try_advisory_xact_lock(_SEQUENCER_LOCK))).scalar_one())
 
 
+def hold_sequencer(tx: Connection) -> None:
+    """Let nobody index or publish until the end of `tx`, where that is more than spared work."""
+    if tx.dialect.name != "sqlite":
+        tx.execute(select(func.pg_advisory_xact_lock(_SEQUENCER_LOCK)))
+
+
 def head(tx: Connection) -> Head | None:
     """The head of the log; None before its first entry."""
     row = tx.execute(select(HEAD.c.origin, HEAD.c.size, HEAD.c.root)).one_or_none()

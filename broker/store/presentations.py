@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
 from broker.domain.errors import NotFound
 from broker.store import tables
@@ -155,6 +155,20 @@ def replace_open(
     if consent_id is not None:
         query = query.where(REQUEST.c.consent_id == consent_id)
     tx.execute(query.values(state="replaced", answered_at=now))
+
+
+def replace_of_clients(tx: Connection, tenant_id: str, client_ids: Sequence[str], now: int) -> int:
+    """Close a tenant's open requests of these client ids; how many there were."""
+    named = or_(
+        *(
+            REQUEST.c.document.contains(f'"client_id":"{client_id}"', autoescape=True)
+            for client_id in client_ids
+        )
+    )
+    query = update(REQUEST).where(
+        REQUEST.c.tenant_id == tenant_id, REQUEST.c.state == "open", named
+    )
+    return tx.execute(query.values(state="replaced", answered_at=now)).rowcount
 
 
 def by_response_code(

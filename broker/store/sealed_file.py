@@ -82,7 +82,10 @@ class OpeningReader:
             self._number += 1
             self._ended = last
             return opened
-        if sealed[1 : 1 + len(self._master.key_id)] != self._master.key_id and self._number == 0:
+        if (
+            sealed[1 : 1 + len(self._master.key_id)] not in self._master.key_ids
+            and not self._number
+        ):
             raise BackupInvalid(
                 "this backup was sealed under another master key: set BROKER_MASTER_KEY, or put "
                 "master.key back, from where you keep it"

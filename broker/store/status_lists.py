@@ -93,6 +93,13 @@ def mark_changed(tx: Connection, list_id: str) -> None:
     tx.execute(update(LIST).where(LIST.c.id == list_id).values(revision=LIST.c.revision + 1))
 
 
+def mark_all_changed(tx: Connection, tenant_id: str) -> None:
+    """Have every list of a tenant published anew."""
+    tx.execute(
+        update(LIST).where(LIST.c.tenant_id == tenant_id).values(revision=LIST.c.revision + 1)
+    )
+
+
 def set_places(tx: Connection, row: StatusListRow) -> list[int]:
     """The places of a list that are set: withdrawn or superseded consents, superseded copies."""
     found = (

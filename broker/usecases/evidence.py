@@ -12,12 +12,11 @@ from broker.domain.addresses import tenant_url
 from broker.domain.bundle import MOST_FILES, pack
 from broker.domain.consent import ConsentState
 from broker.domain.errors import InvalidRequest, LogUnavailable, NotFound
-from broker.domain.evidence import MANIFEST_TYPE, SCHEMA, file_hash
-from broker.domain.evidence.story import ENDS
+from broker.domain.evidence import MANIFEST_TYPE, REISSUED_SCHEMA, SCHEMA, file_hash
+from broker.domain.evidence.story import ENDS, REISSUED
 from broker.domain.evidence.times import time_files
 from broker.domain.merkle import consistency_proof, inclusion_proof
 from broker.domain.tlog_proof import LogProof
-from broker.domain.trust import Trust
 from broker.store import audit as audit_store
 from broker.store import checkpoint_times, consents, log_tree, presentations, registry
 from broker.store.audit import LoggedEntry
@@ -26,6 +25,7 @@ from broker.store.log_tree import StoredCheckpoint
 from broker.usecases import audit
 from broker.usecases.context import Context
 from broker.usecases.person import readable_consent
+from broker.usecases.trust import trust
 from credentials.jcs import b64url, canonical
 from credentials.jws import sign_jws
 
@@ -63,15 +63,6 @@ class Period:
 
     since: int
     until: int
-
-
-def trust(ctx: Context) -> Trust:
-    """What a verifier is to trust: the broker's roots and log key, the authorities of its times."""
-    return Trust(
-        roots=tuple(ctx.keys.anchors()),
-        logs=(ctx.log.signer.verifier_key,),
-        timestamps=ctx.settings.timestamp_roots,
-    )
 
 
 def assemble(
@@ -112,11 +103,15 @@ def assemble(
             "credential/consent.txt": _issued(ctx, tx, row, "consent"),
             **_log_files(ctx, tx, told),
         }
+        issued_at = presentations.issued(tx, tenant_id, row.id, "consent").issued_at
+        again = [entry.sealed.time for entry in told if entry.sealed.type == REISSUED]
+        if abs(max(again, default=row.decided_at) - issued_at) > 1:
+            raise LogUnavailable("the consent's credentials are being issued again; try again soon")
         if copy != "partner":
             files["credential/receipt.txt"] = _issued(ctx, tx, row, "receipt")
             files |= _signature_files(ctx, tx, row)
     manifest = {
-        "schema": SCHEMA,
+        "schema": REISSUED_SCHEMA if again else SCHEMA,
         "issuer": tenant_url(ctx.settings.public_url, tenant_id),
         "consent_id": row.id,
         "tenant": tenant_id,
@@ -125,6 +120,7 @@ def assemble(
         "period": {"since": period.since, "until": period.until},
         "granted_at": row.decided_at,
         "created_at": now,
+        **({"issued_at": issued_at} if again else {}),
         "files": {name: file_hash(data) for name, data in sorted(files.items())},
     }
     key = ctx.keys.issuer(tenant_id)

@@ -1,29 +1,33 @@
-"""The broker's keys: made once, kept sealed in the database, opened into memory on first use."""
+"""The broker's keys: made once, kept sealed in the database, opened into memory on first use.
+
+What is in memory is looked after by `refresh`, which every process calls each second: a change of
+keys made elsewhere is known there within it, and using a key costs no question of the database.
+"""
 
 import base64
+import hashlib
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import orjson
 from sqlalchemy import Connection
 
-from broker.domain.addresses import tenant_url
 from broker.domain.entry import LogKey
-from broker.domain.ids import new_id
+from broker.domain.errors import BrokerError, KeyDeviceUnavailable
 from broker.store import keys as store
 from broker.store.acting import acting_for_all
 from broker.store.db import Database
+from broker.usecases.device_keys import Device, check_own, row_of
 from broker.usecases.entry_keys import EntryKeys
+from broker.usecases.key_making import CERTIFIED, CertifiedKey, KeyMaker, leaf_of
+from broker.usecases.log_keys import LogKeys
 from credentials.certificate import read_certificate
-from credentials.keys import Signer, SoftwareKey
-from credentials.pki import create_root, issue_leaf
+from credentials.keys import Signer
 from credentials.sealing import MasterKey
 
-ROOT_YEARS = 20
-LEAF_DAYS = 825
 RENEWAL_DAYS = 90
 SECONDS_PER_DAY = 86_400
 HMAC_LABELS = (
@@ -33,28 +37,37 @@ HMAC_LABELS = (
 
 
 @dataclass(frozen=True)
-class CertifiedKey:
-    """A signing key with its certificates: `x5c` is base64 DER, leaf first, root left out."""
+class _Certified:
+    """What of the certified keys is in memory."""
 
-    signer: Signer
-    kid: str
-    x5c: tuple[str, ...]
-    leaf: bytes
+    keys: Mapping[tuple[str, str], CertifiedKey]
+    anchors: tuple[bytes, ...]
+    compromised: Mapping[bytes, int]
+
+
+_NOTHING = _Certified({}, (), {})
 
 
 class KeyRing:
     """Every key of the broker. Safe from several threads; private keys never leave it unsealed."""
 
     def __init__(
-        self, db: Database, master: MasterKey, now: Callable[[], int], public_url: str
+        self,
+        db: Database,
+        master: MasterKey,
+        now: Callable[[], int],
+        public_url: str,
+        device: Device | None = None,
     ) -> None:
-        self._db, self._master, self._now, self._public_url = db, master, now, public_url
+        """`device` holds the issuer keys; without one they are sealed in the database."""
+        self._db, self._master, self._now, self._device = db, master, now, device
+        self.maker = KeyMaker(master, now, public_url)
+        self.log = LogKeys(db, self.maker)
         self._lock = threading.RLock()
-        self._certified: dict[tuple[str, str], CertifiedKey] = {}
+        self._held = _NOTHING
+        self._generation: int | None = None
         self._secrets: dict[str, bytes] = {}
         self._entry_keys = EntryKeys(master)
-        self._log: Signer | None = None
-        self._anchors: tuple[bytes, ...] = ()
 
     def prepare(self, tenant_id: str) -> None:
         """Make sure that every key of a tenant exists; call it outside of any transaction.
@@ -68,24 +81,72 @@ class KeyRing:
         for label in HMAC_LABELS:
             self.hmac_key(label)
 
+    def refresh(self) -> None:
+        """Learn of changes that were made elsewhere; costs one small question when there are none.
+
+        Keys in use stay in memory until the newer ones are, so that nobody waits for the database
+        in the middle of a transaction.
+        """
+        with acting_for_all(), self._db.reading() as tx:
+            generation = store.generation(tx)
+        if generation == self._generation:
+            return
+        # For all: what is in memory is of whichever tenant was asked for.
+        with acting_for_all(), self._lock:
+            older, fresh = self._held, {}
+            anchors, compromised = self._read_trust()
+            self._held = _Certified({}, anchors, compromised)
+            for purpose, tenant_id in older.keys:
+                # A device that fails now is asked again when the key is needed.
+                with suppress(BrokerError):
+                    fresh[purpose, tenant_id] = self._load(purpose, tenant_id)
+            self._held = _Certified(fresh, anchors, compromised)
+            self._generation = generation
+
     def renew(self, tenant_id: str) -> None:
         """Make new keys in place of those whose certificates end soon; outside any transaction.
 
         What the older keys have signed stays valid: each credential carries its own certificate.
         """
-        for purpose in ("issuer", "request"):
+        for purpose in CERTIFIED:
             older = self._leaf(purpose, tenant_id)
             left = read_certificate(older.leaf).not_after - self._now()
             if left > RENEWAL_DAYS * SECONDS_PER_DAY:
                 continue
-            with self._lock:
-                certify = self._certificate_for(purpose, tenant_id, self._root())
-                with self._db.transaction() as tx:
-                    store.hold_creation(tx)
-                    newest = store.active(tx, purpose, tenant_id)
-                    if newest is None or newest.id == older.kid:
-                        self._create(tx, purpose, tenant_id, "ES256", certify)
-                self._certified.pop((purpose, tenant_id), None)
+            held = self.device_key(purpose, tenant_id)
+            with self._db.transaction() as tx:
+                store.hold_creation(tx)
+                newest = store.active(tx, purpose, tenant_id)
+                if newest is None or newest.id == older.kid:
+                    self.replace(tx, purpose, tenant_id, held)
+            self.refresh()
+
+    def device_key(self, purpose: str, tenant_id: str) -> Signer | None:
+        """What the device holds for a tenant now, None for a key of the broker's own.
+
+        Raises `KeyDeviceUnavailable`.
+        """
+        if purpose != "issuer" or self._device is None:
+            return None
+        return self._device(tenant_id)
+
+    def replace(
+        self, tx: Connection, purpose: str, tenant_id: str, held: Signer | None
+    ) -> store.KeyRow:
+        """A new issuer or request key that takes over from the active one; `refresh` afterwards.
+
+        `held` is the device's key (`device_key`), which then gets a new certificate.
+        """
+        store.hold_creation(tx)
+        root = store.active(tx, "root", None) or self.maker.root(tx)
+        made = (
+            self.maker.leaf(tx, purpose, tenant_id, root)
+            if held is None
+            else self.maker.in_device(tx, tenant_id, root, held)
+        )
+        store.retire_others(tx, made, self._now())
+        store.count_change(tx)
+        return made
 
     def issuer(self, tenant_id: str) -> CertifiedKey:
         """The ES256 key that signs a tenant's credentials and status lists."""
@@ -95,35 +156,48 @@ class KeyRing:
         """The ES256 key that signs a tenant's request objects (`x509_hash`)."""
         return self._leaf("request", tenant_id)
 
+    def request_of(self, tenant_id: str, is_named: Callable[[bytes], bool]) -> CertifiedKey | None:
+        """The request key, active or retired, whose certificate (DER) a request names.
+
+        None when there is none, or somebody else may hold it.
+        """
+        current = self.request(tenant_id)
+        if is_named(current.leaf):
+            return current
+        with self._db.reading() as tx:
+            rows = store.of(tx, "request", tenant_id, "active", "retired")
+        for row in rows:
+            if is_named(leaf_of(row)):
+                return CertifiedKey.of(row, self.maker.open(row))
+        return None
+
+    def issuers(self, tenant_id: str) -> list[store.KeyRow]:
+        """The issuer keys whose signatures stand: all but compromised ones, newest first."""
+        self.issuer(tenant_id)
+        with self._db.reading() as tx:
+            return store.of(tx, "issuer", tenant_id, "active", "retired")
+
     def log_signer(self) -> Signer:
         """The Ed25519 key that signs checkpoints."""
-        with self._lock:
-            if self._log is None:
-                row = self._read("log", None)
-                if row is None:
-                    with acting_for_all(), self._db.transaction() as tx:
-                        store.hold_creation(tx)
-                        row = store.active(tx, "log", None) or self._create(
-                            tx, "log", None, "Ed25519", ()
-                        )
-                self._log = self._open(row)
-            return self._log
+        return self.log.current()
 
     def anchors(self) -> tuple[bytes, ...]:
         """The root certificates (DER) that verification of our own credentials rests on."""
-        with self._lock:
-            if not self._anchors:
+        if not self._held.anchors:
+            with self._lock:
                 self._root()
-                with self._db.reading() as tx:
-                    self._anchors = tuple(
-                        base64.b64decode(orjson.loads(chain)[0]) for chain in store.roots(tx)
-                    )
-            return self._anchors
+                anchors, compromised = self._read_trust()
+                self._held = _Certified(self._held.keys, anchors, compromised)
+        return self._held.anchors
 
     def root_der(self) -> bytes:
         """The certificate (DER) of the active root."""
-        with self._lock:
-            return base64.b64decode(orjson.loads(self._root().chain)[0])
+        return leaf_of(self._root())
+
+    def compromised_since(self, leaf: bytes) -> int | None:
+        """Since when somebody else may sign with a certificate's key; None when nobody else may."""
+        self.anchors()
+        return self._held.compromised.get(hashlib.sha256(leaf).digest())
 
     def hmac_key(self, label: str) -> bytes:
         """A 32-byte secret for each use: pairwise identifiers, hashed contacts, codes."""
@@ -168,26 +242,54 @@ class KeyRing:
         self._entry_keys.forget(subject_id)
 
     def _leaf(self, purpose: str, tenant_id: str) -> CertifiedKey:
-        found = self._certified.get((purpose, tenant_id))
+        found = self._held.keys.get((purpose, tenant_id))
         if found is not None:
             return found
         with self._lock:
-            row = self._read(purpose, tenant_id)
-            if row is None:
-                root = self._root()
-                with self._db.transaction() as tx:
-                    store.hold_creation(tx)
-                    row = store.active(tx, purpose, tenant_id) or self._create(
-                        tx,
-                        purpose,
-                        tenant_id,
-                        "ES256",
-                        self._certificate_for(purpose, tenant_id, root),
-                    )
-            x5c = tuple(orjson.loads(row.chain))
-            key = CertifiedKey(self._open(row), row.id, x5c, base64.b64decode(x5c[0]))
-            self._certified[purpose, tenant_id] = key
+            key = self._load(purpose, tenant_id)
+            held = self._held
+            self._held = _Certified(
+                {**held.keys, (purpose, tenant_id): key}, held.anchors, held.compromised
+            )
             return key
+
+    def _load(self, purpose: str, tenant_id: str) -> CertifiedKey:
+        if purpose == "issuer" and self._device is not None:
+            return self._in_device(tenant_id, self._device(tenant_id))
+        row = self._read(purpose, tenant_id) or self._make(purpose, tenant_id)
+        if row.device is not None:
+            raise KeyDeviceUnavailable(
+                f"the issuer key of {tenant_id} is in a device: set BROKER_ISSUER_KEY, or run "
+                "consent-broker keys rotate issuer to go on with a key of the broker's own"
+            )
+        return CertifiedKey.of(row, self.maker.open(row))
+
+    def _in_device(self, tenant_id: str, key: Signer) -> CertifiedKey:
+        """The device's key under its certificate; one that is new there takes over."""
+        with self._db.reading() as tx:
+            row = row_of(tx, tenant_id, key)
+        if row is None:
+            self._root()
+            with acting_for_all(), self._db.transaction() as tx:
+                store.hold_creation(tx)
+                row = row_of(tx, tenant_id, key)
+                if row is None:
+                    check_own(tx, tenant_id, key)
+                    row = self.replace(tx, "issuer", tenant_id, key)
+        if row.state == "compromised":
+            raise KeyDeviceUnavailable(
+                f"the key in the device ({row.id}) is marked as compromised: make a new one there "
+                "and let BROKER_ISSUER_KEY name it"
+            )
+        return CertifiedKey.of(row, key)
+
+    def _make(self, purpose: str, tenant_id: str) -> store.KeyRow:
+        root = self._root()
+        with self._db.transaction() as tx:
+            store.hold_creation(tx)
+            return store.active(tx, purpose, tenant_id) or self.maker.leaf(
+                tx, purpose, tenant_id, root
+            )
 
     def _read(self, purpose: str, tenant_id: str | None) -> store.KeyRow | None:
         with self._db.reading() as tx:
@@ -199,66 +301,15 @@ class KeyRing:
             return row
         with acting_for_all(), self._db.transaction() as tx:
             store.hold_creation(tx)
-            row = store.active(tx, "root", None)
-            if row is not None:
-                return row
-            key = SoftwareKey.generate("ES256")
-            der = create_root("Consent Broker Root", key, now=self._now(), years=ROOT_YEARS)
-            return self._store(tx, "root", None, key, (base64.b64encode(der).decode(),))
+            return store.active(tx, "root", None) or self.maker.root(tx)
 
-    def _certificate_for(
-        self, purpose: str, tenant_id: str, root: store.KeyRow
-    ) -> Callable[[SoftwareKey], tuple[str, ...]]:
-        address = tenant_url(self._public_url, tenant_id)
-
-        def certify(key: SoftwareKey) -> tuple[str, ...]:
-            leaf = issue_leaf(
-                base64.b64decode(orjson.loads(root.chain)[0]),
-                self._open(root),
-                key.public_jwk(),
-                dns=(urlsplit(address).hostname or "localhost",),
-                uri=(address,),
-                name=f"Consent Broker {purpose} {tenant_id}",
-                now=self._now(),
-                days=LEAF_DAYS,
-            )
-            return (base64.b64encode(leaf).decode(),)
-
-        return certify
-
-    def _create(
-        self,
-        tx: Connection,
-        purpose: str,
-        tenant_id: str | None,
-        alg: str,
-        chain: tuple[str, ...] | Callable[[SoftwareKey], tuple[str, ...]],
-    ) -> store.KeyRow:
-        key = SoftwareKey.generate(alg)
-        return self._store(tx, purpose, tenant_id, key, chain(key) if callable(chain) else chain)
-
-    def _store(
-        self,
-        tx: Connection,
-        purpose: str,
-        tenant_id: str | None,
-        key: SoftwareKey,
-        chain: tuple[str, ...],
-    ) -> store.KeyRow:
-        key_id = new_id("k")
-        row = store.KeyRow(
-            id=key_id,
-            tenant_id=tenant_id,
-            purpose=purpose,
-            alg=key.alg,
-            public_jwk=orjson.dumps(key.public_jwk()).decode(),
-            sealed=key.sealed(self._master, f"signing-key:{key_id}"),
-            chain=orjson.dumps(list(chain)).decode(),
-            state="active",
-            created_at=self._now(),
-        )
-        store.add(tx, row)
-        return row
-
-    def _open(self, row: store.KeyRow) -> SoftwareKey:
-        return SoftwareKey.from_sealed(self._master, row.sealed, f"signing-key:{row.id}")
+    def _read_trust(self) -> tuple[tuple[bytes, ...], dict[bytes, int]]:
+        """The roots, and the certificates of every tenant's stolen keys with their time."""
+        with acting_for_all(), self._db.reading() as tx:
+            anchors = tuple(base64.b64decode(orjson.loads(chain)[0]) for chain in store.roots(tx))
+            compromised = {
+                hashlib.sha256(leaf_of(row)).digest(): row.compromised_since or 0
+                for row in store.compromised(tx)
+                if row.purpose in CERTIFIED
+            }
+        return anchors, compromised

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import orjson
+
 from broker.domain.addresses import tenant_url
 from broker.domain.credential_types import CREDENTIAL_TYPES, CUSTOMER
 from broker.domain.errors import NotFound
@@ -61,17 +63,22 @@ def authorization_server(ctx: Context, tenant_id: str) -> dict[str, Any]:
 
 
 def jwt_vc_issuer(ctx: Context, tenant_id: str) -> dict[str, Any]:
-    """The keys of a tenant's credentials (SD-JWT VC draft-24, JWT VC issuer metadata)."""
-    key = ctx.keys.issuer(tenant_id)
-    jwk = key.signer.public_jwk() | {"kid": key.kid, "use": "sig", "alg": key.signer.alg}
-    return {"issuer": _base(ctx, tenant_id), "jwks": {"keys": [jwk]}}
+    """The keys of a tenant's credentials (SD-JWT VC draft-24, JWT VC issuer metadata).
+
+    Retired ones too, whose signatures stand; none that somebody else may hold. The newest first.
+    """
+    jwks = [
+        orjson.loads(row.public_jwk) | {"kid": row.id, "use": "sig", "alg": row.alg}
+        for row in ctx.keys.issuers(tenant_id)
+    ]
+    return {"issuer": _base(ctx, tenant_id), "jwks": {"keys": jwks}}
 
 
 def did_document(ctx: Context, tenant_id: str) -> dict[str, Any]:
-    """The did:web document of a tenant, with the key of its credentials."""
-    key = ctx.keys.issuer(tenant_id)
+    """The did:web document of a tenant, with the same keys of its credentials."""
     name = did.did_web(_base(ctx, tenant_id))
-    return did.did_document(name, {key.kid: key.signer.public_jwk()})
+    keys = {row.id: orjson.loads(row.public_jwk) for row in ctx.keys.issuers(tenant_id)}
+    return did.did_document(name, keys)
 
 
 def credential_type(ctx: Context, tenant_id: str, name: str, version: str) -> dict[str, Any]:

@@ -188,6 +188,15 @@ def _copy(
         raise Refused(
             "credential_superseded", "the credential was replaced: use the newer one in the wallet"
         )
+    chain = presentation.credential.issuer_chain
+    stolen = None if chain is None else ctx.keys.compromised_since(chain.leaf)
+    # The row is there since its log entry is: it bears out when the credential was issued.
+    if stolen is not None and copy.issued_at >= stolen:
+        raise Refused(
+            "issuer_key_compromised",
+            "the credential was signed by a key that is no longer trusted: ask the company for a "
+            "new invitation",
+        )
     if copy.holder_thumbprint != presentation.holder_thumbprint:
         raise Refused("holder_mismatch", "the credential is bound to another key")
     return copy

@@ -6,7 +6,7 @@ from broker.store import presentations
 from broker.store.presentations import PresentationRequestRow, ServedRow
 from broker.usecases.context import Context
 from broker.usecases.presentation_request import Document, request_parameters
-from wallet_adapters.openid4vp.request import RequestUriPost, sign_request
+from wallet_adapters.openid4vp.request import RequestUriPost, sign_request, x509_hash_client_id
 from wallet_adapters.openid4vp.wallet_metadata import agree, encrypt_request
 
 POSTED_AT_MOST = 20
@@ -36,7 +36,10 @@ def serve(
             return ctx.master.open(before[0].sealed, context).decode()
         if posted and presentations.served_count(tx, row.id, method) >= POSTED_AT_MOST:
             raise InvalidRequest("this request was fetched too often: fetch it by GET")
-    key = ctx.keys.request(tenant_id)
+    client_id = Document.load(row.document).client_id
+    key = ctx.keys.request_of(tenant_id, lambda leaf: x509_hash_client_id(leaf) == client_id)
+    if key is None:
+        raise Gone("the key of this request is no longer used: open a new one")
     agreed = agree(
         None if posted is None else posted.wallet_metadata,
         signing_algorithm=key.signer.alg,

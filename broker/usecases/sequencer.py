@@ -15,7 +15,7 @@ The order of steps, and what a crash after each leaves behind:
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -34,6 +34,7 @@ from broker.store.acting import acting_for_all
 from broker.store.db import Database
 from broker.store.head_file import FILE_NAME, HeadFile
 from broker.store.log_tree import Head, StoredCheckpoint
+from broker.usecases.log_keys import KnownLogKey, LogKeys, LogSigners, OneLogKey
 from broker.usecases.signed_head import SignedHead
 from credentials.jws import Signer
 
@@ -64,15 +65,19 @@ class Sequencer:
     def __init__(
         self,
         db: Database,
-        key: Signer,
+        keys: LogKeys | Signer,
         settings: Settings,
         clock: Callable[[], int],
         head_file: HeadFile | None = None,
     ) -> None:
-        """`key` is the log's Ed25519 key; a new log takes its origin from the public address."""
-        self._db, self._key, self._clock = db, key, clock
+        """`keys` sign the log, Ed25519 each; a single key is never rotated.
+
+        A new log takes its origin from the public address.
+        """
+        self._db, self._clock = db, clock
+        self._keys: LogSigners = keys if isinstance(keys, LogKeys) else OneLogKey(keys)
         file = head_file or HeadFile(settings.home / FILE_NAME)
-        self._head = SignedHead(db, file, lambda: self.verifier)
+        self._head = SignedHead(db, file, self._verifiers)
         address = urlsplit(settings.public_url)
         self._new_origin = f"{address.netloc}{address.path.rstrip('/')}/log"
         self._running = threading.Lock()
@@ -80,7 +85,7 @@ class Sequencer:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._edge: tuple[Head, RightEdge] | None = None
-        self._signer: Ed25519Signer | None = None
+        self._origin: str | None = None
         self._checked = False
         self._rolled_back: LogRolledBack | None = None
         self._caught_up_at: int | None = None
@@ -91,21 +96,28 @@ class Sequencer:
         return self._rolled_back
 
     @property
-    def signer(self) -> Ed25519Signer:
-        """The log's key under its origin; its `verifier_key` is what readers are to trust."""
-        if self._signer is None:
+    def origin(self) -> str:
+        """The log's name, which is also its keys' name."""
+        if self._origin is None:
             with self._db.reading() as tx:
                 head = log_tree.head(tx)
             if head is None:
                 with self._db.transaction() as tx:
                     head = log_tree.create_head(tx, self._new_origin)
-            self._signer = Ed25519Signer.from_key(head.origin, self._key)
-        return self._signer
+            self._origin = head.origin
+        return self._origin
+
+    def known_keys(self) -> Sequence[KnownLogKey]:
+        """Every key that the log ever had, the newest first."""
+        return self._keys.known()
 
     @property
     def verifier(self) -> Ed25519Verifier:
-        """What checks the log's own checkpoints."""
-        return Ed25519Verifier(self.signer.verifier_key)
+        """What checks the log's newest checkpoints."""
+        return self._verifiers()[0]
+
+    def _verifiers(self) -> Sequence[Ed25519Verifier]:
+        return [Ed25519Verifier(key.named(self.origin)) for key in self._keys.known()]
 
     def permits(self, now: int) -> bool:
         """Whether anything may be granted: the log is sound and at most 60 s behind.
@@ -203,7 +215,7 @@ class Sequencer:
         return 0.0 if done is not None and done.added == LARGEST_BATCH else POLL_SECONDS
 
     def _run(self, now: int) -> Sequenced | None:
-        origin = self.signer.name
+        origin = self.origin
         with self._db.reading() as tx:
             oldest = audit.oldest_pending(tx)
         added = self._index_batch(origin) if oldest is not None else 0
@@ -263,7 +275,11 @@ class Sequencer:
             # 2. A log must not sign what is inconsistent with what it has signed.
             frontier = b"".join(self._edge_at(tx, head).frontier().hashes)
             checkpoint = Checkpoint(head.origin, head.size, head.root)
-            note = sign_checkpoint(checkpoint, [self.signer])
+            published = latest.size if latest is not None else 0
+            keys = self._keys.signing(tx, now, published)
+            note = sign_checkpoint(
+                checkpoint, [Ed25519Signer.from_key(head.origin, key) for key in keys]
+            )
             # 3.
             self._head.keep(tree, checkpoint, note)
             # 4.

@@ -1,8 +1,8 @@
 """The head of the log that was signed last: what everything that follows must extend."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from broker.domain.checkpoint import Checkpoint, open_checkpoint
+from broker.domain.checkpoint import Checkpoint, open_checkpoint_of
 from broker.domain.errors import LogError, LogRolledBack
 from broker.domain.merkle import consistency_proof, root_at, verify_consistency
 from broker.domain.note import NoteVerifier
@@ -18,9 +18,14 @@ class SignedHead:
     Every method raises `LogRolledBack` when the log is not the one that was signed.
     """
 
-    def __init__(self, db: Database, file: HeadFile, verifier: Callable[[], NoteVerifier]) -> None:
-        """`verifier` gives the log's own key, once its origin is known."""
-        self._db, self._file, self._verifier = db, file, verifier
+    def __init__(
+        self, db: Database, file: HeadFile, verifiers: Callable[[], Sequence[NoteVerifier]]
+    ) -> None:
+        """`verifiers` gives every key that the log ever had, once its origin is known.
+
+        Also those that were retired or stolen since: the head in the file was signed before.
+        """
+        self._db, self._file, self._verifiers = db, file, verifiers
         self._signed: Checkpoint | None = None
 
     def check(self) -> None:
@@ -84,6 +89,6 @@ class SignedHead:
 
     def _open(self, note: str) -> Checkpoint:
         try:
-            return open_checkpoint(note, self._verifier())
+            return open_checkpoint_of(note, self._verifiers())
         except LogError as error:
             raise LogRolledBack(f"the last signed head is not of this log: {error}") from None

@@ -25,11 +25,11 @@ from broker.store.db import Database
 from broker.store.migrate import migrate
 from broker.usecases.bootstrap import demo_clients, ensure_demo_tenant
 from broker.usecases.context import Context
-from broker.usecases.evidence import trust
 from broker.usecases.keys import KeyRing
 from broker.usecases.partner import add_partner
 from broker.usecases.sequencer import Sequencer
 from broker.usecases.tenant import add_template
+from broker.usecases.trust import trust
 from credentials.jcs import b64url
 from credentials.sealing import MasterKey
 from tests.wallet_adapters.forging import jws

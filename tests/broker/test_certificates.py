@@ -9,7 +9,8 @@ from broker.store import registry
 from broker.store.db import Database
 from broker.store.migrate import migrate
 from broker.store.registry import TenantRow
-from broker.usecases.keys import LEAF_DAYS, RENEWAL_DAYS, SECONDS_PER_DAY, KeyRing
+from broker.usecases.key_making import LEAF_DAYS
+from broker.usecases.keys import RENEWAL_DAYS, SECONDS_PER_DAY, KeyRing
 from credentials.chain import verify_chain
 from credentials.issue import issue_sd_jwt_vc
 from credentials.sealing import MasterKey

@@ -203,7 +203,7 @@ def test_a_sequencer_that_lost_the_race_writes_nothing(db: Database, tmp_path: P
     log.run_once(0)
     append(db, "c")
     with db.reading() as tx:
-        stale = log_tree.Head(log.signer.name)
+        stale = log_tree.Head(log.origin)
         waiting = audit.pending(tx, 10)
         edge, filled = log_tree.right_edge(tx, 0).extend([leaf_hash(waiting[0].leaf_data)])
     with pytest.raises(LogConflict), db.transaction() as tx:
@@ -431,7 +431,7 @@ def test_the_origin_stays_when_the_public_address_changes(db: Database, tmp_path
     append(db, "a")
     log = sequencer(db, tmp_path)
     drain(log)
-    assert log.signer.name == "log.example/broker/log"
+    assert log.origin == "log.example/broker/log"
     moved = Sequencer(
         db,
         SIGNING_KEY,
@@ -440,7 +440,7 @@ def test_the_origin_stays_when_the_public_address_changes(db: Database, tmp_path
     )
     append(db, "b")
     drain(moved, 10)
-    assert moved.signer.name == "log.example/broker/log"
+    assert moved.origin == "log.example/broker/log"
     check_whole_log(db, moved, ["a", "b"])
 
 

@@ -11,8 +11,8 @@ from broker.domain.bundle import pack, unpack
 from broker.domain.evidence import MANIFEST_TYPE, Report, file_hash, verify_evidence
 from broker.domain.trust import Trust
 from broker.store import checkpoint_times
-from broker.usecases.evidence import trust
 from broker.usecases.independent_time import IndependentTime
+from broker.usecases.trust import trust
 from credentials.jcs import canonical
 from credentials.json_reader import read_json_object
 from credentials.jws import parse_jws, sign_jws

@@ -17,7 +17,7 @@ from broker.store.contacts import CONTACT
 from broker.store.outside_copies import ErasureCopy, WithdrawalCopy
 from broker.store.subjects import SUBJECT
 from broker.usecases.bootstrap import demo_clients
-from broker.usecases.evidence import trust
+from broker.usecases.trust import trust
 from credentials.jcs import b64url
 from dev.running import free_port, running_broker
 from tests.faults.agreement import check_agreement, settled
@@ -88,7 +88,7 @@ def test_restored_backup(engine: str, tmp_path: Path, request: pytest.FixtureReq
         assert permitted(made, "third")
         assert erase(made, fourth) == 201
         entries = len(settled(made.ctx))
-        old_origin = made.ctx.log.signer.name
+        old_origin = made.ctx.log.origin
     backup.restore()
 
     # Noticed: it serves, permits nothing, and takes withdrawals.

@@ -45,7 +45,7 @@ def test_a_witness_cosigns_each_checkpoint_and_readers_see_it(
     checkpoint = open_checkpoint(note, log.verifier)
     assert checkpoint == witness.cosigned
     signatures = verify_note(parse_note(note), [log.verifier, witness.key])
-    assert [line.name for line in signatures] == [log.signer.name, witness.name]
+    assert [line.name for line in signatures] == [log.origin, witness.name]
 
 
 def test_a_witness_that_knows_more_than_we_remember_is_asked_again_with_its_size(

@@ -18,7 +18,15 @@ credential and in the log. How it evolves: `schema` in the manifest counts up; w
 refused, a file no less than a schema.
 """
 
-from broker.domain.evidence.opened import MANIFEST_TYPE, SCHEMA, file_hash
+from broker.domain.evidence.opened import MANIFEST_TYPE, REISSUED_SCHEMA, SCHEMA, file_hash
 from broker.domain.evidence.verify import Check, Report, verify_evidence
 
-__all__ = ["MANIFEST_TYPE", "SCHEMA", "Check", "Report", "file_hash", "verify_evidence"]
+__all__ = [
+    "MANIFEST_TYPE",
+    "REISSUED_SCHEMA",
+    "SCHEMA",
+    "Check",
+    "Report",
+    "file_hash",
+    "verify_evidence",
+]

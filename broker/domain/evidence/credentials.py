@@ -5,7 +5,14 @@ from typing import Any
 from broker.domain.credential_types import CONSENT as CONSENT_TYPE
 from broker.domain.credential_types import RECEIPT as RECEIPT_TYPE
 from broker.domain.errors import EvidenceInvalid
-from broker.domain.evidence.opened import CONSENT, RECEIPT, OpenedBundle, integer, text
+from broker.domain.evidence.opened import (
+    CONSENT,
+    ISSUED,
+    RECEIPT,
+    OpenedBundle,
+    SignedPart,
+    text,
+)
 from broker.domain.issued_claims import consent_claims, receipt_claims
 from credentials.errors import CredentialError
 from credentials.jcs import canonical
@@ -50,11 +57,15 @@ def _credential(bundle: OpenedBundle, name: str, path: str) -> VerifiedCredentia
     credential = bundle.issued[name] = verify_credential(
         bundle.text(name),
         anchors=bundle.trust.roots,
-        now=integer(bundle.manifest, "granted_at"),
+        now=bundle.issued_at,
         issuer=bundle.issuer,
         vct=bundle.issuer + path,
         status=StatusCheck.BY_CALLER,
     )
+    if credential.issuer_chain is None or credential.issued_at is None:
+        raise EvidenceInvalid(f"{name} names no certificate, or no time of its issue")
+    leaf = credential.issuer_chain.leaf
+    bundle.signed_parts.append(SignedPart(name, leaf, credential.issued_at, ISSUED))
     return credential
 
 

@@ -4,6 +4,7 @@ from broker.domain.entry import SALT_BYTES, Entry, leaf_data
 from broker.domain.errors import BrokerError, EvidenceInvalid
 from broker.domain.evidence.opened import CHECKPOINT, LoggedAct, OpenedBundle, text
 from broker.domain.merkle import leaf_hash
+from broker.domain.note import parse_note, signer_of
 from broker.domain.tlog_proof import FILE_SUFFIX, LogProof, verify_log_proof
 from credentials.jcs import b64url_decode, canonical
 
@@ -17,6 +18,7 @@ def verify_log(bundle: OpenedBundle) -> str:
     if proofs != bundle.names("log/", FILE_SUFFIX):
         raise EvidenceInvalid("log entries and proofs are not the same in number")
     checkpoint = bundle.text(CHECKPOINT)
+    log = signer_of(parse_note(checkpoint), bundle.trust.verifiers())
     for name, proof_name in zip(names, proofs, strict=True):
         held = bundle.json(name)
         body = canonical(held.get("entry"))
@@ -32,21 +34,12 @@ def verify_log(bundle: OpenedBundle) -> str:
         salt = b64url_decode(text(held, "salt"))
         if len(salt) != SALT_BYTES or held.keys() != {"entry", "index", "salt"}:
             raise EvidenceInvalid(f"{name} is not in the form of a log entry")
-        _in_a_trusted_log(bundle, proof, leaf_hash(leaf_data(salt, body)), name)
+        try:
+            verify_log_proof(proof, leaf_hash(leaf_data(salt, body)), log)
+        except BrokerError as error:
+            raise EvidenceInvalid(f"{name}: {error}") from None
         bundle.acts.append(LoggedAct(proof.index, entry))
     if len({act.entry.id for act in bundle.acts}) != len(bundle.acts):
         raise EvidenceInvalid("the log holds an entry twice")
     origin, size = checkpoint.splitlines()[:2]
     return f"{len(names)} entries under checkpoint {size} of {origin}"
-
-
-def _in_a_trusted_log(bundle: OpenedBundle, proof: LogProof, leaf: bytes, name: str) -> None:
-    failure: BrokerError | None = None
-    for verifier in bundle.trust.verifiers():
-        try:
-            verify_log_proof(proof, leaf, verifier)
-        except BrokerError as error:
-            failure = error
-        else:
-            return
-    raise EvidenceInvalid(f"{name}: {failure}")

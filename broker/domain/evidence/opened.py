@@ -17,8 +17,14 @@ from credentials.json_reader import read_json_object
 from credentials.model import VerifiedCredential, VerifiedPresentation
 
 SCHEMA = "urn:consent-broker:evidence:1"
+REISSUED_SCHEMA = "urn:consent-broker:evidence:2"
+"""A consent whose credentials were issued again: `issued_at` in the manifest says when."""
 MANIFEST_TYPE = "consent-evidence+jwt"
 LARGEST_JSON = 1_048_576
+ISSUED = "issued"
+"""Of a part: the grant's entry, or that of the newest issue, names it."""
+CUSTOMER_CREDENTIAL = "customer_credential"
+"""Of a part: the log names the presentation of it, which the broker took only from its own rows."""
 KINDS: tuple[Kind, ...] = ("grant", "withdrawal")
 COPIES = ("officer", "partner", "customer")
 
@@ -40,6 +46,19 @@ class LoggedAct:
     entry: Entry
 
 
+@dataclass(frozen=True)
+class SignedPart:
+    """A part that one of the issuer's keys has signed: by which certificate, dated when.
+
+    `act` is the kind of log entry that names the part's hash, None where none does.
+    """
+
+    name: str
+    leaf: bytes
+    dated: int
+    act: str | None
+
+
 class OpenedBundle:
     """The files of a bundle and what has been verified of them so far."""
 
@@ -57,11 +76,18 @@ class OpenedBundle:
         self.signed: dict[Kind, VerifiedPresentation] = {}
         self.issued: dict[str, VerifiedCredential] = {}
         self.acts: list[LoggedAct] = []
+        self.signed_parts: list[SignedPart] = []
 
     @property
     def whole(self) -> bool:
         """Whether this copy has to hold what the customer signed, not only the hashes of it."""
         return self.manifest.get("copy") != "partner"
+
+    @property
+    def issued_at(self) -> int:
+        """When the credentials in the bundle were issued, as its manifest says."""
+        again = self.manifest.get("schema") == REISSUED_SCHEMA
+        return integer(self.manifest, "issued_at" if again else "granted_at")
 
     def file(self, name: str) -> bytes:
         """A file that must be there."""

@@ -7,9 +7,11 @@ from broker.domain.consent import SignatureGrade
 from broker.domain.credential_types import CUSTOMER
 from broker.domain.errors import EvidenceInvalid
 from broker.domain.evidence.opened import (
+    CUSTOMER_CREDENTIAL,
     KINDS,
     LARGEST_JSON,
     OpenedBundle,
+    SignedPart,
     integer,
     text,
     texts,
@@ -97,6 +99,9 @@ def _request_object(bundle: OpenedBundle, details: Mapping[str, Any], name: str)
     jws.verify(chain.key)
     chain.check_issuer(bundle.issuer)
     asked = read_json_object(jws.payload, max_bytes=LARGEST_JSON)
+    kind: Kind = "grant" if name.startswith("grant/") else "withdrawal"
+    dated = integer(details, "accepted_at")
+    bundle.signed_parts.append(SignedPart(name, chain.leaf, dated, kind))
     client_id = x509_hash_client_id(chain.leaf)
     if asked.get("client_id") != client_id:
         raise EvidenceInvalid(f"{name}: signed by another key than its client id names")
@@ -137,6 +142,12 @@ def verify_signatures(bundle: OpenedBundle) -> str:
             status=StatusCheck.BY_CALLER,
         )
         text(signed.credential.claims, "jti")
+        chain = signed.credential.issuer_chain
+        if chain is None or signed.credential.issued_at is None:
+            raise EvidenceInvalid(f"{kind}: the customer credential names no certificate or time")
+        name = f"{kind}/presentation.txt"
+        part = SignedPart(name, chain.leaf, signed.credential.issued_at, CUSTOMER_CREDENTIAL)
+        bundle.signed_parts.append(part)
         if signed.signed_at != integer(details, "signed_at"):
             raise EvidenceInvalid(f"{kind}: the time of signing is not the signature's")
     if not bundle.signed:

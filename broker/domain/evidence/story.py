@@ -3,7 +3,7 @@
 1. Every entry is about this consent, of this tenant, and written before the bundle was.
 2. The consent was requested once, then granted once, then ended at most once: in the log's order.
 3. The grant's entry names these terms, this partner, both credentials and what was signed, and its
-   time is that of the evidence.
+   time is that of the evidence. Where they were issued again, the newest issue's entry names them.
 4. A withdrawal that was signed is in the bundle (in a whole copy), by the key that it says.
 5. The state in the manifest is the one that the entries lead to.
 6. Each permit is of the terms (partner, attribute, purpose, action, territory), within their time
@@ -20,6 +20,7 @@ from broker.domain.errors import EvidenceInvalid
 from broker.domain.evidence.opened import (
     CONSENT,
     RECEIPT,
+    REISSUED_SCHEMA,
     LoggedAct,
     OpenedBundle,
     file_hash,
@@ -32,6 +33,7 @@ SAME_ACT_SECONDS = 60
 """How far the clock readings of one act, or of two machines, may lie apart."""
 
 REQUESTED, GRANTED, DECISION = "consent.requested", "consent.granted", "decision"
+REISSUED = "consent.reissued"
 ENDS = {
     "consent.withdrawn": ConsentState.WITHDRAWN,
     "consent.expired": ConsentState.EXPIRED,
@@ -60,6 +62,7 @@ def verify_story(bundle: OpenedBundle) -> str:
         raise EvidenceInvalid("the log tells the acts in an order that they cannot have had")
     # 3.
     _grant(bundle, granted)
+    _issue(bundle, granted)
     # 4.
     if end is not None and end.entry.type == "consent.withdrawn":
         _withdrawal(bundle, end)
@@ -89,10 +92,6 @@ def _grant(bundle: OpenedBundle, act: LoggedAct) -> None:
         raise EvidenceInvalid("the log tells of a grant of other terms")
     if body.get("partner") != terms.partner.id:
         raise EvidenceInvalid("the log tells of a grant to another partner")
-    if body.get("consent_credential") != file_hash(bundle.file(CONSENT)):
-        raise EvidenceInvalid("the log tells of another consent credential")
-    if bundle.whole and body.get("receipt") != file_hash(bundle.file(RECEIPT)):
-        raise EvidenceInvalid("the log tells of another receipt")
     consent = bundle.issued[CONSENT]
     if body.get("evidence") != consent.claims.get("evidence"):
         raise EvidenceInvalid("the log tells of another signature of the grant")
@@ -103,9 +102,37 @@ def _grant(bundle: OpenedBundle, act: LoggedAct) -> None:
     times = [integer(bundle.manifest, "granted_at"), *_accepted_at(bundle, "grant")]
     if any(abs(time - act.entry.time) > SAME_ACT_SECONDS for time in times):
         raise EvidenceInvalid("the log tells of the grant at another time")
-    issued_at = consent.issued_at
+
+
+def newest_issue(bundle: OpenedBundle) -> LoggedAct:
+    """The act that issued the credentials in the bundle: the grant, or the last issue again."""
+    issues = [act for act in bundle.acts if act.entry.type in {GRANTED, REISSUED}]
+    return max(issues, key=lambda act: act.index)
+
+
+def _issue(bundle: OpenedBundle, granted: LoggedAct) -> None:
+    again = [act for act in bundle.acts if act.entry.type == REISSUED]
+    for one in again:
+        if (one.entry.body.get("terms_hash"), one.entry.body.get("partner")) != (
+            bundle.terms.hash(),
+            bundle.terms.partner.id,
+        ):
+            raise EvidenceInvalid("the log tells of credentials of another consent")
+        if one.index < granted.index:
+            raise EvidenceInvalid("the log tells of credentials before the grant")
+    if bool(again) != (bundle.manifest.get("schema") == REISSUED_SCHEMA):
+        raise EvidenceInvalid("manifest and log differ on whether credentials were issued again")
+    act = newest_issue(bundle)
+    body = act.entry.body
+    if body.get("consent_credential") != file_hash(bundle.file(CONSENT)):
+        raise EvidenceInvalid("the log tells of another consent credential")
+    if bundle.whole and body.get("receipt") != file_hash(bundle.file(RECEIPT)):
+        raise EvidenceInvalid("the log tells of another receipt")
+    issued_at = bundle.issued[CONSENT].issued_at
     if issued_at is None or abs(act.entry.time - issued_at) > COARSE_SECONDS + SAME_ACT_SECONDS:
         raise EvidenceInvalid("the consent credential was issued at another time than the grant")
+    if abs(act.entry.time - bundle.issued_at) > SAME_ACT_SECONDS:
+        raise EvidenceInvalid("the log tells of the credentials at another time")
 
 
 def _withdrawal(bundle: OpenedBundle, act: LoggedAct) -> None:

@@ -9,7 +9,7 @@ import base64
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from broker.domain.checkpoint import Checkpoint, open_checkpoint
+from broker.domain.checkpoint import Checkpoint, open_checkpoint_of
 from broker.domain.errors import BrokerError, EvidenceInvalid, MalformedNote
 from broker.domain.evidence.opened import CHECKPOINT, TIMES, OpenedBundle
 from broker.domain.evidence.story import GRANTED, SAME_ACT_SECONDS
@@ -92,13 +92,10 @@ def _earlier(bundle: OpenedBundle, name: str) -> Checkpoint:
 
 
 def _of_a_trusted_log(bundle: OpenedBundle, note: str, name: str) -> Checkpoint:
-    failure: BrokerError | None = None
-    for verifier in bundle.trust.verifiers():
-        try:
-            return open_checkpoint(note, verifier)
-        except BrokerError as error:
-            failure = error
-    raise EvidenceInvalid(f"{name}: {failure}")
+    try:
+        return open_checkpoint_of(note, bundle.trust.verifiers())
+    except BrokerError as error:
+        raise EvidenceInvalid(f"{name}: {error}") from None
 
 
 def _check_dates(bundle: OpenedBundle, size: int, stamp: TimeStamp) -> None:

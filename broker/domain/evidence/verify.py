@@ -14,9 +14,11 @@ from broker.domain.evidence.opened import (
     MANIFEST,
     MANIFEST_TYPE,
     NOTICE,
+    REISSUED_SCHEMA,
     SCHEMA,
     TERMS,
     OpenedBundle,
+    SignedPart,
     file_hash,
     integer,
     require_canonical,
@@ -24,6 +26,7 @@ from broker.domain.evidence.opened import (
     texts,
 )
 from broker.domain.evidence.signatures import verify_request_objects, verify_signatures
+from broker.domain.evidence.stolen_keys import verify_keys
 from broker.domain.evidence.story import verify_story
 from broker.domain.evidence.times import has_times, verify_times
 from broker.domain.terms import Terms
@@ -81,6 +84,8 @@ def verify_evidence(data: bytes, trust: Trust | None) -> Report:
        of an end that is left out (`story.py`).
     9. If there are timestamps of others: they are of this log, and no act is dated later than the
        one above it (`times.py`).
+    10. If the trust file names stolen keys: what they signed is dated before the theft, and the log
+       bears that out (`stolen_keys.py`).
 
     Certificates are judged at the time of each signature, which the log bears out. The report
     names each thing checked; it stops at the first that fails.
@@ -109,6 +114,9 @@ def verify_evidence(data: bytes, trust: Trust | None) -> Report:
         if has_times(bundle):
             current = "time"
             checks.append(Check(current, verify_times(bundle)))
+        if bundle.trust.compromised:
+            current = "keys"
+            checks.append(Check(current, verify_keys(bundle)))
         manifest = dict(bundle.manifest)
     except (BrokerError, CredentialError, WalletProtocolError) as error:
         return Report(tuple(checks), Check(current, str(error)), trust is not None)
@@ -124,10 +132,12 @@ def _manifest(bundle: OpenedBundle) -> str:
         texts(jws.header.get("x5c"), "x5c"), bundle.trust.roots, integer(manifest, "created_at")
     )
     jws.verify(chain.key)
-    if manifest.get("schema") != SCHEMA:
+    if manifest.get("schema") not in {SCHEMA, REISSUED_SCHEMA}:
         raise EvidenceInvalid("the bundle is of a schema that this version does not know")
     bundle.issuer = text(manifest, "issuer")
     chain.check_issuer(bundle.issuer)
+    dated = integer(manifest, "created_at")
+    bundle.signed_parts.append(SignedPart(MANIFEST, chain.leaf, dated, None))
     if manifest.get("copy") not in COPIES:
         raise EvidenceInvalid("the manifest does not say whose copy this is")
     listed = manifest.get("files")

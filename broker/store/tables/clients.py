@@ -23,7 +23,12 @@ class Tenant(SQLModel, table=True):
 
 
 class SigningKey(SQLModel, table=True):
-    """A private key, sealed, with its certificates (JSON list of base64 DER, leaf first)."""
+    """A private key, sealed, with its certificates (JSON list of base64 DER, leaf first).
+
+    `sealed` is empty for a key in a device, which `device` names. A retired log key goes on signing
+    beside the new one until `signs_until`. `log_size` bounds what a key's word is good for: a
+    retired log key's largest tree, the log's size at `compromised_since` for the others.
+    """
 
     __tablename__ = "signing_key"
     __table_args__ = (
@@ -41,6 +46,18 @@ class SigningKey(SQLModel, table=True):
     state: str = "active"
     created_at: int = time()
     retired_at: int | None = time(nullable=True)
+    compromised_since: int | None = time(nullable=True)
+    signs_until: int | None = time(nullable=True)
+    log_size: int | None = Field(default=None, sa_type=BigInteger)
+    device: str | None = Field(default=None, sa_type=SqlText)
+
+
+class KeyGeneration(SQLModel, table=True):
+    """The one row (`id` 1) that counts changes of keys, for processes that hold them in memory."""
+
+    __tablename__ = "key_generation"
+    id: int = Field(primary_key=True)
+    generation: int = Field(sa_type=BigInteger)
 
 
 class Secret(SQLModel, table=True):

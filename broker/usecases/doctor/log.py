@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from broker.domain.addresses import tenant_url
-from broker.domain.checkpoint import open_checkpoint
+from broker.domain.checkpoint import open_checkpoint_of
 from broker.domain.errors import BrokerError, LogError, LogRolledBack
 from broker.domain.finding import Finding, fine, problem, warning
 from broker.settings import Settings, SettingsError
@@ -32,10 +32,10 @@ def standing(settings: Settings, db: Database, master: MasterKey, now: int) -> I
         return
     # Key and head are there, so that nothing is made by looking.
     ring = KeyRing(db, master, lambda: now, settings.public_url)
-    sequencer = Sequencer(db, ring.log_signer(), settings, lambda: now)
+    sequencer = Sequencer(db, ring.log, settings, lambda: now)
     try:
         if latest is not None:
-            open_checkpoint(latest.note, sequencer.verifier)
+            open_checkpoint_of(latest.note, sequencer.verifiers())
         sequencer.check()
     except LogRolledBack as error:
         missing = HeadFile(settings.home / FILE_NAME).path.exists()

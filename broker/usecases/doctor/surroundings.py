@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 from broker.domain.finding import Finding, fine, problem, warning
 from broker.outbound.own_address import OwnAnswer
-from broker.settings import MASTER_KEY_BYTES, Settings
+from broker.settings import MASTER_KEY_BYTES, Settings, SettingsError
 from broker.store import head_file, outside_copies
+from broker.store.master_key_file import MasterKeyFile
 from credentials.sealing import MasterKey
 
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -60,14 +61,18 @@ def master_key(given: Settings) -> MasterKey | Finding:
     """The master key, or what is wrong with it."""
     path = given.home / "master.key"
     if given.master_key is not None:
-        return MasterKey.from_bytes(given.master_key)
+        return MasterKey.from_bytes(given.master_key, previous=given.master_key_previous)
     try:
         data = path.read_bytes()
     except OSError as error:
         return problem("keys", "master_key_missing", path=path, message=error.strerror)
     if len(data) != MASTER_KEY_BYTES:
         return problem("keys", "master_key_malformed", path=path, bytes=len(data))
-    return MasterKey.from_bytes(data)
+    try:
+        current, previous = MasterKeyFile(given.home, given.master_key_previous).read()
+    except SettingsError as error:
+        return problem("keys", "master_key_missing", path=path, message=str(error))
+    return MasterKey.from_bytes(current, previous=previous)
 
 
 def clock(answer: OwnAnswer | str | None, now: int) -> Iterator[Finding]:

@@ -1,0 +1,37 @@
+"""What whoever checks this broker's evidence is to trust: the content of the trust file."""
+
+import hashlib
+
+from broker.domain.trust import CompromisedKey, RetiredLogKey, Trust
+from broker.store import keys
+from broker.usecases.context import Context
+from broker.usecases.key_making import CERTIFIED, leaf_of
+
+
+def trust(ctx: Context) -> Trust:
+    """What a verifier is to trust: the broker's roots and log keys, the authorities of its times.
+
+    A log key that was stolen is left out: what it signed, the log signs again under the newer one.
+    """
+    origin = ctx.log.origin
+    logs = [key for key in ctx.log.known_keys() if not key.compromised]
+    with ctx.db.reading() as tx:
+        stolen = [row for row in keys.compromised(tx) if row.purpose in CERTIFIED]
+    return Trust(
+        roots=tuple(ctx.keys.anchors()),
+        logs=tuple(key.named(origin) for key in logs if key.until_size is None),
+        timestamps=ctx.settings.timestamp_roots,
+        retired_logs=tuple(
+            RetiredLogKey(key.named(origin), key.until_size)
+            for key in logs
+            if key.until_size is not None
+        ),
+        compromised=tuple(
+            CompromisedKey(
+                hashlib.sha256(leaf_of(row)).hexdigest(),
+                row.compromised_since or 0,
+                row.log_size or 0,
+            )
+            for row in stolen
+        ),
+    )

@@ -1,0 +1,31 @@
+"""Keys that are rotated, compromised, or in a device, and the count of their changes."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+TIMES = ("compromised_since", "signs_until", "log_size")
+
+
+def upgrade() -> None:
+    for name in TIMES:
+        op.add_column("signing_key", sa.Column(name, sa.BigInteger(), nullable=True))
+    op.add_column("signing_key", sa.Column("device", sa.Text(), nullable=True))
+    made = op.create_table(
+        "key_generation",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("generation", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_key_generation")),
+    )
+    op.bulk_insert(made, [{"id": 1, "generation": 0}])
+
+
+def downgrade() -> None:
+    op.drop_table("key_generation")
+    with op.batch_alter_table("signing_key") as table:
+        for name in (*TIMES, "device"):
+            table.drop_column(name)
