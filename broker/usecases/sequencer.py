@@ -77,7 +77,7 @@ class Sequencer:
         self._db, self._clock = db, clock
         self._keys: LogSigners = keys if isinstance(keys, LogKeys) else OneLogKey(keys)
         file = head_file or HeadFile(settings.home / FILE_NAME)
-        self._head = SignedHead(db, file, self._verifiers)
+        self._head = SignedHead(db, file, self.verifiers)
         address = urlsplit(settings.public_url)
         self._new_origin = f"{address.netloc}{address.path.rstrip('/')}/log"
         self._running = threading.Lock()
@@ -114,9 +114,10 @@ class Sequencer:
     @property
     def verifier(self) -> Ed25519Verifier:
         """What checks the log's newest checkpoints."""
-        return self._verifiers()[0]
+        return self.verifiers()[0]
 
-    def _verifiers(self) -> Sequence[Ed25519Verifier]:
+    def verifiers(self) -> Sequence[Ed25519Verifier]:
+        """What checks checkpoints of any time: every key that the log ever had."""
         return [Ed25519Verifier(key.named(self.origin)) for key in self._keys.known()]
 
     def permits(self, now: int) -> bool:

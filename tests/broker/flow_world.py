@@ -352,7 +352,7 @@ def world(home: Path, **settings: Any) -> Iterator[World]:  # noqa: ANN401 (of t
     migrate(db)
     master = MasterKey.generate()
     keys = KeyRing(db, master, lambda: clock[0], PUBLIC_URL)
-    log = Sequencer(db, keys.log_signer(), chosen, lambda: clock[0])
+    log = Sequencer(db, keys.log, chosen, lambda: clock[0])
     ctx = Context(settings=chosen, db=db, master=master, keys=keys, log=log, now=lambda: clock[0])
     ensure_demo_tenant(ctx)
     partner, officer = demo_clients(ctx)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import select
 
-from broker.domain.checkpoint import open_checkpoint
+from broker.domain.checkpoint import open_checkpoint_of
 from broker.domain.merkle import leaf_hash, root_of
 from broker.store.audit import ENTRY, PENDING
 from broker.store.consents import CONSENT
@@ -60,7 +60,7 @@ def check_agreement(
     assert (head.size, head.root) == (len(leaves), root_of(leaves))
     assert stored[-1].size == head.size
     for note in {*checkpoints, *(row.note for row in stored)}:
-        signed = open_checkpoint(note, ctx.log.verifier)
+        signed = open_checkpoint_of(note, ctx.log.verifiers())
         assert signed.size <= len(leaves)
         assert signed.root == root_of(leaves[: signed.size])
     _check_status_lists(ctx, address, rows)
