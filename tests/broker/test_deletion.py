@@ -13,7 +13,7 @@ from broker.domain.deletion import METHODS, RECEIPT_TYPE
 from broker.domain.evidence import verify_evidence
 from broker.store import tables
 from broker.usecases.bootstrap import demo_clients
-from broker.usecases.evidence import trust
+from broker.usecases.trust import trust
 from credentials.keys import SoftwareKey, sign_jws
 from tests.broker.flow_world import DAY, PUBLIC_URL, World, world
 

@@ -16,8 +16,8 @@ from broker.domain.evidence import verify_evidence
 from broker.store import outside_copies, tables
 from broker.usecases.entry_keys import AGE_SECONDS
 from broker.usecases.erasure import release_due
-from broker.usecases.evidence import trust
 from broker.usecases.keys import KeyRing
+from broker.usecases.trust import trust
 from credentials.status import Status, verify_status_token
 from tests.broker.flow_world import Customer, World, world
 from wallet_adapters.errors import WalletProtocolError

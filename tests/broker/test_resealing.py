@@ -4,9 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from broker.settings import SettingsError, read_settings
-from broker.store import sealed_columns
+from broker.store import deletion_tasks, sealed_columns, tables
 from broker.store.master_key_file import FILE_NAME, MasterKeyFile
 from broker.store.sealed_columns import SEALED
 from broker.usecases.context import Context
@@ -17,6 +18,8 @@ from credentials.jcs import b64url
 from credentials.sealing import MasterKey
 from tests.broker.flow_world import PUBLIC_URL, World, world
 
+TASK = tables.DeletionTask.__table__  # type: ignore[attr-defined]
+
 
 def _under(ctx: Context, master: MasterKey) -> Context:
     keys = KeyRing(ctx.db, master, ctx.now, PUBLIC_URL)
@@ -26,7 +29,12 @@ def _under(ctx: Context, master: MasterKey) -> Context:
 def _fill(made: World) -> str:
     """Something in every sealed column; a consent that was granted."""
     customer = made.customer("crm-1")
-    request = customer.grant("base")
+    request = customer.grant("base", "visits")
+    made.withdrawal(request["consents"][1]["id"], made.officer)
+    with made.ctx.db.transaction() as tx:
+        (task_id,) = tx.execute(select(TASK.c.id)).scalars()
+        receipt = made.ctx.master.seal(b"signed", f"deletion:{task_id}")
+        assert deletion_tasks.done(tx, task_id, receipt, made.time[0])
     made.ask("crm-1")
     made.api(
         "POST",
