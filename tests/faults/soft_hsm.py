@@ -47,10 +47,11 @@ class Device:
                 store=True,
             )
 
-    def make(self, name: str) -> None:
-        """One more P-256 key."""
+    def make(self, *names: str) -> None:
+        """More P-256 keys; before anybody has logged in."""
         with self.library.get_token(token_label="broker").open(rw=True, user_pin=PIN) as session:
-            self.add(session, name, encode_named_curve_parameters("secp256r1"))
+            for name in names:
+                self.add(session, name, encode_named_curve_parameters("secp256r1"))
 
     def add(self, session: pkcs11.Session, name: str, curve: bytes) -> None:
         session.create_domain_parameters(

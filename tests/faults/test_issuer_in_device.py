@@ -24,7 +24,7 @@ from tests.faults.soft_hsm import PIN, Device, soft_hsm
 @pytest.fixture(scope="module")
 def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
     with soft_hsm(tmp_path_factory.mktemp("hsm")) as made:
-        made.make("issuer-demo")
+        made.make("issuer-demo", "newer-demo", "issuer-two")
         yield made
 
 
@@ -104,7 +104,6 @@ def test_a_new_key_in_the_device_takes_over(
     first = deployed.keys.issuer("demo")
     with pytest.raises(KeyDeviceUnavailable, match="the same key as before"):
         key_rotation.rotate(deployed, "issuer", "demo")
-    device.make("newer-demo")
     renamed = _deploy(device, tmp_path, stack, "newer-{tenant}")
     second = renamed.keys.issuer("demo")
     assert second.signer.public_jwk() != first.signer.public_jwk()
@@ -128,7 +127,6 @@ def test_each_tenant_has_a_key_of_its_own(device: Device, tmp_path: Path, stack:
     shared = _deploy(device, tmp_path / "shared", stack, "issuer-demo")
     with pytest.raises(KeyDeviceUnavailable, match="tenant"):
         _add_two(shared)
-    device.make("issuer-two")
     own = _deploy(device, tmp_path / "own", stack)
     _add_two(own)
     keys = {own.keys.issuer(tenant).signer.public_jwk()["x"] for tenant in ("demo", "two")}
