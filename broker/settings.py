@@ -19,7 +19,12 @@ METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _RATE = re.compile(
     r"(?P<name>[a-z]+)=(?P<rate>[0-9]{1,6}(\.[0-9]{1,3})?)/(?P<burst>[1-9][0-9]{0,6})"
 )
-SECRETS = ("DATABASE_URL", "BROKER_MASTER_KEY")
+SECRETS = (
+    "DATABASE_URL",
+    "BROKER_MASTER_KEY",
+    "BROKER_MASTER_KEY_PREVIOUS",
+    "BROKER_PKCS11_PIN",
+)
 PROFILES = ("development", "production", "strict")
 
 

@@ -177,8 +177,9 @@ def _the_thief_gets_nothing(case: Case, trust: Trust) -> None:
     faked = _bundle(case, {**files, "credential/consent.txt": same.encode()}, before)
     assert _failed(faked, trust) == "story"
     # A list of files that leaves a withdrawal out: of today, and dated back.
-    case.officer.post(f"/v1/consents/{case.early_consent}/withdrawal", {})
-    whole = unpack(case.evidence(case.early_consent))
+    newest = case.early.grant()
+    case.officer.post(f"/v1/consents/{newest}/withdrawal", {})
+    whole = unpack(case.evidence(newest))
     last = max(name for name in whole if name.startswith("log/0") and name.endswith(".json"))
     assert json.loads(whole[last])["entry"]["type"] == "consent.withdrawn"
     less = {name: data for name, data in whole.items() if not name.startswith(last[:-5])}
