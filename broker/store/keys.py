@@ -63,7 +63,9 @@ def of(tx: Connection, purpose: str, tenant_id: str | None, *states: str) -> lis
     query = select(KEY).where(KEY.c.purpose == purpose, owner)
     if states:
         query = query.where(KEY.c.state.in_(states))
-    return _rows(tx.execute(query.order_by(KEY.c.created_at.desc(), KEY.c.id.desc())).all())
+    # The active one first: keys may be rotated twice in a second.
+    order = (KEY.c.state != "active", KEY.c.created_at.desc(), KEY.c.id.desc())
+    return _rows(tx.execute(query.order_by(*order)).all())
 
 
 def find(tx: Connection, key_id: str) -> KeyRow | None:

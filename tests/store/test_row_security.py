@@ -30,6 +30,7 @@ TABLES = tables.metadata.tables
 OF_THE_BROKER = {
     "checkpoint": "signed heads of the one log, public",
     "checkpoint_time": "others' words on them, public",
+    "key_generation": "how often keys were changed",
     "log_head": "the one head",
     "log_tile": "hashes of salted hashes, public",
     "schema_support": "which brokers may serve",
