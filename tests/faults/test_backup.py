@@ -21,7 +21,7 @@ from broker.store.database_copy import copy_database
 from broker.store.head_file import HeadFile
 from broker.usecases import backup as usecases
 from broker.usecases.bootstrap import demo_clients
-from broker.usecases.evidence import trust
+from broker.usecases.trust import trust
 from credentials.sealing import MasterKey
 from dev.running import free_port, running_broker
 from tests.faults.agreement import check_agreement, settled

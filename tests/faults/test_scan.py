@@ -33,7 +33,7 @@ from broker.store.consents import CONSENT
 from broker.usecases import audit
 from broker.usecases.context import Context
 from broker.usecases.erasure import release_due
-from broker.usecases.evidence import trust
+from broker.usecases.trust import trust
 from credentials.issue import issue_sd_jwt_vc
 from credentials.keys import SoftwareKey, thumbprint
 from dev.running import Broker, running_broker
