@@ -93,13 +93,14 @@ def assemble(
     if period.since >= period.until:
         raise InvalidRequest("since must lie before until")
     _wait_for_log(ctx, consent_id)
+    origin = orjson.dumps(trust(ctx).to_json())
     with ctx.db.reading() as tx:
         told = _told(tx, row, period, copy)
         files = {
             "README.txt": README.encode(),
             "terms.json": row.terms.encode(),
             "notice.json": _notice(tx, row),
-            "origin.json": orjson.dumps(trust(ctx).to_json()),
+            "origin.json": origin,
             "credential/consent.txt": _issued(ctx, tx, row, "consent"),
             **_log_files(ctx, tx, told),
         }

@@ -52,7 +52,7 @@ class LogSigners(Protocol):
         `tx` is the transaction that publishes it; `published` is the size of the one before.
         """
 
-    def known(self) -> Sequence[KnownLogKey]:
+    def known(self, tx: Connection) -> Sequence[KnownLogKey]:
         """Every key the log ever had, the newest first."""
 
 
@@ -67,8 +67,9 @@ class OneLogKey:
         del tx, now, published
         return (self._key,)
 
-    def known(self) -> Sequence[KnownLogKey]:
+    def known(self, tx: Connection) -> Sequence[KnownLogKey]:
         """The one key."""
+        del tx
         return (KnownLogKey(_public(self._key.public_jwk()["x"]), None, compromised=False),)
 
 
@@ -115,11 +116,9 @@ class LogKeys:
             store.bound(tx, over, published)
         return [self._open(row) for row in (*active, *still)]
 
-    def known(self) -> Sequence[KnownLogKey]:
+    def known(self, tx: Connection) -> Sequence[KnownLogKey]:
         """Every key, the newest first."""
-        self.current()
-        with self._db.reading() as tx:
-            rows = store.of(tx, "log", None)
+        rows = store.of(tx, "log", None)
         return [
             KnownLogKey(
                 _public(orjson.loads(row.public_jwk)["x"]),

@@ -77,7 +77,7 @@ class Sequencer:
         self._db, self._clock = db, clock
         self._keys: LogSigners = keys if isinstance(keys, LogKeys) else OneLogKey(keys)
         file = head_file or HeadFile(settings.home / FILE_NAME)
-        self._head = SignedHead(db, file, self.verifiers)
+        self._head = SignedHead(db, file, self._verifiers)
         address = urlsplit(settings.public_url)
         self._new_origin = f"{address.netloc}{address.path.rstrip('/')}/log"
         self._running = threading.Lock()
@@ -109,7 +109,8 @@ class Sequencer:
 
     def known_keys(self) -> Sequence[KnownLogKey]:
         """Every key that the log ever had, the newest first."""
-        return self._keys.known()
+        with self._db.reading() as tx:
+            return self._keys.known(tx)
 
     @property
     def verifier(self) -> Ed25519Verifier:
@@ -118,7 +119,12 @@ class Sequencer:
 
     def verifiers(self) -> Sequence[Ed25519Verifier]:
         """What checks checkpoints of any time: every key that the log ever had."""
-        return [Ed25519Verifier(key.named(self.origin)) for key in self._keys.known()]
+        return [Ed25519Verifier(key.named(self.origin)) for key in self.known_keys()]
+
+    def _verifiers(self, tx: Connection) -> Sequence[Ed25519Verifier]:
+        head = log_tree.head(tx)
+        origin = self._new_origin if head is None else head.origin
+        return [Ed25519Verifier(key.named(origin)) for key in self._keys.known(tx)]
 
     def permits(self, now: int) -> bool:
         """Whether anything may be granted: the log is sound and at most 60 s behind.
@@ -270,7 +276,7 @@ class Sequencer:
                 return None
             tree = log_tree.TileReader(tx, head.size)
             if latest is not None and self._head.is_behind(latest):
-                self._head.follow(tree, latest)
+                self._head.follow(tx, tree, latest)
             if not _is_due(head, latest, now):
                 return None
             # 2. A log must not sign what is inconsistent with what it has signed.

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+from sqlalchemy import Connection
+
 from broker.domain.checkpoint import Checkpoint, open_checkpoint_of
 from broker.domain.errors import LogError, LogRolledBack
 from broker.domain.merkle import consistency_proof, root_at, verify_consistency
@@ -19,9 +21,12 @@ class SignedHead:
     """
 
     def __init__(
-        self, db: Database, file: HeadFile, verifiers: Callable[[], Sequence[NoteVerifier]]
+        self,
+        db: Database,
+        file: HeadFile,
+        verifiers: Callable[[Connection], Sequence[NoteVerifier]],
     ) -> None:
-        """`verifiers` gives every key that the log ever had, once its origin is known.
+        """`verifiers` gives every key that the log ever had, as a transaction sees them.
 
         Also those that were retired or stolen since: the head in the file was signed before.
         """
@@ -40,7 +45,7 @@ class SignedHead:
                         "database's head once it is sure that no newer database exists"
                     )
                 return
-            signed = self._open(note)
+            signed = self._open(tx, note)
             self._signed = signed
             self.refuse_smaller(head.size if head else 0)
             if root_at(signed.size, log_tree.TileReader(tx, signed.size)) != signed.root:
@@ -52,8 +57,9 @@ class SignedHead:
             raise LogRolledBack("there is a head file: it must not be overwritten from a database")
         with self._db.reading() as tx:
             latest = log_tree.latest_checkpoint(tx)
+            if latest is not None:
+                self._open(tx, latest.note)
         if latest is not None:
-            self._open(latest.note)
             self._file.write(latest.note)
 
     def refuse_smaller(self, size: int) -> None:
@@ -68,9 +74,9 @@ class SignedHead:
         """Whether somebody has published a larger checkpoint than this head."""
         return latest is not None and (self._signed is None or latest.size > self._signed.size)
 
-    def follow(self, tree: log_tree.TileReader, latest: StoredCheckpoint) -> None:
+    def follow(self, tx: Connection, tree: log_tree.TileReader, latest: StoredCheckpoint) -> None:
         """Keep a head that another sequencer has signed and published, as if it were ours."""
-        self.keep(tree, self._open(latest.note), latest.note)
+        self.keep(tree, self._open(tx, latest.note), latest.note)
 
     def keep(self, tree: log_tree.TileReader, new: Checkpoint, note: str) -> None:
         """Move forward to `new`, shown to extend what is kept; durable when it returns."""
@@ -87,8 +93,8 @@ class SignedHead:
             self._file.write(note)
         self._signed = new
 
-    def _open(self, note: str) -> Checkpoint:
+    def _open(self, tx: Connection, note: str) -> Checkpoint:
         try:
-            return open_checkpoint_of(note, self._verifiers())
+            return open_checkpoint_of(note, self._verifiers(tx))
         except LogError as error:
             raise LogRolledBack(f"the last signed head is not of this log: {error}") from None
