@@ -293,7 +293,7 @@ CASES: dict[str, tuple[Make, str]] = {
     "not_json": (raw(vp_token="{"), "malformed"),
     "no_sd_jwt": (raw(vp_token='{"consent_base": ["..."]}'), "malformed"),
     "nested_without_end": (raw(vp_token='{"a":' + "[" * 90_000), "too_deep"),
-    "encrypted": (raw(response="a.b.c.d.e"), "encrypted_response_unexpected"),
+    "encrypted": (raw(response="a.b.c.d.e"), "response_unreadable"),
 }
 
 
