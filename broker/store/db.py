@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, event
 from starlette.concurrency import run_in_threadpool
 
 from broker.store.acting import acting
@@ -25,6 +25,7 @@ from broker.store.row_security import SETTING
 T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 10_000
+_READ_ONLY = "read only"  # noted at a pooled connection for its next transaction
 
 
 class _First(threading.local):
@@ -111,8 +112,12 @@ class Database:
         """A read-only snapshot (SQLite) or READ COMMITTED reads (PostgreSQL)."""
         acting()
         with self._reader.connect() as connection:
-            connection.begin()  # here, for whom this block is; closing rolls back
+            connection.connection.info[_READ_ONLY] = True
+            connection.begin()  # here, for whom this block is
             yield connection
+            if not self.is_sqlite:
+                # After a ROLLBACK the driver would forget every statement that it has prepared.
+                connection.commit()
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction of its own, from the event loop; durable when it returns.
@@ -205,18 +210,22 @@ def _postgresql_engine(url: str, *, pool_size: int) -> Engine:
     The driver would send its own BEGIN, and the tenant would cost another round trip: so it is
     told to leave that to us. COMMIT and ROLLBACK it sends all the same, as soon as one is open.
     The setting is the transaction's: a pooled connection carries nobody's tenant on.
+    (SQLAlchemy's event would do; by the dialect's own step it costs 150 us less.)
     """
     engine = create_engine(
         url, pool_size=pool_size, pool_pre_ping=True, isolation_level="AUTOCOMMIT"
     )
 
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
+    def begin(dbapi_connection: PoolProxiedConnection) -> None:
+        mode = " READ ONLY" if dbapi_connection.info.pop(_READ_ONLY, False) else ""
         whom = acting()  # a tenant's id or *: nothing to quote
-        connection.exec_driver_sql(
-            f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL {SETTING} = '{whom}'"
+        driver: Any = dbapi_connection.driver_connection
+        driver.execute(
+            f"BEGIN ISOLATION LEVEL READ COMMITTED{mode}; SET LOCAL {SETTING} = '{whom}'",
+            prepare=False,
         )
 
+    engine.dialect.do_begin = begin  # type: ignore[method-assign]
     return engine
 
 

@@ -22,7 +22,7 @@ from credentials.jcs import b64url
 from dev.running import free_port, running_broker
 from tests.faults.agreement import check_agreement, settled
 from tests.faults.serving import Deployment, asked, behind, deployment
-from tests.postgres import Server
+from tests.postgres import ROLE, Server
 
 
 class Backup:
@@ -35,7 +35,7 @@ class Backup:
     def take(self) -> None:
         if self.url:
             name = self._home.name
-            self._server().execute(f'CREATE DATABASE "{name}-backup" TEMPLATE "{name}"')
+            self._copy(name, f"{name}-backup")
         else:
             shutil.copy(self._home / "broker.db", self._home / "backup.db")
 
@@ -43,11 +43,14 @@ class Backup:
         if self.url:
             name = self._home.name
             self._server().drop(name)
-            self._server().execute(f'CREATE DATABASE "{name}" TEMPLATE "{name}-backup"')
+            self._copy(f"{name}-backup", name)
         else:
             for path in self._home.glob("broker.db-*"):
                 path.unlink()
             shutil.copy(self._home / "backup.db", self._home / "broker.db")
+
+    def _copy(self, name: str, new: str) -> None:
+        self._server().execute(f'CREATE DATABASE "{new}" TEMPLATE "{name}" OWNER {ROLE}')
 
 
 def permitted(at: Deployment, subject_ref: str) -> bool:

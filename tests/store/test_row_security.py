@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Table, delete, func, insert, select, update
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy import Connection, Table, delete, func, insert, select, text, update
+from sqlalchemy.exc import InternalError, ProgrammingError
 
 from broker.domain.errors import NotFound
 from broker.store import audit, consents, deferred, erasures, registry, row_security, tables
@@ -208,6 +208,20 @@ def test_a_pooled_connection_carries_no_tenant_on(stage: Stage) -> None:
     assert begin(OTHER) == [OTHER]
     with acting_for("demo"), db.reading() as tx, acting_for(OTHER):
         assert tenants(tx) == ["demo"]  # a transaction is whose it was when it began
+    db.close()
+
+
+def test_reads_cannot_write_and_keep_what_the_driver_has_prepared(stage: Stage) -> None:
+    db = opened(stage.world.ctx.db.url)
+    with pytest.raises(InternalError, match="read-only"), db.reading() as tx:
+        tx.execute(update(TABLES["tenant"]).values(version=1))
+    for _ in range(8):
+        with db.reading() as tx:
+            tx.execute(select(TABLES["tenant"].c.id)).all()
+    with db.transaction() as tx:
+        prepared = tx.execute(text("SELECT count(*) FROM pg_prepared_statements")).scalar_one()
+        tx.execute(update(TABLES["tenant"]).values(version=TABLES["tenant"].c.version))
+    assert prepared > 0
     db.close()
 
 
