@@ -60,6 +60,16 @@ class Server:
             *("--pgdata", self.folder / "data", "--log", log),
         )
 
+    def cut_transactions(self, database: str) -> int:
+        """Cut every connection of a database, as a network does; how many had a transaction."""
+        cut = (
+            "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid) AND xact_start IS NOT NULL) "
+            f"FROM pg_stat_activity WHERE datname = '{database}' AND usename = '{ROLE}'"
+        )
+        with psycopg.connect(self.url("postgres", OWNER), autocommit=True) as connection:
+            row = connection.execute(cut).fetchone()
+        return int(row[0]) if row else 0
+
     def execute(self, statement: str, database: str = "postgres") -> None:
         """Run a statement of whoever owns the cluster."""
         with psycopg.connect(self.url(database, OWNER), autocommit=True) as connection:

@@ -26,6 +26,7 @@ from tests.postgres import Server, throw_away_server
 KILLS = short_or_long(2, 20)
 CONSENTS = 60
 LOAD_SECONDS = 1.5
+CUTS = short_or_long(5, 50)
 # A machine that is busy with other tests starts PostgreSQL's and our threads late.
 HEALTHY_SECONDS = 5 if SOAK else 20
 SMALL_FILE = 4096
@@ -75,6 +76,26 @@ def test_database_crashes_under_load(cluster: Server, tmp_path: Path) -> None:
             time.sleep(LOAD_SECONDS)
         assert load.acknowledged > before, "it does not go on"
         assert load.failed, "the database was not gone under load"
+        assert load.unexpected == []
+        _check(made, [load])
+
+
+@pytest.mark.timeout(600)
+def test_connections_are_cut_under_load(cluster: Server, tmp_path: Path) -> None:
+    """As by a firewall or a pooler: the pool heals, and no transaction half-happens."""
+    url = cluster.create("cut_under_load")
+    with deployment(tmp_path, url, WORKERS="2") as made:
+        load, cut = Load(made, "cut", 2 * CONSENTS), 0
+        with load.running():
+            for _ in range(CUTS):
+                time.sleep(LOAD_SECONDS / CUTS)
+                cut += cluster.cut_transactions("cut_under_load")
+            before = load.acknowledged
+            _wait_until_ready(made)
+            time.sleep(LOAD_SECONDS)
+        assert cut, "no transaction was under way"
+        assert load.acknowledged > before, "it does not go on"
+        assert load.failed, "nobody noticed"
         assert load.unexpected == []
         _check(made, [load])
 
