@@ -31,9 +31,11 @@ from broker.api import (
     status,
     subjects,
     tenancy,
+    tracing,
     wellknown,
 )
 from broker.domain.errors import BrokerError, KeyDeviceUnavailable
+from broker.outbound.traces import exporting
 from broker.settings import Settings, SettingsError
 from broker.store import registry as registry_rows
 from broker.store import row_security
@@ -108,6 +110,7 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
 
     `starting` is called in the event loop while the server starts.
     """
+    telemetry = exporting(ctx.settings.otlp_endpoint, VERSION)
     time_of_others = IndependentTime(ctx.db, ctx.now, sources(ctx.settings))
 
     @contextlib.asynccontextmanager
@@ -129,6 +132,8 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
         await run_in_threadpool(time_of_others.stop)
         await run_in_threadpool(ctx.log.stop)
         ctx.db.close()
+        if telemetry is not None:
+            await run_in_threadpool(telemetry.stop)
 
     app = FastAPIOffline(
         redoc_url=None,
@@ -138,6 +143,7 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
         lifespan=lifespan,
     )
     app.state.context = ctx
+    app.state.telemetry = telemetry
     errors.install(app)
     for module in (
         access,  # first: routes are tried in this order, and decisions are asked for most
@@ -166,6 +172,7 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
     )
     rate_limits.install(app, ctx, pages.busy)
     tenancy.install(app)
+    tracing.install(app, telemetry)
     logs.install(app)
     return app
 

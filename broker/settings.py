@@ -73,7 +73,8 @@ class Settings:
     `rate_limits` are each worker's; `trusted_proxies` are the addresses (uvicorn's form) whose word
     on the caller's address is taken. `deletion_days` is how long a recipient may take at most to
     delete what it must. `drain_seconds` is how long a broker that was told to stop
-    says so before it does.
+    says so before it does. `otlp_endpoint` is the collector that gets traces, none when empty;
+    requests to `traced_hosts` carry the trace on.
     """
 
     home: Path
@@ -102,6 +103,8 @@ class Settings:
     trusted_proxies: str = "127.0.0.1"
     deletion_days: int = 30
     drain_seconds: int = 0
+    otlp_endpoint: str = ""
+    traced_hosts: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Raise `SettingsError` for what cannot be had together."""
@@ -174,6 +177,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         trusted_proxies=env.get("FORWARDED_ALLOW_IPS", "127.0.0.1"),
         deletion_days=_integer(env, "BROKER_DELETION_DAYS", 30, 1, 3650),
         drain_seconds=_integer(env, "BROKER_DRAIN_SECONDS", 0, 0, 600),
+        otlp_endpoint=_collector(env.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")),
+        traced_hosts=_hosts(env.get("BROKER_TRACED_HOSTS", "")),
     )
 
 
@@ -313,8 +318,24 @@ def _rates(text: str) -> Mapping[str, Rate]:
     return found
 
 
+def _collector(text: str) -> str:
+    """The base address of an OTLP collector over HTTP."""
+    if text and not text.startswith(("http://", "https://")):
+        message = (
+            "OTEL_EXPORTER_OTLP_ENDPOINT must be the http or https address of a collector that "
+            "takes OTLP over HTTP, as in http://127.0.0.1:4318"
+        )
+        raise SettingsError(message)
+    return text
+
+
+def _hosts(text: str) -> frozenset[str]:
+    """Host names in lower case, separated by commas."""
+    return frozenset(filter(None, (host.strip().lower() for host in text.split(","))))
+
+
 def _private_hosts(text: str, *, development: bool) -> frozenset[str]:
-    hosts = frozenset(filter(None, (host.strip().lower() for host in text.split(","))))
+    hosts = _hosts(text)
     if hosts and not development:
         message = "BROKER_PRIVATE_HOSTS is for BROKER_PROFILE=development alone"
         raise SettingsError(message)

@@ -18,8 +18,10 @@ write() { # into the folder $1, with the further options after it
   resolve --all-extras "$@" --output-file "$folder/dev.lock" >/dev/null
   resolve --extra server --extra build --constraint "$folder/dev.lock" --no-annotate "$@" \
     --output-file "$folder/server.lock" >/dev/null
-  resolve --extra hsm --constraint "$folder/dev.lock" --no-annotate "$@" \
-    --output-file "$folder/hsm.lock" >/dev/null
+  for extra in hsm otel; do
+    resolve --extra "$extra" --constraint "$folder/dev.lock" --no-annotate "$@" \
+      --output-file "$folder/$extra.lock" >/dev/null
+  done
 }
 
 complain() {

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 import httpx2
 
 from broker.domain.errors import FetchFailed, FetchRefused, OutgoingError
+from broker.domain.tracing import carried, span
 from broker.outbound.public_address import Address, is_private, is_public, read_address
 from broker.settings import Settings
 
@@ -53,16 +54,19 @@ class Rules:
     """What a deployment permits beyond public addresses over TLS; nothing, unless it develops.
 
     `private_hosts` are host names in lower case whose addresses may be loopback or private;
-    link-local ones stay refused.
+    link-local ones stay refused. `traced_hosts` are services of the operator's own, in lower case,
+    to which a request carries its trace; strangers learn nothing of it.
     """
 
     plain_http: bool = False
     private_hosts: frozenset[str] = _NONE
+    traced_hosts: frozenset[str] = _NONE
 
 
 def rules_of(settings: Settings) -> Rules:
     """What a deployment's settings permit."""
-    return Rules(settings.development, settings.private_hosts if settings.development else _NONE)
+    private = settings.private_hosts if settings.development else _NONE
+    return Rules(settings.development, private, settings.traced_hosts)
 
 
 @dataclass(frozen=True)
@@ -137,9 +141,17 @@ class GuardedClient:
     def _fetch(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes, expected: _Expected
     ) -> Fetched:
+        with span("fetch"):
+            return self._fetch_in_time(method, url, headers, body, expected)
+
+    def _fetch_in_time(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, expected: _Expected
+    ) -> Fetched:
         deadline = time.monotonic() + self._seconds
         target = self._target(url)
         addresses = self._addresses(target, deadline)
+        if target.host in self._rules.traced_hosts:
+            headers = {**headers, **carried()}
 
         async def within_time() -> Fetched:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, event
 from starlette.concurrency import run_in_threadpool
 
+from broker.domain.tracing import span
 from broker.store.acting import acting
 from broker.store.fair_lock import FairLock
 from broker.store.group_commit import GroupCommit, Writing
@@ -70,7 +71,7 @@ class Database:
         """
         acting()
         if not self.is_sqlite:
-            with self._writer.begin() as connection:
+            with span("transaction"), self._writer.begin() as connection:
                 self._run_first(connection)
                 yield connection
             return
@@ -79,7 +80,7 @@ class Database:
             raise RuntimeError(message)
         self._write_lock.acquire()
         try:
-            with self._writer.begin() as connection:
+            with span("transaction"), self._writer.begin() as connection:
                 self._writing.active = True
                 try:
                     self._run_first(connection)
@@ -127,7 +128,8 @@ class Database:
         """
         acting()
         if self._group is not None:
-            return await self._group.write(work)
+            with span("transaction"):
+                return await self._group.write(work)
         return await run_in_threadpool(self._write_now, work)
 
     async def read(self, work: Callable[[Connection], T]) -> T:

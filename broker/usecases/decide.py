@@ -19,6 +19,7 @@ from broker.domain.conditions import LOG_UNAVAILABLE, STATE_CHANGED, SUBJECT_NOT
 from broker.domain.decision import Decision
 from broker.domain.errors import Forbidden, IdempotencyInProgress, Unauthorized
 from broker.domain.policy import ConsentPolicies, Verdict, consent_policies
+from broker.domain.tracing import span
 from broker.store import access_tokens, contacts, decisions, idempotency
 from broker.store.decisions import Asker, Snapshot
 from broker.store.idempotency import KeyTaken
@@ -36,6 +37,13 @@ async def decide(ctx: Context, asking: Asking) -> Decision:
     Raises `Unauthorized`, `Forbidden` (a token that is no partner's), `IdempotencyKeyRequired`,
     `IdempotencyConflict` and `IdempotencyInProgress`; everything else is a denial with its reasons.
     """
+    with span("decision") as step:
+        decision = await _decide(ctx, asking)
+        step.outcome("permit" if decision.permit else "deny")
+        return decision
+
+
+async def _decide(ctx: Context, asking: Asking) -> Decision:
     policies = consent_policies()
     charge = Charge.of(ctx, asking)
     asker = _asker(ctx, asking)

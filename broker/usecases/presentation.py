@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from broker.domain.consent import BindingGrade
 from broker.domain.errors import Gone, LogUnavailable, StateConflict
 from broker.domain.template import Template
+from broker.domain.tracing import span
 from broker.store import consents, contacts, credentials, presentations, registry
 from broker.store.contacts import ContactRow
 from broker.store.credentials import CopyRow
@@ -81,7 +82,8 @@ def answer(
         if isinstance(response, WalletRefusal):
             return wallet_refused(ctx, case, response)
         # 3.
-        verified = _verify(ctx, case, response)
+        with span("verification"):
+            verified = _verify(ctx, case, response)
         # 4. and 5.
         with ctx.db.transaction() as tx:
             return _write(ctx, tx, case, verified)
