@@ -131,6 +131,7 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
             await run_in_threadpool(thread.join)
         await run_in_threadpool(time_of_others.stop)
         await run_in_threadpool(ctx.log.stop)
+        ctx.keys.close()
         ctx.db.close()
         if telemetry is not None:
             await run_in_threadpool(telemetry.stop)

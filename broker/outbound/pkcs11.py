@@ -101,6 +101,7 @@ class Pkcs11Key:
         self._address = address
         self._session: pkcs11.Session | None = None
         self._private: SignMixin | None = None
+        self._public_jwk: Jwk | None = None
         with _DEVICE:
             self._alg, self._public_jwk = self._in_device(self._read_public)
         try:
@@ -117,7 +118,7 @@ class Pkcs11Key:
 
     def public_jwk(self) -> Jwk:
         """The public JWK."""
-        return dict(self._public_jwk)
+        return dict(self._public_jwk or {})
 
     def sign(self, data: bytes) -> bytes:
         """Sign in the device; the signature in JOSE form. Raises `KeyDeviceUnavailable`."""
@@ -141,7 +142,11 @@ class Pkcs11Key:
         self._open()
         if self._session is None:
             raise KeyDeviceUnavailable("the key device is closed")
-        public = self._session.get_key(
+        return self._held(self._session)
+
+    def _held(self, session: pkcs11.Session) -> tuple[str, Jwk]:
+        """The public half that the device has under the name."""
+        public = session.get_key(
             object_class=pkcs11.ObjectClass.PUBLIC_KEY,
             label=self._address.label,
             id=self._address.identifier,
@@ -162,6 +167,12 @@ class Pkcs11Key:
             )
             if not isinstance(found, SignMixin):
                 raise KeyDeviceUnavailable("the key in the device may not sign")
+            if self._public_jwk is not None and self._held(self._session)[1] != self._public_jwk:
+                self._drop()
+                raise KeyDeviceUnavailable(
+                    "the device holds another key under this name than before: a new key needs a "
+                    "name of its own"
+                )
             self._private = found
         return self._private
 

@@ -1,6 +1,8 @@
 """Issuer keys in a PKCS#11 device: which setting names which tenant's, and which row is whose."""
 
+import threading
 from collections.abc import Callable
+from typing import Protocol
 
 import orjson
 from sqlalchemy import Connection
@@ -13,8 +15,38 @@ from credentials.jws import Signer
 TENANT = "{tenant}"
 """In the object's name of BROKER_ISSUER_KEY: the tenant's id."""
 
-Device = Callable[[str], Signer]
-"""Gives a tenant's issuer key in a device; raises `KeyDeviceUnavailable`."""
+
+class DeviceKey(Signer, Protocol):
+    """A key in a device."""
+
+    def close(self) -> None:
+        """Leave the device."""
+
+
+class Device:
+    """The issuer keys in a device, each opened once: devices have few sessions to give.
+
+    Safe from several threads.
+    """
+
+    def __init__(self, open_key: Callable[[str], DeviceKey]) -> None:
+        self._open = open_key
+        self._lock = threading.Lock()
+        self._opened: dict[str, DeviceKey] = {}
+
+    def __call__(self, tenant_id: str) -> Signer:
+        """A tenant's key; raises `KeyDeviceUnavailable`."""
+        with self._lock:
+            if tenant_id not in self._opened:
+                self._opened[tenant_id] = self._open(tenant_id)
+            return self._opened[tenant_id]
+
+    def close(self) -> None:
+        """Leave the device."""
+        with self._lock:
+            for key in self._opened.values():
+                key.close()
+            self._opened.clear()
 
 
 def device_of(settings: Settings) -> Device | None:
@@ -33,17 +65,18 @@ def device_of(settings: Settings) -> Device | None:
         raise SettingsError(message) from None
     KeyAddress.parse(uri.replace(TENANT, "tenant"), pin=settings.pkcs11_pin)
 
-    def open_key(tenant_id: str) -> Signer:
+    def open_key(tenant_id: str) -> DeviceKey:
         address = KeyAddress.parse(uri.replace(TENANT, tenant_id), pin=settings.pkcs11_pin)
         key = Pkcs11Key(address)
         if key.alg != "ES256":
+            key.close()
             raise KeyDeviceUnavailable(
                 f"the issuer key of {tenant_id} in the device is for {key.alg}: it has to be a "
                 "P-256 key (ES256)"
             )
         return key
 
-    return open_key
+    return Device(open_key)
 
 
 def row_of(tx: Connection, tenant_id: str, key: Signer) -> store.KeyRow | None:

@@ -81,6 +81,11 @@ class KeyRing:
         for label in HMAC_LABELS:
             self.hmac_key(label)
 
+    def close(self) -> None:
+        """Leave the device, if there is one."""
+        if self._device is not None:
+            self._device.close()
+
     def refresh(self) -> None:
         """Learn of changes that were made elsewhere; costs one small question when there are none.
 

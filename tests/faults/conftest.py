@@ -9,12 +9,20 @@ from broker.store.db import Database
 from broker.store.migrate import migrate
 from broker.usecases.sequencer import Sequencer
 from tests.broker.log_fixtures import append, drain, sequencer
+from tests.faults.soft_hsm import Device, soft_hsm
 from tests.faults.timestamping import Authority
 
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("time") / "authority")
+
+
+@pytest.fixture(scope="session")
+def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
+    """One for all tests of this process: it loads the module once, with one configuration."""
+    with soft_hsm(tmp_path_factory.mktemp("softhsm")) as made:
+        yield made
 
 
 @pytest.fixture

@@ -34,9 +34,9 @@ class Device:
         initialize("--init-token", "--free", "--label", "broker", "--pin", PIN, "--so-pin", "0000")
         self.library = pkcs11.lib(module)
         with self.library.get_token(token_label="broker").open(rw=True, user_pin=PIN) as session:
-            for name in ("issuer", "other"):
-                self.add(session, name, encode_named_curve_parameters("secp256r1"))
-            self.add(session, "large", encode_named_curve_parameters("secp384r1"))
+            for name in ("issuer", "other", "issuer-demo", "newer-demo", "issuer-two"):
+                self._curve(session, name, encode_named_curve_parameters("secp256r1"))
+            self._curve(session, "large", encode_named_curve_parameters("secp384r1"))
             edwards = encode_named_curve_parameters("1.3.101.112")  # id-Ed25519
             session.create_domain_parameters(
                 pkcs11.KeyType.EC_EDWARDS, {pkcs11.Attribute.EC_PARAMS: edwards}, local=True
@@ -47,13 +47,7 @@ class Device:
                 store=True,
             )
 
-    def make(self, *names: str) -> None:
-        """More P-256 keys; before anybody has logged in."""
-        with self.library.get_token(token_label="broker").open(rw=True, user_pin=PIN) as session:
-            for name in names:
-                self.add(session, name, encode_named_curve_parameters("secp256r1"))
-
-    def add(self, session: pkcs11.Session, name: str, curve: bytes) -> None:
+    def _curve(self, session: pkcs11.Session, name: str, curve: bytes) -> None:
         session.create_domain_parameters(
             pkcs11.KeyType.EC, {pkcs11.Attribute.EC_PARAMS: curve}, local=True
         ).generate_keypair(label=name, id=name.encode(), store=True)

@@ -18,14 +18,7 @@ from broker.usecases.tenant import add_tenant
 from broker.usecases.trust import trust
 from dev.running import running_broker
 from tests.broker.journeys import whole_way
-from tests.faults.soft_hsm import PIN, Device, soft_hsm
-
-
-@pytest.fixture(scope="module")
-def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
-    with soft_hsm(tmp_path_factory.mktemp("hsm")) as made:
-        made.make("issuer-demo", "newer-demo", "issuer-two")
-        yield made
+from tests.faults.soft_hsm import PIN, Device
 
 
 def _uri(device: Device, name: str = "issuer-{tenant}", token: str = "broker") -> str:
@@ -51,13 +44,14 @@ def _deploy(device: Device, home: Path, stack: ExitStack, name: str = "issuer-{t
     }
     ctx = build_context(read_settings(environ))
     stack.enter_context(closing(ctx.db))
+    stack.enter_context(closing(ctx.keys))
     prepare(ctx)
     return ctx
 
 
 def _started(environ: dict[str, str]) -> None:
     ctx = build_context(read_settings(environ))
-    with closing(ctx.db):
+    with closing(ctx.db), closing(ctx.keys):
         prepare(ctx)
 
 

@@ -17,13 +17,7 @@ from credentials.issue import issue_sd_jwt_vc
 from credentials.keys import verify_signature
 from credentials.pki import create_root, issue_leaf, x5c
 from tests.credentials.world import CLAIMS, ISSUER, NOW, VCT, World
-from tests.faults.soft_hsm import PIN, Device, soft_hsm
-
-
-@pytest.fixture(scope="module")
-def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
-    with soft_hsm(tmp_path_factory.mktemp("softhsm")) as made:
-        yield made
+from tests.faults.soft_hsm import PIN, Device
 
 
 @pytest.fixture
