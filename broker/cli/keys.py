@@ -66,8 +66,8 @@ def rotate(
     """Put a new key in place of the one in use; no broker has to stop. 轮换密钥。
 
     issuer, request: what the older key signed stays valid. log: hand out the new trust file (trust
-    export) and tell witnesses while the old key cosigns. master: for the key in BROKER_HOME; it
-    also seals everything anew. With BROKER_MASTER_KEY see docs/deployment.md.
+    export) and tell witnesses while the old key cosigns. master: for the key in BROKER_HOME, which
+    all machines have to share; it also seals everything anew. Otherwise see docs/deployment.md.
     """
     with composed() as ctx:
         if what is What.MASTER:
@@ -166,8 +166,10 @@ def _rotate_master(ctx: Context, *, as_json: bool) -> None:
             err=True,
         )
         raise typer.Exit(USAGE)
+    older = ctx.master.key_id
     MasterKeyFile(ctx.settings.home).rotate()
     ctx.master.refresh()
+    key_rotation.record_master(ctx, older)
     _reseal(ctx, as_json=as_json)
 
 

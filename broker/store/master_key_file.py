@@ -5,8 +5,11 @@ by its owner alone. Brokers read them again when they meet a value under a key t
 know, and each second (`MasterKey.refresh`), so a rotation needs no restart.
 """
 
+import fcntl
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,12 +41,13 @@ class MasterKeyFile:
         Durable when it returns. A crash leaves the old key current or the new one, and never a key
         that sealed something without its file.
         """
-        current = self._current()
-        kept = self.home / f"{PREVIOUS}{key_id_of(current).hex()}"
-        if not kept.exists():
-            _write(self.home, kept, current)
-        fresh = secrets.token_bytes(MASTER_KEY_BYTES)
-        _write(self.home, self.home / FILE_NAME, fresh)
+        with _alone(self.home):
+            current = self._current()
+            kept = self.home / f"{PREVIOUS}{key_id_of(current).hex()}"
+            if not kept.exists():
+                _write(self.home, kept, current)
+            fresh = secrets.token_bytes(MASTER_KEY_BYTES)
+            _write(self.home, self.home / FILE_NAME, fresh)
         return key_id_of(fresh)
 
     def _current(self) -> bytes:
@@ -62,6 +66,17 @@ class MasterKeyFile:
             file.flush()
             os.fsync(file.fileno())
         return key
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two rotations at once would leave a key that has sealed something without its file."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _key(path: Path) -> bytes:

@@ -95,6 +95,14 @@ def rotate(
     return made
 
 
+def record_master(ctx: Context, older: bytes) -> None:
+    """Have the log tell that another master key seals from now on; both by their ids."""
+    body = {"key": ctx.master.key_id.hex(), "instead_of": older.hex()}
+    with ctx.db.transaction() as tx:
+        audit.record(ctx, tx, tenant_id=ROOT_TENANT, type="master_key.rotated", body=body)
+    ctx.log.wake()
+
+
 def compromise(ctx: Context, key_id: str, since: int) -> Compromised:
     """Mark a key as held by somebody else since `since` (Unix seconds), and go on with a new one.
 
