@@ -33,6 +33,7 @@ from broker.api import (
     tenancy,
     tracing,
     wellknown,
+    withdraw_all,
 )
 from broker.domain.errors import BrokerError, KeyDeviceUnavailable
 from broker.outbound.traces import exporting
@@ -54,6 +55,7 @@ from broker.usecases.keys import KeyRing
 from broker.usecases.sequencer import Sequencer
 from broker.usecases.token import forget_expired
 from broker.web import authorization, pages
+from broker.web import withdraw_all as withdraw_all_pages
 from credentials.errors import CredentialError, SealBroken
 from credentials.sealing import Keys, MasterKey
 
@@ -151,6 +153,7 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
         oauth,
         invitations,
         consents,
+        withdraw_all,
         evidence,
         subjects,
         deletion_tasks,
@@ -164,6 +167,7 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
         health,
         authorization,
         pages,
+        withdraw_all_pages,
     ):
         app.include_router(module.router)
     pages.mount_static(app)

@@ -215,7 +215,7 @@ class Statements:
             *(listed.status_list_id, listed.tenant_id, listed.partner_id, LIST_SIZE, LIST_SIZE),
             *(b"", 0, 0, None, None),
         )
-        return len(status_lists.set_places(tx, row))
+        return len(status_lists.set_places(tx, row, self._now))
 
     def _contacts(self, tx: Connection, number: int) -> int:
         asker, _ = self._asked(tx, number)

@@ -113,7 +113,8 @@ def _own(caller: Caller) -> str | None:
 
 def _consent(ctx: Context, caller: Caller, consent_id: str) -> ConsentRow:
     with ctx.db.reading() as tx:
-        return readable_consent(tx, caller.tenant_id, consent_id, _own(caller))
+        row = readable_consent(tx, caller.tenant_id, consent_id, _own(caller))
+    return row.as_published(ctx.now()) if caller.role == "partner" else row
 
 
 def _issued(ctx: Context, row: ConsentRow, kind: str) -> Response:

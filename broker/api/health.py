@@ -79,7 +79,7 @@ def readyz(ctx: Ctx, request: Request, response: Response) -> Readiness:
 def metrics(ctx: Ctx, measured: Measured) -> Response:
     """Figures for Prometheus. They name no tenant, partner or customer."""
     with acting_for_all(), ctx.db.reading() as tx:
-        pending = audit.pending_count(tx)
+        pending = audit.pending_count(tx, ctx.now())
         overdue = deletion_tasks.overdue_count(tx, ctx.now())
     measured.log_stands(
         lag=ctx.log.lag(ctx.now()), pending=pending, rolled_back=ctx.log.rolled_back is not None
@@ -91,7 +91,7 @@ def metrics(ctx: Ctx, measured: Measured) -> Response:
 def _database(ctx: Context, request: Request) -> list[str]:
     try:
         with ctx.db.reading() as tx:
-            audit.oldest_pending(tx)
+            audit.oldest_pending(tx, ctx.now())
         # A process never sees its database go back to an older schema: asked until it is current.
         if not getattr(request.app.state, "migrated", False):
             if not is_current(ctx.db):

@@ -21,6 +21,7 @@ from broker.usecases.erasure import OPERATOR, erase
 from broker.usecases.evidence import assemble
 from broker.usecases.person import Named, find_person
 from broker.usecases.subject_export import export_subject
+from broker.usecases.withdraw_all import customer_of, withdraw_all_by_officer
 
 subject = typer.Typer(help="Rights of customers. 客户权利：查询、删除。", no_args_is_help=True)
 
@@ -70,6 +71,49 @@ def export(
         typer.echo(json.dumps({"out": str(out), **counts}))
         return
     typer.echo(f"{out}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
+@subject.command("withdraw-all")
+def withdraw_all(
+    consent: Annotated[
+        list[str] | None, typer.Option(help="A consent that the customer gave; repeat. 同意编号。")
+    ] = None,
+    contact: Annotated[
+        list[str] | None,
+        typer.Option(help="PARTNER:SUBJECT_REF, that partner's contact; repeat. 合作方:客户引用。"),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask. 不再询问。")] = False,
+    tenant: Tenant = ROOT_TENANT,
+    as_json: Json = False,
+) -> None:
+    """Withdraw all consents of one person at once. 一次撤回一位客户的全部同意。
+
+    The broker does not know that the customers of two partners are one person: name one consent or
+    contact for each partner. Decisions deny at once; each partner sees its part within a minute.
+    """
+    contacts = [tuple(named.partition(":")[::2]) for named in contact or ()]
+    if not (consent or contacts) or not all(map(all, contacts)):
+        typer.echo("consent-broker: name --consent ID or --contact PARTNER:SUBJECT_REF", err=True)
+        raise typer.Exit(USAGE)
+    with composed() as ctx:
+        subject_ids = [
+            *(customer_of(ctx, tenant, Named(consent_id=one)) for one in consent or ()),
+            *(
+                customer_of(ctx, tenant, Named(partner_id, subject_ref))
+                for partner_id, subject_ref in contacts
+            ),
+        ]
+        if not yes:
+            typer.confirm(
+                "Withdraw everything that this person has given? 确定全部撤回？", abort=True
+            )
+        done = withdraw_all_by_officer(ctx, tenant, subject_ids, officer_id=None)
+    if as_json:
+        typer.echo(json.dumps({"withdrawn": list(done.consents), "shown_by": done.shown_by}))
+        return
+    for consent_id in done.consents:
+        typer.echo(consent_id)
+    typer.echo(f"{len(done.consents)} withdrawn")
 
 
 @subject.command("erase")

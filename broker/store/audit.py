@@ -9,11 +9,24 @@ from functools import cache
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Dialect, Row, bindparam, cast, func, insert, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Row,
+    bindparam,
+    cast,
+    func,
+    insert,
+    or_,
+    select,
+)
 
 from broker.domain.entry import SealedEntry
 from broker.domain.errors import LogError
 from broker.store import tables
+from broker.store.tables.log import HELD
 
 PENDING = tables.AuditPending.__table__  # type: ignore[attr-defined]
 ENTRY = tables.AuditEntry.__table__  # type: ignore[attr-defined]
@@ -49,11 +62,15 @@ _LEAF_DATA = {
 
 @dataclass(frozen=True)
 class Pending:
-    """An entry that waits: its order, and what the tree needs of it."""
+    """An entry that waits: its order, and what the tree needs of it.
+
+    `shows` is the consent whose end its partner may see from now on; None where nothing was held.
+    """
 
     seq: int
     leaf_data: bytes
     created_at: int
+    shows: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,22 +103,59 @@ def append(tx: Connection, *entries: SealedEntry) -> None:
         )
 
 
-def pending(tx: Connection, limit: int) -> list[Pending]:
-    """The entries that have waited longest, in order."""
-    columns = (PENDING.c.seq, PENDING.c.leaf_data, PENDING.c.created_at)
-    rows = tx.execute(select(*columns).order_by(PENDING.c.seq).limit(limit))
-    return [Pending(*row) for row in rows]
+def append_held(tx: Connection, entry: SealedEntry, not_before: int) -> None:
+    """Put an entry into the log that gets its index only from `not_before` on (Unix seconds).
+
+    As durable as any other, in the act's own transaction; it goes in after whatever was appended
+    before it, and what is appended after it may go in first.
+    """
+    values = dict(zip(_APPENDED, _in_order(entry), strict=True))
+    tx.execute(insert(PENDING).values(**values, not_before=not_before))
 
 
-def oldest_pending(tx: Connection) -> int | None:
-    """When the first entry that waits was written (Unix seconds); None when none waits."""
-    first = select(PENDING.c.created_at).order_by(PENDING.c.seq).limit(1)
-    return tx.execute(first).scalar_one_or_none()
+def pending(tx: Connection, limit: int, now: int) -> list[Pending]:
+    """The entries that may have their index now and have waited longest, in order.
+
+    Those that were held come last, and among themselves in the order of their hashes: that of the
+    acts would tell, within one second, what the hold is to hide.
+    """
+    columns = (
+        PENDING.c.seq,
+        PENDING.c.leaf_data,
+        PENDING.c.created_at,
+        PENDING.c.not_before,
+        PENDING.c.consent_id,
+    )
+    found = select(*columns).where(_is_due(now)).order_by(PENDING.c.seq).limit(limit)
+    due = [
+        Pending(row.seq, row.leaf_data, row.created_at, row.consent_id if row.not_before else None)
+        for row in tx.execute(found)
+    ]
+    held = [entry for entry in due if entry.shows is not None]
+    if not held:
+        return due
+    others = [entry for entry in due if entry.shows is None]
+    return [*others, *sorted(held, key=attrgetter("leaf_data"))]
 
 
-def pending_count(tx: Connection) -> int:
-    """How many entries wait for their index."""
-    return int(tx.execute(select(func.count()).select_from(PENDING)).scalar_one())
+def oldest_pending(tx: Connection, now: int) -> int | None:
+    """Since when the first entry waits that may have its index (Unix seconds); None for none.
+
+    One that was held back waits since it is held no more: a delay on purpose is no lag.
+    """
+    first = select(PENDING.c.created_at).where(PENDING.c.not_before.is_(None))
+    held = select(PENDING.c.not_before).where(HELD, PENDING.c.not_before <= now)
+    waiting = [
+        tx.execute(query.limit(1)).scalar_one_or_none()
+        for query in (first.order_by(PENDING.c.seq), held.order_by(PENDING.c.not_before))
+    ]
+    return min((since for since in waiting if since is not None), default=None)
+
+
+def pending_count(tx: Connection, now: int) -> int:
+    """How many entries wait for their index, those left out that are held back."""
+    found = select(func.count()).select_from(PENDING).where(_is_due(now))
+    return int(tx.execute(found).scalar_one())
 
 
 def entry(tx: Connection, entry_id: str) -> LoggedEntry | None:
@@ -145,15 +199,17 @@ def is_pending(tx: Connection, tenant_id: str, entry_id: str) -> bool:
     return bool(tx.execute(found).first())
 
 
-def last_waiting_of_consent(tx: Connection, consent_id: str) -> int | None:
-    """The order of the consent's newest entry that waits; None when none waits."""
-    newest = select(func.max(PENDING.c.seq)).where(PENDING.c.consent_id == consent_id)
+def last_waiting_of_consent(tx: Connection, consent_id: str, now: int) -> int | None:
+    """The order of the consent's newest entry that waits and is not held; None when none waits."""
+    newest = select(func.max(PENDING.c.seq)).where(PENDING.c.consent_id == consent_id, _is_due(now))
     return tx.execute(newest).scalar_one_or_none()
 
 
-def waits(tx: Connection, consent_id: str, seq: int) -> bool:
-    """Whether an entry of the consent waits that is of this order or older."""
-    found = select(PENDING.c.seq).where(PENDING.c.consent_id == consent_id, PENDING.c.seq <= seq)
+def waits(tx: Connection, consent_id: str, seq: int, now: int) -> bool:
+    """Whether an entry of the consent waits, not held, that is of this order or older."""
+    found = select(PENDING.c.seq).where(
+        PENDING.c.consent_id == consent_id, PENDING.c.seq <= seq, _is_due(now)
+    )
     return tx.execute(found.limit(1)).first() is not None
 
 
@@ -161,6 +217,10 @@ def leaf_data(tx: Connection, start: int, end: int) -> list[bytes]:
     """The leaf data of the entries from index `start` to before `end`, in order."""
     found = tx.execute(_LEAF_DATA[tx.dialect.name], {"start": start, "end": end})
     return list(found.scalars())
+
+
+def _is_due(now: int) -> ColumnElement[bool]:
+    return or_(PENDING.c.not_before.is_(None), PENDING.c.not_before <= now)
 
 
 @cache

@@ -1,7 +1,7 @@
 """Rows of consent requests and consents. Every change of state is a compare-and-swap."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
@@ -60,6 +60,24 @@ class ConsentRow:
     decided_at: int | None
     ended_at: int | None
     refuses_automated_decisions: bool = False
+    shown_from: int | None = None
+
+    def as_published(self, now: int) -> "ConsentRow":
+        """The consent as its partner, and whoever has its page's link, may see it at `now`.
+
+        A withdrawal of everything is shown to each partner at a time of its own (decision 0080);
+        until then this row reads as it did before. Decisions read the row itself.
+        """
+        if self.shown_from is None or self.shown_from <= now:
+            return self
+        return replace(
+            self,
+            state="granted",
+            version=self.version - 1,
+            withdrawal_grade=None,
+            ended_at=None,
+            shown_from=None,
+        )
 
 
 @dataclass(frozen=True)
@@ -152,13 +170,19 @@ def move(
     now: int,
     *,
     withdrawal_grade: str | None = None,
+    shown_from: int | None = None,
 ) -> None:
-    """Write a change of state; raises `StateConflict` when the state is not as expected."""
+    """Write a change of state; raises `StateConflict` when the state is not as expected.
+
+    Its partner may see it from `shown_from` on, at once when None.
+    """
     columns: dict[str, Any] = (
         {"decided_at": now} if change.before == "requested" else {"ended_at": now}
     )
     if withdrawal_grade is not None:
         columns["withdrawal_grade"] = withdrawal_grade
+    if shown_from is not None:
+        columns["shown_from"] = shown_from
     _swap(tx, consent_id, change, **columns)
 
 
@@ -177,6 +201,26 @@ def live_twins(tx: Connection, row: ConsentRow, template_id: str) -> list[Consen
         )
     )
     return [_consent(found) for found in rows]
+
+
+def granted_of_subjects(
+    tx: Connection, tenant_id: str, subject_ids: Collection[str]
+) -> list[ConsentRow]:
+    """Customers' granted consents to all partners; none changes before the transaction ends.
+
+    Always in the same order, so that two who end them at once wait for each other.
+    """
+    rows = tx.execute(
+        select(CONSENT)
+        .where(
+            CONSENT.c.subject_id.in_(subject_ids),
+            CONSENT.c.tenant_id == tenant_id,
+            CONSENT.c.state == "granted",
+        )
+        .order_by(CONSENT.c.id)
+        .with_for_update()
+    )
+    return [_consent(row) for row in rows]
 
 
 def due(tx: Connection, now: int, limit: int) -> list[ConsentRow]:

@@ -74,13 +74,13 @@ def listed(
     consent_id: str | None = None,
     after: DeletionTaskRow | None = None,
 ) -> list[DeletionTaskRow]:
-    """Tasks, oldest first, `limit` of them behind `after`.
+    """Tasks, oldest first, `limit` of them behind `after`; a partner's from their time on.
 
     `state` is open, done or overdue (open, and its time is over).
     """
     chosen = select(TASK).where(TASK.c.tenant_id == tenant_id)
     if partner_id is not None:
-        chosen = chosen.where(TASK.c.partner_id == partner_id)
+        chosen = chosen.where(TASK.c.partner_id == partner_id, TASK.c.created_at <= now)
     if consent_id is not None:
         chosen = chosen.where(TASK.c.consent_id == consent_id)
     if state == "overdue":

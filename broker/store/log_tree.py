@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from broker.domain.errors import LogConflict
@@ -34,7 +45,7 @@ CHECKPOINT = tables.CheckpointRow.__table__  # type: ignore[attr-defined]
 
 _HEAD_ID = 1
 _SEQUENCER_LOCK = 0x6C6F67  # any number that no other advisory lock of the broker uses
-_MOVED = tuple(column.name for column in PENDING.c if column.name != "seq")
+_MOVED = tuple(column.name for column in PENDING.c if column.name in ENTRY.c)
 
 # Built once: building a statement takes longer than executing it.
 _FRONTIER = select(CHECKPOINT.c.frontier).where(CHECKPOINT.c.size == bindparam("size"))
@@ -135,15 +146,16 @@ def advance(
     if swapped.rowcount != 1:
         raise LogConflict("another sequencer has advanced the log")
     numbers = [entry.seq for entry in taken]
-    # The rows move inside the database; `numbers` are in ascending order, as the tree took them.
-    index = func.row_number().over(order_by=PENDING.c.seq) - 1 + literal(old.size)
+    # The rows move inside the database, in the order in which the tree took them (`audit.pending`).
+    order = _order_of(taken)
+    index = func.row_number().over(order_by=order) - 1 + literal(old.size)
     moved = tx.execute(
         insert(ENTRY)
         .from_select(
             ("log_index", *_MOVED),
             select(index, *(PENDING.c[name] for name in _MOVED))
             .where(PENDING.c.seq.in_(numbers))
-            .order_by(PENDING.c.seq),
+            .order_by(*order),
         )
         .execution_options(preserve_rowcount=True)
     )
@@ -153,6 +165,13 @@ def advance(
     if filled:
         tx.execute(insert(TILE), [tile_values(tile) for tile in filled])
     return fresh
+
+
+def _order_of(taken: Sequence[Pending]) -> list[ColumnElement[Any]]:
+    if not any(entry.shows for entry in taken):
+        return [PENDING.c.seq]
+    held = PENDING.c.not_before.is_not(None)
+    return [case((held, 1), else_=0), case((held, PENDING.c.leaf_data)), PENDING.c.seq]
 
 
 def add_checkpoint(tx: Connection, checkpoint: StoredCheckpoint) -> bool:

@@ -17,7 +17,11 @@ ISSUED = tables.IssuedCredential.__table__  # type: ignore[attr-defined]
 
 @dataclass(frozen=True)
 class PresentationRequestRow:
-    """What a wallet is asked to sign; `document` is the JSON of the request's parts."""
+    """What a wallet is asked to sign; `document` is the JSON of the request's parts.
+
+    A withdrawal of everything begins with one that `asks_who` it is. Those for all that was given
+    name it as their `proof_id`.
+    """
 
     id: str
     tenant_id: str
@@ -33,6 +37,12 @@ class PresentationRequestRow:
     created_at: int
     answered_at: int | None
     rejections: int = 0
+    proof_id: str | None = None
+
+    @property
+    def asks_who(self) -> bool:
+        """Whether the answer is to prove who it is, and nothing else."""
+        return self.kind == "withdrawal" and self.consent_id is None and self.proof_id is None
 
 
 @dataclass(frozen=True)
@@ -130,6 +140,34 @@ def finish(
         .values(state=after, answered_at=now, response_code_hash=response_code_hash)
     )
     return changed.rowcount == 1
+
+
+def asking_who(tx: Connection, consent_request_id: str) -> PresentationRequestRow | None:
+    """The newest request of a page by which a customer proves, or has proven, who they are."""
+    row = tx.execute(
+        select(REQUEST)
+        .where(
+            REQUEST.c.consent_request_id == consent_request_id,
+            REQUEST.c.kind == "withdrawal",
+            REQUEST.c.consent_id.is_(None),
+            REQUEST.c.proof_id.is_(None),
+        )
+        .order_by(REQUEST.c.created_at.desc(), REQUEST.c.id)
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else _request(row)
+
+
+def after_proof(tx: Connection, proof: PresentationRequestRow) -> list[PresentationRequestRow]:
+    """The requests for all that a customer has given, opened after they had proven who they are."""
+    rows = tx.execute(
+        select(REQUEST)
+        .where(
+            REQUEST.c.consent_request_id == proof.consent_request_id, REQUEST.c.proof_id == proof.id
+        )
+        .order_by(REQUEST.c.created_at, REQUEST.c.id)
+    )
+    return [_request(row) for row in rows]
 
 
 def count_rejection(tx: Connection, presentation_request_id: str) -> int:

@@ -3,6 +3,7 @@
 The truth is in the rows of consents and copies; a list's token is a cache of it.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, up
 
 from broker.store import tables
 from broker.store.prepared import Prepared
-from broker.store.tables.consents import ENDED
+from broker.store.tables.consents import ENDED, HELD
 from broker.store.tables.customers import SUPERSEDED
 
 LIST = tables.StatusListRow.__table__  # type: ignore[attr-defined]
@@ -100,14 +101,30 @@ def mark_all_changed(tx: Connection, tenant_id: str) -> None:
     )
 
 
-def set_places(tx: Connection, row: StatusListRow) -> list[int]:
-    """The places of a list that are set: withdrawn or superseded consents, superseded copies."""
+def mark_shown(tx: Connection, consent_ids: Collection[str]) -> None:
+    """Have the lists published anew in which these consents' ends may be shown from now on."""
+    lists = select(CONSENT.c.status_list_id).where(CONSENT.c.id.in_(consent_ids))
+    tx.execute(update(LIST).where(LIST.c.id.in_(lists)).values(revision=LIST.c.revision + 1))
+
+
+def set_places(tx: Connection, row: StatusListRow, now: int) -> list[int]:
+    """The places of a list that are set: withdrawn or superseded consents, superseded copies.
+
+    A consent whose end may not be shown yet is not among them.
+    """
     found = (
         select(COPY.c.status_index).where(COPY.c.status_list_id == row.id, SUPERSEDED)
         if row.partner_id is None
         else select(CONSENT.c.status_index).where(CONSENT.c.status_list_id == row.id, ENDED)
     )
-    return list(tx.execute(found).scalars())
+    # Two reads of an index each, the few held ones before the many: one whose hold ends in between
+    # is shown with the next publication. A condition on them all would read all their rows.
+    held = select(CONSENT.c.status_index).where(
+        CONSENT.c.status_list_id == row.id, HELD, CONSENT.c.shown_from > now
+    )
+    hidden = set() if row.partner_id is None else set(tx.execute(held).scalars())
+    places = list(tx.execute(found).scalars())
+    return [place for place in places if place not in hidden] if hidden else places
 
 
 def publish(tx: Connection, list_id: str, *, revision: int, token: str, now: int) -> bool:

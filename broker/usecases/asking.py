@@ -17,7 +17,7 @@ from broker.domain.consent import SignatureGrade
 from broker.domain.ids import new_id
 from broker.domain.signed_content import bound_text, consent_content, withdrawal_content
 from broker.domain.terms import Terms
-from broker.store import presentations
+from broker.store import credentials, presentations
 from broker.store.consents import ConsentRequestRow, ConsentRow
 from broker.store.presentations import PresentationRequestRow
 from broker.usecases.context import Context
@@ -29,6 +29,7 @@ from wallet_adapters.openid4vp.dcql import (
     CredentialSet,
     DcqlQuery,
     optional_each,
+    parse_dcql,
 )
 from wallet_adapters.openid4vp.request import x509_hash_client_id
 from wallet_adapters.openid4vp.transaction_data import (
@@ -40,6 +41,8 @@ from wallet_adapters.openid4vp.trusted_authorities import authorities_of
 
 WITHDRAWAL_SECONDS = 600
 SAME_KEY, OTHER_KEY = "same_key", "other_key"
+CUSTOMER = "customer"
+MOST_AT_ONCE, MOST_COPIES = 16, 64
 NONCE_BYTES = 32
 CUSTOMER_VCT = "/vct/customer/1"
 
@@ -151,6 +154,108 @@ def ask_for_withdrawal(
     )
 
 
+def ask_who(ctx: Context, tx: Connection, request: ConsentRequestRow) -> Asked:
+    """Ask a wallet for a proof of whose it is: its customer credentials, and no more.
+
+    Several, since a wallet has one for each partner by which it was invited, and nobody but the
+    wallet knows that they belong together.
+    """
+    query = replace(_copy_query(ctx, request, CUSTOMER), multiple=True)
+    dcql = DcqlQuery((query,))
+    return _store(
+        ctx,
+        tx,
+        _displayed_request(ctx, request, dcql, ()),
+        kind="withdrawal",
+        request=request,
+        expires_at=ctx.now() + WITHDRAWAL_SECONDS,
+    )
+
+
+def ask_for_everything(
+    ctx: Context,
+    tx: Connection,
+    request: ConsentRequestRow,
+    rows: Sequence[ConsentRow],
+    *,
+    proof_id: str,
+) -> list[Asked]:
+    """Ask for the withdrawal of each of `rows`, each signed for itself and each optional.
+
+    One request, or one for every 16 of them. Whoever may fetch it sees consents of several
+    partners: its address goes to nobody but who has proven to be their customer, in `proof_id`.
+    """
+    opened = []
+    for first in range(0, len(rows), MOST_AT_ONCE):
+        questions = [
+            Question(
+                query := f"consent_{number}",
+                row.id,
+                row.terms,
+                row.terms_hash,
+                _encoded(query, withdrawal_content(_terms(row.terms))),
+            )
+            for number, row in enumerate(rows[first : first + MOST_AT_ONCE], start=1)
+        ]
+        queries = [
+            _copy_query(ctx, request, question.query, copies=_copies(tx, row))
+            for question, row in zip(questions, rows[first : first + MOST_AT_ONCE], strict=True)
+        ]
+        dcql = optional_each(queries) if len(queries) > 1 else DcqlQuery(tuple(queries))
+        opened.append(
+            _store(
+                ctx,
+                tx,
+                _displayed_request(ctx, request, dcql, questions),
+                kind="withdrawal",
+                request=request,
+                proof_id=proof_id,
+                expires_at=ctx.now() + WITHDRAWAL_SECONDS,
+            )
+        )
+    return opened
+
+
+def ask_for_everything_bound(
+    ctx: Context,
+    tx: Connection,
+    request: ConsentRequestRow,
+    document: Document,
+    *,
+    proof_id: str,
+) -> list[Asked]:
+    """The same for wallets that know no such transaction data: a request for each, bound by nonce.
+
+    The grade says that the wallet did not display what is withdrawn.
+    """
+    queries = {query.id: query for query in parse_dcql(document.dcql).credentials}
+    return [
+        _store(
+            ctx,
+            tx,
+            _bound_request(
+                ctx,
+                request,
+                DcqlQuery((queries[question.query],)),
+                [question],
+                committed := fallback_nonce(bound_text("withdrawal", _terms(question.terms))),
+            ),
+            kind="withdrawal",
+            request=request,
+            proof_id=proof_id,
+            nonce=committed.nonce,
+            expires_at=ctx.now() + WITHDRAWAL_SECONDS,
+        )
+        for question in document.questions
+    ]
+
+
+def _copies(tx: Connection, row: ConsentRow) -> tuple[str, ...]:
+    """The credential copies by which the customer of a consent can sign, the newest ones."""
+    held = credentials.of_subject(tx, row.subject_id or "")
+    return tuple(copy.id for copy in held[-MOST_COPIES:])
+
+
 def _terms(text: str) -> Terms:
     return Terms.from_json(orjson.loads(text))
 
@@ -216,6 +321,7 @@ def _store(
     consent_id: str | None = None,
     nonce: str | None = None,
     session_hash: str | None = None,
+    proof_id: str | None = None,
 ) -> Asked:
     request_id = new_id("pr")
     sealed = seal_response_key(ctx, request_id)
@@ -235,6 +341,7 @@ def _store(
         expires_at=expires_at,
         created_at=ctx.now(),
         answered_at=None,
+        proof_id=proof_id,
     )
     presentations.add(tx, row)
     return Asked.of(ctx, row)

@@ -7,7 +7,9 @@ from sqlalchemy import Connection
 
 from broker.domain.entry import Entry
 from broker.domain.errors import NotFound
+from broker.domain.held import Held
 from broker.domain.ids import new_id
+from broker.domain.issued_claims import coarse
 from broker.store import audit as store
 from broker.usecases.context import Context
 
@@ -21,6 +23,7 @@ def record(
     body: Mapping[str, Any],
     consent_id: str | None = None,
     subject_id: str | None = None,
+    held: Held | None = None,
 ) -> str:
     """Append an entry (pending: the sequencer gives it its index) and return its id.
 
@@ -28,7 +31,8 @@ def record(
     concerns no customer, or one whose key has been destroyed. `body` holds identifiers, hashes and
     codes: never an attribute's value, and in an entry with a consent never what another partner
     could meet too (the customer's id, a credential copy's, a key), because the consent's partner
-    gets it in its evidence.
+    gets it in its evidence. One that is `held` tells the time by its minute, and
+    gets its place in the log only when that is over.
     """
     try:
         key = ctx.keys.log_key(tx, tenant_id, subject_id)
@@ -40,10 +44,14 @@ def record(
         id=new_id("e"),
         tenant_id=tenant_id,
         type=type,
-        time=ctx.now(),
+        time=ctx.now() if held is None else coarse(ctx.now()),
         body=body,
         subject_id=subject_id,
         consent_id=consent_id,
     )
-    store.append(tx, key.seal(entry))
+    sealed = key.seal(entry)
+    if held is None:
+        store.append(tx, sealed)
+    else:
+        store.append_held(tx, sealed, held.until)
     return entry.id

@@ -30,7 +30,8 @@ class PageState:
     """Everything that a customer's page shows.
 
     `waiting` are the wallet's open requests with their links: one, or one for each consent when
-    the wallet refused to take them together.
+    the wallet refused to take them together. `proof` is the link by which a wallet proves whose it
+    is, to withdraw everything; `proven` that one has, and goes on with a page of its own.
     """
 
     request: ConsentRequestRow
@@ -44,6 +45,8 @@ class PageState:
     waiting: tuple[tuple[PresentationRequestRow, str], ...]
     withdrawals: Mapping[str, str]
     expired: bool
+    proof: str | None = None
+    proven: bool = False
 
 
 def page(ctx: Context, tenant_id: str, page_token: str) -> PageState:
@@ -55,11 +58,13 @@ def page(ctx: Context, tenant_id: str, page_token: str) -> PageState:
         controller = registry.tenant_party(tx, tenant_id)
         partner = partners.party(tx, tenant_id, request.partner_id)
         rows = in_order(template, consents.of_request(tx, request.id))
+        rows = [row.as_published(now) for row in rows]
         contact = contacts.find(tx, tenant_id, request.contact_id)
         waiting = presentations.latest(tx, request.id, "consent")
         opened = presentations.open_ones(tx, request.id)
+        proof = presentations.asking_who(tx, request.id)
     items = {item.item: item for item in template.items}
-    asked = answerable(ctx, waiting)
+    asked, proving = answerable(ctx, waiting), answerable(ctx, proof)
     return PageState(
         request=request,
         template=template,
@@ -82,6 +87,8 @@ def page(ctx: Context, tenant_id: str, page_token: str) -> PageState:
             if row.kind == "withdrawal" and row.consent_id is not None and row.expires_at > now
         },
         expired=request.expires_at <= now,
+        proof=None if proving is None else proving.wallet_link,
+        proven=proof is not None and proof.state == "answered" and proof.expires_at > now,
     )
 
 
@@ -138,7 +145,7 @@ def revision(ctx: Context, tenant_id: str, page_token: str) -> str:
     now = ctx.now()
     with ctx.db.reading() as tx:
         request = consents.request_by_page(tx, tenant_id, token_hash(page_token))
-        rows = consents.of_request(tx, request.id)
+        rows = [row.as_published(now) for row in consents.of_request(tx, request.id)]
         contact = contacts.find(tx, tenant_id, request.contact_id)
         waiting = presentations.latest(tx, request.id, "consent")
         invited = (
@@ -147,6 +154,7 @@ def revision(ctx: Context, tenant_id: str, page_token: str) -> str:
         open_ones = [
             row.id for row in presentations.open_ones(tx, request.id) if row.expires_at > now
         ]
+        proof = presentations.asking_who(tx, request.id)
     seen = (
         request.state,
         request.state == "open" and request.expires_at <= now,
@@ -155,6 +163,7 @@ def revision(ctx: Context, tenant_id: str, page_token: str) -> str:
         None if waiting is None else (waiting.id, waiting.state),
         None if invited is None else invited.id,
         sorted(open_ones),
+        None if proof is None else (proof.id, proof.state, proof.expires_at > now),
     )
     return b64url(hashlib.sha256(orjson.dumps(seen)).digest()[:REVISION_BYTES])
 

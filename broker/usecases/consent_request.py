@@ -136,6 +136,8 @@ def find_request(ctx: Context, tenant_id: str, partner_id: str | None, request_i
             raise NotFound("no such consent request")
         template = registry.template(tx, tenant_id, request.template_id, request.template_version)
         rows = in_order(template, consents.of_request(tx, request_id))
+        if partner_id is not None:
+            rows = [row.as_published(ctx.now()) for row in rows]
         contact = contacts.find(tx, tenant_id, request.contact_id)
         if contact.erasure_id is not None:
             raise Erased("the customer was erased, and this request with them")

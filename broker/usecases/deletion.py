@@ -21,16 +21,19 @@ from credentials.jcs import b64url
 DAY = 86_400
 
 
-def open_task(ctx: Context, tx: Connection, row: ConsentRow, reason: str) -> str | None:
+def open_task(
+    ctx: Context, tx: Connection, row: ConsentRow, reason: str, *, since: int | None = None
+) -> str | None:
     """Tell the partner of a consent to delete what it got; the task's id, None without terms.
 
     It has as long as the terms let it keep the data, and at most `settings.deletion_days`. A task
-    that is there already is only made to be done sooner.
+    that is there already is only made to be done sooner. A partner learns of a task from its
+    `since` on, now when None.
     """
     terms = read_terms(row.terms)
     if not terms.attributes:
         return None
-    now = ctx.now()
+    now = ctx.now() if since is None else since
     due_at = now + min(terms.retention_days, ctx.settings.deletion_days) * DAY
     earlier = deletion_tasks.of_consent(tx, row.id)
     if earlier is not None:

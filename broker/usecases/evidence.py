@@ -78,7 +78,8 @@ def assemble(
     """The evidence bundle of a consent: the canonical zip of `broker.domain.evidence`.
 
     A partner's copy names the customer's signatures by their hashes only, and leaves out who has
-    looked at the evidence. It waits for the log to hold every act (seconds at most). Raises
+    looked at the evidence. It waits for the log to hold every act (seconds at most). A withdrawal
+    that is held back from the partner is not in its copy yet; others wait for it. Raises
     `NotFound` (unknown, another partner's, never granted), `Erased`, `InvalidRequest` (a period
     that is empty, or holds too many decisions for one bundle), `LogUnavailable`.
     """
@@ -92,10 +93,17 @@ def assemble(
     )
     if period.since >= period.until:
         raise InvalidRequest("since must lie before until")
+    published = row.as_published(now)
+    if published is not row and copy != "partner":
+        raise LogUnavailable(
+            "the customer has withdrawn everything; the log holds this part within a minute"
+        )
     _wait_for_log(ctx, consent_id)
     origin = orjson.dumps(trust(ctx).to_json())
     with ctx.db.reading() as tx:
         told = _told(tx, row, period, copy)
+        if published is not row:
+            told = [entry for entry in told if not _tells_of_an_end(ctx, tx, entry)]
         files = {
             "README.txt": README.encode(),
             "terms.json": row.terms.encode(),
@@ -148,11 +156,11 @@ def _wait_for_log(ctx: Context, consent_id: str) -> None:
     """
     deadline = time.monotonic() + WAIT_SECONDS
     with ctx.db.reading() as tx:
-        last = audit_store.last_waiting_of_consent(tx, consent_id)
+        last = audit_store.last_waiting_of_consent(tx, consent_id, ctx.now())
     while True:
         ctx.log.wake()
         with ctx.db.reading() as tx:
-            waiting = last is not None and audit_store.waits(tx, consent_id, last)
+            waiting = last is not None and audit_store.waits(tx, consent_id, last, ctx.now())
             latest = log_tree.latest_checkpoint(tx)
             head = log_tree.head(tx)
         if not waiting and latest is not None and head is not None:
@@ -190,6 +198,14 @@ def _told(tx: Connection, row: ConsentRow, period: Period, copy: Copy) -> list[L
             "until, one after the other"
         )
     return told
+
+
+def _tells_of_an_end(ctx: Context, tx: Connection, logged: LoggedEntry) -> bool:
+    """Whether a denial says that the consent has ended: its partner knows, from the answer."""
+    if logged.sealed.type != "decision":
+        return False
+    entry = orjson.loads(_opened(ctx, tx, logged))["entry"]
+    return not ENDS.keys().isdisjoint(entry["body"].get("conditions") or ())
 
 
 def _state(told: Sequence[LoggedEntry]) -> str:

@@ -1,6 +1,7 @@
 """What a verified signature changes: a consent granted or withdrawn, and what follows from it."""
 
 import hashlib
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,10 @@ from sqlalchemy import Connection
 
 from broker.domain.consent import ConsentState, WithdrawalGrade, transition
 from broker.domain.errors import LogUnavailable
+from broker.domain.evidence.signatures import BLINDING_BYTES
+from broker.domain.held import Held
 from broker.domain.ids import new_id
+from broker.domain.issued_claims import COARSE_SECONDS
 from broker.domain.template import Template
 from broker.domain.terms import Terms
 from broker.store import consents, outside_copies, partners, presentations
@@ -106,11 +110,13 @@ def withdraw_consent(
     signed: Signed | None,
     *,
     officer_id: str | None = None,
+    held: Held | None = None,
 ) -> WithdrawalGrade:
     """Write a withdrawal, signed by a wallet or taken by an officer in the tenant's own channel.
 
-    The next decision denies: it reads the row that this changes. Raises `StateConflict` when the
-    consent is not granted.
+    The next decision denies: it reads the row that this changes. With `held`, all else that the
+    partner may fetch shows it only when that is over, and nothing tells of other partners' parts.
+    Raises `StateConflict` when the consent is not granted.
     """
     grade = _withdrawal_grade(row, signed)
     body: dict[str, Any] = {
@@ -118,26 +124,37 @@ def withdraw_consent(
         "grade": str(grade),
         "partner": row.partner_id,
     }
+    if held is not None:
+        body["time_grain"] = COARSE_SECONDS
     consents.move(
         tx,
         row.id,
         transition(ConsentState(row.state), ConsentState.WITHDRAWN),
         ctx.now(),
         withdrawal_grade=str(grade),
+        shown_from=None if held is None else held.until,
     )
-    presentations.replace_open(tx, row.request_id, "withdrawal", ctx.now(), row.id)
-    if row.status_list_id is not None:
-        mark_changed(tx, row.status_list_id)
+    if held is None:
+        # Held back, the link that a partner may have asked for before works on until it expires.
+        presentations.replace_open(tx, row.request_id, "withdrawal", ctx.now(), row.id)
+        if row.status_list_id is not None:
+            mark_changed(tx, row.status_list_id)
     if signed is not None:
         granted = presentations.evidence(tx, row.id)
         kept_until = max((one.kept_until for one in granted), default=ctx.now())
         body["evidence"] = keep_evidence(
-            ctx, tx, row, signed, kind="withdrawal", kept_until=kept_until
+            ctx,
+            tx,
+            row,
+            signed,
+            kind="withdrawal",
+            kept_until=kept_until,
+            blinding=None if held is None else b64url(secrets.token_bytes(BLINDING_BYTES)),
         )
         body["signature_grade"] = signed.document.grade
     if officer_id is not None:
         body["officer"] = officer_id
-    task_id = open_task(ctx, tx, row, "withdrawn")
+    task_id = open_task(ctx, tx, row, "withdrawn", since=None if held is None else held.until)
     if task_id is not None:
         body["deletion_task"] = task_id
     _keep_outside(ctx, row)
@@ -149,6 +166,7 @@ def withdraw_consent(
         consent_id=row.id,
         subject_id=row.subject_id,
         body=body,
+        held=held,
     )
     return grade
 
@@ -172,11 +190,14 @@ def keep_evidence(
     kind: str,
     kept_until: int,
     binding_grade: str | None = None,
+    blinding: str | None = None,
 ) -> dict[str, Any]:
     """Keep what was signed, sealed; return its hashes (base64url SHA-256) for credentials and log.
 
     The presentation is over the customer credential, which holds no profile attribute, so all of
-    its disclosures are kept: dropping one would break `sd_hash`.
+    its disclosures are kept: dropping one would break `sd_hash`. A request object that was about
+    several partners' consents is hashed after `blinding`, kept beside it: its bare hash in the
+    evidence of two partners would tell them that they have a customer in common.
     """
     served = [
         ctx.master.open(one.sealed, f"served:{signed.request.id}").decode()
@@ -198,6 +219,8 @@ def keep_evidence(
         "signed_at": signed.presentation.signed_at,
         "accepted_at": ctx.now(),
     }
+    if blinding is not None:
+        content["blinding"] = blinding
     presentations.add_evidence(
         tx,
         EvidenceRow(
@@ -212,7 +235,7 @@ def keep_evidence(
     )
     return {
         "presentation": sha256(signed.presentation.raw),
-        "request_objects": [sha256(one) for one in served],
+        "request_objects": [sha256((blinding or "") + one) for one in served],
         "terms": signed.question.terms_hash,
     }
 

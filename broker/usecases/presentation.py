@@ -25,12 +25,13 @@ from broker.usecases.answering import (
     close_if_all_answered,
     reject,
 )
-from broker.usecases.asking import OTHER_KEY, SAME_KEY, customer_vct
+from broker.usecases.asking import CUSTOMER, OTHER_KEY, SAME_KEY, customer_vct
 from broker.usecases.consent_request import token_hash
 from broker.usecases.context import Context, at_one_moment
 from broker.usecases.granting import Signed, grant_consent, withdraw_consent
 from broker.usecases.presentation_request import Document, response_key, unsigned_client_id
 from broker.usecases.wallet_refusal import wallet_refused
+from broker.usecases.withdraw_all import prove, withdraw_signed
 from credentials.errors import AudienceMismatch, CredentialError
 from credentials.status import StatusCheck
 from credentials.verify import VerifiedPresentation
@@ -43,7 +44,7 @@ from wallet_adapters.openid4vp.response import (
     direct_post_answer,
     parse_authorization_response,
 )
-from wallet_adapters.openid4vp.verify import ExpectedResponse, verify_response
+from wallet_adapters.openid4vp.verify import ExpectedResponse, verify_response, verify_several
 from wallet_adapters.wire import parse_form
 
 GRADE_ORDER = tuple(BindingGrade)
@@ -82,6 +83,8 @@ def answer(
         if isinstance(response, WalletRefusal):
             return wallet_refused(ctx, case, response)
         # 3.
+        if row.asks_who:
+            return _recognise(ctx, case, response)
         with span("verification"):
             verified = _verify(ctx, case, response)
         # 4. and 5.
@@ -107,13 +110,7 @@ def _opened(ctx: Context, case: Case, body: bytes) -> dict[str, str]:
 def _verify(
     ctx: Context, case: Case, response: AuthorizationResponse
 ) -> Mapping[str, VerifiedPresentation]:
-    expected = ExpectedResponse(
-        client_id=case.document.client_id,
-        nonce=case.row.nonce,
-        state=case.row.id,
-        dcql=parse_dcql(case.document.dcql),
-        transaction_data=case.document.transaction_data,
-    )
+    expected = _expected(case)
     try:
         return _verified(ctx, response, expected)
     except AudienceMismatch:
@@ -122,6 +119,16 @@ def _verify(
         # The unsigned form of the request, for development, has a client id of its own.
         unsigned = unsigned_client_id(ctx, case.row)
         return _verified(ctx, response, replace(expected, client_id=unsigned))
+
+
+def _expected(case: Case) -> ExpectedResponse:
+    return ExpectedResponse(
+        client_id=case.document.client_id,
+        nonce=case.row.nonce,
+        state=case.row.id,
+        dcql=parse_dcql(case.document.dcql),
+        transaction_data=case.document.transaction_data,
+    )
 
 
 def _verified(
@@ -137,30 +144,66 @@ def _verified(
     )
 
 
+def _recognise(ctx: Context, case: Case, response: AuthorizationResponse) -> Accepted:
+    """A wallet shows whose it is; nobody else's browser learns where its answer leads."""
+    verified = verify_several(
+        response,
+        expected=_expected(case),
+        anchors=ctx.keys.anchors(),
+        now=ctx.now(),
+        status=StatusCheck.BY_CALLER,
+    )
+    row, code = case.row, secrets.token_urlsafe(RESPONSE_CODE_BYTES)
+    with ctx.db.transaction() as tx:
+        copies = [_copy(ctx, tx, row.tenant_id, one) for one in verified[CUSTOMER]]
+        if not presentations.finish(tx, row.id, "answered", ctx.now(), token_hash(code)):
+            raise Gone("this request has been answered: another answer came first")
+        page = prove(ctx, tx, case, copies)
+    return Accepted((), direct_post_answer(page, response_code=code))
+
+
 def _write(
     ctx: Context, tx: Connection, case: Case, verified: Mapping[str, VerifiedPresentation]
 ) -> Accepted:
     row = case.row
     contact = contacts.find(tx, row.tenant_id, case.request.contact_id, lock=True)
     copies = {query: _copy(ctx, tx, row.tenant_id, one) for query, one in verified.items()}
-    questions = {question.query: question for question in case.document.questions}
     code = secrets.token_urlsafe(RESPONSE_CODE_BYTES)
     if not presentations.finish(tx, row.id, "answered", ctx.now(), token_hash(code)):
         raise Gone("this request has been answered: another answer came first")
+    if row.proof_id is not None:
+        ended, page = withdraw_signed(ctx, tx, case, verified, copies)
+        return Accepted(tuple(ended), direct_post_answer(page, response_code=code))
+    return _write_each(ctx, tx, case, contact, signed=(verified, copies), code=code)
+
+
+def _write_each(
+    ctx: Context,
+    tx: Connection,
+    case: Case,
+    contact: ContactRow,
+    *,
+    signed: tuple[Mapping[str, VerifiedPresentation], Mapping[str, CopyRow]],
+    code: str,
+) -> Accepted:
+    row, (verified, copies) = case.row, signed
+    questions = {question.query: question for question in case.document.questions}
     changed = []
     for query in _counted(row, verified):
         question, copy = questions[query], copies[query]
         consent = consents.consent(tx, row.tenant_id, question.consent_id)
-        signed = Signed(verified[query], copy, question, case.document, row)
+        by = Signed(verified[query], copy, question, case.document, row)
         if row.kind == "withdrawal":
             if copy.subject_id != consent.subject_id:
                 raise Refused(
                     "not_the_signer", "the credential belongs to another customer than the consent"
                 )
-            withdraw_consent(ctx, tx, consent, signed)
+            if consent.as_published(ctx.now()) is not consent:
+                continue  # withdrawn with everything else, which this page does not show yet
+            withdraw_consent(ctx, tx, consent, by)
         else:
             _check_person(contact, copy, case.template)
-            grant_consent(ctx, tx, consent, signed, contact=contact, template=case.template)
+            grant_consent(ctx, tx, consent, by, contact=contact, template=case.template)
         changed.append(consent.id)
     close_if_all_answered(ctx, tx, case)
     return Accepted(

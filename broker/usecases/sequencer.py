@@ -29,7 +29,7 @@ from broker.domain.merkle import leaf_hash
 from broker.domain.note import Ed25519Signer, Ed25519Verifier
 from broker.domain.tiles import RightEdge
 from broker.settings import Settings
-from broker.store import audit, log_tree
+from broker.store import audit, log_tree, status_lists
 from broker.store.acting import acting_for_all
 from broker.store.db import Database
 from broker.store.head_file import FILE_NAME, HeadFile
@@ -224,11 +224,11 @@ class Sequencer:
     def _run(self, now: int) -> Sequenced | None:
         origin = self.origin
         with self._db.reading() as tx:
-            oldest = audit.oldest_pending(tx)
-        added = self._index_batch(origin) if oldest is not None else 0
+            oldest = audit.oldest_pending(tx, now)
+        added = self._index_batch(origin, now) if oldest is not None else 0
         if added:
             with self._db.reading() as tx:
-                oldest = audit.oldest_pending(tx)
+                oldest = audit.oldest_pending(tx, now)
         note = self._publish(now)
         self._caught_up_at = now if oldest is None else min(oldest, now)
         if not added and note is None:
@@ -237,12 +237,15 @@ class Sequencer:
             head = log_tree.head(tx) or Head(origin)
         return Sequenced(added, head.size, head.root, note)
 
-    def _index_batch(self, origin: str) -> int:
-        """Step 1. The number of entries that got an index."""
+    def _index_batch(self, origin: str, now: int) -> int:
+        """Step 1. The number of entries that got an index.
+
+        An end that was held back is shown by its entry's index and its partner's list together.
+        """
         with self._db.transaction() as tx:
             if not log_tree.try_sequencer_lock(tx):
                 return 0
-            waiting = audit.pending(tx, LARGEST_BATCH)
+            waiting = audit.pending(tx, LARGEST_BATCH, now)
             if not waiting:
                 return 0
             old = log_tree.create_head(tx, origin)
@@ -250,6 +253,8 @@ class Sequencer:
             edge = self._edge_at(tx, old)
             grown, filled = edge.extend([leaf_hash(entry.leaf_data) for entry in waiting])
             head = log_tree.advance(tx, old, grown, waiting, filled)
+            if shown := [entry.shows for entry in waiting if entry.shows is not None]:
+                status_lists.mark_shown(tx, shown)
         self._edge = (head, grown)
         return len(waiting)
 

@@ -120,7 +120,7 @@ def _renew(ctx: Context, row: StatusListRow, now: int) -> StatusListRow:
     with ctx.db.reading() as tx:
         # The revision first: a change between the two reads is then shown, and shown again.
         before = _found(status_lists.find(tx, row.tenant_id, row.id))
-        places = status_lists.set_places(tx, before)
+        places = status_lists.set_places(tx, before, now)
     entries = StatusList.empty(BITS, before.size)
     for place in places:
         entries.set(place, Status.INVALID)

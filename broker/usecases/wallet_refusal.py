@@ -5,7 +5,7 @@ from broker.domain.errors import Gone
 from broker.store import consents, presentations
 from broker.usecases import audit
 from broker.usecases.answering import Accepted, Case, Refused, close_if_all_answered, reject
-from broker.usecases.asking import ask_bound, ask_for_withdrawal
+from broker.usecases.asking import ask_bound, ask_for_everything_bound, ask_for_withdrawal
 from broker.usecases.closing import close_consent, close_request
 from broker.usecases.context import Context
 from wallet_adapters.openid4vp.response import WalletRefusal
@@ -58,6 +58,10 @@ def _fall_back(ctx: Context, case: Case) -> None:
         if row.consent_id is not None and row.kind == "withdrawal":
             consent = consents.consent(tx, row.tenant_id, row.consent_id)
             opened = [ask_for_withdrawal(ctx, tx, case.request, consent, bound=True)]
+        elif row.proof_id is not None:
+            opened = ask_for_everything_bound(
+                ctx, tx, case.request, case.document, proof_id=row.proof_id
+            )
         else:
             opened = ask_bound(
                 ctx, tx, case.request, case.document.questions, session_hash=row.session_hash

@@ -23,7 +23,7 @@ def open_withdrawal(ctx: Context, tenant_id: str, page_token: str, consent_id: s
         row = consents.consent(tx, tenant_id, consent_id)
         if row.request_id != request.id:
             raise NotFound("no such consent")
-        _check_granted(row)
+        _check_granted(row.as_published(ctx.now()))
         return _ask(ctx, tx, request, row)
 
 
@@ -39,7 +39,7 @@ def open_withdrawal_for_partner(
         row = consents.consent(tx, tenant_id, consent_id)
         if row.partner_id != partner_id:
             raise NotFound("no such consent")
-        _check_granted(row)
+        _check_granted(row.as_published(ctx.now()))
         return _ask(ctx, tx, consents.request(tx, tenant_id, row.request_id), row)
 
 

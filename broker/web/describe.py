@@ -9,12 +9,15 @@ from broker.domain.terms import AttributeTerms, Party, Terms
 from broker.usecases.consent_page import PageState
 from broker.usecases.invitation import WaitingOffer
 from broker.usecases.presentation_request import Document
+from broker.usecases.withdraw_all import Everything
 from broker.web.languages import Language
 from broker.web.qr import qr_svg
 from broker.web.views import (
     AttributeView,
     CardView,
     ConsentView,
+    EverythingView,
+    GivenView,
     KeptView,
     Kind,
     LinkView,
@@ -96,7 +99,34 @@ def outcome(state: PageState, spoken: Language) -> OutcomeView:
                 withdrawal=None if link is None else LinkView(link, qr_svg(link)),
             )
         )
-    return OutcomeView(request, tuple(kept), _overall([one.state for one in kept]))
+    return OutcomeView(
+        request,
+        tuple(kept),
+        _overall([one.state for one in kept]),
+        proof=None if state.proof is None else LinkView(state.proof, qr_svg(state.proof)),
+        proven=state.proven,
+    )
+
+
+def everything(told: Everything, spoken: Language) -> EverythingView:
+    """All that somebody has given, by its terms and as it stands."""
+    return EverythingView(
+        given=tuple(
+            _given(row.state, Terms.from_json(orjson.loads(row.terms)), spoken) for row in told.rows
+        ),
+        links=tuple(LinkView(one.wallet_link, qr_svg(one.wallet_link)) for one in told.waiting),
+    )
+
+
+def _given(state: str, terms: Terms, spoken: Language) -> GivenView:
+    return GivenView(
+        id=terms.consent_id,
+        recipient=describe_party(terms.partner, spoken),
+        shared=spoken.listed([spoken.text(attribute.label) for attribute in terms.attributes]),
+        purpose=spoken.text(terms.purpose.label),
+        until=spoken.date(terms.valid_until, terms.controller.country),
+        state=state,
+    )
 
 
 def describe_request(state: PageState, spoken: Language) -> RequestView:

@@ -1,14 +1,12 @@
 """Live state: server-sent events that carry the page's revision whenever it changes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from broker.domain.errors import BrokerError
-from broker.usecases import consent_page
-from broker.usecases.context import Context
 
 EVERY_SECONDS = 1.0
 LOOKS = 900
@@ -17,16 +15,16 @@ PING_SECONDS = 15
 GRACE_SECONDS = 3
 
 
-async def events(ctx: Context, tenant_id: str, page_token: str) -> EventSourceResponse:
-    """The events of a page: one at once, one after each change; raises `NotFound` before the first.
+async def events(look: Callable[[], str]) -> EventSourceResponse:
+    """The events of a page: one at once, one after each change of what `look` finds.
 
-    The stream ends after a quarter of an hour, or with the server; a browser that still waits opens
-    it again.
+    Raises what the first look does. The stream ends after a quarter of an hour, or with the server;
+    a browser that still waits opens it again.
     """
-    first = await run_in_threadpool(consent_page.revision, ctx, tenant_id, page_token)
+    first = await run_in_threadpool(look)
     ending = anyio.Event()
     return EventSourceResponse(
-        _changes(ctx, tenant_id, page_token, first, ending),
+        _changes(look, first, ending),
         ping=PING_SECONDS,
         shutdown_event=ending,
         shutdown_grace_period=GRACE_SECONDS,
@@ -35,7 +33,7 @@ async def events(ctx: Context, tenant_id: str, page_token: str) -> EventSourceRe
 
 
 async def _changes(
-    ctx: Context, tenant_id: str, page_token: str, seen: str, ending: anyio.Event
+    look: Callable[[], str], seen: str, ending: anyio.Event
 ) -> AsyncIterator[ServerSentEvent]:
     yield ServerSentEvent(seen, event="state", retry=RECONNECT_MILLISECONDS)
     for _ in range(LOOKS):
@@ -44,7 +42,7 @@ async def _changes(
         if ending.is_set():
             return
         try:
-            now = await run_in_threadpool(consent_page.revision, ctx, tenant_id, page_token)
+            now = await run_in_threadpool(look)
         except BrokerError:
             return
         if now != seen:

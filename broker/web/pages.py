@@ -1,6 +1,7 @@
 """The customer's pages: decode, call one use case, show what it left."""
 
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
@@ -107,7 +108,12 @@ def page(
     if state.request.state in {"answered", "refused"}:
         view = describe.outcome(state, spoken)
         return respond(
-            request, spoken, "outcome.html", view, framed, refresh=bool(state.withdrawals)
+            request,
+            spoken,
+            "outcome.html",
+            view,
+            framed,
+            refresh=bool(state.withdrawals) or state.proof is not None,
         )
     if state.expired or state.request.state == "expired":
         return _expired(request, state)
@@ -116,7 +122,7 @@ def page(
     if step == 1:
         return respond(request, spoken, "who.html", describe.who(state, spoken), framed)
     if not chosen and step == 3:  # noqa: PLR2004 (nothing is signed that was not chosen here)
-        return _see(f"{here}?step=2")
+        return see(f"{here}?step=2")
     if step == 2:  # noqa: PLR2004
         return respond(request, spoken, "what.html", describe.what(state, spoken), framed)
     bound = state.contact.subject_id is not None
@@ -128,7 +134,7 @@ def page(
 @router.post("/c/{page_token}/choice")
 def choose(request: Request, page_token: str, form: Posted) -> Response:
     """Ask the wallet for just what was ticked; or show step 2 again with what is missing."""
-    _require_own(request, page_token, form)
+    require_own(request, page_token, form)
     ctx, tenant_id = context_of(request), tenant_of(request)
     spoken = choose_language(request)
     state = consent_page.page(ctx, tenant_id, page_token)
@@ -143,28 +149,28 @@ def choose(request: Request, page_token: str, form: Posted) -> Response:
         return respond(request, spoken, "what.html", choice.again, framed, status=422)
     session = request.cookies.get(session_cookie(ctx))
     consent_page.choose(ctx, tenant_id, page_token, choice.chosen, session, spoken.code)
-    return _see(f"{here}?step=3")
+    return see(f"{here}?step=3")
 
 
 @router.post("/c/{page_token}/refusal")
 def refuse(request: Request, page_token: str, form: Posted) -> Response:
     """Refuse everything that the request asks for."""
-    _require_own(request, page_token, form)
+    require_own(request, page_token, form)
     ctx, tenant_id = context_of(request), tenant_of(request)
     state = consent_page.page(ctx, tenant_id, page_token)
     if state.expired and state.request.state == "open":
         return _expired(request, state)
     consent_page.refuse(ctx, tenant_id, page_token)
-    return _see(page_path(request, page_token))
+    return see(page_path(request, page_token))
 
 
 @router.post("/c/{page_token}/withdrawal")
 def withdraw(request: Request, page_token: str, form: Posted) -> Response:
     """Ask the wallet to sign a withdrawal; the page then shows its QR code in the same place."""
-    _require_own(request, page_token, form)
+    require_own(request, page_token, form)
     consent_id = str(form.get("consent_id", ""))
     withdrawal.open_withdrawal(context_of(request), tenant_of(request), page_token, consent_id)
-    return _see(f"{page_path(request, page_token)}#w-{consent_id}")
+    return see(f"{page_path(request, page_token)}#w-{consent_id}")
 
 
 @router.get("/c/{page_token}/done")
@@ -174,7 +180,7 @@ def done(request: Request, page_token: str, response_code: str) -> Response:
     session = request.cookies.get(session_cookie(ctx))
     if not presentation.finish(ctx, tenant_of(request), page_token, response_code, session):
         return notice(request, "other_browser", 403)
-    return _see(page_path(request, page_token))
+    return see(page_path(request, page_token))
 
 
 @router.get("/c/{page_token}/receipt/{consent_id}")
@@ -189,7 +195,8 @@ def receipt(request: Request, page_token: str, consent_id: str) -> Response:
 @router.get("/c/{page_token}/events")
 async def events(request: Request, page_token: str) -> EventSourceResponse:
     """The page's revision, whenever it changes (server-sent events)."""
-    return await live.events(context_of(request), tenant_of(request), page_token)
+    ctx, tenant_id = context_of(request), tenant_of(request)
+    return await live.events(partial(consent_page.revision, ctx, tenant_id, page_token))
 
 
 def mount_static(app: FastAPI) -> None:
@@ -228,7 +235,7 @@ def _expired(request: Request, state: PageState) -> Response:
     )
 
 
-def _require_own(request: Request, page_token: str, form: FormData) -> None:
+def require_own(request: Request, page_token: str, form: FormData) -> None:
     """Raises `ForeignForm` for a post that did not come from this page in this browser."""
     if not is_own_form(context_of(request), request, page_token, str(form.get("form_token", ""))):
         raise ForeignForm("the form is not of this page and session")
@@ -239,6 +246,6 @@ def _page_of(request: Request) -> str | None:
     return None if token is None else page_path(request, str(token))
 
 
-def _see(address: str) -> RedirectResponse:
+def see(address: str) -> RedirectResponse:
     """Answer a form with the address to look at next (RFC 9110 section 15.4.4)."""
     return RedirectResponse(address, status_code=303, headers={"Cache-Control": "no-store"})

@@ -174,11 +174,37 @@ class KeptView:
 
 @dataclass(frozen=True)
 class OutcomeView:
-    """After the answer: what was agreed to, what not; receipts and withdrawal in the same place."""
+    """After the answer: what was agreed to, what not; receipts and withdrawal in the same place.
+
+    `proof` starts a wallet that is to withdraw everything given to anybody; `proven` that one has
+    shown whose it is and goes on elsewhere.
+    """
 
     request: RequestView
     kept: tuple[KeptView, ...]
     state: OutcomeState
+    proof: LinkView | None = None
+    proven: bool = False
+
+
+@dataclass(frozen=True)
+class GivenView:
+    """One consent in the list of all that somebody has given."""
+
+    id: str
+    recipient: PartyView
+    shared: str
+    purpose: str
+    until: str
+    state: str
+
+
+@dataclass(frozen=True)
+class EverythingView:
+    """All that somebody has given, and the wallet's links that withdraw it."""
+
+    given: tuple[GivenView, ...]
+    links: tuple[LinkView, ...]
 
 
 @dataclass(frozen=True)

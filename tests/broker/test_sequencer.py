@@ -204,7 +204,7 @@ def test_a_sequencer_that_lost_the_race_writes_nothing(db: Database, tmp_path: P
     append(db, "c")
     with db.reading() as tx:
         stale = log_tree.Head(log.origin)
-        waiting = audit.pending(tx, 10)
+        waiting = audit.pending(tx, 10, 0)
         edge, filled = log_tree.right_edge(tx, 0).extend([leaf_hash(waiting[0].leaf_data)])
     with pytest.raises(LogConflict), db.transaction() as tx:
         log_tree.advance(tx, stale, edge, waiting, filled)
@@ -216,7 +216,7 @@ def test_an_entry_that_is_taken_twice_stops_the_advance(db: Database, tmp_path: 
     log = sequencer(db, tmp_path)
     append(db, "a")
     with db.reading() as tx:
-        waiting = audit.pending(tx, 10)
+        waiting = audit.pending(tx, 10, 0)
     log.run_once(0)
     with db.reading() as tx:
         head = log_tree.head(tx)

@@ -251,6 +251,10 @@ DOORS: dict[str, Door] = {
         get("/v1/deletion-tasks/{task}/receipt"),
         at_home=None,  # there is none yet
     ),
+    "POST /v1/withdrawals": Door(
+        post("/v1/withdrawals", lambda known: {"customers": [{"consent": known.second_consent}]}),
+        at_home=OFFICER,
+    ),
     # A denial is an answer: what it says is compared with the one about nothing at all.
     "POST /access/v1/evaluation": Door(evaluations, HIDDEN | {200}, at_home=PARTNER),
     "POST /access/v1/evaluations": Door(batches, HIDDEN | {200}, at_home=PARTNER),
@@ -336,6 +340,11 @@ DOORS: dict[str, Door] = {
     "POST /c/{page_token}/withdrawal": Door(
         form_to("/c/{page}/withdrawal", form_token="", consent_id="{consent}"), at_home=None
     ),
+    "POST /c/{page_token}/everything": Door(
+        form_to("/c/{page}/everything", form_token=""), at_home=None
+    ),
+    "GET /mine/{token}": Door(get("/mine/{presentation}.AAAA"), at_home=None),
+    "GET /mine/{token}/events": Door(get("/mine/{presentation}.AAAA/events"), at_home=None),
     "GET /c/{page_token}/done": Door(get("/c/{page}/done?response_code=abc"), at_home=None),
     "GET /c/{page_token}/receipt/{consent_id}": Door(
         get("/c/{page}/receipt/{consent}"), at_home=PARTNER

@@ -27,6 +27,7 @@ from wallet_adapters.openid4vp import (
     optional_each,
     parse_authorization_response,
     verify_response,
+    verify_several,
 )
 
 AUTHORITY = Authority()
@@ -212,6 +213,28 @@ def test_what_this_verifier_does_not_ask_for_it_does_not_take(change: dict[str, 
     with pytest.raises(WalletProtocolError) as refused:
         verify({"c1": [shown(None)]}, expecting(DcqlQuery((query("c1", **change),))))
     assert refused.value.code == "invalid_query"
+
+
+def test_a_query_for_several_takes_several_and_each_is_verified() -> None:
+    expected = expecting(DcqlQuery((query("c1", multiple=True),)))
+    second = AUTHORITY.issue(HOLDER.public_jwk())
+    shown_twice = [shown(None), shown(None, credential=second)]
+    found = verify_several(
+        response({"c1": shown_twice}),
+        expected=expected,
+        anchors=[AUTHORITY.root],
+        now=NOW,
+        status=StatusCheck.BY_CALLER,
+    )
+    assert len(found["c1"]) == 2
+    with pytest.raises(CredentialError):
+        verify_several(
+            response({"c1": [shown(None), shown(None, nonce="n-2")]}),
+            expected=expected,
+            anchors=[AUTHORITY.root],
+            now=NOW,
+            status=StatusCheck.BY_CALLER,
+        )
 
 
 def test_a_status_is_looked_up() -> None:

@@ -1,7 +1,8 @@
 """Accepting a credential offer (OpenID4VCI 1.0, the wallet's side)."""
 
+import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from credentials.errors import CredentialError
@@ -31,6 +32,7 @@ from wallet_adapters.wire import (
 )
 
 ALGORITHM: Final = "ES256"
+BATCH_BYTES: Final = 8
 _METADATA: Final = "the issuer metadata"
 
 
@@ -219,7 +221,8 @@ def read_credentials(
         if not isinstance(text, str):
             raise CredentialRefused("each entry of credentials needs credential, a string")
         held.append(_check(text, description, configuration_id, unbound, anchors, now))
-    return held
+    batch = secrets.token_hex(BATCH_BYTES)
+    return [replace(one, batch=batch) for one in held]
 
 
 def _check(

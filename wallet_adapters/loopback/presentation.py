@@ -127,9 +127,10 @@ def present(
     ids = {query.id for query in answered}
     vp_token: dict[str, list[str]] = {}
     for query in answered:
-        held = choose(query, matching[query.id])
-        vp_token[query.id] = [_presentation(held, query, request, ids, now)]
-        held.uses += 1
+        shown = [choose(query, alike) for alike in _alternatives(query, matching[query.id])]
+        vp_token[query.id] = [_presentation(held, query, request, ids, now) for held in shown]
+        for held in shown:
+            held.uses += 1
     state = {} if request.state is None else {"state": request.state}
     if request.response_key is not None:
         sealed = seal_response(
@@ -169,6 +170,18 @@ def _matches(query: CredentialQuery, held: HeldCredential) -> bool:
     except ClaimsNotSatisfied:
         return False
     return is_certified_by(query.trusted_authorities, held.chain())
+
+
+def _alternatives(
+    query: CredentialQuery, matching: Sequence[HeldCredential]
+) -> list[list[HeldCredential]]:
+    """Of which copies one each is shown: of all, or for `multiple` of every batch."""
+    if not query.multiple:
+        return [list(matching)]
+    batches: dict[str, list[HeldCredential]] = {}
+    for held in matching:
+        batches.setdefault(held.batch, []).append(held)
+    return list(batches.values())
 
 
 def _presentation(

@@ -99,7 +99,8 @@ Carry: TypeAlias = Callable[[Message], Answer]
 class HeldCredential:
     """One copy of a credential and the private JWK that it is bound to.
 
-    `credential` is the SD-JWT as issued; `uses` counts how often this copy was shown.
+    `credential` is the SD-JWT as issued; `uses` counts how often this copy was shown. Copies that
+    came together have one `batch`.
     """
 
     credential: str
@@ -108,6 +109,7 @@ class HeldCredential:
     vct: str = ""
     configuration_id: str = ""
     uses: int = 0
+    batch: str = ""
 
     @property
     def key(self) -> SoftwareKey:

@@ -44,7 +44,7 @@ from wallet_adapters.openid4vp.transaction_data import (
     transaction_data_hash,
     verify_fallback_nonce,
 )
-from wallet_adapters.openid4vp.verify import ExpectedResponse, verify_response
+from wallet_adapters.openid4vp.verify import ExpectedResponse, verify_response, verify_several
 
 __all__ = [
     "REQUEST_OBJECT_MEDIA_TYPE",
@@ -77,5 +77,6 @@ __all__ = [
     "transaction_data_hash",
     "verify_fallback_nonce",
     "verify_response",
+    "verify_several",
     "x509_hash_client_id",
 ]

@@ -62,43 +62,81 @@ def verify_response(
     verified presentations by query id. Raises leaves of `WalletProtocolError`, and
     `credentials.CredentialError` from step 4.
     """
+    if any(query.multiple for query in expected.dcql.credentials):
+        raise InvalidQuery("a query that takes several presentations has its own verification")
+    found = verify_several(
+        response,
+        expected=expected,
+        anchors=anchors,
+        now=now,
+        status=status,
+        max_age=max_age,
+        skew=skew,
+    )
+    return {query_id: presentations[0] for query_id, presentations in found.items()}
+
+
+def verify_several(
+    response: AuthorizationResponse,
+    *,
+    expected: ExpectedResponse,
+    anchors: Sequence[bytes],
+    now: int,
+    status: StatusResolver | StatusCheck | None = None,
+    max_age: int = 300,
+    skew: int = 60,
+) -> dict[str, tuple[VerifiedPresentation, ...]]:
+    """`verify_response` where a query may allow `multiple` presentations (section 6.1).
+
+    One or more by query id, each verified by all the same steps. A query without `multiple` has
+    exactly one.
+    """
     # 1.
     if response.state != expected.state:
         raise StateMismatch("the response's state is not the request's")
     # 2.
-    if not response.vp_token:
-        raise NoPresentation("the response holds no presentation")
-    for query_id, presentations in response.vp_token.items():
-        query = expected.dcql.query(query_id)
-        if query is None:
-            raise UnknownQuery("the response answers a query that the request does not have")
-        if query.format != SD_JWT_VC or query.multiple or not query.require_holder_binding:
-            raise InvalidQuery(f"query {query_id} must ask for one key-bound {SD_JWT_VC}")
-        if not presentations:
-            raise NoPresentation(f"query {query_id} is answered by nothing")
-        if len(presentations) > 1:
-            raise DuplicatePresentation(f"query {query_id} allows one presentation, not more")
+    _check_answered(response, expected.dcql)
     # 3.
     require_sets(expected.dcql, response.vp_token.keys())
-    verified: dict[str, VerifiedPresentation] = {}
+    verified: dict[str, tuple[VerifiedPresentation, ...]] = {}
     for query in expected.dcql.credentials:
         if query.id not in response.vp_token:
             continue
         # 4.
-        presentation = verify_presentation(
-            response.vp_token[query.id][0],
-            anchors=anchors,
-            audience=expected.client_id,
-            nonce=expected.nonce,
-            transaction_data=transaction_data_for(expected.transaction_data, query.id),
-            now=now,
-            vct=query.vct_values,
-            status=status,
-            max_age=max_age,
-            skew=skew,
+        found = tuple(
+            verify_presentation(
+                presentation,
+                anchors=anchors,
+                audience=expected.client_id,
+                nonce=expected.nonce,
+                transaction_data=transaction_data_for(expected.transaction_data, query.id),
+                now=now,
+                vct=query.vct_values,
+                status=status,
+                max_age=max_age,
+                skew=skew,
+            )
+            for presentation in response.vp_token[query.id]
         )
         # 5.
-        claims: Mapping[str, object] = presentation.credential.claims
-        selected_claims(query, claims)
-        verified[query.id] = presentation
+        for presentation in found:
+            claims: Mapping[str, object] = presentation.credential.claims
+            selected_claims(query, claims)
+        verified[query.id] = found
     return verified
+
+
+def _check_answered(response: AuthorizationResponse, dcql: DcqlQuery) -> None:
+    """Step 2."""
+    if not response.vp_token:
+        raise NoPresentation("the response holds no presentation")
+    for query_id, presentations in response.vp_token.items():
+        query = dcql.query(query_id)
+        if query is None:
+            raise UnknownQuery("the response answers a query that the request does not have")
+        if query.format != SD_JWT_VC or not query.require_holder_binding:
+            raise InvalidQuery(f"query {query_id} must ask for key-bound {SD_JWT_VC}")
+        if not presentations:
+            raise NoPresentation(f"query {query_id} is answered by nothing")
+        if len(presentations) > 1 and not query.multiple:
+            raise DuplicatePresentation(f"query {query_id} allows one presentation, not more")

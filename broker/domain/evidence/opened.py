@@ -116,11 +116,15 @@ class OpenedBundle:
         )
 
     def evidence_hashes(self, kind: Kind) -> dict[str, Any]:
-        """What credential and log have to say of the files of one signature."""
+        """What credential and log have to say of the files of one signature.
+
+        A request that asked for more than this partner's consents is hashed after its `blinding`.
+        """
+        blinding = str(self.details[kind].get("blinding", "")).encode()
         return {
             "presentation": file_hash(self.file(f"{kind}/presentation.txt")),
             "request_objects": [
-                file_hash(self.files[name])
+                file_hash(blinding + self.files[name])
                 for name in self.names(f"{kind}/request-object-", ".jwt")
             ],
             "terms": self.terms.hash(),

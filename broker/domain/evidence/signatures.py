@@ -33,6 +33,7 @@ from wallet_adapters.openid4vp.transaction_data import (
     verify_fallback_nonce,
 )
 
+BLINDING_BYTES = 32
 _DETAILS = frozenset(
     {
         "kind",
@@ -45,6 +46,7 @@ _DETAILS = frozenset(
         "binding_grade",
         "signed_at",
         "accepted_at",
+        "blinding",
     }
 )
 
@@ -83,6 +85,10 @@ def _details(bundle: OpenedBundle, kind: Kind) -> Mapping[str, Any]:
         raise EvidenceInvalid(f"{name} holds what this version does not know: {unknown[0][:40]}")
     if (details.get("kind"), details.get("consent_id")) != (kind, bundle.terms.consent_id):
         raise EvidenceInvalid(f"{name} is about another act")
+    if "blinding" in details and (
+        kind != "withdrawal" or len(b64url_decode(text(details, "blinding"))) != BLINDING_BYTES
+    ):
+        raise EvidenceInvalid(f"{name}: its request objects are hashed in a form that is not known")
     displayed = details.get("transaction_data") is not None
     grade = SignatureGrade.SIGNED_AND_DISPLAYED if displayed else SignatureGrade.BOUND_NOT_DISPLAYED
     if details.get("signature_grade") != grade:

@@ -4,13 +4,17 @@
 2. The consent was requested once, then granted once, then ended at most once: in the log's order.
 3. The grant's entry names these terms, this partner, both credentials and what was signed, and its
    time is that of the evidence. Where they were issued again, the newest issue's entry names them.
-4. A withdrawal that was signed is in the bundle (in a whole copy), by the key that it says.
+4. A withdrawal that was signed is in the bundle (in a whole copy), by the key that it says. One of
+   everything at once tells its time by the minute.
 5. The state in the manifest is the one that the entries lead to.
 6. Each permit is of the terms (partner, attribute, purpose, action, territory), within their time
    and the manifest's period, after the grant and before the end, and there are no more than the
-   terms allow. No denial tells of an end that the bundle does not hold.
+   terms allow. No denial tells of an end that the bundle does not hold, nor before that end.
 
-The log's order is that of the acts: an act that saw another is in the log after it.
+The log's order is that of the acts: an act that saw another is in the log after it. There is one
+exception: a withdrawal of everything is in the log up to a minute late (`held.py`), so a denial
+that saw it may stand before it, if its own time is not earlier and no more than that later. Permits
+know no exception: none stands behind the withdrawal, and none is of a later time.
 """
 
 from collections.abc import Sequence
@@ -26,6 +30,7 @@ from broker.domain.evidence.opened import (
     file_hash,
     integer,
 )
+from broker.domain.held import LONGEST_SECONDS
 from broker.domain.issued_claims import COARSE_SECONDS
 from broker.domain.signed_content import Kind
 
@@ -142,6 +147,9 @@ def _withdrawal(bundle: OpenedBundle, act: LoggedAct) -> None:
         bundle.terms.partner.id,
     ):
         raise EvidenceInvalid("the log tells of the withdrawal of another consent")
+    grain = _grain(act)
+    if grain and act.entry.time % grain:
+        raise EvidenceInvalid("a withdrawal of everything tells its time by the minute")
     unsigned = body.get("grade") == WithdrawalGrade.TENANT_CHANNEL
     if unsigned != ("evidence" not in body):
         raise EvidenceInvalid("the withdrawal's grade does not fit what was signed")
@@ -149,14 +157,21 @@ def _withdrawal(bundle: OpenedBundle, act: LoggedAct) -> None:
         return
     if unsigned != ("withdrawal" not in bundle.signed):
         raise EvidenceInvalid("what the customer signed to withdraw is missing, or not in the log")
-    if unsigned:
-        return
+    if not unsigned:
+        _signed_withdrawal(bundle, act, grain)
+
+
+def _signed_withdrawal(bundle: OpenedBundle, act: LoggedAct, grain: int) -> None:
+    body = act.entry.body
+    if bool(grain) != ("blinding" in bundle.details["withdrawal"]):
+        raise EvidenceInvalid("the log tells of the withdrawal in another form than its evidence")
     if body["evidence"] != bundle.evidence_hashes("withdrawal"):
         raise EvidenceInvalid("the log tells of another signature of the withdrawal")
     if body.get("signature_grade") != bundle.details["withdrawal"].get("signature_grade"):
         raise EvidenceInvalid("the log tells of another grade of the withdrawal's signature")
     if any(
-        abs(time - act.entry.time) > SAME_ACT_SECONDS for time in _accepted_at(bundle, "withdrawal")
+        not -SAME_ACT_SECONDS <= time - act.entry.time <= grain + SAME_ACT_SECONDS
+        for time in _accepted_at(bundle, "withdrawal")
     ):
         raise EvidenceInvalid("the log tells of the withdrawal at another time")
     given, taken = bundle.signed["grant"], bundle.signed["withdrawal"]
@@ -167,6 +182,14 @@ def _withdrawal(bundle: OpenedBundle, act: LoggedAct) -> None:
     grade = WithdrawalGrade.SAME_KEY if same else WithdrawalGrade.BOUND_KEY
     if body.get("grade") != grade:
         raise EvidenceInvalid(f"the withdrawal was signed by the {grade}, the log tells otherwise")
+
+
+def _grain(act: LoggedAct) -> int:
+    """How far the act may be later than its entry says: 0, or a minute where it was held back."""
+    grain = act.entry.body.get("time_grain", 0)
+    if not isinstance(grain, int) or grain not in {0, COARSE_SECONDS} or grain is False:
+        raise EvidenceInvalid("an act tells its time in a grain that is not known")
+    return grain
 
 
 def _accepted_at(bundle: OpenedBundle, kind: Kind) -> list[int]:
@@ -201,7 +224,7 @@ def _permit(
     if act.index < granted.index:
         raise EvidenceInvalid("the log holds a permit before the grant")
     if end is not None and (
-        act.index > end.index or act.entry.time > end.entry.time + SAME_ACT_SECONDS
+        act.index > end.index or act.entry.time > end.entry.time + _grain(end) + SAME_ACT_SECONDS
     ):
         raise EvidenceInvalid(f"the log holds a permit after {end.entry.type}")
     if not (
@@ -227,5 +250,12 @@ def _known_end(act: LoggedAct, end: LoggedAct | None) -> None:
     told = conditions if isinstance(conditions, list) else []
     for kind in ENDS:
         # That the time is over needs no act.
-        if kind in told and kind != "consent.expired" and (end is None or end.entry.type != kind):
+        if kind not in told or kind == "consent.expired":
+            continue
+        if end is None or end.entry.type != kind:
             raise EvidenceInvalid(f"a denial tells of {kind}, which the bundle leaves out")
+        late = act.entry.time - end.entry.time
+        grain = _grain(end)
+        held = grain and late <= grain + LONGEST_SECONDS + SAME_ACT_SECONDS
+        if late < -SAME_ACT_SECONDS or (act.index < end.index and not held):
+            raise EvidenceInvalid(f"a denial tells of {kind} before the log does")

@@ -8,6 +8,8 @@ from broker.store.tables.base import PLACES, one_of, text, time
 
 # Which consents a status list shows; a query finds the index by these very words.
 ENDED = sql("state IN ('withdrawn', 'superseded')")
+# Which of them a list does not show yet, or did not for a while, likewise.
+HELD = sql("shown_from IS NOT NULL")
 # Which rows a sweep looks through, likewise.
 GRANTED = sql("state = 'granted'")
 OPEN = sql("state = 'open'")
@@ -40,6 +42,7 @@ class Consent(SQLModel, table=True):
     """One consent: its terms (canonical JSON) and its state.
 
     The columns beside `terms` are what a decision and a search read; they are derived from it.
+    `shown_from` is when its partner may see that it was withdrawn; at once where it is null.
     """
 
     __table_args__ = (
@@ -49,6 +52,12 @@ class Consent(SQLModel, table=True):
         Index("ix_consent_subject", "subject_id"),
         # Partial: asking and granting, which happen often, need not touch it.
         Index("ix_consent_ended", *PLACES, sqlite_where=ENDED, postgresql_where=ENDED),
+        Index(
+            "ix_consent_held",
+            *("status_list_id", "shown_from", "status_index", "tenant_id"),
+            sqlite_where=HELD,
+            postgresql_where=HELD,
+        ),
     )
     id: str = Field(primary_key=True)
     tenant_id: str = Field(foreign_key="tenant.id")
@@ -73,10 +82,15 @@ class Consent(SQLModel, table=True):
     created_at: int = time()
     decided_at: int | None = time(nullable=True)
     ended_at: int | None = time(nullable=True)
+    shown_from: int | None = time(nullable=True)
 
 
 class PresentationRequest(SQLModel, table=True):
-    """An OpenID4VP request: what a wallet is asked to sign, and whether it has answered."""
+    """An OpenID4VP request: what a wallet is asked to sign, and whether it has answered.
+
+    A withdrawal of everything has a first one, in which a wallet proves whose it is, and others
+    after it for all that was given (`proof_id` is the first's).
+    """
 
     __tablename__ = "presentation_request"
     __table_args__ = (
@@ -97,6 +111,7 @@ class PresentationRequest(SQLModel, table=True):
     expires_at: int = time()
     created_at: int = time()
     answered_at: int | None = time(nullable=True)
+    proof_id: str | None = None
 
 
 class ServedRequest(SQLModel, table=True):

@@ -26,7 +26,7 @@ def standing(settings: Settings, db: Database, master: MasterKey, now: int) -> I
     """Whether anything may be granted, as far as the log goes."""
     with db.reading() as tx:
         head, latest = log_tree.head(tx), log_tree.latest_checkpoint(tx)
-        oldest, has_key = audit.oldest_pending(tx), rows.active(tx, "log", None) is not None
+        oldest, has_key = audit.oldest_pending(tx, now), rows.active(tx, "log", None) is not None
     if not has_key or head is None:
         yield warning("log", "log_not_begun")
         return

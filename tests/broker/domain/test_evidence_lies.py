@@ -118,6 +118,75 @@ def test_the_truth_verifies_where_an_officer_withdrew() -> None:
     assert _found(bundle(acts=unsigned, files=_without("withdrawal/"))) == "verified"
 
 
+MINUTE = WITHDRAWN_AT - WITHDRAWN_AT % 60
+
+
+def _held(*, signed: bool = False, **body: Any) -> Callable[[list[Entry]], None]:  # noqa: ANN401
+    """A withdrawal of everything: by the minute, in the log behind a denial that saw it."""
+
+    def tell(told: list[Entry]) -> None:
+        known = {"partner": "p-1", "terms_hash": TERMS.hash(), "grade": "tenant_channel"}
+        if signed:
+            known = dict(told[WITHDRAWN].body)
+        end = replace(told.pop(WITHDRAWN), time=MINUTE)
+        told.append(replace(end, body={**known, "time_grain": 60, **body}))
+        # A denial of a second after the act.
+        told[-2] = replace(told[-2], time=WITHDRAWN_AT + 1)
+
+    return tell
+
+
+def test_the_truth_verifies_where_everything_was_withdrawn() -> None:
+    assert _found(bundle(acts=_held(), files=_without("withdrawal/"))) == "verified"
+
+
+HELD_LIES: dict[str, tuple[dict[str, Any], str]] = {
+    "a denial that knew it too early": (
+        {"acts": _both(_held(), said(3, time=MINUTE - 61))},
+        "story: a denial tells of consent.withdrawn before the log does",
+    ),
+    "a denial so much earlier in the log that no hold explains it": (
+        {"acts": _both(_held(), said(3, time=MINUTE + 181))},
+        "story: a denial tells of consent.withdrawn before the log does",
+    ),
+    "a denial before an end that was not held": (
+        {"acts": _both(_held(time_grain=0), said(4, time=WITHDRAWN_AT))},
+        "story: a denial tells of consent.withdrawn before the log does",
+    ),
+    "a permit behind it in the log": (
+        {"acts": _both(_held(), lambda told: told.append(told.pop(PERMIT)))},
+        "story: the log holds a permit after consent.withdrawn",
+    ),
+    "a permit of a later time": (
+        {"acts": _both(_held(), said(PERMIT, time=MINUTE + 121))},
+        "story: the log holds a permit after consent.withdrawn",
+    ),
+    "a time that is not of a minute": (
+        {"acts": _both(_held(), said(4, time=MINUTE + 1))},
+        "story: a withdrawal of everything tells its time by the minute",
+    ),
+    **{
+        f"a grain of {grain!r}": (
+            {"acts": _held(time_grain=grain)},
+            "story: an act tells its time in a grain that is not known",
+        )
+        for grain in (30, 3600, -60, "60", [60], None, True, False)
+    },
+}
+
+
+@pytest.mark.parametrize(("lies", "found"), HELD_LIES.values(), ids=HELD_LIES.keys())
+def test_a_withdrawal_of_everything_opens_no_door_to_lies(lies: dict[str, Any], found: str) -> None:
+    assert _found(bundle(files=_without("withdrawal/"), **lies)) == found
+
+
+def test_a_held_withdrawal_that_was_signed_hashes_its_request_blinded() -> None:
+    told = bundle(acts=_held(signed=True))
+    assert _found(told) == (
+        "story: the log tells of the withdrawal in another form than its evidence"
+    )
+
+
 def test_the_truth_verifies_before_any_end() -> None:
     told = bundle(acts=_end_in_time, files=_without("withdrawal/"), manifest=_set(state="granted"))
     assert _found(told) == "verified"
