@@ -27,7 +27,7 @@ test: ## run every test; what needs a missing program is skipped by name (ARGS="
 
 soak: ## run the fault tests in their long form: 10,000 races, 20 kills (ARGS="tests/faults/test_killed.py")
 	@sh dev/environment.sh dev
-	@SOAK=1 $(BIN)/python -m pytest -q $(if $(ARGS),$(ARGS),tests/faults)
+	@SOAK=1 $(BIN)/python -m pytest -q $(if $(ARGS),$(ARGS),tests/faults tests/broker/test_withdrawal_race.py tests/broker/test_two_partners.py)
 
 bench: ## measure every figure against its probe and check what it has to hold (ARGS="decisions")
 	@sh dev/environment.sh dev

@@ -130,7 +130,7 @@ def _populate(home: Path) -> Asked:
             template_id=TEMPLATE,
             language="zh",
         )
-    _grant_all(ctx, partner.client_id)
+    grant_all(ctx, partner.client_id)
     token = b64url(secrets.token_bytes(32))
     with ctx.db.transaction() as tx:
         access_tokens.add(
@@ -145,7 +145,7 @@ def _populate(home: Path) -> Asked:
     return Asked(partner.client_id, token, names)
 
 
-def _grant_all(ctx: Context, partner_id: str) -> None:
+def grant_all(ctx: Context, partner_id: str) -> None:
     """Put every consent where a customer's signature would have put it, each customer apart."""
     now = ctx.now()
     with ctx.db.transaction() as tx:

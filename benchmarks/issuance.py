@@ -1,30 +1,18 @@
 """Credentials issued over HTTP, each with its proof, rows and log entry, against insert and read.
 
-    python -m benchmarks.issuance PORT CONNECTIONS REQUESTS
-
 Each request is a wallet's first: its proof is verified, its customer made, its contact bound, a
-place in the status list taken, one copy signed. So each can be sent once: REQUESTS is a file as
-`load` reads it, and the program prints the answers per second over all of it.
+place in the status list taken, one copy signed. So each can be sent once.
 """
 
-import argparse
-import asyncio
-import base64
 import json
 import secrets
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
-import uvloop
-
 from benchmarks.figure import Figure, ratio_at_least
 from benchmarks.insert_and_read import running_probe
-from benchmarks.load import HOST, Connection, post, rate, write_requests
+from benchmarks.load import HOST, driven, post, rate, write_requests
 from benchmarks.probe import interleaved
 from broker.app import build_context, prepare
 from broker.domain.addresses import ROOT_TENANT
@@ -41,7 +29,6 @@ from dev.running import free_port, running_broker
 
 ROUNDS = 5
 REQUESTS = 1_000
-CONNECTIONS = 16
 LIFETIME = 600
 PROOF_TYPE = "openid4vci-proof+jwt"
 
@@ -65,7 +52,7 @@ def run() -> list[Figure]:
             taken = interleaved(
                 {
                     "probe": lambda: rate(probe, row, '"kind":"issuance"'),
-                    "issue": _each_once(port, files),
+                    "issue": lambda: driven(port, next(files), '"credentials"', once=True).rate,
                 },
                 rounds=ROUNDS,
             )
@@ -78,23 +65,6 @@ def run() -> list[Figure]:
             bound=ratio_at_least(0.5),
         )
     ]
-
-
-def _each_once(port: int, files: Iterator[Path]) -> Callable[[], float]:
-    def measure() -> float:
-        command = [sys.executable, "-m", "benchmarks.issuance", str(port), str(CONNECTIONS)]
-        finished = subprocess.run(
-            [*command, str(next(files))],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=Path(__file__).resolve().parent.parent,
-        )
-        if finished.returncode != 0:
-            raise RuntimeError(f"the load stopped: {finished.stderr[-1000:]}")
-        return float(finished.stdout)
-
-    return measure
 
 
 def _populate(home: Path, public_url: str) -> list[Path]:
@@ -177,42 +147,3 @@ def _request(ctx: Context, token: str) -> bytes:
     body = {"credential_configuration_id": "customer_credential", "proofs": {"jwt": [proof]}}
     headers = [f"Authorization: Bearer {token}"]
     return post("/openid4vci/credential", json.dumps(body).encode(), headers)
-
-
-class _Once(Connection):
-    """A connection that takes its next request from those that nobody has sent."""
-
-    def __init__(self, unsent: list[bytes]) -> None:
-        super().__init__(unsent, b'"credentials"')
-        self.unsent = unsent
-
-    def _next(self) -> None:
-        self.requests = [self.unsent.pop()] if self.unsent else []
-        self.running = bool(self.requests)
-        super()._next()
-
-
-async def _drive(port: int, connections: int, requests: list[bytes]) -> float:
-    loop = asyncio.get_running_loop()
-    count, start = len(requests), time.perf_counter()
-    opened = [
-        (await loop.create_connection(lambda: _Once(requests), HOST, port))[1]
-        for _ in range(connections)
-    ]
-    await asyncio.gather(*(one.finished for one in opened))
-    return count / (time.perf_counter() - start)
-
-
-def main() -> None:
-    """Run the program."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.issuance")
-    parser.add_argument("port", type=int)
-    parser.add_argument("connections", type=int)
-    parser.add_argument("requests", type=Path)
-    options = parser.parse_args()
-    requests = [base64.b64decode(line) for line in options.requests.read_bytes().split(b"\n")]
-    print(uvloop.run(_drive(options.port, options.connections, requests)))
-
-
-if __name__ == "__main__":
-    main()

@@ -20,6 +20,7 @@ KNOWN_AT_MOST = 20_000
 UNAUTHENTICATED = 401
 IPV6_SITE = 64  # a customer of a network has a /64 and every address in it
 PAGES = "/c/"
+EVERYTHING = "/mine/"
 WALLETS = ("/openid4vci/", "/openid4vp/")
 TOKEN_HASH = "token_hash"
 
@@ -89,8 +90,11 @@ def address_of(scope: Scope) -> str:
 
 
 def is_withdrawal(scope: Scope) -> bool:
-    """Whether somebody withdraws: on a page, by an officer, with a wallet."""
-    return scope["method"] != "GET" and "withdrawal" in scope["path"]
+    """Whether somebody withdraws: on a page, by an officer, with a wallet; one consent or all."""
+    path = scope["path"]
+    if path.startswith(EVERYTHING):
+        return True
+    return scope["method"] != "GET" and ("withdrawal" in path or path.endswith("/everything"))
 
 
 def _token(scope: Scope) -> bytes | None:

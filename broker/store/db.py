@@ -21,6 +21,7 @@ from broker.domain.tracing import span
 from broker.store.acting import acting
 from broker.store.fair_lock import FairLock
 from broker.store.group_commit import GroupCommit, Writing
+from broker.store.outside_copies import commit_with, forget_with
 from broker.store.row_security import SETTING
 
 T = TypeVar("T")
@@ -72,8 +73,10 @@ class Database:
         acting()
         if not self.is_sqlite:
             with span("transaction"), self._writer.begin() as connection:
+                forget_with(connection)
                 self._run_first(connection)
                 yield connection
+                commit_with(connection)
             return
         if self._writing.active:
             message = "a transaction is open in this thread: a second would wait for it for ever"
@@ -83,8 +86,10 @@ class Database:
             with span("transaction"), self._writer.begin() as connection:
                 self._writing.active = True
                 try:
+                    forget_with(connection)
                     self._run_first(connection)
                     yield connection
+                    commit_with(connection)
                 finally:
                     self._writing.active = False
         finally:

@@ -1,11 +1,12 @@
 """Rows of deletion tasks: what a recipient has to delete, until when, and its receipt."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from sqlalchemy import Connection, Select, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, func, insert, or_, select, update
 
 from broker.domain.errors import NotFound
 from broker.store import tables
+from broker.store.prepared import Prepared
 
 TASK = tables.DeletionTask.__table__  # type: ignore[attr-defined]
 
@@ -31,15 +32,25 @@ class DeletionTaskRow:
         return self.state == "open" and self.due_at <= now
 
 
+# Asked and written with each withdrawal.
+_ADD = Prepared(insert(TASK))
+_OF_CONSENT = Prepared(
+    select(*(TASK.c[field.name] for field in fields(DeletionTaskRow))).where(
+        TASK.c.consent_id == bindparam("b_consent")
+    )
+)
+
+
 def add(tx: Connection, row: DeletionTaskRow) -> None:
     """Store a new task."""
-    tx.execute(insert(TASK).values(**vars(row)))
+    _ADD.changed(tx, vars(row))
 
 
 def of_consent(tx: Connection, consent_id: str) -> DeletionTaskRow | None:
     """The task about a consent; None when there is none."""
-    found = _rows(tx, select(TASK).where(TASK.c.consent_id == consent_id))
-    return found[0] if found else None
+    for row in _OF_CONSENT.rows(tx, {"b_consent": consent_id}):
+        return DeletionTaskRow(*row)
+    return None
 
 
 def hasten(tx: Connection, task_id: str, due_at: int) -> None:

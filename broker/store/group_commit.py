@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from broker.domain.errors import LogUnavailable
 from broker.store.fair_lock import FairLock
+from broker.store.outside_copies import commit_with, forget_with
 
 T = TypeVar("T")
 Work = Callable[[Connection], Any]
@@ -137,18 +139,25 @@ class GroupCommit:
                 self._run(connection, group)
             finally:
                 self._writing.active = False
-            await self._in_thread(connection.exec_driver_sql, "COMMIT")
-        except SQLAlchemyError as error:
+            await self._in_thread(self._keep_and_commit, connection)
+        except (SQLAlchemyError, LogUnavailable) as error:
             for write in group:
                 write.error = write.error or error
             self._discard()
 
+    @staticmethod
+    def _keep_and_commit(connection: Connection) -> None:
+        commit_with(connection)
+        connection.exec_driver_sql("COMMIT")
+
     def _run(self, connection: Connection, group: list[_Write]) -> None:
         try:
+            forget_with(connection)
             for write in group:
                 write.result = write.work(connection)
         except Exception:  # noqa: BLE001 (each runs again by itself, and its caller gets its error)
             connection.exec_driver_sql("ROLLBACK")
+            forget_with(connection)
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             for write in group:
                 self._run_alone(connection, write)

@@ -8,18 +8,37 @@ that they do not know.
 """
 
 import contextlib
+import errno
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
+from sqlalchemy import Connection
+
+from broker.domain.errors import LogUnavailable
 
 FILE_NAME = "withdrawals"
 WITHDRAWN = "consent.withdrawn"
 ERASED = "subject.erased"
 _MODE = 0o600
+
+
+@dataclass
+class _Lines:
+    """What one caller adds, and whether it is durable."""
+
+    data: bytes
+    kept: bool = False
+
+
+_guard = threading.Lock()
+_waiting: dict[Path, list[_Lines]] = {}
+_writing: dict[Path, threading.Lock] = {}
+_WITH_COMMIT = "kept outside with the commit"
 
 
 @dataclass(frozen=True)
@@ -40,23 +59,53 @@ class ErasureCopy:
     at: int
 
 
-def keep(folder: Path, copy: WithdrawalCopy | ErasureCopy) -> None:
-    """Add an act; durable when it returns. Raises `OSError`."""
+def keep(folder: Path, *copies: WithdrawalCopy | ErasureCopy) -> None:
+    """Add acts; durable when it returns. Raises `OSError`.
+
+    Safe from several threads: those that wait for the disk at the same time share one flush.
+    """
+    lines = _Lines(b"".join(b"\n" + orjson.dumps(_line(copy)) + b"\n" for copy in copies))
     path = folder / FILE_NAME
-    line = {"tenant": copy.tenant_id, "at": copy.at}
-    if isinstance(copy, WithdrawalCopy):
-        line |= {"type": WITHDRAWN, "consent": copy.consent_id}
-    else:
-        line |= {"type": ERASED, "contacts": list(copy.contact_ids)}
-    fresh = not path.exists()
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _MODE)
-    try:
-        os.write(descriptor, b"\n" + orjson.dumps(line) + b"\n")
-        os.fdatasync(descriptor)
-    finally:
-        os.close(descriptor)
-    if fresh:
-        _sync(folder)
+    with _guard:
+        waiting = _waiting.setdefault(path, [])
+        waiting.append(lines)
+        writing = _writing.setdefault(path, threading.Lock())
+    with writing:
+        if lines.kept:
+            return
+        with _guard:
+            batch = list(waiting)
+            waiting.clear()
+        try:
+            _write(path, b"".join(one.data for one in batch))
+        except OSError:
+            # The others try by themselves, and get the error of their own.
+            with _guard:
+                waiting[:0] = [one for one in batch if one is not lines]
+            raise
+        for one in batch:
+            one.kept = True
+
+
+def keep_with(tx: Connection, folder: Path, copy: WithdrawalCopy | ErasureCopy) -> None:
+    """Add an act before the transaction commits, together with all others in the same commit."""
+    tx.info.setdefault(_WITH_COMMIT, {}).setdefault(folder, []).append(copy)
+
+
+def forget_with(tx: Connection) -> None:
+    """Drop what would be kept with a commit: the transaction begins, or begins again."""
+    tx.info.pop(_WITH_COMMIT, None)
+
+
+def commit_with(tx: Connection) -> None:
+    """Keep what `keep_with` was told; the commit comes next. Raises `LogUnavailable`."""
+    for folder, copies in tx.info.pop(_WITH_COMMIT, {}).items():
+        try:
+            keep(folder, *copies)
+        except OSError as error:
+            raise LogUnavailable(
+                f"the act cannot be kept outside of the database ({error.strerror}): try again"
+            ) from error
 
 
 def read(paths: Iterable[Path]) -> list[WithdrawalCopy]:
@@ -87,6 +136,26 @@ def _lines(paths: Iterable[Path], kind: str) -> Iterator[dict[str, Any]]:
                 told = orjson.loads(line)
                 if isinstance(told, dict) and told.get("type") == kind:
                     yield told
+
+
+def _line(copy: WithdrawalCopy | ErasureCopy) -> dict[str, Any]:
+    common = {"tenant": copy.tenant_id, "at": copy.at}
+    if isinstance(copy, WithdrawalCopy):
+        return {**common, "type": WITHDRAWN, "consent": copy.consent_id}
+    return {**common, "type": ERASED, "contacts": list(copy.contact_ids)}
+
+
+def _write(path: Path, data: bytes) -> None:
+    fresh = not path.exists()
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _MODE)
+    try:
+        if os.write(descriptor, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+    if fresh:
+        _sync(path.parent)
 
 
 def _sync(folder: Path) -> None:

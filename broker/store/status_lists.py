@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, literal_column, or_, select, update
 
 from broker.store import tables
 from broker.store.prepared import Prepared
@@ -33,6 +33,13 @@ _TAKE = Prepared(
     .where(LIST.c.id == _ROOMY, LIST.c.allocated + bindparam("b_count") <= LIST.c.size)
     .values(allocated=LIST.c.allocated + bindparam("b_count"))
     .returning(LIST.c.id, LIST.c.size, LIST.c.sealed_key, LIST.c.allocated)
+)
+
+
+_MARK = Prepared(
+    update(LIST)
+    .where(LIST.c.id == bindparam("b_list"))
+    .values(revision=LIST.c.revision + literal_column("1"))
 )
 
 
@@ -91,7 +98,7 @@ def find(tx: Connection, tenant_id: str, list_id: str) -> StatusListRow | None:
 
 def mark_changed(tx: Connection, list_id: str) -> None:
     """Note that an entry of the list has changed, so that it is published anew."""
-    tx.execute(update(LIST).where(LIST.c.id == list_id).values(revision=LIST.c.revision + 1))
+    _MARK.changed(tx, {"b_list": list_id})
 
 
 def mark_all_changed(tx: Connection, tenant_id: str) -> None:
@@ -117,13 +124,13 @@ def set_places(tx: Connection, row: StatusListRow, now: int) -> list[int]:
         if row.partner_id is None
         else select(CONSENT.c.status_index).where(CONSENT.c.status_list_id == row.id, ENDED)
     )
-    # Two reads of an index each, the few held ones before the many: one whose hold ends in between
-    # is shown with the next publication. A condition on them all would read all their rows.
+    places = list(tx.execute(found).scalars())
+    # Two reads, each of an index alone: a condition on all of them would read all their rows. In
+    # this order: whatever of the first is held is among the second.
     held = select(CONSENT.c.status_index).where(
         CONSENT.c.status_list_id == row.id, HELD, CONSENT.c.shown_from > now
     )
     hidden = set() if row.partner_id is None else set(tx.execute(held).scalars())
-    places = list(tx.execute(found).scalars())
     return [place for place in places if place not in hidden] if hidden else places
 
 

@@ -9,7 +9,6 @@ import orjson
 from sqlalchemy import Connection
 
 from broker.domain.consent import ConsentState, WithdrawalGrade, transition
-from broker.domain.errors import LogUnavailable
 from broker.domain.evidence.signatures import BLINDING_BYTES
 from broker.domain.held import Held
 from broker.domain.ids import new_id
@@ -157,7 +156,9 @@ def withdraw_consent(
     task_id = open_task(ctx, tx, row, "withdrawn", since=None if held is None else held.until)
     if task_id is not None:
         body["deletion_task"] = task_id
-    _keep_outside(ctx, row)
+    # A copy that a restored backup does not take back.
+    copy = WithdrawalCopy(row.tenant_id, row.id, ctx.now())
+    outside_copies.keep_with(tx, ctx.settings.home, copy)
     audit.record(
         ctx,
         tx,
@@ -169,16 +170,6 @@ def withdraw_consent(
         held=held,
     )
     return grade
-
-
-def _keep_outside(ctx: Context, row: ConsentRow) -> None:
-    """A copy that a restored backup does not take back; raises `LogUnavailable`."""
-    try:
-        outside_copies.keep(ctx.settings.home, WithdrawalCopy(row.tenant_id, row.id, ctx.now()))
-    except OSError as error:
-        raise LogUnavailable(
-            f"the withdrawal cannot be kept outside of the database ({error.strerror}): try again"
-        ) from error
 
 
 def keep_evidence(

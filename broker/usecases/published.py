@@ -1,7 +1,11 @@
 """Status list tokens as they were last published, kept in this process's memory."""
 
+import gzip
 import threading
 from dataclasses import dataclass
+from functools import cached_property
+
+GZIP_LEVEL = 6
 
 
 @dataclass(frozen=True)
@@ -11,6 +15,16 @@ class Published:
     token: bytes
     etag: str
     signed_at: int
+
+    @cached_property
+    def compressed(self) -> bytes:
+        """The token in gzip, made once, when the first client takes it so."""
+        return gzip.compress(self.token, GZIP_LEVEL, mtime=0)
+
+    @property
+    def compressed_etag(self) -> str:
+        """Other bytes have another strong tag (RFC 9110, section 8.8.3.3)."""
+        return f'{self.etag[:-1]}-gzip"'
 
 
 class PublishedLists:

@@ -51,9 +51,22 @@ def withdraw_by_officer(
     Raises `NotFound`, `StateConflict`.
     """
     with ctx.db.transaction() as tx:
-        row = consents.consent(tx, tenant_id, consent_id)
-        _check_granted(row)
-        return withdraw_consent(ctx, tx, row, None, officer_id=officer_id)
+        return _by_officer(ctx, tx, tenant_id, officer_id, consent_id)
+
+
+async def withdraw_by_officer_at_once(
+    ctx: Context, tenant_id: str, officer_id: str, consent_id: str
+) -> WithdrawalGrade:
+    """The same from the event loop: several that come together share one commit."""
+    return await ctx.db.write(lambda tx: _by_officer(ctx, tx, tenant_id, officer_id, consent_id))
+
+
+def _by_officer(
+    ctx: Context, tx: Connection, tenant_id: str, officer_id: str, consent_id: str
+) -> WithdrawalGrade:
+    row = consents.consent(tx, tenant_id, consent_id)
+    _check_granted(row)
+    return withdraw_consent(ctx, tx, row, None, officer_id=officer_id)
 
 
 def _ask(ctx: Context, tx: Connection, request: ConsentRequestRow, row: ConsentRow) -> Asked:

@@ -169,6 +169,50 @@ def test_an_etag_saves_the_body(broker: World) -> None:
     assert broker.http.get(place.uri, headers={"If-None-Match": etag}).status_code == 200
 
 
+def test_gzip_for_who_takes_it_under_a_tag_of_its_own(broker: World) -> None:
+    place = granted(broker, PARTNER, 0)
+    end(broker, PARTNER, 0, "withdrawn")
+    plain = broker.http.get(place.uri, headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    packed = broker.http.get(place.uri, headers={"Accept-Encoding": "br, gzip;q=0.5"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.content == plain.content, "the client has unpacked it"
+    assert int(packed.headers["content-length"]) < int(plain.headers["content-length"])
+    assert packed.headers["etag"] != plain.headers["etag"]
+    for answer in (plain, packed):
+        assert answer.headers["vary"] == "Accept, Accept-Encoding"
+        assert answer.headers["access-control-expose-headers"] == "ETag"
+    tag = {"If-None-Match": packed.headers["etag"]}
+    again = broker.http.get(place.uri, headers={"Accept-Encoding": "gzip", **tag})
+    assert again.status_code == 304
+    other = broker.http.get(place.uri, headers={"Accept-Encoding": "identity", **tag})
+    assert other.status_code == 200
+    for refused in ("", "br", "gzip;q=0", "gzip; q=0.0"):
+        answer = broker.http.get(place.uri, headers={"Accept-Encoding": refused})
+        assert "content-encoding" not in answer.headers
+
+
+def test_head_tells_what_get_would(broker: World) -> None:
+    place = granted(broker, PARTNER, 0)
+    got, told = broker.http.get(place.uri), broker.http.head(place.uri)
+    assert (told.status_code, told.content) == (200, b"")
+    for name in ("etag", "cache-control", "content-type", "content-length", "vary"):
+        assert told.headers[name] == got.headers[name]
+
+
+def test_a_list_that_nobody_asks_for_is_not_signed(broker: World) -> None:
+    """Signed when asked: a second later, or a day, whoever asks gets what is (decision 0081)."""
+    place = granted(broker, PARTNER, 0)
+    fetch(broker, place.uri)
+    end(broker, PARTNER, 0, "withdrawn")
+    broker.advance(86_400)
+    with broker.ctx.db.reading() as tx:
+        before = status_lists.find(tx, "demo", place.list_id)
+    assert before is not None
+    assert before.published_at == START
+    assert fetch(broker, place.uri).get(place.index) == 1
+
+
 def test_other_forms_and_other_times_are_not_to_be_had(broker: World) -> None:
     place = granted(broker, PARTNER, 0)
     cwt = broker.http.get(place.uri, headers={"Accept": "application/statuslist+cwt"})

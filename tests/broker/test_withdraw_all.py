@@ -13,8 +13,8 @@ from broker.domain.evidence import Report, verify_evidence
 from broker.domain.held import LONGEST_SECONDS, WINDOW_SECONDS, Held
 from broker.store import audit
 from broker.usecases import withdraw_all
-from broker.usecases.evidence import trust
 from broker.usecases.sequencer import Sequencer
+from broker.usecases.trust import trust
 from broker.usecases.withdraw_all import ask_who_it_is
 from tests.broker.flow_world import Customer, World, form, presentation, world
 from tests.broker.two_partners import Shopper, shopper

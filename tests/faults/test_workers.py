@@ -15,6 +15,7 @@ from broker.settings import SettingsError, read_settings
 from broker.store.consents import CONSENT, REQUEST
 from broker.store.db import Database
 from broker.store.migrate import is_current, migrate
+from credentials.status import StatusList, verify_status_token
 from dev.running import BrokerNotRunningError, running_broker
 from tests.faults.agreement import check_agreement, settled
 from tests.faults.lengths import short_or_long
@@ -27,9 +28,11 @@ AT_ONCE = 32
 
 @pytest.fixture(scope="module")
 def two(postgres_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """Two servers, as on two machines."""
+    """Two servers, as on two machines; in the long form of two workers each."""
     url = postgres_server.create("two_servers")
-    with deployment(tmp_path_factory.mktemp("two"), url, servers=2) as made:
+    workers = str(short_or_long(1, 2))
+    home = tmp_path_factory.mktemp("two")
+    with deployment(home, url, servers=2, WORKERS=workers) as made:
         yield made
 
 
@@ -126,6 +129,36 @@ def test_one_withdrawal_of_many_succeeds(two: Deployment) -> None:
     answers = at_once([partial(caller.post, path, {}) for caller in callers])
     assert sorted(answer.status for answer in answers) == [200] + [409] * 7
     check_agreement(two.ctx, two.servers[0].address, withdrawn=[consent_id])
+
+
+def test_a_withdrawal_at_one_server_is_in_the_list_of_the_other_within_a_second(
+    two: Deployment,
+) -> None:
+    """The clocks are the servers': asked in the second after the one of the acknowledgement."""
+    for number in range(short_or_long(3, 300)):
+        consent_id = two.granted(f"listed-{number}")
+        with two.ctx.db.reading() as tx:
+            row = tx.execute(CONSENT.select().where(CONSENT.c.id == consent_id)).one()
+        uri = f"{two.ctx.settings.public_url}/status/{row.status_list_id}"
+        before = [status_list(two, server, uri) for server in (0, 1)]
+        assert [entries.get(row.status_index) for entries in before] == [0, 0]
+        officer = two.caller("officer", number % 2)
+        assert officer.post(f"/v1/consents/{consent_id}/withdrawal", {}).status == 200
+        acknowledged = two.ctx.now()
+        while two.ctx.now() == acknowledged:
+            time.sleep(0.01)
+        for server in (1 - number % 2, number % 2):
+            assert status_list(two, server, uri).get(row.status_index) == 1
+
+
+def status_list(at: Deployment, server: int, uri: str) -> StatusList:
+    """The list as one of the servers publishes it now."""
+    connection = http.client.HTTPConnection(urlsplit(at.servers[server].address).netloc, timeout=30)
+    connection.request("GET", urlsplit(uri).path)
+    token = connection.getresponse().read().decode()
+    connection.close()
+    anchors, now = at.ctx.keys.anchors(), at.ctx.now()
+    return verify_status_token(token, uri=uri, anchors=anchors, now=now)
 
 
 @pytest.mark.timeout(300)

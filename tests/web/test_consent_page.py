@@ -175,7 +175,7 @@ def test_a_consent_is_given_and_its_receipt_kept(world: PageWorld) -> None:
     visitor = granted(Visitor(world, world.ask()), "base", "visits")
     page = visitor.see()
     assert heading(page) == "已签名：这是你同意的内容"
-    base, visits, singapore = page.main.every("section", class_="card")
+    base, visits, singapore, _everything = page.main.every("section", class_="card")
     assert "已签名" in base.text
     assert "已签名" in visits.text
     assert "未给出" in singapore.text
