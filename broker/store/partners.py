@@ -66,14 +66,6 @@ def find(tx: Connection, tenant_id: str, partner_id: str, *, lock: bool = False)
     return _partner(row)
 
 
-def by_name(tx: Connection, tenant_id: str, name: str) -> PartnerRow | None:
-    """A partner of the tenant by its name."""
-    row = tx.execute(
-        select(PARTNER).where(PARTNER.c.name == name, PARTNER.c.tenant_id == tenant_id)
-    ).one_or_none()
-    return None if row is None else _partner(row)
-
-
 def of_tenant(tx: Connection, tenant_id: str) -> list[PartnerRow]:
     """The tenant's partners, oldest first."""
     rows = tx.execute(

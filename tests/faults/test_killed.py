@@ -30,6 +30,7 @@ CUTS = short_or_long(5, 50)
 # A machine that is busy with other tests starts PostgreSQL's and our threads late.
 HEALTHY_SECONDS = 5 if SOAK else 20
 SMALL_FILE = 4096
+RESTARTS, RESTART_SECONDS = 3, 90
 
 
 @pytest.fixture(scope="module")
@@ -82,22 +83,55 @@ def test_database_crashes_under_load(cluster: Server, tmp_path: Path) -> None:
 
 @pytest.mark.timeout(600)
 def test_connections_are_cut_under_load(cluster: Server, tmp_path: Path) -> None:
-    """As by a firewall or a pooler: the pool heals, and no transaction half-happens."""
+    """As by a firewall: the pool heals. Then, in the long form, workers restart one by one."""
     url = cluster.create("cut_under_load")
-    with deployment(tmp_path, url, WORKERS="2") as made:
-        load, cut = Load(made, "cut", 2 * CONSENTS), 0
+    with deployment(tmp_path, url, WORKERS=str(short_or_long(1, 2))) as made:
+        load, cut = Load(made, "cut", CONSENTS), 0
         with load.running():
             for _ in range(CUTS):
                 time.sleep(LOAD_SECONDS / CUTS)
                 cut += cluster.cut_transactions("cut_under_load")
-            before = load.acknowledged
+            healed = load.acknowledged
             _wait_until_ready(made)
             time.sleep(LOAD_SECONDS)
+            assert load.acknowledged > healed, "it does not go on"
+            assert load.failed, "nobody noticed"
+            if SOAK:
+                _restart_workers(made)
+            restarted = load.acknowledged
+            time.sleep(LOAD_SECONDS)
         assert cut, "no transaction was under way"
-        assert load.acknowledged > before, "it does not go on"
-        assert load.failed, "nobody noticed"
+        assert load.acknowledged > restarted, "it does not go on"
         assert load.unexpected == []
         _check(made, [load])
+
+
+def _restart_workers(made: Deployment) -> None:
+    """`kill -HUP`: each worker ends once another has taken its place, so somebody always serves."""
+    workers = _workers(made)
+    assert len(workers) > 1
+    for _ in range(RESTARTS):
+        os.kill(made.servers[0].pid, signal.SIGHUP)
+        # A new worker that takes long to be ready is given up, and the old one stays.
+        deadline = time.monotonic() + RESTART_SECONDS
+        while time.monotonic() < deadline:
+            _wait_until_ready(made)
+            if not _workers(made) & workers:
+                return
+            time.sleep(0.1)
+    raise AssertionError("the workers were not restarted")
+
+
+def _workers(made: Deployment) -> set[int]:
+    """The processes that serve, apart from their parent."""
+    pid = made.servers[0].pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    named = {int(one): Path(f"/proc/{one}/cmdline") for one in children}
+    return {
+        one
+        for one, path in named.items()
+        if path.exists() and "spawn_main" in path.read_text(encoding="utf-8", errors="replace")
+    }
 
 
 @pytest.mark.timeout(600)
