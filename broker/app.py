@@ -212,11 +212,13 @@ def _keep_tenants_apart(ctx: Context) -> None:
 def _follow_keys(ctx: Context, stopping: threading.Event) -> None:
     """Learn of keys that were rotated, or stolen, wherever that was said."""
     while not stopping.wait(KEYS_SECONDS):
-        try:
-            ctx.master.refresh()
-            ctx.keys.refresh()
-        except (SQLAlchemyError, BrokerError, CredentialError):
-            _log.exception("keys_not_read")
+        # Each by itself: of a stolen key a worker has to learn even where the master key's file
+        # cannot be read.
+        for refresh in (ctx.master.refresh, ctx.keys.refresh):
+            try:
+                refresh()
+            except (SQLAlchemyError, BrokerError, CredentialError, SettingsError, OSError):
+                _log.exception("keys_not_read")
 
 
 def _sweep(ctx: Context, stopping: threading.Event) -> None:

@@ -1,6 +1,7 @@
 """`consent-broker keys`: what keys there are, rotate them, mark stolen ones, seal anew."""
 
 import json
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,6 +16,9 @@ from broker.domain.addresses import ROOT_TENANT
 from broker.store.master_key_file import MasterKeyFile
 from broker.usecases import key_rotation, reissuing, resealing
 from broker.usecases.context import Context
+
+FOLLOWED_SECONDS = 3
+"""Brokers read the master key each second; what they seal until then would be left over."""
 
 keys = typer.Typer(
     help="Signing keys and the master key: rotate, mark stolen ones. 密钥的轮换与失窃处理。",
@@ -170,6 +174,7 @@ def _rotate_master(ctx: Context, *, as_json: bool) -> None:
     MasterKeyFile(ctx.settings.home).rotate()
     ctx.master.refresh()
     key_rotation.record_master(ctx, older)
+    time.sleep(FOLLOWED_SECONDS)
     _reseal(ctx, as_json=as_json)
 
 

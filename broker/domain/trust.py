@@ -133,6 +133,11 @@ class Trust:
                 "this is not a trust file of consent-broker trust export, or one of a newer "
                 "version: this one reads urn:consent-broker:trust:1 and 2"
             )
+        if schema == SCHEMA and value.keys() & {"retired_logs", "compromised"}:
+            raise InvalidTrust(
+                "retired and stolen keys stand in a trust file of urn:consent-broker:trust:2; this "
+                "one says that it is an older one and would be read without them"
+            )
         try:
             ders = _certificates(value.get("roots"))
             authorities = _certificates(value.get("timestamps", []))

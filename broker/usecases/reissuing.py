@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import orjson
 from sqlalchemy import Connection
 
+from broker.domain.errors import StateConflict
 from broker.domain.evidence.story import REISSUED
 from broker.domain.terms import Terms
 from broker.store import consents, partners, presentations
@@ -94,7 +95,8 @@ def _again(ctx: Context, tx: Connection, row: IssuedRow) -> bool:
     """Both credentials of a consent with the log's entry; False when somebody else was faster."""
     now = ctx.now()
     consent = consents.consent(tx, row.tenant_id, row.consent_id)
-    if consent.status_list_id is None or consent.status_index is None:
+    # Erased meanwhile, or never granted: there is nothing to issue.
+    if not consent.terms or consent.status_list_id is None or consent.status_index is None:
         return False
     older = ctx.master.open(row.sealed, f"issued:{row.consent_id}:consent").decode()
     # Our own words, as they are sealed here: what the customer signed does not change.
@@ -124,6 +126,8 @@ def _again(ctx: Context, tx: Connection, row: IssuedRow) -> bool:
         if stored.issued_at != row.issued_at or not rows.replace(
             tx, stored, sealed=sealed, now=max(now, stored.issued_at + 1)
         ):
+            if kind != "consent":  # never one without the other: undo the first
+                raise StateConflict("the credentials of this consent do not belong together")
             return False
     audit.record(
         ctx,

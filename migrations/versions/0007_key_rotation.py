@@ -22,9 +22,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_key_generation")),
     )
     op.bulk_insert(made, [{"id": 1, "generation": 0}])
+    # Older brokers follow no rotation and know of no stolen key.
+    op.execute("UPDATE schema_support SET oldest = '0007'")
 
 
 def downgrade() -> None:
+    told = " OR ".join(f"{name} IS NOT NULL" for name in (*TIMES, "device"))
+    if op.get_bind().scalar(sa.text(f"SELECT count(*) FROM signing_key WHERE {told}")):  # noqa: S608
+        raise RuntimeError(
+            "keys were rotated, stolen or are in a device, which the older schema cannot say: "
+            "without it retired log keys would be trusted without a bound"
+        )
+    oldest = "0002" if op.get_bind().dialect.name == "sqlite" else "0005"
+    op.execute(f"UPDATE schema_support SET oldest = '{oldest}'")  # noqa: S608
     op.drop_table("key_generation")
     with op.batch_alter_table("signing_key") as table:
         for name in (*TIMES, "device"):

@@ -30,10 +30,13 @@ def upgrade() -> None:
         postgresql_where=sa.text("shown_from IS NOT NULL"),
     )
     op.add_column("presentation_request", sa.Column("proof_id", sa.String(), nullable=True))
+    # Older brokers would show at once what partners are to see in their own time.
+    op.execute("UPDATE schema_support SET oldest = '0008'")
 
 
 def downgrade() -> None:
     """Forget them; what still waits is shown at once."""
+    op.execute("UPDATE schema_support SET oldest = '0007'")
     op.drop_column("presentation_request", "proof_id")
     op.drop_index("ix_consent_held", table_name="consent")
     op.drop_column("consent", "shown_from")
