@@ -14,6 +14,7 @@ from credentials.errors import CredentialError
 from credentials.jcs import b64url_decode
 
 MASTER_KEY_BYTES = 32
+MOST_DIGITS = 20
 RESPONSE_MODES = ("direct_post", "direct_post.jwt")
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _RATE = re.compile(
@@ -140,8 +141,13 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     host = env.get("HOST", "127.0.0.1")
     port = _integer(env, "PORT", 8000, 0, 65535)
     public_url = env.get("PUBLIC_URL", f"http://{host}:{port}").rstrip("/")
-    parts = urlsplit(public_url)
-    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(public_url)
+        plain = bool(parts.hostname) and not (parts.query or parts.fragment)
+        _ = parts.port  # raises where it is no number
+    except ValueError:
+        parts, plain = urlsplit(""), False
+    if parts.scheme not in {"http", "https"} or not plain:
         message = "PUBLIC_URL must be an http or https address without query, as in https://consent.example"
         raise SettingsError(message)
     # Behind TLS others reach the broker: what eases development must then be asked for.
@@ -216,7 +222,12 @@ def _integer(env: Mapping[str, str], name: str, default: int, low: int, high: in
     text = env.get(name, "")
     if not text:
         return default
-    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+    if (
+        not text.isascii()
+        or not text.isdigit()
+        or len(text) > MOST_DIGITS
+        or not low <= int(text) <= high
+    ):
         message = f"{name} must be a whole number from {low} to {high}"
         raise SettingsError(message)
     return int(text)

@@ -49,7 +49,10 @@ def did_web(url: str) -> str:
     if ":" in host or "@" in parts.netloc:
         raise DidInvalid("did:web names neither IPv6 addresses nor users")
     authority = host if port is None else f"{host}%3A{port}"
-    segments = [quote(unquote(part), safe="") for part in parts.path.split("/") if part]
+    try:
+        segments = [quote(unquote(part), safe="") for part in parts.path.split("/") if part]
+    except UnicodeEncodeError:  # half of a surrogate pair
+        raise DidInvalid("did:web names a path in UTF-8") from None
     return ":".join(("did:web", authority, *segments))
 
 
@@ -127,19 +130,24 @@ def assertion_keys(document: JsonObject, kid: str | None = None) -> Sequence[Jwk
     methods = document.get("verificationMethod")
     if not isinstance(listed, list) or not isinstance(methods, list):
         raise DidInvalid("DID document names no key for assertions")
-    embedded = [entry for entry in listed if isinstance(entry, dict)]
-    named = [entry for entry in listed if isinstance(entry, str)]
+    named = {entry for entry in listed if isinstance(entry, str)}
+    entries = [
+        *(entry for entry in methods if isinstance(entry, dict) and _id(entry) in named),
+        *(entry for entry in listed if isinstance(entry, dict)),
+    ]
     keys = [
         entry["publicKeyJwk"]
-        for entry in [
-            *(m for m in methods if isinstance(m, dict) and m.get("id") in named),
-            *embedded,
-        ]
-        if isinstance(entry.get("publicKeyJwk"), dict) and kid in {None, entry.get("id")}
+        for entry in entries
+        if isinstance(entry.get("publicKeyJwk"), dict) and kid in {None, _id(entry)}
     ]
     if not keys:
         raise DidInvalid("DID document names no such key for assertions")
     return keys
+
+
+def _id(entry: JsonObject) -> str | None:
+    found = entry.get("id")
+    return found if isinstance(found, str) else None
 
 
 def _split(did: str) -> tuple[str, str]:

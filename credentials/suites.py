@@ -76,8 +76,8 @@ def public_part(jwk: Mapping[str, Any]) -> Jwk:
     """Give the required public members of a JWK and nothing else. Raises `KeyInvalid`."""
     members = {name: jwk.get(name) for name in suite_of(jwk).thumbprint_members}
     for value in members.values():
-        if not isinstance(value, str):
-            raise KeyInvalid("JWK lacks a required member, or one is not a string")
+        if not isinstance(value, str) or not value.isascii():
+            raise KeyInvalid("JWK lacks a required member, or one is not an ASCII string")
     return members
 
 

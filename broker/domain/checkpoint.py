@@ -54,7 +54,10 @@ class Checkpoint:
         if not _DECIMAL.fullmatch(size) or int(size) > LARGEST_SIZE:
             raise MalformedCheckpoint("a checkpoint's size is a decimal without leading zeroes")
         try:
+            text.encode()
             root_hash = decode_base64(root)
+        except UnicodeEncodeError:
+            raise MalformedCheckpoint("a checkpoint is UTF-8 text") from None
         except MalformedNote:
             raise MalformedCheckpoint("a checkpoint's root hash is base64") from None
         if len(root_hash) != HASH_BYTES:

@@ -289,6 +289,8 @@ def check_key_name(name: str) -> None:
     """Raise `MalformedNote` unless `name` may stand in a signature line."""
     if not name or "+" in name or any(sign.isspace() or sign < " " for sign in name):
         raise MalformedNote("a key name is not empty and has no spaces and no plus sign")
+    if any("\ud800" <= sign <= "\udfff" for sign in name):
+        raise MalformedNote("a key name is UTF-8")
 
 
 def verify_ed25519(key: VerifierKey, signature: bytes, message: bytes) -> None:

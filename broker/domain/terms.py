@@ -20,6 +20,7 @@ from broker.domain.json_values import (
     read_text,
     read_texts,
 )
+from credentials.errors import CredentialError
 from credentials.jcs import b64url, canonical
 
 SCHEMA = "urn:consent-broker:terms:1"
@@ -280,7 +281,11 @@ class Terms:
             legal_basis=read_texts(terms, "legal_basis"),
         )
         # Rebuilding it is the check that nothing unknown was signed along.
-        if read.canonical() != canonical(value):
+        try:
+            same = read.canonical() == canonical(value)
+        except CredentialError as error:
+            raise InvalidTerms(f"the terms have no canonical form: {error}") from None
+        if not same:
             raise InvalidTerms("the terms hold a field that this version does not know")
         return read
 

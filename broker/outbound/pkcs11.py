@@ -237,7 +237,7 @@ def _attributes(text: str, separator: str, known: Collection[str]) -> dict[str, 
         if name not in known or name in found or not value:
             message = "a key's PKCS#11 address has an attribute that is not known, empty, or twice"
             raise SettingsError(message)
-        found[name] = unquote_to_bytes(value)
+        found[name] = unquote_to_bytes(value.encode("utf-8", "surrogatepass"))
     return found
 
 

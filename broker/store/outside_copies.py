@@ -112,7 +112,7 @@ def read(paths: Iterable[Path]) -> list[WithdrawalCopy]:
     """The withdrawals in several files, oldest first, each once. Raises `OSError`."""
     found: dict[tuple[str, str], WithdrawalCopy] = {}
     for told in _lines(paths, WITHDRAWN):
-        with contextlib.suppress(KeyError, TypeError, ValueError):
+        with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
             copy = WithdrawalCopy(str(told["tenant"]), str(told["consent"]), int(told["at"]))
             found.setdefault((copy.tenant_id, copy.consent_id), copy)
     return sorted(found.values(), key=lambda copy: copy.at)
@@ -122,7 +122,7 @@ def read_erasures(paths: Iterable[Path]) -> list[ErasureCopy]:
     """The erasures in several files, oldest first, each once. Raises `OSError`."""
     found: dict[tuple[str, tuple[str, ...]], ErasureCopy] = {}
     for told in _lines(paths, ERASED):
-        with contextlib.suppress(KeyError, TypeError, ValueError):
+        with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
             ids = tuple(str(contact_id) for contact_id in told["contacts"])
             copy = ErasureCopy(str(told["tenant"]), ids, int(told["at"]))
             found.setdefault((copy.tenant_id, copy.contact_ids), copy)

@@ -158,10 +158,18 @@ class Wallet:
         value = parse_json_object(text, what="the wallet state", max_bytes=len(text) * 4)
         try:
             anchors = [b64decode(anchor, validate=True) for anchor in _list(value, "anchors")]
-            held = [HeldCredential(**entry) for entry in _list(value, "credentials")]
+            held = [_held(entry) for entry in _list(value, "credentials")]
         except (TypeError, ValueError) as problem:
             raise Malformed("the wallet state is not what this version writes") from problem
         return cls(anchors=anchors, credentials=held)
+
+
+def _held(entry: Any) -> HeldCredential:  # noqa: ANN401 (untrusted JSON)
+    """Raises `TypeError` where a member is of another type than it has to be."""
+    held = HeldCredential(**entry)
+    if type(entry["credential"]) is not str or type(entry["holder_key"]) is not dict:
+        raise TypeError("a held credential is a text, and its key an object")
+    return held
 
 
 def _list(value: Mapping[str, object], name: str) -> list[Any]:
