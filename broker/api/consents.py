@@ -1,5 +1,7 @@
 """Consent requests and consents, for partners and officers."""
 
+from typing import Any
+
 from fastapi import APIRouter, Response
 from starlette.concurrency import run_in_threadpool
 
@@ -22,6 +24,9 @@ from broker.usecases.context import Context
 from broker.usecases.person import readable_consent
 
 router = APIRouter(tags=["consents"])
+
+SD_JWT = "application/dc+sd-jwt"
+_SD_JWT: dict[int | str, dict[str, Any]] = {200: {"content": {SD_JWT: {}}}}
 
 
 @router.post("/v1/consent-requests", status_code=201, response_model=ConsentRequestOut)
@@ -65,13 +70,13 @@ def get_consent(ctx: Ctx, caller: AnyCaller, consent_id: str) -> ConsentOut:
     return consent_out(_consent(ctx, caller, consent_id), ctx.now())
 
 
-@router.get("/v1/consents/{consent_id}/credential", response_class=Response)
+@router.get("/v1/consents/{consent_id}/credential", response_class=Response, responses=_SD_JWT)
 def get_credential(ctx: Ctx, caller: AnyCaller, consent_id: str) -> Response:
     """The consent credential (SD-JWT VC): all that the CRM needs to keep."""
     return _issued(ctx, _consent(ctx, caller, consent_id), "consent")
 
 
-@router.get("/v1/consents/{consent_id}/receipt", response_class=Response)
+@router.get("/v1/consents/{consent_id}/receipt", response_class=Response, responses=_SD_JWT)
 def get_receipt(ctx: Ctx, caller: AnyCaller, consent_id: str) -> Response:
     """The customer's receipt (SD-JWT VC); customers get it on their page. Officers only."""
     if caller.role != "officer":
@@ -79,7 +84,11 @@ def get_receipt(ctx: Ctx, caller: AnyCaller, consent_id: str) -> Response:
     return _issued(ctx, _consent(ctx, caller, consent_id), "receipt")
 
 
-@router.post("/v1/consents/{consent_id}/withdrawal", response_model=WithdrawalOut)
+@router.post(
+    "/v1/consents/{consent_id}/withdrawal",
+    response_model=WithdrawalOut,
+    responses={202: {"model": WithdrawalOut, "description": "The customer is to sign it."}},
+)
 async def withdraw(
     ctx: Ctx, caller: AnyCaller, consent_id: str, key: IdempotencyKey = None
 ) -> Response:
@@ -131,4 +140,4 @@ def _issued(ctx: Context, row: ConsentRow, kind: str) -> Response:
     with ctx.db.reading() as tx:
         issued = presentations.issued(tx, row.tenant_id, row.id, kind)
     text = ctx.master.open(issued.sealed, f"issued:{row.id}:{kind}")
-    return Response(text, media_type="application/dc+sd-jwt", headers={"Cache-Control": "no-store"})
+    return Response(text, media_type=SD_JWT, headers={"Cache-Control": "no-store"})

@@ -45,9 +45,10 @@ _PROBLEM: dict[str, Any] = {
     },
     "examples": [_EXAMPLE],
 }
+_AS_PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _REFUSED: dict[str, Any] = {
     "description": "Refused: a problem document with a stable `code`.",
-    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    "content": _AS_PROBLEM,
 }
 
 
@@ -66,13 +67,19 @@ _PROTOCOL_ERROR: dict[str, Any] = {
 }
 
 
+_AS_PROTOCOL_ERROR = {"$ref": "#/components/schemas/ProtocolError"}
+_REFUSED_BY_PROTOCOL: dict[str, Any] = {
+    "description": "Refused: the protocol's own error, or a problem document.",
+    "content": {"application/json": {"schema": _AS_PROTOCOL_ERROR}} | _AS_PROBLEM,
+}
+
+
 def protocol_error(description: str, error: str, code: str) -> dict[str, Any]:
     """A refusal in the form of the wallet protocols, with an example of its two values."""
     example = {"error": error, "error_description": "what is wrong, and the cure", "code": code}
-    schema = {"$ref": "#/components/schemas/ProtocolError"}
     return {
         "description": description,
-        "content": {"application/json": {"schema": schema, "example": example}},
+        "content": {"application/json": {"schema": _AS_PROTOCOL_ERROR, "example": example}},
     }
 
 
@@ -97,6 +104,20 @@ def with_problems(document: dict[str, Any]) -> dict[str, Any]:
     for operations in document.get("paths", {}).values():
         for operation in operations.values():
             if isinstance(operation, dict) and "responses" in operation:
-                operation["responses"].pop("422", None)
-                operation["responses"].setdefault("default", _REFUSED)
+                _describe_refusals(operation["responses"])
     return document
+
+
+def _describe_refusals(responses: dict[str, Any]) -> None:
+    responses.pop("422", None)
+    by_protocol = [one for one in responses.values() if _is_protocol_error(one)]
+    # What is refused before the protocol's own reader sees it, such as a body over the limits or
+    # a token that is not known, is a problem document there too.
+    for refused in by_protocol:
+        refused["content"] = refused["content"] | _AS_PROBLEM
+    responses.setdefault("default", _REFUSED_BY_PROTOCOL if by_protocol else _REFUSED)
+
+
+def _is_protocol_error(response: dict[str, Any]) -> bool:
+    content = response.get("content", {}).get("application/json", {})
+    return bool(content.get("schema") == _AS_PROTOCOL_ERROR)

@@ -1,6 +1,6 @@
 """Metadata for wallets and verifiers: the issuer, its keys, the types of its credentials."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
 from broker.api.deps import Ctx, TenantId
@@ -8,6 +8,7 @@ from broker.usecases import metadata
 
 router = APIRouter(tags=["metadata"])
 
+DID_DOCUMENT = "application/did+json"
 PUBLIC = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
 
 
@@ -29,12 +30,16 @@ def get_jwt_vc_issuer(ctx: Ctx, tenant_id: TenantId) -> JSONResponse:
     return JSONResponse(metadata.jwt_vc_issuer(ctx, tenant_id), headers=PUBLIC)
 
 
-@router.get("/.well-known/did.json")
+@router.get(
+    "/.well-known/did.json",
+    response_class=Response,
+    responses={200: {"content": {DID_DOCUMENT: {}}}},
+)
 @router.get("/did.json", include_in_schema=False)  # did:web with a path has no well-known part
 def get_did_document(ctx: Ctx, tenant_id: TenantId) -> JSONResponse:
     """The same keys as a did:web document."""
     return JSONResponse(
-        metadata.did_document(ctx, tenant_id), headers=PUBLIC, media_type="application/did+json"
+        metadata.did_document(ctx, tenant_id), headers=PUBLIC, media_type=DID_DOCUMENT
     )
 
 
