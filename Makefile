@@ -25,9 +25,9 @@ test: ## run every test; what needs a missing program is skipped by name (ARGS="
 	@sh dev/environment.sh dev
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
-soak: ## run the fault tests in their long form: 10,000 races, 20 kills (ARGS="tests/faults/test_killed.py")
+soak: ## run faults and fuzzing in their long form: 20 kills, a million inputs (ARGS="tests/fuzzing")
 	@sh dev/environment.sh dev
-	@SOAK=1 $(BIN)/python -m pytest -q $(if $(ARGS),$(ARGS),tests/faults tests/broker/test_withdrawal_race.py tests/broker/test_two_partners.py)
+	@SOAK=1 $(BIN)/python -m pytest -q $(if $(ARGS),$(ARGS),tests/faults tests/fuzzing tests/broker/test_withdrawal_race.py tests/broker/test_two_partners.py)
 
 bench: ## measure every figure against its probe and check what it has to hold (ARGS="decisions")
 	@sh dev/environment.sh dev

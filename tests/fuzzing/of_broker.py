@@ -1,0 +1,383 @@
+"""The parsers of the broker: terms, templates, the log's files, evidence, requests, settings."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from broker.api.authzen import parse_evaluation, parse_evaluations
+from broker.api.limits import deeper_than
+from broker.domain import cosignature
+from broker.domain.access import read_terms
+from broker.domain.bundle import pack, unpack
+from broker.domain.checkpoint import Checkpoint, open_checkpoint
+from broker.domain.entry import Entry, LogKey, SealedEntry
+from broker.domain.errors import BrokerError
+from broker.domain.evidence import verify_evidence
+from broker.domain.evidence.opened import MANIFEST_TYPE, file_hash
+from broker.domain.merkle import verify_consistency, verify_inclusion
+from broker.domain.note import (
+    NoteSignature,
+    VerifierKey,
+    decode_base64,
+    encode_signer_key,
+    parse_note,
+    parse_signer_key,
+    verify_note,
+)
+from broker.domain.template import read_template
+from broker.domain.terms import Label, Party, Terms, parse_purpose
+from broker.domain.tiles import entry_bundle, parse_entry_bundle, parse_tile_path
+from broker.domain.timestamp import verify_timestamp
+from broker.domain.tlog_proof import LogProof, verify_log_proof
+from broker.domain.trust import Trust
+from broker.domain.witnessing import cosignatures, known_size
+from broker.outbound.pkcs11 import KeyAddress
+from broker.outbound.public_address import is_public, read_address
+from broker.settings import SettingsError, read_settings
+from broker.store import outside_copies
+from broker.store.head_file import FILE_NAME, HeadFile
+from credentials.jcs import b64url_decode, canonical
+from credentials.jws import sign_jws
+from tests.broker import builders
+from tests.broker.domain import dishonest_broker as honest
+from tests.fuzzing.parser import Parser, dumped, members, text, value
+
+FAMILY = (BrokerError,)
+LOG = honest.LOG
+LOG_KEY = LogKey(bytes(range(32)))
+ENTRY = Entry("e-1", "demo", "consent.granted", 1, {"partner": "p-1"}, consent_id="c-1")
+SEALED = LOG_KEY.seal(ENTRY)
+BUNDLE = honest.bundle()
+FILES = unpack(BUNDLE)
+NAMES = sorted(set(FILES) - {"manifest.jws"})
+MANIFEST: dict[str, Any] = json.loads(b64url_decode(FILES["manifest.jws"].decode().split(".")[1]))
+PROOF = next(data for name, data in FILES.items() if name.endswith(".tlog-proof"))
+NOTE = FILES["log/checkpoint.txt"]
+WITNESS = cosignature.Cosigner(
+    VerifierKey("witness.example", cosignature.ED25519_COSIGNATURE, LOG.public_key)
+)
+COSIGNED = cosignature.CosignatureSigner(WITNESS.key, LOG.sign_bytes, 1_790_000_000)
+TEMPLATE = json.loads(
+    (Path(builders.__file__).parents[2] / "broker/usecases/demonstration.json").read_text("utf-8")
+)["templates"][0]
+EVALUATION = {
+    "subject": {"type": "agent", "id": "bot", "properties": {"partner": "p-1"}},
+    "action": {"name": "read"},
+    "resource": {"type": "attribute", "id": "home_city", "properties": {"subject_ref": "crm-1"}},
+    "context": {"purpose": builders.WIRE, "territory": "CN"},
+}
+SETTINGS = {
+    "PUBLIC_URL": "https://consent.example/broker",
+    "PORT": "8000",
+    "WORKERS": "1",
+    "BROKER_MASTER_KEY": "A" * 43,
+    "BROKER_PROFILE": "strict",
+    "BROKER_WALLETS": "w https://wallet.example/cb",
+    "BROKER_WITNESSES": f"{LOG.verifier_key.encode()} https://witness.example",
+}
+_FOLDER = Path(tempfile.gettempdir())
+
+
+def _answer(note: bytes) -> bytes:
+    """What a witness answers to a checkpoint: its signature line."""
+    signed = COSIGNED.sign(parse_note(note).text)
+    return NoteSignature(COSIGNED.name, COSIGNED.key_id, signed).encode().encode()
+
+
+def _note(data: bytes) -> object:
+    note = parse_note(data)
+    return note.encode(), verify_note(note, [LOG_VERIFIER])
+
+
+def _log_proof(data: bytes) -> object:
+    proof = LogProof.parse(data)
+    return proof.encode(), verify_log_proof(proof, bytes(32), LOG_VERIFIER)
+
+
+def _merkle(data: bytes) -> object:
+    """A path and sizes that whoever serves a proof chooses."""
+    told = members(data)
+    sizes = [size if type(size) is int else 0 for size in (told.get("index"), told.get("size"))]
+    path = [text_hash(one) for one in told.get("path") or [] if isinstance(told["path"], list)]
+    verify_consistency(sizes[0], sizes[1], bytes(32), bytes(32), path)
+    verify_inclusion(bytes(32), sizes[0], sizes[1], path, bytes(32))
+    return None
+
+
+def text_hash(found: object) -> bytes:
+    """Some bytes, by what a member of JSON says."""
+    return str(found).encode("utf-8", "replace")[:32].ljust(32, b"\x00")
+
+
+def _evidence_file(data: bytes) -> object:
+    """A bundle whose file is another one, under a manifest that is signed by the right key."""
+    name = NAMES[data[0] % len(NAMES)] if data else NAMES[0]
+    made = FILES | {name: data[1:]}
+    said = MANIFEST | {"files": MANIFEST["files"] | {name: file_hash(data[1:])}}
+    header = {"typ": MANIFEST_TYPE, "x5c": honest.CHAIN}
+    made["manifest.jws"] = sign_jws(honest.LEAF, header, canonical(said)).encode()
+    return verify_evidence(pack(made), honest.TRUST)
+
+
+def _manifest(data: bytes) -> object:
+    header = {"typ": MANIFEST_TYPE, "x5c": honest.CHAIN}
+    made = FILES | {"manifest.jws": sign_jws(honest.LEAF, header, data).encode()}
+    return verify_evidence(pack(made), honest.TRUST)
+
+
+def _sealed_entry(data: bytes) -> object:
+    told = vars(SEALED) | {"sealed_body": data}
+    return LOG_KEY.open(SealedEntry(**told))
+
+
+def _in_file(name: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:
+    def act(data: bytes) -> object:
+        with tempfile.TemporaryDirectory(dir=_FOLDER) as folder:
+            path = Path(folder) / name
+            path.write_bytes(data)
+            return read(path)
+
+    return act
+
+
+def _address(data: bytes) -> object:
+    found = read_address(text(data))
+    return None if found is None else is_public(found)
+
+
+def _p(
+    name: str,
+    covers: str,
+    act: Callable[[bytes], object],
+    *samples: bytes,
+    families: tuple[type[Exception], ...] = FAMILY,
+) -> Parser:
+    return Parser(name, tuple(f"broker.{one}" for one in covers.split()), act, samples, families)
+
+
+LOG_VERIFIER = cosignature.verifier(LOG.verifier_key.encode())
+
+PARSERS = (
+    _p(
+        "terms",
+        "domain.terms.Terms.from_json domain.terms.Party.from_json domain.terms.Label.from_json",
+        lambda data: Terms.from_json(value(data)),
+        canonical(honest.TERMS.to_json()),
+    ),
+    _p(
+        "party",
+        "domain.terms.Party.from_json",
+        lambda data: (Label.from_json(members(data).get("name")), Party.from_json(value(data))),
+        dumped(honest.TERMS.partner.to_json()),
+    ),
+    _p(
+        "stored terms",
+        "domain.access.read_terms",
+        lambda data: read_terms(text(data)),
+        canonical(honest.TERMS.to_json()),
+    ),
+    _p(
+        "purpose",
+        "domain.terms.parse_purpose",
+        lambda data: parse_purpose(text(data)),
+        builders.WIRE.encode(),
+    ),
+    _p(
+        "template",
+        "domain.template.read_template domain.template.parse_template",
+        lambda data: read_template(value(data)),
+        dumped(TEMPLATE),
+    ),
+    _p(
+        "evaluation",
+        "api.authzen.parse_evaluation api.authzen.parse_evaluations",
+        lambda data: (parse_evaluations(data), parse_evaluation(data)),
+        dumped(EVALUATION),
+        dumped({"evaluations": [EVALUATION] * 2, "options": {}}),
+    ),
+    _p("depth of a body", "", lambda data: deeper_than(data, 32), dumped(TEMPLATE)),
+    _p(
+        "note",
+        "domain.note.parse_note domain.note.verify_note domain.note.Ed25519Verifier.verify",
+        _note,
+        NOTE,
+    ),
+    _p(
+        "checkpoint",
+        "domain.checkpoint.Checkpoint.parse",
+        lambda data: Checkpoint.parse(text(data)),
+        parse_note(NOTE).text.encode(),
+    ),
+    _p(
+        "signed checkpoint",
+        "domain.checkpoint.open_checkpoint domain.note.verify_ed25519",
+        lambda data: open_checkpoint(data, LOG_VERIFIER),
+        NOTE,
+    ),
+    _p(
+        "signed checkpoint as text",
+        "domain.checkpoint.open_checkpoint",
+        lambda data: open_checkpoint(text(data), LOG_VERIFIER),
+        NOTE,
+    ),
+    _p(
+        "log proof",
+        "domain.tlog_proof.LogProof.parse domain.tlog_proof.verify_log_proof",
+        _log_proof,
+        PROOF,
+    ),
+    _p(
+        "log proof as text",
+        "domain.tlog_proof.LogProof.parse",
+        lambda data: verify_log_proof(LogProof.parse(text(data)), bytes(32), LOG_VERIFIER),
+        PROOF,
+    ),
+    _p(
+        "path in the tree",
+        "domain.merkle.verify_inclusion domain.merkle.verify_consistency",
+        _merkle,
+        dumped({"index": 3, "size": 9, "path": ["a", "b", "c"]}),
+    ),
+    _p(
+        "verifier key",
+        "domain.note.VerifierKey.parse",
+        lambda data: (VerifierKey.parse(text(data)), cosignature.verifier(text(data))),
+        LOG.verifier_key.encode().encode(),
+        WITNESS.key.encode().encode(),
+    ),
+    _p(
+        "signer key",
+        "domain.note.parse_signer_key domain.note.Ed25519Signer.from_seed",
+        lambda data: parse_signer_key(text(data)),
+        encode_signer_key("a", bytes(32)).encode(),
+    ),
+    _p(
+        "base64 of a note",
+        "domain.note.decode_base64",
+        lambda data: decode_base64(text(data)),
+        b"AAAA",
+        b"AA==",
+    ),
+    _p(
+        "witness's answer",
+        "",
+        lambda data: cosignatures(NOTE.decode(), data, WITNESS),
+        _answer(NOTE),
+    ),
+    _p(
+        "cosignature",
+        "domain.cosignature.Cosigner.verify",
+        lambda data: WITNESS.verify(parse_note(NOTE).text, data),
+        COSIGNED.sign(parse_note(NOTE).text),
+    ),
+    _p(
+        "cosigned text",
+        "domain.cosignature.Cosigner.verify",
+        lambda data: WITNESS.verify(text(data), bytes(72)),
+        parse_note(NOTE).text.encode(),
+    ),
+    _p("witness's size", "", known_size, b"12\n"),
+    _p(
+        "tile address",
+        "domain.tiles.parse_tile_path",
+        lambda data: parse_tile_path(*text(data).partition("/")[::2]),
+        b"0/x001/234.p/17",
+        b"entries/000",
+    ),
+    _p(
+        "entry bundle",
+        "domain.tiles.parse_entry_bundle",
+        parse_entry_bundle,
+        entry_bundle([b"a" * 32, b""]),
+    ),
+    _p("entry", "domain.entry.Entry.parse", Entry.parse, ENTRY.canonical()),
+    _p("sealed entry", "domain.entry.LogKey.open", _sealed_entry, SEALED.sealed_body),
+    _p(
+        "trust file",
+        "domain.trust.Trust.parse domain.trust.Trust.from_json",
+        Trust.parse,
+        dumped(honest.TRUST.to_json()),
+    ),
+    _p(
+        "timestamp",
+        "domain.timestamp.verify_timestamp",
+        lambda data: verify_timestamp(data, b"text", roots=[honest.ROOT_DER]),
+        bytes.fromhex("3003020100"),
+        bytes.fromhex("30053003020102"),
+    ),
+    _p("zip", "domain.bundle.unpack", unpack, pack({"a": b"1", "b/c": b"2"}), BUNDLE),
+    _p(
+        "evidence",
+        "domain.evidence.verify.verify_evidence",
+        lambda data: verify_evidence(data, None),
+        BUNDLE,
+    ),
+    _p(
+        "file of a bundle",
+        "domain.evidence.verify.verify_evidence",
+        _evidence_file,
+        *(bytes([at]) + FILES[name] for at, name in enumerate(NAMES)),
+    ),
+    _p(
+        "manifest of a bundle",
+        "domain.evidence.verify.verify_evidence",
+        _manifest,
+        canonical(MANIFEST),
+    ),
+    _p(
+        "IP address",
+        "outbound.public_address.read_address",
+        _address,
+        b"::ffff:127.0.0.1",
+        b"1.1.1.1",
+    ),
+    _p(
+        "PKCS#11 address",
+        "outbound.pkcs11.KeyAddress.parse",
+        lambda data: KeyAddress.parse(text(data)),
+        b"pkcs11:token=a;object=b?module-path=/x.so&pin-value=1",
+        families=(SettingsError,),
+    ),
+    _p(
+        "settings",
+        "settings.read_settings",
+        lambda data: read_settings(
+            {
+                name: str(one)
+                for name, one in members(data).items()
+                if name != "BROKER_TIMESTAMP_ROOTS"
+            }
+        ),
+        dumped(SETTINGS),
+        families=(SettingsError,),
+    ),
+    _p(
+        "head file",
+        "store.head_file.HeadFile.read",
+        _in_file(FILE_NAME, lambda path: HeadFile(path).read()),
+        NOTE,
+    ),
+    _p(
+        "withdrawals file",
+        "store.outside_copies.read",
+        _in_file(outside_copies.FILE_NAME, lambda path: outside_copies.read([path])),
+        b'\n{"type":"consent.withdrawn","tenant":"demo","consent":"c-1","at":1}\n',
+    ),
+)
+EXCLUDED = {
+    "broker.domain.decision.Decision.load": "reads what `dump` wrote, under a seal",
+    "broker.domain.conditions.read_conditions": "reads the policies that are shipped",
+    "broker.domain.note.Ed25519Signer.from_key": "takes a key of the broker's own",
+    "broker.domain.evidence.log.verify_log": "a step of verify_evidence",
+    "broker.domain.evidence.times.verify_times": "a step of verify_evidence",
+    "broker.domain.evidence.story.verify_story": "a step of verify_evidence",
+    "broker.domain.evidence.signatures.verify_signatures": "a step of verify_evidence",
+    "broker.domain.evidence.signatures.verify_request_objects": "a step of verify_evidence",
+    "broker.domain.evidence.credentials.verify_credentials": "a step of verify_evidence",
+    **{
+        f"broker.domain.json_values.read_{kind}": "reads members for terms, templates and others"
+        for kind in ("object", "list", "text", "texts", "integer", "flag")
+    },
+}
