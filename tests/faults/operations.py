@@ -98,7 +98,10 @@ class Served:
 @contextmanager
 def served(home: Path, database_url: str = "") -> Iterator[Served]:
     """A broker that serves, after the demonstration has left what there is to name."""
-    with deployment(home, database_url) as at, requests.Session() as session:
+    with (
+        deployment(home, database_url, BROKER_RATE_LIMITS="off") as at,
+        requests.Session() as session,
+    ):
         server = at.servers[0]
         told = server.run("demo", "--json")
         assert told.returncode == 0, told.stderr

@@ -12,6 +12,7 @@ from broker.domain import cosignature
 from broker.domain.access import read_terms
 from broker.domain.bundle import pack, unpack
 from broker.domain.checkpoint import Checkpoint, open_checkpoint
+from broker.domain.deletion import RECEIPT_TYPE, Asked, read_receipt, sign_receipt
 from broker.domain.entry import Entry, LogKey, SealedEntry
 from broker.domain.errors import BrokerError
 from broker.domain.evidence import verify_evidence
@@ -77,6 +78,10 @@ SETTINGS = {
     "BROKER_WALLETS": "w https://wallet.example/cb",
     "BROKER_WITNESSES": f"{LOG.verifier_key.encode()} https://witness.example",
 }
+ASKED = Asked("dt-1", "p-1", "c-1", ("home_city",), "https://consent.example", 1_790_000_000)
+RECEIPT = sign_receipt(
+    honest.PARTNER, ASKED, deleted_at=1_790_000_050, method="deleted", now=1_790_000_060
+)
 _FOLDER = Path(tempfile.gettempdir())
 
 
@@ -100,7 +105,8 @@ def _merkle(data: bytes) -> object:
     """A path and sizes that whoever serves a proof chooses."""
     told = members(data)
     sizes = [size if type(size) is int else 0 for size in (told.get("index"), told.get("size"))]
-    path = [text_hash(one) for one in told.get("path") or [] if isinstance(told["path"], list)]
+    listed = told.get("path")
+    path = [text_hash(one) for one in listed] if isinstance(listed, list) else []
     verify_consistency(sizes[0], sizes[1], bytes(32), bytes(32), path)
     verify_inclusion(bytes(32), sizes[0], sizes[1], path, bytes(32))
     return None
@@ -125,6 +131,12 @@ def _manifest(data: bytes) -> object:
     header = {"typ": MANIFEST_TYPE, "x5c": honest.CHAIN}
     made = FILES | {"manifest.jws": sign_jws(honest.LEAF, header, data).encode()}
     return verify_evidence(pack(made), honest.TRUST)
+
+
+def _receipt(data: bytes) -> object:
+    """Claims behind the signature of the recipient's own key."""
+    token = sign_jws(honest.PARTNER, {"typ": RECEIPT_TYPE}, data)
+    return read_receipt(token, ASKED, honest.PARTNER.public_jwk(), 1_790_000_100)
 
 
 def _sealed_entry(data: bytes) -> object:
@@ -352,6 +364,18 @@ PARSERS = (
         ),
         dumped(SETTINGS),
         families=(SettingsError,),
+    ),
+    _p(
+        "deletion receipt",
+        "domain.deletion.read_receipt",
+        _receipt,
+        b64url_decode(RECEIPT.split(".")[1]),
+    ),
+    _p(
+        "erasures file",
+        "store.outside_copies.read_erasures",
+        _in_file(outside_copies.FILE_NAME, lambda path: outside_copies.read_erasures([path])),
+        b'\n{"type":"subject.erased","tenant":"demo","contacts":["a"],"at":1}\n',
     ),
     _p(
         "head file",
