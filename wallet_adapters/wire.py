@@ -51,7 +51,10 @@ def parse_json(
             f"{what} has the member {problem.name!r} twice; send it once", error=error
         ) from None
     except CredentialTooLarge as problem:
-        raise TooDeep(f"{what} is nested deeper than {MAX_DEPTH} levels", error=error) from problem
+        raise TooDeep(
+            f"{what} is nested deeper than {MAX_DEPTH} levels, or has too many lists and objects",
+            error=error,
+        ) from problem
     except (CredentialError, ValueError) as problem:
         raise Malformed(f"{what} is not JSON in UTF-8", error=error) from problem
     return value

@@ -8,6 +8,7 @@ with a signature of its own. Reading refuses a template that bundles them.
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -35,6 +36,8 @@ from credentials.jcs import b64url, canonical
 SCHEMA = "urn:consent-broker:template:1"
 DAY = 86_400
 LONGEST_REASON = 300
+MOST_ENTRIES = 50
+MOST_ERRORS = 100
 _VALIDATOR = Draft202012Validator(orjson.loads(CONSENT_TEMPLATE))
 
 
@@ -103,10 +106,14 @@ def read_template(value: object) -> Template:
     """
     if not isinstance(value, dict):
         raise InvalidTemplate("a template is a JSON object: see /schemas/consent-template/1.json")
+    # A validator tells of every error in every item, and compares items with each other: 1 MiB of
+    # empty items took it 46 s.
+    if _is_too_long(value):
+        raise InvalidTemplate(f"a list or object of a template has at most {MOST_ENTRIES} entries")
     # Python's `$` lets a line break pass, and half a surrogate pair cannot be stored.
     if any(not text.isprintable() for text in _texts(value)):
         raise InvalidTemplate("texts of a template hold no line breaks or other control characters")
-    problem = best_match(_VALIDATOR.iter_errors(value))
+    problem = best_match(islice(_VALIDATOR.iter_errors(value), MOST_ERRORS))
     if problem is not None:
         where = problem.json_path.removeprefix("$").removeprefix(".") or "the template"
         raise InvalidTemplate(
@@ -201,6 +208,12 @@ def build_terms(
         notice=Notice(template.id, template.version, language, template.notice_hash()),
         withdrawal=withdrawal_url,
     )
+
+
+def _is_too_long(value: object) -> bool:
+    """Whether any list or object has more entries than one of a template may."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return len(inner) > MOST_ENTRIES or any(map(_is_too_long, inner))
 
 
 def _texts(value: object) -> Iterator[str]:

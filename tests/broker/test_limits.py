@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from starlette.types import Message, Receive, Scope, Send
 
 from broker.api.limits import Limits, deeper_than
+from credentials.json_reader import MAX_CONTAINERS
 from tests.broker.clients_world import BYTES, DEPTH, World, world
 
 JSON = {"Content-Type": "application/json", "Idempotency-Key": "one"}
@@ -41,6 +42,13 @@ def test_unclosed_nesting_is_refused_as_well(broker: World, body: bytes) -> None
 def test_nesting_is_refused_without_a_content_type_too(broker: World) -> None:
     answer = broker.http.post("/v1/templates", content=b"[" * 90_000)
     assert answer.json()["code"] == "json_too_deep"
+
+
+def test_a_body_of_countless_small_lists_is_refused() -> None:
+    body = b"[" + b"[]," * MAX_CONTAINERS + b"[]]"
+    whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    json_body = [(b"content-type", b"application/json")]
+    assert collected(whole, json_body, max_bytes=len(body)) == (b"", 400)
 
 
 def test_json_in_utf_16_which_would_hide_its_brackets_is_refused(broker: World) -> None:
@@ -82,7 +90,9 @@ def test_a_body_at_the_limits_arrives_whole(broker: World) -> None:
     assert answer.json()["code"] == "invalid_template"
 
 
-def collected(chunks: list[Message], headers: list[tuple[bytes, bytes]]) -> tuple[bytes, int]:
+def collected(
+    chunks: list[Message], headers: list[tuple[bytes, bytes]], *, max_bytes: int = 100
+) -> tuple[bytes, int]:
     """What an application below the limits receives of some messages, and the answer's status."""
     seen = b""
     status = 0
@@ -106,7 +116,7 @@ def collected(chunks: list[Message], headers: list[tuple[bytes, bytes]]) -> tupl
     async def run() -> None:
         source = messages()
         scope = {"type": "http", "method": "POST", "path": "/", "headers": headers, "state": {}}
-        await Limits(app, max_bytes=100, max_depth=2)(scope, source.__anext__, send)
+        await Limits(app, max_bytes=max_bytes, max_depth=2)(scope, source.__anext__, send)
 
     asyncio.run(run())
     return seen, status

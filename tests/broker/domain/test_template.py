@@ -286,3 +286,10 @@ def test_terms_state_times_notice_and_purpose_and_survive_the_wire() -> None:
 def test_the_notice_hash_changes_with_every_word() -> None:
     other = edited("items.0.sentence.en", "Something else.")
     assert read_template(other).notice_hash() != read_template(DOCUMENT).notice_hash()
+
+
+def test_a_template_of_countless_items_is_refused_before_it_is_validated() -> None:
+    long: object
+    for long in ({"items": [{}] * 350_000}, {"items": [[1, "a"] * 30_000]}):
+        with pytest.raises(InvalidTemplate, match="at most 50 entries"):
+            read_template(long)
