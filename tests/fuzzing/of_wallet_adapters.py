@@ -27,6 +27,7 @@ from wallet_adapters.loopback import (
 from wallet_adapters.loopback.issuance import IssuerDescription, read_token_endpoint
 from wallet_adapters.loopback.request import RequestLink
 from wallet_adapters.oauth import dpop, par, pkce
+from wallet_adapters.oauth.revocation import parse_revocation_request
 from wallet_adapters.openid4vci import (
     CLIENT_ASSERTION_TYPE,
     CLIENT_CREDENTIALS_GRANT,
@@ -304,6 +305,20 @@ PARSERS = (
         dumped(CLAIMS | {"header": {"kid": "1"}, "aud": [URL, "x"]}),
     ),
     _p(
+        "revocation request",
+        "oauth.revocation.parse_revocation_request "
+        "openid4vci.client_assertion.read_client_assertion",
+        lambda data: parse_revocation_request(form(data)),
+        dumped(
+            {
+                "token": "t",
+                "token_type_hint": "access_token",
+                "client_assertion_type": CLIENT_ASSERTION_TYPE,
+                "client_assertion": jws(KEY, {"typ": "JWT"}, CLAIMS),
+            }
+        ),
+    ),
+    _p(
         "authorization details",
         "",
         lambda data: requested_configurations(text(data)),
@@ -347,7 +362,7 @@ PARSERS = (
     ),
     _p(
         "DPoP proof",
-        "oauth.dpop.verify_dpop_proof",
+        "oauth.dpop.verify_dpop_proof key_jwt.read_key_jwt key_jwt.KeyJwt.verify",
         _dpop,
         dumped(
             {
