@@ -9,6 +9,7 @@ from broker.store.db import Database
 from broker.store.migrate import migrate
 from broker.usecases.sequencer import Sequencer
 from tests.broker.log_fixtures import append, drain, sequencer
+from tests.faults.operations import Served, served
 from tests.faults.soft_hsm import Device, soft_hsm
 from tests.faults.timestamping import Authority
 
@@ -22,6 +23,13 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
     """One for all tests of this process: it loads the module once, with one configuration."""
     with soft_hsm(tmp_path_factory.mktemp("softhsm")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A broker that serves two tenants in use, for tests that send it whatever they like."""
+    with served(tmp_path_factory.mktemp("operated")) as made:
         yield made
 
 

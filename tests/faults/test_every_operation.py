@@ -5,8 +5,6 @@ one place. Each is sent as a partner, an officer, a wallet or nobody, to the ten
 to another, with the names of things that exist in place of some of the invented ones.
 """
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -26,7 +24,6 @@ from tests.faults.operations import (
     name_what_exists,
     operations,
     pages,
-    served,
 )
 
 EXAMPLES = short_or_long(8, 300)
@@ -38,12 +35,6 @@ DOCUMENTED = [
     checks.response_headers_conformance,
     checks.response_schema_conformance,
 ]
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(tmp_path_factory.mktemp("operations")) as made:
-        yield made
 
 
 def attack(broker: Served, operation: Operation, *documented: CheckFunction, examples: int) -> int:
@@ -87,15 +78,15 @@ def attack(broker: Served, operation: Operation, *documented: CheckFunction, exa
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-def test_every_operation_answers_as_documented(broker: Served, subtests: pytest.Subtests) -> None:
-    for operation in operations(described(broker.address)):
+def test_every_operation_answers_as_documented(operated: Served, subtests: pytest.Subtests) -> None:
+    for operation in operations(described(operated.address)):
         with subtests.test(operation.label):
-            assert attack(broker, operation, *DOCUMENTED, examples=EXAMPLES) > 0
+            assert attack(operated, operation, *DOCUMENTED, examples=EXAMPLES) > 0
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_no_page_fails(broker: Served, subtests: pytest.Subtests) -> None:
+def test_no_page_fails(operated: Served, subtests: pytest.Subtests) -> None:
     for operation in operations(pages()):
         with subtests.test(operation.label):
-            assert attack(broker, operation, examples=EXAMPLES) > 0
+            assert attack(operated, operation, examples=EXAMPLES) > 0

@@ -12,14 +12,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from broker.settings import SettingsError, read_settings
-from broker.store.consents import CONSENT, REQUEST
 from broker.store.db import Database
 from broker.store.migrate import is_current, migrate
 from credentials.status import StatusList, verify_status_token
 from dev.running import BrokerNotRunningError, running_broker
 from tests.faults.agreement import check_agreement, settled
 from tests.faults.lengths import short_or_long
-from tests.faults.serving import Caller, Deployment, asked, at_once, count, deployment, fresh_key
+from tests.faults.serving import Caller, Deployment, asked, at_once, deployment
 from tests.postgres import Server
 
 ROUNDS = short_or_long(300, 10_000)
@@ -99,27 +98,6 @@ def test_no_permit_after_an_acknowledged_withdrawal(two: Deployment) -> None:
     ended = {e.consent_id: e.log_index for e in settled(two.ctx) if e.type == "consent.withdrawn"}
     consent_of = {entry.id: entry.consent_id for entry in settled(two.ctx)}
     assert all(in_log[permit] < ended[consent_of[permit]] for permit in race.permits)
-
-
-def test_one_key_at_two_servers_has_one_effect(two: Deployment) -> None:
-    callers = [two.caller("partner", number % 2) for number in range(AT_ONCE)]
-    key = fresh_key()
-    body = {"subject_ref": "same-key", "template": "loyalty-churn", "language": "zh"}
-    before = count(two.ctx, "consent_request")
-    headers = {"Idempotency-Key": key}
-    answers = at_once(
-        [partial(caller.post, "/v1/consent-requests", body, **headers) for caller in callers]
-    )
-    done = [answer for answer in answers if answer.status == 201]
-    late = [answer for answer in answers if answer.status == 409]
-    assert done
-    assert len(done) + len(late) == AT_ONCE
-    (opened,) = {answer.json["id"] for answer in done}
-    assert count(two.ctx, "consent_request") == before + 1
-    rows = count(two.ctx, "consent", CONSENT.c.request_id == opened)
-    assert rows == count(two.ctx, "consent_request", REQUEST.c.id == opened) * 3
-    again = two.caller("partner", 1).post("/v1/consent-requests", body, **{"Idempotency-Key": key})
-    assert (again.status, again.json["id"]) == (201, opened)
 
 
 def test_one_withdrawal_of_many_succeeds(two: Deployment) -> None:

@@ -1,0 +1,194 @@
+"""The same Idempotency-Key 32 times at once: exactly one effect, whatever is created or changed.
+
+Over two servers on PostgreSQL and, in the long form, one on SQLite, whose own case is in
+`tests/broker/test_idempotency.py`. Each operation that takes the header has a row
+here; one without a row fails.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from broker.domain.deletion import Asked, sign_receipt
+from broker.store.audit import ENTRY, PENDING
+from broker.store.consents import CONSENT
+from broker.usecases.bootstrap import demo_clients
+from credentials.keys import SoftwareKey
+from tests.faults.lengths import SOAK
+from tests.faults.operations import described
+from tests.faults.serving import Answer, Deployment, asked, at_once, deployment, fresh_key
+from tests.postgres import Server
+from tests.programs import ROOT
+
+AT_ONCE = 32
+TEMPLATE = json.loads((ROOT / "broker/usecases/demonstration.json").read_text("utf-8"))[
+    "templates"
+][0]
+
+
+@dataclass(frozen=True)
+class Act:
+    """One act: who does it, what is sent where, and how often it has happened so far."""
+
+    role: str
+    path: str
+    body: Any
+    happened: Callable[[], int]
+
+
+def entries(at: Deployment, kind: str) -> Callable[[], int]:
+    """How many entries of a kind the log has, those that wait too."""
+
+    def count() -> int:
+        with at.ctx.db.reading() as tx:
+            return sum(
+                tx.execute(
+                    select(func.count()).select_from(table).where(table.c.type == kind)
+                ).scalar_one()
+                for table in (ENTRY, PENDING)
+            )
+
+    return count
+
+
+def consent_request(at: Deployment, name: str) -> Act:
+    body = {"subject_ref": name, "template": "loyalty-churn", "language": "zh"}
+    # Three consents in one request, an entry for each.
+    return Act(
+        "partner",
+        "/v1/consent-requests",
+        body,
+        lambda: entries(at, "consent.requested")() // len(TEMPLATE["items"]),
+    )
+
+
+def invitation(at: Deployment, name: str) -> Act:
+    body = {"subject_ref": name, "grade": "link"}
+    return Act("partner", "/v1/invitations", body, entries(at, "invitation.opened"))
+
+
+def approval(at: Deployment, name: str) -> Act:
+    body = {"subject_ref": name, "grade": "verified_person"}
+    opened = at.caller("partner").post("/v1/invitations", body, **{"Idempotency-Key": fresh_key()})
+    path = f"/v1/invitations/{opened.json['id']}/approval"
+    return Act("officer", path, {"approve": True}, entries(at, "invitation.approved"))
+
+
+def template(at: Deployment, name: str) -> Act:
+    return Act("officer", "/v1/templates", TEMPLATE | {"id": name}, entries(at, "template.added"))
+
+
+def withdrawal(at: Deployment, name: str) -> Act:
+    path = f"/v1/consents/{at.granted(name)}/withdrawal"
+    return Act("officer", path, {}, entries(at, "consent.withdrawn"))
+
+
+def erasure(at: Deployment, name: str) -> Act:
+    body = {"consent": at.granted(name)}
+    return Act("officer", "/v1/subject-erasures", body, entries(at, "subject.erased"))
+
+
+def receipt(at: Deployment, name: str) -> Act:
+    consent_id = at.granted(name)
+    at.caller("officer").post(f"/v1/consents/{consent_id}/withdrawal", {})
+    (task,) = at.caller("partner").get(f"/v1/deletion-tasks?consent={consent_id}").json["tasks"]
+    about = Asked(
+        task["id"],
+        at.partner_id,
+        consent_id,
+        tuple(task["attributes"]),
+        at.ctx.settings.public_url,
+        task["created_at"],
+    )
+    key = SoftwareKey.from_private_jwk(dict(demo_clients(at.ctx)[0]["private_jwk"]))
+    now = at.ctx.now()
+    signed = sign_receipt(key, about, deleted_at=now, method="deleted", now=now)
+    path = f"/v1/deletion-tasks/{task['id']}/receipt"
+    return Act("partner", path, {"receipt": signed}, entries(at, "deletion.confirmed"))
+
+
+def _counted(at: Deployment, name: str, path: str, body: Any) -> Act:  # noqa: ANN401 (JSON)
+    consent_id = at.seeds.consent(at.partner_id, name, uses_left=5)
+
+    def used() -> int:
+        with at.ctx.db.reading() as tx:
+            left = select(CONSENT.c.uses_left).where(CONSENT.c.id == consent_id)
+            return 5 - int(tx.execute(left).scalar_one())
+
+    return Act("partner", path, body, used)
+
+
+def evaluation(at: Deployment, name: str) -> Act:
+    return _counted(at, name, "/access/v1/evaluation", asked(at.partner_id, name))
+
+
+def evaluations(at: Deployment, name: str) -> Act:
+    body = {"evaluations": [asked(at.partner_id, name)]}
+    return _counted(at, name, "/access/v1/evaluations", body)
+
+
+ACTS = {
+    "POST /v1/consent-requests": consent_request,
+    "POST /v1/invitations": invitation,
+    "POST /v1/invitations/{invitation_id}/approval": approval,
+    "POST /v1/templates": template,
+    "POST /v1/consents/{consent_id}/withdrawal": withdrawal,
+    "POST /v1/subject-erasures": erasure,
+    "POST /v1/deletion-tasks/{task_id}/receipt": receipt,
+    "POST /access/v1/evaluation": evaluation,
+    "POST /access/v1/evaluations": evaluations,
+}
+
+
+@pytest.fixture(scope="module", params=["postgresql", "sqlite"][: 2 if SOAK else 1])
+def at(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
+    home = tmp_path_factory.mktemp("same-key")
+    if request.param == "sqlite":
+        with deployment(home, BROKER_RATE_LIMITS="off") as made:
+            yield made
+        return
+    server: Server = request.getfixturevalue("postgres_server")
+    url = server.create("same_key")
+    with deployment(home, url, servers=2, BROKER_RATE_LIMITS="off") as made:
+        yield made
+
+
+def test_every_operation_that_takes_a_key_has_a_row(at: Deployment) -> None:
+    taking = {
+        f"{method.upper()} {path}"
+        for path, operations in described(at.servers[0].address)["paths"].items()
+        for method, operation in operations.items()
+        if any(p["name"].lower() == "idempotency-key" for p in operation.get("parameters", []))
+    }
+    assert taking == ACTS.keys()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", ACTS)
+def test_one_key_has_one_effect(at: Deployment, name: str) -> None:
+    act = ACTS[name](at, f"once-{list(ACTS).index(name)}")
+    before = act.happened()
+    headers = {"Idempotency-Key": fresh_key()}
+    callers = [at.caller(act.role, number % len(at.servers)) for number in range(AT_ONCE)]
+    answers = at_once([partial(one.post, act.path, act.body, **headers) for one in callers])
+    assert act.happened() - before == 1
+    done = [answer for answer in answers if answer.status < 300]
+    assert done
+    # Those that came while the first was under way are told so; the others get its answer.
+    assert {answer.status for answer in answers} <= {done[0].status, 409}
+    assert {_told(answer) for answer in done} == {_told(done[0])}
+    again = callers[-1].post(act.path, act.body, **headers)
+    # What holds a secret is not kept: then a repetition is told that it was done.
+    assert _told(again) == _told(done[0]) or again.json["code"] == "idempotency_replayed"
+    assert act.happened() - before == 1
+
+
+def _told(answer: Answer) -> str:
+    return json.dumps(answer.json, sort_keys=True)
