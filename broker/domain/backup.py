@@ -52,7 +52,7 @@ class Manifest:
             told = json.loads(data)
             files = {str(name): BackupFile(**file) for name, file in told.pop("files").items()}
             manifest = cls(**told, files=files)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise BackupInvalid("the manifest of this backup is of another version") from None
         if DATABASE not in manifest.files:
             raise BackupInvalid("the manifest of this backup names no database")

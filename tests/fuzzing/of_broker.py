@@ -10,6 +10,8 @@ from broker.api.authzen import parse_evaluation, parse_evaluations
 from broker.api.limits import deeper_than
 from broker.domain import cosignature
 from broker.domain.access import read_terms
+from broker.domain.backup import DATABASE, BackupFile
+from broker.domain.backup import Manifest as BackupManifest
 from broker.domain.bundle import pack, unpack
 from broker.domain.checkpoint import Checkpoint, open_checkpoint
 from broker.domain.deletion import RECEIPT_TYPE, Asked, read_receipt, sign_receipt
@@ -81,6 +83,9 @@ SETTINGS = {
 ASKED = Asked("dt-1", "p-1", "c-1", ("home_city",), "https://consent.example", 1_790_000_000)
 RECEIPT = sign_receipt(
     honest.PARTNER, ASKED, deleted_at=1_790_000_050, method="deleted", now=1_790_000_060
+)
+BACKUP = BackupManifest(
+    "sqlite", 1, "0001", "log", 5, "https://consent.example", {DATABASE: BackupFile(1, "00")}
 )
 _FOLDER = Path(tempfile.gettempdir())
 
@@ -364,6 +369,12 @@ PARSERS = (
         ),
         dumped(SETTINGS),
         families=(SettingsError,),
+    ),
+    _p(
+        "manifest of a backup",
+        "domain.backup.Manifest.parse",
+        BackupManifest.parse,
+        dumped(BACKUP.to_json()),
     ),
     _p(
         "deletion receipt",
