@@ -128,7 +128,8 @@ class Trust:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read a trust file's object; raises `InvalidTrust`. At least one root and one log key."""
         schema = value.get("schema")
-        if schema not in {SCHEMA, ROTATED_SCHEMA}:
+        # In a tuple: whatever stands there can be compared, not all of it be looked up in a set.
+        if schema not in (SCHEMA, ROTATED_SCHEMA):
             raise InvalidTrust(
                 "this is not a trust file of consent-broker trust export, or one of a newer "
                 "version: this one reads urn:consent-broker:trust:1 and 2"

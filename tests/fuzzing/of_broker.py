@@ -13,7 +13,7 @@ from broker.domain.access import read_terms
 from broker.domain.backup import DATABASE, BackupFile
 from broker.domain.backup import Manifest as BackupManifest
 from broker.domain.bundle import pack, unpack
-from broker.domain.checkpoint import Checkpoint, open_checkpoint
+from broker.domain.checkpoint import Checkpoint, open_checkpoint, open_checkpoint_of
 from broker.domain.deletion import RECEIPT_TYPE, Asked, read_receipt, sign_receipt
 from broker.domain.entry import Entry, LogKey, SealedEntry
 from broker.domain.errors import BrokerError
@@ -34,7 +34,7 @@ from broker.domain.terms import Label, Party, Terms, parse_purpose
 from broker.domain.tiles import entry_bundle, parse_entry_bundle, parse_tile_path
 from broker.domain.timestamp import verify_timestamp
 from broker.domain.tlog_proof import LogProof, verify_log_proof
-from broker.domain.trust import Trust
+from broker.domain.trust import CompromisedKey, RetiredLogKey, Trust
 from broker.domain.witnessing import cosignatures, known_size
 from broker.outbound.pkcs11 import KeyAddress
 from broker.outbound.public_address import is_public, read_address
@@ -80,6 +80,12 @@ SETTINGS = {
     "BROKER_WALLETS": "w https://wallet.example/cb",
     "BROKER_WITNESSES": f"{LOG.verifier_key.encode()} https://witness.example",
 }
+ROTATED = Trust(
+    honest.TRUST.roots,
+    honest.TRUST.logs,
+    retired_logs=(RetiredLogKey(LOG.verifier_key, 9),),
+    compromised=(CompromisedKey("0" * 64, 1, 1),),
+)
 ASKED = Asked("dt-1", "p-1", "c-1", ("home_city",), "https://consent.example", 1_790_000_000)
 RECEIPT = sign_receipt(
     honest.PARTNER, ASKED, deleted_at=1_790_000_050, method="deleted", now=1_790_000_060
@@ -229,8 +235,12 @@ PARSERS = (
     ),
     _p(
         "signed checkpoint",
-        "domain.checkpoint.open_checkpoint domain.note.verify_ed25519",
-        lambda data: open_checkpoint(data, LOG_VERIFIER),
+        "domain.checkpoint.open_checkpoint domain.checkpoint.open_checkpoint_of "
+        "domain.note.verify_ed25519 domain.trust.RetiredVerifier.verify",
+        lambda data: (
+            open_checkpoint(data, LOG_VERIFIER),
+            open_checkpoint_of(data, ROTATED.verifiers()[1:]),
+        ),
         NOTE,
     ),
     _p(
@@ -316,6 +326,7 @@ PARSERS = (
         "domain.trust.Trust.parse domain.trust.Trust.from_json",
         Trust.parse,
         dumped(honest.TRUST.to_json()),
+        dumped(ROTATED.to_json()),
     ),
     _p(
         "timestamp",
@@ -407,6 +418,7 @@ EXCLUDED = {
     "broker.domain.note.Ed25519Signer.from_key": "takes a key of the broker's own",
     "broker.domain.evidence.log.verify_log": "a step of verify_evidence",
     "broker.domain.evidence.times.verify_times": "a step of verify_evidence",
+    "broker.domain.evidence.stolen_keys.verify_keys": "a step of verify_evidence",
     "broker.domain.evidence.story.verify_story": "a step of verify_evidence",
     "broker.domain.evidence.signatures.verify_signatures": "a step of verify_evidence",
     "broker.domain.evidence.signatures.verify_request_objects": "a step of verify_evidence",
