@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from broker.settings import SettingsError, read_settings
+from broker.store.consents import CONSENT
 from broker.store.db import Database
 from broker.store.migrate import is_current, migrate
 from credentials.status import StatusList, verify_status_token

@@ -67,6 +67,7 @@ from wallet_adapters.openid4vp.encrypted_response import (
     seal_response,
 )
 from wallet_adapters.openid4vp.transaction_data import fallback_nonce, verify_fallback_nonce
+from wallet_adapters.openid4vp.verify import verify_several
 from wallet_adapters.wire import (
     decode_base64url,
     parse_form,
@@ -186,13 +187,10 @@ def _unsigned(data: bytes) -> object:
 def _response(data: bytes) -> object:
     response = parse_authorization_response(form(data))
     if isinstance(response, AuthorizationResponse):
-        return verify_response(
-            response,
-            expected=EXPECTED,
-            anchors=[AUTHORITY.root],
-            now=NOW,
-            status=StatusCheck.BY_CALLER,
-        )
+        told: dict[str, Any] = {"anchors": [AUTHORITY.root], "now": NOW}
+        told["status"] = StatusCheck.BY_CALLER
+        several = verify_several(response, expected=EXPECTED, **told)
+        return several, verify_response(response, expected=EXPECTED, **told)
     return response
 
 
@@ -446,7 +444,8 @@ PARSERS = (
     ),
     _p(
         "wallet's answer",
-        "openid4vp.response.parse_authorization_response openid4vp.verify.verify_response",
+        "openid4vp.response.parse_authorization_response openid4vp.verify.verify_response "
+        "openid4vp.verify.verify_several",
         _response,
         dumped({"vp_token": {"q": [CREDENTIAL]}, "state": "s"}),
         dumped({"error": "access_denied", "state": "s"}),
