@@ -52,7 +52,7 @@ def test_it_shows_people_each_step_in_both_languages(broker_server: Broker) -> N
         (1, "商家邀请客户"),
         (4, "钱包展示条款，客户只签其中一项"),
         (6, "按约使用：允许"),
-        (13, "改动一位即不通过"),
+        (14, "改动一位即不通过"),
     ):
         line = next(line for line in done.stdout.splitlines() if words in line)
         assert line.startswith(f"{number}. ")
