@@ -32,7 +32,7 @@ IDEMPOTENCY_KEY = "a key that both tenants use"
 OF_NOBODY = frozenset(
     {
         *("checkpoint", "checkpoint_time", "log_head", "log_tile", "schema_support", "secret"),
-        *("signing_key", "used_once"),
+        *("key_generation", "signing_key", "used_once"),
     }
 )
 # What differs from one answer to the next: ids, the request's own, nonces in a page.
