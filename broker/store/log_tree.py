@@ -201,6 +201,12 @@ def checkpoint_covering(tx: Connection, index: int) -> StoredCheckpoint | None:
     return _one_checkpoint(tx, found.order_by(CHECKPOINT.c.size))
 
 
+def checkpoint_at(tx: Connection, time: int) -> StoredCheckpoint | None:
+    """The largest checkpoint that was signed at `time` (Unix seconds) or before."""
+    found = select(CHECKPOINT).where(CHECKPOINT.c.signed_at <= time)
+    return _one_checkpoint(tx, found.order_by(CHECKPOINT.c.size.desc()))
+
+
 class TileReader:
     """The tree's first `size` leaves as a lookup for proofs; what it has read, it keeps."""
 
