@@ -44,7 +44,7 @@ def zipped() -> bytes:
     return local + central + name + b"PK\x05\x06" + end
 
 
-def overlapping(files: int = 30_000) -> bytes:
+def overlapping(files: int = 10_000) -> bytes:
     """A zip whose directory names one stored file again and again."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

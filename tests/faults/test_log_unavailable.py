@@ -97,7 +97,7 @@ def lock_is_held(place: Place, made: Deployment) -> Iterator[None]:
 
 def _waiting(made: Deployment) -> int:
     with made.ctx.db.reading() as tx:
-        return audit.pending_count(tx)
+        return audit.pending_count(tx, made.ctx.now())
 
 
 FAULTS: dict[str, Callable[[Place, Deployment], contextlib.AbstractContextManager[None]]] = {
