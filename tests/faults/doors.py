@@ -251,13 +251,14 @@ DOORS: dict[str, Door] = {
         get("/v1/deletion-tasks/{task}/receipt"),
         at_home=None,  # there is none yet
     ),
+    # A denial is an answer: what it says is compared with the one about nothing at all.
+    "POST /access/v1/evaluation": Door(evaluations, HIDDEN | {200}, at_home=PARTNER),
+    "POST /access/v1/evaluations": Door(batches, HIDDEN | {200}, at_home=PARTNER),
+    # Behind the decisions: at home it ends the consent that they are about.
     "POST /v1/withdrawals": Door(
         post("/v1/withdrawals", lambda known: {"customers": [{"consent": known.second_consent}]}),
         at_home=OFFICER,
     ),
-    # A denial is an answer: what it says is compared with the one about nothing at all.
-    "POST /access/v1/evaluation": Door(evaluations, HIDDEN | {200}, at_home=PARTNER),
-    "POST /access/v1/evaluations": Door(batches, HIDDEN | {200}, at_home=PARTNER),
     "GET /v1/purposes": Door(get("/v1/purposes"), PUBLIC | HIDDEN, own=True),
     "GET /v1/algorithms": Door(get("/v1/algorithms"), PUBLIC | HIDDEN, own=True),
     "GET /v1/attributes": Door(get("/v1/attributes"), PUBLIC | HIDDEN, own=True),
