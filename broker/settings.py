@@ -110,11 +110,10 @@ class Settings:
     def __post_init__(self) -> None:
         """Raise `SettingsError` for what cannot be had together."""
         if self.workers > 1 and self.sqlalchemy_url.startswith("sqlite"):
-            message = (
+            raise SettingsError(
                 f"WORKERS={self.workers} needs PostgreSQL: SQLite serves one process. Set "
                 "DATABASE_URL=postgresql://..., or serve with one worker"
             )
-            raise SettingsError(message)
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -154,8 +153,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     usual = "production" if parts.scheme == "https" else "development"
     profile = env.get("BROKER_PROFILE", usual)
     if profile not in PROFILES:
-        message = f"BROKER_PROFILE must be one of: {', '.join(PROFILES)}"
-        raise SettingsError(message)
+        raise SettingsError(f"BROKER_PROFILE must be one of: {', '.join(PROFILES)}")
     development = profile == "development"
     timestamp_url, timestamp_roots = _timestamps(env)
     return Settings(
@@ -204,8 +202,7 @@ def _with_files(env: Mapping[str, str]) -> Mapping[str, str]:
         if not path:
             continue
         if env.get(name):
-            message = f"set {name} or {name}_FILE, not both"
-            raise SettingsError(message)
+            raise SettingsError(f"set {name} or {name}_FILE, not both")
         try:
             found[name] = Path(path).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
@@ -213,8 +210,7 @@ def _with_files(env: Mapping[str, str]) -> Mapping[str, str]:
             message = f"{name}_FILE names {path}, which cannot be read: {reason}"
             raise SettingsError(message) from error
         if not found[name]:
-            message = f"{name}_FILE names {path}, which is empty"
-            raise SettingsError(message)
+            raise SettingsError(f"{name}_FILE names {path}, which is empty")
     return found
 
 
@@ -228,8 +224,7 @@ def _integer(env: Mapping[str, str], name: str, default: int, low: int, high: in
         or len(text) > MOST_DIGITS
         or not low <= int(text) <= high
     ):
-        message = f"{name} must be a whole number from {low} to {high}"
-        raise SettingsError(message)
+        raise SettingsError(f"{name} must be a whole number from {low} to {high}")
     return int(text)
 
 
@@ -242,8 +237,7 @@ def _master_key(name: str, text: str) -> bytes | None:
         message = f"{name} must be 32 bytes in base64url without padding"
         raise SettingsError(message) from error
     if len(key) != MASTER_KEY_BYTES:
-        message = f"{name} must be 32 bytes in base64url without padding"
-        raise SettingsError(message)
+        raise SettingsError(f"{name} must be 32 bytes in base64url without padding")
     return key
 
 
@@ -259,8 +253,7 @@ def _encrypted(env: Mapping[str, str], *, strict: bool) -> bool:
     """Whether wallets encrypt their answers; the strict profile takes no others."""
     mode = env.get("BROKER_RESPONSE_MODE", RESPONSE_MODES[-1] if strict else RESPONSE_MODES[0])
     if mode not in RESPONSE_MODES[strict:]:
-        message = f"BROKER_RESPONSE_MODE must be {' or '.join(RESPONSE_MODES[strict:])}"
-        raise SettingsError(message)
+        raise SettingsError(f"BROKER_RESPONSE_MODE must be {' or '.join(RESPONSE_MODES[strict:])}")
     return mode == RESPONSE_MODES[-1]
 
 
@@ -348,6 +341,5 @@ def _hosts(text: str) -> frozenset[str]:
 def _private_hosts(text: str, *, development: bool) -> frozenset[str]:
     hosts = _hosts(text)
     if hosts and not development:
-        message = "BROKER_PRIVATE_HOSTS is for BROKER_PROFILE=development alone"
-        raise SettingsError(message)
+        raise SettingsError("BROKER_PRIVATE_HOSTS is for BROKER_PROFILE=development alone")
     return hosts

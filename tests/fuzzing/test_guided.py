@@ -11,7 +11,7 @@ from credentials.errors import CredentialError, Malformed
 from tests.faults.lengths import SOAK, short_or_long
 from tests.fuzzing.judging import Escaped, judge
 from tests.fuzzing.parser import Parser
-from tests.programs import ROOT
+from tests.programs import ROOT, missing
 
 INPUTS = short_or_long(400, 1_000_000)
 PARSERS = () if SOAK else ("note", "public key")
@@ -19,8 +19,9 @@ PARSERS = () if SOAK else ("note", "public key")
 
 @pytest.mark.slow
 @pytest.mark.timeout(14_400)
-@pytest.mark.skipif(find_spec("atheris") is None, reason="atheris has wheels for Linux alone")
 def test_guided_inputs_find_nothing(tmp_path: Path) -> None:
+    if find_spec("atheris") is None:
+        missing("atheris has wheels for Linux alone")
     command = (sys.executable, "-m", "tests.fuzzing.guided", "--runs", str(INPUTS))
     done = subprocess.run(
         [*command, "--folder", str(tmp_path), *PARSERS],
