@@ -1,0 +1,232 @@
+"""BLS12-381 behind a narrow, strict interface: the only module that meets the backend.
+
+The backend (`py_arkworks_bls12381`) is fast and lenient: its decoder takes the identity, also in
+forms that are not canonical, `Scalar(int)` reduces silently, a multiplication of lists of unequal
+length gives the identity, an empty pairing check is true, and it hashes under an empty tag. Here:
+
+- bytes become points and scalars in one place, which re-encodes them and compares;
+- the identity is no point;
+- lists have equal lengths and at least one element;
+- a domain separation tag has 1 to 255 bytes (RFC 9380, section 5.3.3).
+
+Encodings: scalars are 32 bytes, big-endian; points of G1 48 bytes, of G2 96 bytes, compressed
+(draft-irtf-cfrg-bbs-signatures, appendix "Point Encoding"). Arithmetic on `Scalar` and on points
+is the backend's operators. Its time depends on its operands: see `multiply_secret`.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from py_arkworks_bls12381 import GT, G1Point, G2Point, Scalar
+
+from zkp.errors import Malformed, PointInvalid, ScalarInvalid, TooLarge
+
+__all__ = [
+    "G1_BYTES",
+    "G1_GENERATOR",
+    "G1_IDENTITY",
+    "G2_BYTES",
+    "G2_GENERATOR",
+    "ORDER",
+    "SCALAR_BYTES",
+    "ZERO",
+    "FixedBase",
+    "G1Point",
+    "G2Point",
+    "Scalar",
+    "expand_message_xmd",
+    "expand_message_xof",
+    "g1_from_bytes",
+    "g2_from_bytes",
+    "hash_to_g1_xmd",
+    "hash_to_g1_xof",
+    "hash_to_scalar",
+    "multiply_secret",
+    "pairing_product_is_one",
+    "random_scalar",
+    "scalar_from_bytes",
+    "scalar_from_int",
+    "sum_of_products",
+]
+
+ORDER: Final = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
+"""The order r of G1, G2 and the scalars."""
+
+_FIELD: Final = int(
+    "1a0111ea397fe69a4b1ba7b6434bacd764774b84f38512bf6730d2a0f6b0f6241eabfffeb153ffffb9feffffffffaaab",
+    16,
+)
+SCALAR_BYTES: Final = 32
+G1_BYTES: Final = 48
+G2_BYTES: Final = 96
+ZERO: Final = Scalar(0)
+G1_IDENTITY: Final = G1Point.identity()
+G1_GENERATOR: Final = G1Point()
+G2_GENERATOR: Final = G2Point()
+
+_WIDE_BYTES = 48  # expand_len: ceil((ceil(log2 r) + 128) / 8)
+_FIELD_BYTES = 64  # L of RFC 9380, section 8.8.1
+_LONGEST_TAG = 255
+_SHA256_BYTES, _SHA256_BLOCK = 32, 64
+_LONGEST_EXPANSION = 255 * _SHA256_BYTES
+
+Expand = Callable[[bytes, bytes, int], bytes]
+
+
+def scalar_from_bytes(data: bytes) -> Scalar:
+    """Read 32 bytes, big-endian, below the order. Raises `ScalarInvalid`."""
+    if len(data) != SCALAR_BYTES or int.from_bytes(data) >= ORDER:
+        raise ScalarInvalid("a scalar is 32 bytes, big-endian, below the order of the group")
+    return Scalar.from_be_bytes(data)
+
+
+def scalar_from_int(value: int) -> Scalar:
+    """A number of this program's own, 0 to the order. Raises `ScalarInvalid` for any other.
+
+    Bytes of others go through `scalar_from_bytes`.
+    """
+    if not 0 <= value < ORDER:
+        raise ScalarInvalid("the number is negative or not below the order of the group")
+    return Scalar.from_be_bytes(value.to_bytes(SCALAR_BYTES))
+
+
+def random_scalar() -> Scalar:
+    """A uniform scalar from the operating system's source; its bias is below 2**-128."""
+    return Scalar.from_be_bytes_mod_order(secrets.token_bytes(_WIDE_BYTES))
+
+
+def g1_from_bytes(data: bytes) -> G1Point:
+    """Read a point of G1 other than the identity, in canonical form. Raises `PointInvalid`."""
+    if len(data) != G1_BYTES:
+        raise PointInvalid(f"a point of G1 has {G1_BYTES} bytes")
+    try:
+        point = G1Point.from_compressed_bytes(data)
+    except ValueError:
+        raise PointInvalid("the bytes are no point of the prime-order subgroup of G1") from None
+    if point == G1_IDENTITY or bytes(point.to_compressed_bytes()) != data:
+        raise PointInvalid("the point is the identity, or not in its canonical form")
+    return point
+
+
+def g2_from_bytes(data: bytes) -> G2Point:
+    """Read a point of G2 other than the identity, in canonical form. Raises `PointInvalid`."""
+    if len(data) != G2_BYTES:
+        raise PointInvalid(f"a point of G2 has {G2_BYTES} bytes")
+    try:
+        point = G2Point.from_compressed_bytes(data)
+    except ValueError:
+        raise PointInvalid("the bytes are no point of the prime-order subgroup of G2") from None
+    if point == G2Point.identity() or bytes(point.to_compressed_bytes()) != data:
+        raise PointInvalid("the point is the identity, or not in its canonical form")
+    return point
+
+
+def sum_of_products(points: Sequence[G1Point], scalars: Sequence[Scalar]) -> G1Point:
+    """P_1 s_1 + ... + P_n s_n; n is at least 1. Raises `Malformed` for unequal lengths or none."""
+    if len(points) != len(scalars) or not points:
+        raise Malformed("as many scalars as points, and at least one")
+    return G1Point.multiexp_unchecked(list(points), list(scalars))
+
+
+def multiply_secret(point: G1Point, secret: Scalar) -> G1Point:
+    """P s for a secret that is used again and again: an issuer's.
+
+    The time of a multiplication depends on the scalar, so the secret is split at random into two
+    summands anew each time: s = u + (s - u).
+    """
+    mask = random_scalar()
+    return point * mask + point * (secret - mask)
+
+
+def pairing_product_is_one(pairs: Sequence[tuple[G1Point, G2Point]]) -> bool:
+    """Whether e(P_1, Q_1) ... e(P_n, Q_n) = 1; n is at least 1. Raises `Malformed` for none."""
+    if not pairs:
+        raise Malformed("an empty product of pairings shows nothing")
+    return GT.pairing_check([left for left, _ in pairs], [right for _, right in pairs])
+
+
+def expand_message_xmd(message: bytes, tag: bytes, length: int) -> bytes:
+    """`expand_message_xmd` with SHA-256 (RFC 9380, section 5.3.1). Raises `Malformed`, `TooLarge`."""
+    ending = _tag(tag)
+    if not 0 < length <= _LONGEST_EXPANSION:
+        raise TooLarge(f"at most {_LONGEST_EXPANSION} bytes can be expanded from one message")
+    first = hashlib.sha256(
+        bytes(_SHA256_BLOCK) + message + length.to_bytes(2) + b"\0" + ending
+    ).digest()
+    block = hashlib.sha256(first + b"\1" + ending).digest()
+    blocks = [block]
+    for number in range(2, -(-length // _SHA256_BYTES) + 1):
+        mixed = bytes(one ^ other for one, other in zip(first, block, strict=True))
+        block = hashlib.sha256(mixed + bytes([number]) + ending).digest()
+        blocks.append(block)
+    return b"".join(blocks)[:length]
+
+
+def expand_message_xof(message: bytes, tag: bytes, length: int) -> bytes:
+    """`expand_message_xof` with SHAKE-256 (RFC 9380, section 5.3.2). Raises `Malformed`, `TooLarge`."""
+    ending = _tag(tag)
+    if not 0 < length <= _LONGEST_EXPANSION:
+        raise TooLarge(f"at most {_LONGEST_EXPANSION} bytes can be expanded from one message")
+    return hashlib.shake_256(message + length.to_bytes(2) + ending).digest(length)
+
+
+def hash_to_scalar(message: bytes, tag: bytes, expand: Expand = expand_message_xmd) -> Scalar:
+    """`hash_to_scalar` of draft-irtf-cfrg-bbs-signatures: 48 expanded bytes modulo the order."""
+    return Scalar.from_be_bytes_mod_order(expand(message, tag, _WIDE_BYTES))
+
+
+def hash_to_g1_xmd(message: bytes, tag: bytes) -> G1Point:
+    """BLS12381G1_XMD:SHA-256_SSWU_RO_ (RFC 9380, section 8.8.1). Raises `Malformed`."""
+    _tag(tag)
+    return G1Point.hash_to_curve(message, tag)
+
+
+def hash_to_g1_xof(message: bytes, tag: bytes) -> G1Point:
+    """BLS12381G1_XOF:SHAKE-256_SSWU_RO_ (draft-irtf-cfrg-bbs-signatures, appendix A.1)."""
+    uniform = expand_message_xof(message, tag, 2 * _FIELD_BYTES)
+    halves = (uniform[:_FIELD_BYTES], uniform[_FIELD_BYTES:])
+    first, second = (
+        G1Point.map_from_fp_be((int.from_bytes(half) % _FIELD).to_bytes(G1_BYTES))
+        for half in halves
+    )
+    return first + second
+
+
+class FixedBase:
+    """Multiples of a constant point, looked up: 32 additions instead of a multiplication.
+
+        P s = sum over the 32 bytes d_i of s of (d_i 256^i) P
+
+    The table holds 8,160 points; making it takes as many additions. For public points and for
+    scalars that are used once: the sequence of look-ups depends on the scalar.
+    """
+
+    __slots__ = ("_rows", "point")
+
+    def __init__(self, point: G1Point) -> None:
+        self.point = point
+        rows = []
+        step = point
+        for _ in range(SCALAR_BYTES):
+            row = [G1_IDENTITY]
+            for _ in range(255):
+                row.append(row[-1] + step)
+            step = row[-1] + step
+            rows.append(row)
+        self._rows = tuple(tuple(row) for row in rows)
+
+    def __mul__(self, scalar: Scalar) -> G1Point:
+        """P s."""
+        total = G1_IDENTITY
+        for row, digit in zip(self._rows, bytes(scalar.to_le_bytes()), strict=True):
+            if digit:
+                total += row[digit]
+        return total
+
+
+def _tag(tag: bytes) -> bytes:
+    if not 0 < len(tag) <= _LONGEST_TAG:
+        raise Malformed(f"a domain separation tag has 1 to {_LONGEST_TAG} bytes")
+    return tag + bytes([len(tag)])
