@@ -54,3 +54,27 @@ class ProofInvalid(ZkpError):
     """The proof does not show what it is said to show."""
 
     code: ClassVar[str] = "proof_invalid"
+
+
+class SchemaInvalid(ZkpError):
+    """A schema of attributes that cannot be one."""
+
+    code: ClassVar[str] = "schema_invalid"
+
+
+class AttributeInvalid(ZkpError):
+    """A value that its attribute's type does not have, or that is out of its bounds."""
+
+    code: ClassVar[str] = "attribute_invalid"
+
+
+class StatementInvalid(ZkpError):
+    """A statement that says nothing, contradicts another, or is of what is not there."""
+
+    code: ClassVar[str] = "statement_invalid"
+
+
+class StatementFalse(ZkpError):
+    """The prover's own attributes do not have the property: there is nothing to prove."""
+
+    code: ClassVar[str] = "statement_false"

@@ -1,0 +1,39 @@
+"""The constant points by which bits are committed, and whose relation nobody knows.
+
+    G_1 .. G_1024 for the bits, G for the product argument, H for what hides: hashed to the curve
+    under a tag of their own, so that none is a known multiple of another or of BBS's generators.
+"""
+
+from functools import cache
+from typing import Final
+
+from zkp.curve import FixedBase, G1Point, hash_to_g1_xmd
+from zkp.linear import MOST_BITS
+
+_TAG: Final = b"CONSENT-BROKER-ZKP-V1_BLS12381G1_XMD:SHA-256_SSWU_RO_PEDERSEN_"
+_TABLES: Final = 64  # of the bits; each takes about 1.4 MB
+
+
+@cache
+def point(name: str) -> G1Point:
+    """`G`, `H`, or `G1` to `G1024`."""
+    return hash_to_g1_xmd(name.encode(), _TAG)
+
+
+@cache
+def table(name: str) -> FixedBase:
+    """A point's multiples."""
+    return FixedBase(point(name))
+
+
+def bit(number: int) -> str:
+    """The name of the point of a bit, numbered from 0."""
+    return f"G{number + 1}"
+
+
+def has_table(name: str) -> bool:
+    """Whether a point is met often enough for a table."""
+    return name in {"G", "H"} or int(name[1:]) <= _TABLES
+
+
+MOST: Final = MOST_BITS
