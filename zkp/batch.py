@@ -31,22 +31,22 @@ from zkp.curve import (
 from zkp.errors import Malformed, ProofInvalid, TooLarge, ZkpError
 from zkp.keys import PublicKey
 from zkp.layout import Layout, PresentedCredential, revealed_values
-from zkp.pedersen import bit
+from zkp.pedersen import bit, multiple
 from zkp.presentation import (
     Presentation,
     ReadProof,
     begin,
     challenges,
     credential_domain,
-    multiple,
     revealed_messages,
 )
 from zkp.request import ProofRequest
-from zkp.schema import TYPED
+from zkp.schema import TYPED, Schema
 
 MOST_PRESENTATIONS = 4096
 _WEIGHT_BYTES = 16
 _P1 = -1
+_MINUS_ONE = -Scalar(1)
 
 Issuers = Mapping[str, frozenset[bytes]]
 
@@ -157,7 +157,7 @@ def _equations(one: ToVerify) -> _Checkable:
     pairings = []
     for name, points, scalars in zip(request.credentials, proof.shown, proof.scalars, strict=True):
         hidden = {index: responses[variable] for index, variable in layout.hidden[name]}
-        equations += _of_credential(shown[name], layout, name, points, scalars, hidden, c)
+        equations += _of_credential(shown[name], layout.schemas[name], points, scalars, hidden, c)
         pairings.append((shown[name].key, points.a_bar, points.b_bar))
     equations += _of_bits(proof, responses[layout.system.attributes :], y, c)
     verified = VerifiedPresentation(request, dict(shown), dict(layout.issuers))
@@ -166,19 +166,17 @@ def _equations(one: ToVerify) -> _Checkable:
 
 def _of_credential(
     credential: PresentedCredential,
-    layout: Layout,
-    name: str,
+    schema: Schema,
     points: Shown,
     scalars: tuple[Scalar, Scalar, Scalar],
     hidden: Mapping[int, Scalar],
     c: Scalar,
 ) -> list[_Equation]:
     e, r1, r3 = scalars
-    schema = layout.schemas[name]
     first = _Equation(
-        points=[(points.b_bar, c), (points.a_bar, e), (points.d, r1), (points.t1, -Scalar(1))]
+        points=[(points.b_bar, c), (points.a_bar, e), (points.d, r1), (points.t1, _MINUS_ONE)]
     )
-    second = _Equation(points=[(points.d, r3), (points.t2, -Scalar(1))])
+    second = _Equation(points=[(points.d, r3), (points.t2, _MINUS_ONE)])
     second.generators = {_P1: c, 0: credential_domain(credential, schema) * c}
     for index, message in revealed_messages(credential, schema).items():
         second.generators[index + 1] = message * c
@@ -190,14 +188,14 @@ def _of_credential(
 def _of_bits(proof: ReadProof, f: Sequence[Scalar], y: Scalar, c: Scalar) -> list[_Equation]:
     if proof.bits is None:
         return []
-    third = _Equation(points=[(proof.bits.b, -c), (proof.bits.a, -Scalar(1))])
+    third = _Equation(points=[(proof.bits.b, -c), (proof.bits.a, _MINUS_ONE)])
     product, power = ZERO, y
     for number, response in enumerate(f):
         third.constants[bit(number)] = response
         product += power * response * (c - response)
         power *= y
     third.constants["H"] = proof.z
-    fourth = _Equation(points=[(proof.bits.r1, -c), (proof.bits.r0, -Scalar(1))])
+    fourth = _Equation(points=[(proof.bits.r1, -c), (proof.bits.r0, _MINUS_ONE)])
     fourth.constants = {"G": product, "H": proof.z_t}
     return [third, fourth]
 
@@ -240,5 +238,5 @@ def _hold(batch: Sequence[_Checkable]) -> bool:
 
 
 def _weight() -> Scalar:
-    """128 random bits, not zero."""
-    return Scalar(secrets.randbits(8 * _WEIGHT_BYTES) | 1)
+    """128 random bits."""
+    return Scalar.from_be_bytes_mod_order(secrets.token_bytes(_WEIGHT_BYTES))

@@ -1,4 +1,4 @@
-"""BBS signatures: sign, verify, and prove that one has a signature while showing only some messages.
+"""BBS signatures: sign, verify, prove that one has a signature while showing some messages.
 
 draft-irtf-cfrg-bbs-signatures (July 2025), "Core Operations" and "Proof Protocol Subroutines".
 Messages are scalars here; `Interface.message_scalar` makes one of bytes. `Q`, `H_i` and P1 are the
@@ -13,11 +13,11 @@ A proof is made in two moves, so that other proofs may share its challenge (`zkp
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Self
 
 from zkp.curve import (
     G1_BYTES,
-    G1_IDENTITY,
     G2_GENERATOR,
     SCALAR_BYTES,
     ZERO,
@@ -62,9 +62,7 @@ class Signature:
         return cls(a, e)
 
 
-def domain(
-    key: PublicKey, header: bytes, messages: int, interface: Interface = SHA_256
-) -> Scalar:
+def domain(key: PublicKey, header: bytes, messages: int, interface: Interface = SHA_256) -> Scalar:
     """`calculate_domain`: binds key, generators, interface and header."""
     points = b"".join(
         bytes(point.to_compressed_bytes()) for point in interface.generators(messages)
@@ -85,7 +83,7 @@ def sign(
 def sign_point(secret: SecretKey, point: G1Point, e: Scalar) -> Signature:
     """A = B / (SK + e) for a B that has been made; raises `SignatureInvalid` for SK + e = 0."""
     exponent = secret.scalar + e
-    if exponent == ZERO or e == ZERO:
+    if ZERO in {exponent, e}:
         raise SignatureInvalid("this message cannot be signed by this key")
     return Signature(multiply_secret(point, exponent.inverse()), e)
 
@@ -305,6 +303,6 @@ def _scalars(*scalars: Scalar) -> bytes:
 
 
 def _check_indexes(indexes: Sequence[int], count: int) -> None:
-    ascending = all(one < other for one, other in zip(indexes, indexes[1:], strict=False))
+    ascending = all(one < other for one, other in pairwise(indexes))
     if not ascending or any(not 0 <= index < count for index in indexes):
         raise Malformed("indexes of disclosed messages ascend, from 0 to below their number")

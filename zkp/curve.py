@@ -148,7 +148,7 @@ def pairing_product_is_one(pairs: Sequence[tuple[G1Point, G2Point]]) -> bool:
 
 
 def expand_message_xmd(message: bytes, tag: bytes, length: int) -> bytes:
-    """`expand_message_xmd` with SHA-256 (RFC 9380, section 5.3.1). Raises `Malformed`, `TooLarge`."""
+    """`expand_message_xmd`, SHA-256 (RFC 9380, 5.3.1). Raises `Malformed`, `TooLarge`."""
     ending = _tag(tag)
     if not 0 < length <= _LONGEST_EXPANSION:
         raise TooLarge(f"at most {_LONGEST_EXPANSION} bytes can be expanded from one message")
@@ -165,7 +165,7 @@ def expand_message_xmd(message: bytes, tag: bytes, length: int) -> bytes:
 
 
 def expand_message_xof(message: bytes, tag: bytes, length: int) -> bytes:
-    """`expand_message_xof` with SHAKE-256 (RFC 9380, section 5.3.2). Raises `Malformed`, `TooLarge`."""
+    """`expand_message_xof`, SHAKE-256 (RFC 9380, 5.3.2). Raises `Malformed`, `TooLarge`."""
     ending = _tag(tag)
     if not 0 < length <= _LONGEST_EXPANSION:
         raise TooLarge(f"at most {_LONGEST_EXPANSION} bytes can be expanded from one message")

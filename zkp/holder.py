@@ -1,6 +1,6 @@
 """Binding a credential to its holder: a secret signed blindly, as the last message of it.
 
-    C = H_(L+1) s          T = H_(L+1) t          c = hash(key, header, nonce, C, T)        s^ = t + c s
+    C = H_(L+1) s      T = H_(L+1) t      c = hash(key, header, nonce, C, T)      s^ = t + c s
     issuer checks  T = H_(L+1) s^ - C c  and signs  B = P1 + Q domain + sum H_i m_i + C
 
 What the issuer makes is an ordinary BBS signature over L + 1 messages of which it has not seen the

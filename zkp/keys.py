@@ -59,7 +59,12 @@ class SecretKey:
 
     @classmethod
     def from_material(
-        cls, material: bytes, info: bytes = b"", *, tag: bytes = b"", suite: Suite = BLS12_381_SHA_256
+        cls,
+        material: bytes,
+        info: bytes = b"",
+        *,
+        tag: bytes = b"",
+        suite: Suite = BLS12_381_SHA_256,
     ) -> Self:
         """`KeyGen`: derive a key from at least 32 secret bytes. Raises `KeyInvalid`."""
         if len(material) < _SHORTEST_MATERIAL or len(info) > _LONGEST_INFO:

@@ -10,20 +10,17 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Self
 
-from zkp.errors import SchemaInvalid, StatementInvalid
+from zkp.errors import StatementInvalid
 from zkp.keys import PublicKey
 from zkp.linear import LinearSystem
 from zkp.predicates import (
     EPOCH,
     STATUS_TOKEN,
     Compiler,
-    NotRevoked,
-    Place,
-    Reveal,
-    Statement,
 )
 from zkp.request import ProofRequest
 from zkp.schema import Schema, Value
+from zkp.statements import NotRevoked, Place, Reveal, Statement
 
 HOLDER: Final = ""  # in place of an attribute's name: the holder's secret
 
@@ -116,7 +113,9 @@ def _layout(
     return Layout(schemas, issuers, shown, hidden, compiler, system)
 
 
-def revealed_values(request: ProofRequest, layout: Layout, shown: Mapping[str, PresentedCredential]) -> None:
+def revealed_values(
+    request: ProofRequest, layout: Layout, shown: Mapping[str, PresentedCredential]
+) -> None:
     """Check that exactly what was asked is revealed. Raises `StatementInvalid`."""
     for name, credential in shown.items():
         if tuple(sorted(credential.revealed)) != tuple(sorted(layout.shown[name])):
@@ -126,6 +125,3 @@ def revealed_values(request: ProofRequest, layout: Layout, shown: Mapping[str, P
             epoch = shown[statement.token].revealed[EPOCH]
             if type(epoch) is not int or epoch != statement.epoch:
                 raise StatementInvalid("the status token is of another epoch than was asked for")
-
-
-__all__ = ["HOLDER", "Layout", "PresentedCredential", "SchemaInvalid", "revealed_values"]

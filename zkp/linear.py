@@ -105,10 +105,12 @@ class LinearSystem:
 
 
 def _reduce(rows: Sequence[Row]) -> dict[int, tuple[Mapping[int, Scalar], Scalar]]:
-    """Gauss and Jordan, sparse; the pivot of a row is its last variable, so that bits come first."""
+    """Gauss and Jordan, sparse; a row's pivot is its last variable, so that bits come first."""
     done: dict[int, tuple[dict[int, Scalar], Scalar]] = {}
     for row in rows:
-        left = {number: _scalar(value) for number, value in row.coefficients.items() if value % ORDER}
+        left = {
+            number: _scalar(value) for number, value in row.coefficients.items() if value % ORDER
+        }
         constant = _scalar(row.constant)
         for number in [number for number in left if number in done]:
             factor = left.pop(number)
@@ -124,8 +126,8 @@ def _reduce(rows: Sequence[Row]) -> dict[int, tuple[Mapping[int, Scalar], Scalar
         left = {number: value * inverse for number, value in left.items()}
         constant *= inverse
         for number, (others, other_constant) in list(done.items()):
-            factor = others.pop(pivot, None)
-            if factor is not None:
+            if pivot in others:
+                factor = others.pop(pivot)
                 _subtract(others, left, factor)
                 done[number] = (others, other_constant - factor * constant)
         done[pivot] = (left, constant)
@@ -133,7 +135,7 @@ def _reduce(rows: Sequence[Row]) -> dict[int, tuple[Mapping[int, Scalar], Scalar
 
 
 def _subtract(left: dict[int, Scalar], other: Mapping[int, Scalar], factor: Scalar) -> None:
-    """left - factor * other, without zeros."""
+    """Take away: left - factor * other, without zeros."""
     for number, value in other.items():
         rest = left.get(number, ZERO) - factor * value
         if rest == ZERO:

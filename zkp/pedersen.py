@@ -1,14 +1,13 @@
 """The constant points by which bits are committed, and whose relation nobody knows.
 
-    G_1 .. G_1024 for the bits, G for the product argument, H for what hides: hashed to the curve
-    under a tag of their own, so that none is a known multiple of another or of BBS's generators.
+G_1 .. G_1024 for the bits, G for the product argument, H for what hides: hashed to the curve
+under a tag of their own, so that none is a known multiple of another or of BBS's generators.
 """
 
 from functools import cache
 from typing import Final
 
-from zkp.curve import FixedBase, G1Point, hash_to_g1_xmd
-from zkp.linear import MOST_BITS
+from zkp.curve import FixedBase, G1Point, Scalar, hash_to_g1_xmd
 
 _TAG: Final = b"CONSENT-BROKER-ZKP-V1_BLS12381G1_XMD:SHA-256_SSWU_RO_PEDERSEN_"
 _TABLES: Final = 64  # of the bits; each takes about 1.4 MB
@@ -31,9 +30,7 @@ def bit(number: int) -> str:
     return f"G{number + 1}"
 
 
-def has_table(name: str) -> bool:
-    """Whether a point is met often enough for a table."""
-    return name in {"G", "H"} or int(name[1:]) <= _TABLES
-
-
-MOST: Final = MOST_BITS
+def multiple(name: str, scalar: Scalar) -> G1Point:
+    """A point times a scalar; by its table where it is met often enough for one."""
+    often = name in {"G", "H"} or int(name[1:]) <= _TABLES
+    return table(name) * scalar if often else point(name) * scalar

@@ -21,14 +21,27 @@ type, K and the s_i are checked to be in it, and 2^n is far below the order, so 
 of the integers if it holds modulo the order.
 """
 
-import datetime
+import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from itertools import pairwise
+from typing import Any, Final
 
 from zkp.errors import AttributeInvalid, StatementFalse, StatementInvalid, TooLarge
 from zkp.linear import MOST_BITS, LinearSystem, Row
-from zkp.schema import FIRST_DAY, Attribute, Schema, Value
+from zkp.schema import Attribute, Schema, Value
+from zkp.statements import (
+    AtLeast,
+    AtMost,
+    Between,
+    Equal,
+    MemberOf,
+    NotMemberOf,
+    NotRevoked,
+    OlderThan,
+    Place,
+    Reveal,
+    Statement,
+)
 
 MOST_SET: Final = 256
 STATUS_SCHEMA: Final = "status-token/1"
@@ -44,105 +57,19 @@ STATUS_TOKEN: Final = Schema(
 """What a status token signs: that an identifier was not revoked in an epoch."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """An attribute of one of the presentation's credentials, by their names."""
-
-    credential: str
-    attribute: str
-
-
-@dataclass(frozen=True)
-class Reveal:
-    """The attribute's value is shown."""
-
-    place: Place
-
-
-@dataclass(frozen=True)
-class AtMost:
-    """The attribute is at most `value`."""
-
-    place: Place
-    value: Value
-
-
-@dataclass(frozen=True)
-class AtLeast:
-    """The attribute is at least `value`."""
-
-    place: Place
-    value: Value
-
-
-@dataclass(frozen=True)
-class Between:
-    """The attribute is `low`, `high`, or between them."""
-
-    place: Place
-    low: Value
-    high: Value
-
-
-@dataclass(frozen=True)
-class OlderThan:
-    """The date is one whose `years`-th anniversary is `on` or before it, by the calendar.
-
-    Somebody born on 29 February has it on 1 March in years without one.
-    """
-
-    place: Place
-    years: int
-    on: str
-
-
-@dataclass(frozen=True)
-class MemberOf:
-    """The attribute is one of `values`."""
-
-    place: Place
-    values: tuple[Value, ...]
-
-
-@dataclass(frozen=True)
-class NotMemberOf:
-    """The attribute is none of `values`."""
-
-    place: Place
-    values: tuple[Value, ...]
-
-
-@dataclass(frozen=True)
-class Equal:
-    """Two attributes are the same, hidden both."""
-
-    place: Place
-    other: Place
-
-
-@dataclass(frozen=True)
-class NotRevoked:
-    """The credential's `attribute` (its revocation id) is that of the status token `token`."""
-
-    place: Place
-    token: str
-    epoch: int
-
-
-Statement = Reveal | AtMost | AtLeast | Between | OlderThan | MemberOf | NotMemberOf | Equal | NotRevoked
 Witness = Callable[[int], int]
 
 
 def latest_birthday(years: int, on: str) -> str:
     """The last date of birth with which one is `years` old on a date. Raises `StatementInvalid`."""
     try:
-        day = datetime.date.fromisoformat(on)
+        day = dt.date.fromisoformat(on)
         earliest = day.year - years
         if years < 0 or len(on) != len("2026-11-26"):
             raise StatementInvalid("years are a whole number from 0")
         if (day.month, day.day) == (2, 29):
             # Born on 1 March: the birthday is still to come. Born on 29 or 28 February: it is not.
-            return (datetime.date(earliest, 3, 1) - datetime.timedelta(days=1)).isoformat()
+            return (dt.date(earliest, 3, 1) - dt.timedelta(days=1)).isoformat()
         return day.replace(year=earliest).isoformat()
     except (ValueError, TypeError, OverflowError):
         raise StatementInvalid("the date or the years are none") from None
@@ -174,35 +101,18 @@ class Compiler:
 
     def add(self, statement: Statement) -> None:
         """Add a statement's rows. Raises `StatementInvalid`, `TooLarge`."""
-        match statement:
-            case Reveal():
-                self.attribute(statement.place)
-            case AtMost():
-                self._bound(statement.place, statement.value, 1)
-            case AtLeast():
-                self._bound(statement.place, statement.value, -1)
-            case Between():
-                low, high = (
-                    self._integer(statement.place, value)
-                    for value in (statement.low, statement.high)
-                )
-                if low > high:
-                    raise StatementInvalid("between: the low end is above the high end")
-                self._bound(statement.place, statement.high, 1)
-                self._bound(statement.place, statement.low, -1)
-            case OlderThan():
-                if self.attribute(statement.place).kind != "date":
-                    raise StatementInvalid("older than: the attribute is no date")
-                born = latest_birthday(statement.years, statement.on)
-                self._bound(statement.place, born, 1)
-            case MemberOf():
-                self._member(statement.place, statement.values)
-            case NotMemberOf():
-                self._not_member(statement.place, statement.values)
-            case Equal():
-                self._equal(statement.place, statement.other)
-            case NotRevoked():
-                self._equal(statement.place, Place(statement.token, REVOCATION_ID))
+        rows: dict[type[Statement], Callable[[Any], object]] = {
+            Reveal: lambda one: self.attribute(one.place),
+            AtMost: lambda one: self._bound(one.place, one.value, 1),
+            AtLeast: lambda one: self._bound(one.place, one.value, -1),
+            Between: self._between,
+            OlderThan: self._older_than,
+            MemberOf: lambda one: self._member(one.place, one.values),
+            NotMemberOf: lambda one: self._not_member(one.place, one.values),
+            Equal: lambda one: self._equal(one.place, one.other),
+            NotRevoked: lambda one: self._equal(one.place, Place(one.token, REVOCATION_ID)),
+        }
+        rows[type(statement)](statement)
 
     def attribute(self, place: Place) -> Attribute:
         """The type of an attribute. Raises `StatementInvalid` when there is none."""
@@ -241,9 +151,21 @@ class Compiler:
         return range(start, start + count)
 
     def _bound(self, place: Place, value: Value, sign: int) -> None:
-        """m + sign * sum 2^i b_i = K: at most K for 1, at least K for -1."""
+        """One row: m + sign * sum 2^i b_i = K: at most K for 1, at least K for -1."""
         variable, limit = self._variable(place), self._integer(place, value)
         self._distance(variable, {}, limit, sign, self._largest(place), lambda _: limit)
+
+    def _between(self, statement: Between) -> None:
+        place = statement.place
+        if self._integer(place, statement.low) > self._integer(place, statement.high):
+            raise StatementInvalid("between: the low end is above the high end")
+        self._bound(place, statement.high, 1)
+        self._bound(place, statement.low, -1)
+
+    def _older_than(self, statement: OlderThan) -> None:
+        if self.attribute(statement.place).kind != "date":
+            raise StatementInvalid("older than: the attribute is no date")
+        self._bound(statement.place, latest_birthday(statement.years, statement.on), 1)
 
     def _distance(
         self,
@@ -254,7 +176,7 @@ class Compiler:
         largest: int,
         limit: Callable[[Witness], int],
     ) -> None:
-        """m - sum others + sign * sum 2^i b_i = constant, where the sum of bits is sign (limit - m)."""
+        """One row: m + others + sign * sum 2^i b_i = constant; the bits are sign (limit - m)."""
         count = max(largest.bit_length(), 1)
 
         def fill(witness: Witness) -> Iterator[int]:
@@ -281,7 +203,7 @@ class Compiler:
     def _not_member(self, place: Place, values: Sequence[Value]) -> None:
         variable, largest = self._variable(place), self._largest(place)
         walls = [-1, *sorted(self._set(place, values)), largest + 1]
-        gaps = [(low + 1, high - 1) for low, high in zip(walls, walls[1:], strict=False) if high - low > 1]
+        gaps = [(low + 1, high - 1) for low, high in pairwise(walls) if high - low > 1]
         if not gaps:
             raise StatementInvalid("not a member: the set leaves no value")
 
@@ -327,6 +249,3 @@ def _only_if(holds: bool) -> Iterator[int]:  # noqa: FBT001
     if not holds:
         raise StatementFalse("a statement is not true of these attributes")
     return iter(())
-
-
-_ = FIRST_DAY

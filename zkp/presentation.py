@@ -31,7 +31,7 @@ from zkp.curve import (
 from zkp.errors import PointInvalid, ProofInvalid, ScalarInvalid, StatementFalse
 from zkp.keys import PublicKey
 from zkp.layout import Layout, PresentedCredential, revealed_values
-from zkp.pedersen import bit, point, table
+from zkp.pedersen import bit, multiple, point
 from zkp.request import ProofRequest
 from zkp.schema import TYPED, Schema, Value
 from zkp.transcript import Transcript
@@ -134,9 +134,7 @@ def prove(request: ProofRequest, held: Mapping[str, HeldCredential]) -> Presenta
     asked = {name: _presented(held[name], {}) for name in names if name in held}
     layout = Layout.of(request, asked)
     shown = {
-        name: _presented(
-            held[name], {one: held[name].values[one] for one in layout.shown[name]}
-        )
+        name: _presented(held[name], {one: held[name].values[one] for one in layout.shown[name]})
         for name in names
     }
     revealed_values(request, layout, shown)
@@ -158,7 +156,9 @@ def prove(request: ProofRequest, held: Mapping[str, HeldCredential]) -> Presenta
     transcript = begin(request, layout, shown, [commitments[name].shown for name in names])
     bits = _Bits(values[layout.system.attributes :], blindings[layout.system.attributes :])
     challenge = bits.challenge(transcript)
-    answers = [blinding + challenge * value for blinding, value in zip(blindings, values, strict=True)]
+    answers = [
+        blinding + challenge * value for blinding, value in zip(blindings, values, strict=True)
+    ]
     sent = [answers[number] for number in layout.system.free]
     return Presentation(
         shown, _encode([commitments[name] for name in names], bits, challenge, sent)
@@ -190,7 +190,7 @@ def begin(
 
 
 def challenges(transcript: Transcript, bits: BitPoints | None) -> tuple[Scalar, Scalar]:
-    """y and c. Without bits there is no product to show, and y binds nothing more."""
+    """Draw y and c. Without bits there is no product to show, and y binds nothing more."""
     if bits is not None:
         transcript.add(b"B", bytes(bits.b.to_compressed_bytes()))
         transcript.add(b"A", bytes(bits.a.to_compressed_bytes()))
@@ -228,7 +228,7 @@ class _Bits:
         """Commit, draw y, commit to the two coefficients, draw c."""
         if not self._bits:
             return challenges(transcript, None)[1]
-        b, a = table("H") * self._beta, table("H") * self._alpha
+        b, a = multiple("H", self._beta), multiple("H", self._alpha)
         for number, (value, blinding) in enumerate(zip(self._bits, self._blindings, strict=True)):
             if value != ZERO:
                 b += point(bit(number))
@@ -241,21 +241,14 @@ class _Bits:
             first += power * blinding if value == ZERO else -(power * blinding)
             zero -= power * blinding.square()
             power *= y
-        r1 = table("G") * first + table("H") * self._tau1
-        r0 = table("G") * zero + table("H") * self._tau0
+        r1 = multiple("G", first) + multiple("H", self._tau1)
+        r0 = multiple("G", zero) + multiple("H", self._tau0)
         self.points = BitPoints(b, a, r1, r0)
         return challenges(transcript, self.points)[1]
 
     def responses(self, challenge: Scalar) -> tuple[Scalar, Scalar]:
-        """z and z_t."""
+        """The answers z and z_t."""
         return self._alpha + challenge * self._beta, self._tau0 + challenge * self._tau1
-
-
-def multiple(name: str, scalar: Scalar) -> G1Point:
-    """A constant point times a scalar."""
-    from zkp.pedersen import has_table
-
-    return table(name) * scalar if has_table(name) else point(name) * scalar
 
 
 def _encode(

@@ -13,35 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from zkp.errors import StatementInvalid, TooLarge
-from zkp.predicates import (
-    AtLeast,
-    AtMost,
-    Between,
-    Equal,
-    MemberOf,
-    NotMemberOf,
-    NotRevoked,
-    OlderThan,
-    Place,
-    Reveal,
-    Statement,
-)
-from zkp.schema import Value
+from zkp.statements import LONGEST_TEXT, Statement, read_statement, read_text
 
 VERSION: Final = "consent-broker-proof/1"
 MOST_CREDENTIALS, MOST_STATEMENTS = 8, 32
-SHORTEST_NONCE, LONGEST_TEXT = 16, 2048
-_MEMBERS: Final[Mapping[str, frozenset[str]]] = {
-    "reveal": frozenset(),
-    "at_most": frozenset({"value"}),
-    "at_least": frozenset({"value"}),
-    "between": frozenset({"low", "high"}),
-    "older_than": frozenset({"years", "on"}),
-    "member_of": frozenset({"values"}),
-    "not_member_of": frozenset({"values"}),
-    "equal": frozenset({"other"}),
-    "not_revoked": frozenset({"token", "epoch"}),
-}
+SHORTEST_NONCE: Final = 16
 
 
 @dataclass(frozen=True)
@@ -70,7 +46,7 @@ class ProofRequest:
             raise StatementInvalid("a request names a credential twice")
         if not SHORTEST_NONCE <= len(self.nonce) <= LONGEST_TEXT or not self.audience:
             raise StatementInvalid("a request has an audience and a nonce of at least 16 bytes")
-        named = {name for statement in self.statements for name in _names(statement)}
+        named = {name for statement in self.statements for name in statement.credentials}
         if named != set(self.credentials):
             raise StatementInvalid("the credentials are those that the statements name")
 
@@ -81,7 +57,7 @@ class ProofRequest:
             "credentials": list(self.credentials),
             "nonce": _encode(self.nonce),
             "request_hash": _encode(self.request_hash),
-            "statements": [_statement_json(statement) for statement in self.statements],
+            "statements": [statement.to_json() for statement in self.statements],
             "version": VERSION,
         }
 
@@ -105,104 +81,12 @@ class ProofRequest:
                 f"at most {MOST_STATEMENTS} statements over {MOST_CREDENTIALS} credentials"
             )
         return cls(
-            tuple(_text(name) for name in names),
-            tuple(_read_statement(one) for one in statements),
+            tuple(read_text(name) for name in names),
+            tuple(read_statement(one) for one in statements),
             _decode(told["nonce"]),
-            _text(told["audience"]),
+            read_text(told["audience"]),
             _decode(told["request_hash"]),
         )
-
-
-def _read_statement(told: object) -> Statement:
-    if not isinstance(told, dict):
-        raise StatementInvalid("a statement is an object")
-    kind = told.get("type")
-    members = _MEMBERS.get(kind) if isinstance(kind, str) else None
-    if members is None or set(told) != members | {"type", "credential", "attribute"}:
-        raise StatementInvalid("a statement is of a known type, with the members of its type")
-    place = Place(_text(told["credential"]), _text(told["attribute"]))
-    match kind:
-        case "reveal":
-            return Reveal(place)
-        case "at_most":
-            return AtMost(place, _value(told["value"]))
-        case "at_least":
-            return AtLeast(place, _value(told["value"]))
-        case "between":
-            return Between(place, _value(told["low"]), _value(told["high"]))
-        case "older_than":
-            return OlderThan(place, _whole(told["years"]), _text(told["on"]))
-        case "member_of":
-            return MemberOf(place, _values(told["values"]))
-        case "not_member_of":
-            return NotMemberOf(place, _values(told["values"]))
-        case "equal":
-            other = told["other"]
-            if not isinstance(other, dict) or set(other) != {"credential", "attribute"}:
-                raise StatementInvalid("equal: the other place is a credential and an attribute")
-            return Equal(place, Place(_text(other["credential"]), _text(other["attribute"])))
-        case _:
-            return NotRevoked(place, _text(told["token"]), _whole(told["epoch"]))
-
-
-def _statement_json(statement: Statement) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        "credential": statement.place.credential,
-        "attribute": statement.place.attribute,
-    }
-    match statement:
-        case Reveal():
-            return {"type": "reveal", **told}
-        case AtMost(_, value):
-            return {"type": "at_most", "value": value, **told}
-        case AtLeast(_, value):
-            return {"type": "at_least", "value": value, **told}
-        case Between(_, low, high):
-            return {"type": "between", "low": low, "high": high, **told}
-        case OlderThan(_, years, on):
-            return {"type": "older_than", "years": years, "on": on, **told}
-        case MemberOf(_, values):
-            return {"type": "member_of", "values": list(values), **told}
-        case NotMemberOf(_, values):
-            return {"type": "not_member_of", "values": list(values), **told}
-        case Equal(_, other):
-            second = {"credential": other.credential, "attribute": other.attribute}
-            return {"type": "equal", "other": second, **told}
-        case NotRevoked(_, token, epoch):
-            return {"type": "not_revoked", "token": token, "epoch": epoch, **told}
-
-
-def _names(statement: Statement) -> set[str]:
-    names = {statement.place.credential}
-    if isinstance(statement, Equal):
-        names.add(statement.other.credential)
-    if isinstance(statement, NotRevoked):
-        names.add(statement.token)
-    return names
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TEXT:
-        raise StatementInvalid(f"text of 1 to {LONGEST_TEXT} letters was expected")
-    return value
-
-
-def _whole(value: object) -> int:
-    if type(value) is not int or not 0 <= value < 2**53:
-        raise StatementInvalid("a whole number from 0 to 2**53 - 1 was expected")
-    return value
-
-
-def _value(value: object) -> Value:
-    if type(value) is int and abs(value) < 2**53:
-        return value
-    return _text(value)
-
-
-def _values(value: object) -> tuple[Value, ...]:
-    if not isinstance(value, list) or not value:
-        raise StatementInvalid("a set is a list of values, at least one")
-    return tuple(_value(one) for one in value)
 
 
 def _encode(data: bytes) -> str:

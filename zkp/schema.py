@@ -14,7 +14,7 @@ issuer refuses values outside.
 | `text` | hash of its UTF-8 bytes | equality and revealing only |
 """
 
-import datetime
+import datetime as dt
 import json
 import re
 from collections.abc import Mapping
@@ -31,12 +31,14 @@ Value = str | int
 TYPED: Final = Interface(BLS12_381_SHA_256, BLS12_381_SHA_256.id + b"H2G_CONSENT_BROKER_TYPED_V1_")
 """The BBS interface of typed attributes: no signature of another one passes for one of these."""
 
-FIRST_DAY: Final = datetime.date(1900, 1, 1)
+FIRST_DAY: Final = dt.date(1900, 1, 1)
 DATE_BITS, IDENTIFIER_BITS, MOST_NUMBER_BITS = 16, 128, 32
 MOST_CODES, LONGEST_TEXT, LONGEST_NAME = 512, 4096, 64
 LONGEST_HEADER: Final = 65_536
 HEADER: Final = "consent-broker-bbs/1"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_IDENTIFIER_DIGITS = 39  # of 2**128 - 1
 _WHOLE = re.compile(r"0|[1-9][0-9]*")
 
 
@@ -73,13 +75,13 @@ class Attribute:
         """The largest scalar of the type; None for text, whose scalars have no order."""
         match self.kind:
             case "date":
-                return 2**DATE_BITS - 1
+                return (1 << DATE_BITS) - 1
             case "number":
                 return self.high - self.low
             case "code":
                 return len(self.codes) - 1
             case "identifier":
-                return 2**IDENTIFIER_BITS - 1
+                return (1 << IDENTIFIER_BITS) - 1
             case _:
                 return None
 
@@ -114,7 +116,9 @@ class Attribute:
             return self.codes.index(value) if value in self.codes else None
         if self.kind == "identifier":
             # Decimal, since JSON's numbers are not exact at 128 bits.
-            return int(value) if len(value) <= 39 and _WHOLE.fullmatch(value) else None
+            return (
+                int(value) if len(value) <= _IDENTIFIER_DIGITS and _WHOLE.fullmatch(value) else None
+            )
         return None
 
     def to_json(self) -> dict[str, Any]:
@@ -137,7 +141,11 @@ class Attribute:
             raise SchemaInvalid("an attribute has a name, a type, and what belongs to its type")
         codes = told.get("codes", [])
         low, high = told.get("low", 0), told.get("high", 0)
-        texts = [told["name"], told.get("unit", ""), *(codes if isinstance(codes, list) else [None])]
+        texts = [
+            told["name"],
+            told.get("unit", ""),
+            *(codes if isinstance(codes, list) else [None]),
+        ]
         if any(not isinstance(text, str) for text in texts) or any(
             type(bound) is not int for bound in (low, high)
         ):
@@ -156,7 +164,9 @@ class Schema:
         """Raise `SchemaInvalid`: no attributes, too many, or two of one name."""
         names = [attribute.name for attribute in self.attributes]
         if not 0 < len(names) < MOST_MESSAGES or len(set(names)) != len(names) or not self.id:
-            raise SchemaInvalid(f"a schema has an id and 1 to {MOST_MESSAGES - 1} attributes by name")
+            raise SchemaInvalid(
+                f"a schema has an id and 1 to {MOST_MESSAGES - 1} attributes by name"
+            )
 
     def index(self, name: str) -> int:
         """Where an attribute stands. Raises `SchemaInvalid`."""
@@ -203,7 +213,7 @@ class Schema:
 
 def _days(text: str) -> int | None:
     try:
-        return (datetime.date.fromisoformat(text) - FIRST_DAY).days if len(text) == 10 else None
+        return (dt.date.fromisoformat(text) - FIRST_DAY).days if _DATE.fullmatch(text) else None
     except ValueError:
         return None
 

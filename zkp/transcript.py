@@ -7,6 +7,7 @@ No boundary between two parts can be moved without changing the bytes that are h
 challenge depends on all that was absorbed before it, earlier challenges included.
 """
 
+import copy
 from collections.abc import Iterable
 
 from zkp.curve import Scalar, hash_to_scalar
@@ -33,9 +34,7 @@ class Transcript:
 
     def copy(self) -> "Transcript":
         """The same so far, to be continued in another way."""
-        other = Transcript.__new__(Transcript)
-        other._absorbed = bytearray(self._absorbed)
-        return other
+        return copy.deepcopy(self)
 
     def challenge(self, label: bytes) -> Scalar:
         """A scalar that depends on everything absorbed; it is absorbed itself."""
