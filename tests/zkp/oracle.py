@@ -4,14 +4,23 @@ It sets the recursion limit to 100,000, with which deeply nested input kills thi
 """
 
 import sys
+from typing import Any
 
 _limit = sys.getrecursionlimit()
-from py_ecc.bls.hash import expand_message_xmd  # noqa: E402
-from py_ecc.bls.hash_to_curve import hash_to_G1  # noqa: E402
+import py_ecc.optimized_bls12_381 as _optimized  # noqa: E402
+from py_ecc.bls import hash as _hash  # noqa: E402
+from py_ecc.bls import hash_to_curve as _hash_to_curve  # noqa: E402
 from py_ecc.bls.point_compression import compress_G1, compress_G2  # noqa: E402
-from py_ecc.optimized_bls12_381 import G1, G2, add, multiply, pairing  # noqa: E402
 
 sys.setrecursionlimit(_limit)
+
+_curve: Any = _optimized
+G1, G2, add, multiply, pairing = (
+    getattr(_curve, name) for name in ("G1", "G2", "add", "multiply", "pairing")
+)
+# Typed by their authors as taking a hash object where they take its maker.
+expand_message_xmd: Any = _hash.expand_message_xmd
+hash_to_G1: Any = _hash_to_curve.hash_to_G1  # noqa: N816
 
 __all__ = [
     "G1",

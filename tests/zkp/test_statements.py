@@ -41,6 +41,7 @@ def world() -> World:
     return made
 
 
+INCOMES = st.integers(0, 65_535)
 TRUE: dict[str, Statement] = {
     "older, on the birthday": OlderThan(of("birth_date"), 18, TODAY),
     "older, long since": OlderThan(of("birth_date"), 0, TODAY),
