@@ -1,19 +1,19 @@
 """Zero-knowledge proofs over BLS12-381: statements about attributes that stay hidden.
 
-A credential is a BBS signature over typed attributes. Its holder proves statements about them ("18
-or older", "lives in one of these cities", "not revoked in this epoch") without showing them, as many
-as are asked for, over one or several credentials, in one proof.
+A credential is a BBS signature over typed attributes. Its holder proves statements about them, like
+"18 or older" or "not revoked in this epoch", without showing them: as many as are asked for, over
+one or several credentials, in one proof.
 
     schema = Schema("person/1", (Attribute("birth_date", "date"), ...))
     signature = sign(key, schema.header(issuer), schema.scalars(values), TYPED)     the issuer
     presentation = prove(request, {"id": HeldCredential(...)})                      the holder
     verified = verify(request, presentation, {"id": accepted_keys})                 the verifier
 
-What the caller owes: nonces that are used once, and the epochs and keys that count today. Protocol and
-proof: `docs/zk.md`. Everything raises `ZkpError`. The package imports nothing of this project.
+What the caller owes: nonces that are used once, and the epochs and keys that count today. Protocol
+and proof: `docs/zk.md`. Everything raises `ZkpError`. The package imports nothing of this project.
 """
 
-from zkp.batch import ToVerify, VerifiedPresentation, verify, verify_batch
+from zkp.batch import ProvenPresentation, ToVerify, verify, verify_batch
 from zkp.bbs import Signature, sign
 from zkp.errors import ZkpError
 from zkp.holder import HolderCommitment, commit, sign_bound
@@ -55,6 +55,7 @@ __all__ = [
     "Presentation",
     "PresentedCredential",
     "ProofRequest",
+    "ProvenPresentation",
     "PublicKey",
     "Reveal",
     "Schema",
@@ -63,7 +64,6 @@ __all__ = [
     "Statement",
     "ToVerify",
     "Value",
-    "VerifiedPresentation",
     "ZkpError",
     "commit",
     "prove",

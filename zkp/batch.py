@@ -52,7 +52,7 @@ Issuers = Mapping[str, frozenset[bytes]]
 
 
 @dataclass(frozen=True)
-class VerifiedPresentation:
+class ProvenPresentation:
     """The request's statements are true of credentials of these issuers. Made by `verify` alone."""
 
     request: ProofRequest
@@ -85,14 +85,14 @@ class _Equation:
 class _Checkable:
     """A presentation as equations, once its challenges are drawn."""
 
-    verified: VerifiedPresentation
+    verified: ProvenPresentation
     equations: tuple[_Equation, ...]
     pairings: tuple[tuple[PublicKey, G1Point, G1Point], ...]
 
 
 def verify(
     request: ProofRequest, presentation: Presentation, issuers: Issuers
-) -> VerifiedPresentation:
+) -> ProvenPresentation:
     """Check one presentation.
 
     1. The issuers' keys are accepted ones.
@@ -110,13 +110,13 @@ def verify(
     return found
 
 
-def verify_batch(batch: Sequence[ToVerify]) -> list[VerifiedPresentation | ZkpError]:
+def verify_batch(batch: Sequence[ToVerify]) -> list[ProvenPresentation | ZkpError]:
     """Check many; for each what was verified, or why not. Raises `Malformed` for an empty batch."""
     if not batch:
         raise Malformed("an empty batch shows nothing")
     if len(batch) > MOST_PRESENTATIONS:
         raise TooLarge(f"at most {MOST_PRESENTATIONS} presentations at once")
-    found: list[VerifiedPresentation | ZkpError] = []
+    found: list[ProvenPresentation | ZkpError] = []
     checkable: list[tuple[int, _Checkable]] = []
     for number, one in enumerate(batch):
         try:
@@ -160,7 +160,7 @@ def _equations(one: ToVerify) -> _Checkable:
         equations += _of_credential(shown[name], layout.schemas[name], points, scalars, hidden, c)
         pairings.append((shown[name].key, points.a_bar, points.b_bar))
     equations += _of_bits(proof, responses[layout.system.attributes :], y, c)
-    verified = VerifiedPresentation(request, dict(shown), dict(layout.issuers))
+    verified = ProvenPresentation(request, dict(shown), dict(layout.issuers))
     return _Checkable(verified, tuple(equations), tuple(pairings))
 
 

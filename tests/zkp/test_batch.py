@@ -7,7 +7,7 @@ import pytest
 
 from tests.faults.lengths import short_or_long
 from tests.zkp.world import EPOCH, LI, PERSON, TODAY, World, of, request
-from zkp.batch import ToVerify, VerifiedPresentation, verify, verify_batch
+from zkp.batch import ProvenPresentation, ToVerify, verify, verify_batch
 from zkp.curve import ORDER
 from zkp.errors import Malformed, ProofInvalid, TooLarge, ZkpError
 from zkp.holder import COMMITMENT_BYTES, HolderCommitment, commit, sign_bound
@@ -46,7 +46,7 @@ def spoilt(one: ToVerify, at: int = -1) -> ToVerify:
 def test_a_mixed_batch_is_accepted(worlds: list[World]) -> None:
     batch = mixed(worlds, 8)
     for one, found in zip(batch, verify_batch(batch), strict=True):
-        assert isinstance(found, VerifiedPresentation)
+        assert isinstance(found, ProvenPresentation)
         assert found == verify(one.request, one.presentation, one.issuers)
 
 

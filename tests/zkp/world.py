@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Self
 
-from zkp.batch import Issuers, VerifiedPresentation, verify
+from zkp.batch import Issuers, ProvenPresentation, verify
 from zkp.bbs import sign
 from zkp.keys import SecretKey
 from zkp.predicates import STATUS_TOKEN
@@ -75,7 +75,7 @@ class World:
         asked = request(*statements)
         return asked, prove(asked, self.held)
 
-    def accept(self, asked: ProofRequest, shown: Presentation) -> VerifiedPresentation:
+    def accept(self, asked: ProofRequest, shown: Presentation) -> ProvenPresentation:
         return verify(asked, shown, self.issuers)
 
 
