@@ -311,7 +311,7 @@ def test_headers_hold_the_schema_and_nothing_else() -> None:
         lambda: Schema("s", (Attribute("a", "text"), Attribute("a", "date"))),
         lambda: PERSON.index("shoe_size"),
     ],
-    ids=str,
+    ids=[f"schema {number}" for number in range(11)],
 )
 def test_a_schema_that_cannot_be_one(make: object) -> None:
     assert callable(make)
