@@ -158,15 +158,20 @@ class Separate:
     cross_border: bool
 
 
+def stored_terms(text: str) -> GrantedTerms:
+    """`read_terms` of a consent's row.
+
+    Of one that was erased there is no text any more, and nothing that it would permit.
+    """
+    return read_terms(text) if text else NO_TERMS
+
+
 @functools.lru_cache(maxsize=TERMS_CACHED)
 def read_terms(text: str) -> GrantedTerms:
     """What a decision needs of stored terms (`Terms.to_json()` as JSON text).
 
-    The text was validated when it was stored; raises `InvalidTerms` if it is not such a text. Of
-    a consent that was erased there is no text any more, and nothing that it would permit.
+    The text was validated when it was stored; raises `InvalidTerms` if it is not such a text.
     """
-    if not text:
-        return NO_TERMS
     try:
         terms: dict[str, Any] = orjson.loads(text)
         territories = terms["territories"]

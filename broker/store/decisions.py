@@ -13,7 +13,7 @@ from broker.domain.access import (
     PartnerFacts,
     PurposeFacts,
     Question,
-    read_terms,
+    stored_terms,
 )
 from broker.store.decision_statements import (
     BY_CONSENT,
@@ -164,5 +164,5 @@ def _consent(row: tuple[Any, ...]) -> ConsentFacts:
         valid_until=valid_until or 0,
         uses_left=uses,
         refuses_automated_decisions=bool(refuses),
-        terms=read_terms(terms),
+        terms=stored_terms(terms),
     )

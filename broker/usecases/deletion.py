@@ -6,7 +6,7 @@ import hmac
 import orjson
 from sqlalchemy import Connection
 
-from broker.domain.access import read_terms
+from broker.domain.access import stored_terms
 from broker.domain.addresses import tenant_url
 from broker.domain.deletion import Asked, Receipt, read_receipt
 from broker.domain.errors import NotFound, StateConflict
@@ -30,7 +30,7 @@ def open_task(
     that is there already is only made to be done sooner. A partner learns of a task from its
     `since` on, now when None.
     """
-    terms = read_terms(row.terms)
+    terms = stored_terms(row.terms)
     if not terms.attributes:
         return None
     now = ctx.now() if since is None else since
