@@ -14,15 +14,16 @@ from benchmarks.figure import Figure, ratio_at_least
 from benchmarks.insert_and_read import running_probe
 from benchmarks.load import HOST, driven, post, rate, write_requests
 from benchmarks.probe import interleaved
+from benchmarks.seeding import new_partner
 from broker.app import build_context, prepare
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.ids import new_id
 from broker.settings import Settings
 from broker.store import access_tokens, contacts
+from broker.store.acting import acting_for
 from broker.store.contacts import InvitationRow
 from broker.usecases.context import Context
 from broker.usecases.nonces import new_nonce
-from broker.usecases.partner import add_partner
 from credentials.jcs import b64url
 from credentials.keys import SoftwareKey, sign_jws
 from dev.running import free_port, running_broker
@@ -67,22 +68,16 @@ def run() -> list[Figure]:
     ]
 
 
+@acting_for(ROOT_TENANT)
 def _populate(home: Path, public_url: str) -> list[Path]:
     """A broker's database with wallets that have redeemed an offer, and what each sends next."""
     ctx = build_context(Settings(home=home, public_url=public_url))
     prepare(ctx)
-    partner = add_partner(
-        ctx,
-        ROOT_TENANT,
-        name="Benchmark",
-        name_zh="基准",
-        contact="privacy@brand.example",
-        country="CN",
-    )
+    partner_id = new_partner(ctx)
     files = [
         write_requests(
             home / f"issue-{number}.requests",
-            [_request(ctx, token) for token in _redeemed(ctx, partner.client_id)],
+            [_request(ctx, token) for token in _redeemed(ctx, partner_id)],
         )
         for number in range(ROUNDS + 1)
     ]

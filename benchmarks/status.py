@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import insert, select, update
 
-from benchmarks.decisions import TEMPLATE
 from benchmarks.figure import Figure, ratio_at_least, value_at_most
 from benchmarks.load import HOST, rate, write_requests
 from benchmarks.probe import interleaved
+from benchmarks.seeding import TEMPLATE, new_partner
 from broker.app import build_context, prepare
 from broker.domain.addresses import ROOT_TENANT
 from broker.settings import Settings
@@ -28,7 +28,6 @@ from broker.store.consents import CONSENT
 from broker.store.status_lists import LIST
 from broker.usecases.consent_request import open_request
 from broker.usecases.context import Context
-from broker.usecases.partner import add_partner
 from broker.usecases.status import allocate, mark_changed, published
 from dev.running import running_broker
 
@@ -78,25 +77,18 @@ def _get(path: str) -> bytes:
 
 def _list_of_a_partner(ctx: Context, name: str) -> str:
     """The list of a new partner, whose consents were asked for."""
-    partner = add_partner(
-        ctx,
-        ROOT_TENANT,
-        name=name,
-        name_zh=name,
-        contact="privacy@brand.example",
-        country="CN",
-    )
+    partner_id = new_partner(ctx, name, name)
     open_request(
         ctx,
         ROOT_TENANT,
-        partner.client_id,
+        partner_id,
         subject_ref=f"crm-{name}",
         template_id=TEMPLATE,
         language="zh",
     )
     with ctx.db.transaction() as tx:
-        place = allocate(ctx, tx, ROOT_TENANT, partner.client_id)
-        asked = update(CONSENT).where(CONSENT.c.partner_id == partner.client_id)
+        place = allocate(ctx, tx, ROOT_TENANT, partner_id)
+        asked = update(CONSENT).where(CONSENT.c.partner_id == partner_id)
         tx.execute(asked.values(status_list_id=place.list_id, status_index=place.index))
     return place.list_id
 

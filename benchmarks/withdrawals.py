@@ -5,33 +5,28 @@ and in a file outside of it before it is acknowledged. The time of an answer is 
 connections waits, each with its next request as soon as its answer is there.
 """
 
-import secrets
 import statistics
 import tempfile
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from sqlalchemy import insert, select
 
-from benchmarks.decisions import DAY_SECONDS, TEMPLATE, grant_all
 from benchmarks.figure import Figure, ratio_at_least, ratio_at_most
 from benchmarks.insert_and_read import running_probe
 from benchmarks.load import Taken, driven, post, write_requests
 from benchmarks.probe import interleaved
+from benchmarks.seeding import granted, new_partner, token_of
 from broker.app import build_context, prepare
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.ids import new_id
 from broker.settings import Settings
-from broker.store import access_tokens
 from broker.store.acting import acting_for
 from broker.store.consents import CONSENT
-from broker.usecases.consent_request import open_request
 from broker.usecases.context import Context
-from broker.usecases.partner import add_officer, add_partner
+from broker.usecases.partner import add_officer
 from broker.usecases.status import allocate_many
-from credentials.jcs import b64url
 from dev.running import running_broker
 
 ROUNDS = 5
@@ -97,37 +92,13 @@ def _rate(late: list[float], drive: Callable[[], Taken]) -> Callable[[], float]:
 @acting_for(ROOT_TENANT)
 def _seeded(ctx: Context) -> tuple[str, list[str]]:
     """An officer's token, and consents that were granted, each with its place in a list."""
-    partner = add_partner(
-        ctx,
-        ROOT_TENANT,
-        name="Benchmark",
-        name_zh="基准",
-        contact="privacy@brand.example",
-        country="CN",
-    )
-    for number in range(CUSTOMERS):
-        open_request(
-            ctx,
-            ROOT_TENANT,
-            partner.client_id,
-            subject_ref=f"crm-{number:06}",
-            template_id=TEMPLATE,
-            language="zh",
-        )
-    grant_all(ctx, partner.client_id)
+    partner_id = new_partner(ctx)
+    granted(ctx, partner_id, CUSTOMERS)
     officer = add_officer(ctx, ROOT_TENANT, name="Benchmark")
-    token = b64url(secrets.token_bytes(32))
+    token = token_of(ctx, officer.client_id, "officer")
     with ctx.db.transaction() as tx:
-        access_tokens.add(
-            tx,
-            token_hash=b64url(sha256(token.encode()).digest()),
-            tenant_id=ROOT_TENANT,
-            subject=officer.client_id,
-            role="officer",
-            expires_at=ctx.now() + DAY_SECONDS,
-        )
-        rows = tx.execute(select(CONSENT).where(CONSENT.c.partner_id == partner.client_id)).all()
-        places = allocate_many(ctx, tx, ROOT_TENANT, partner.client_id, REQUESTS * (ROUNDS + 1))
+        rows = tx.execute(select(CONSENT).where(CONSENT.c.partner_id == partner_id)).all()
+        places = allocate_many(ctx, tx, ROOT_TENANT, partner_id, REQUESTS * (ROUNDS + 1))
         # Each as a customer's signature would have left it; copied, since asking takes long.
         given = [
             {
