@@ -36,8 +36,10 @@ from zkp.presentation import (
     Presentation,
     ReadProof,
     begin,
-    challenges,
     credential_domain,
+    draw_c,
+    draw_without_bits,
+    draw_y,
     revealed_messages,
 )
 from zkp.request import ProofRequest
@@ -150,7 +152,11 @@ def _equations(one: ToVerify) -> _Checkable:
     revealed_values(request, layout, shown)
     proof = ReadProof.of(one.presentation.proof, layout, len(request.credentials))
     transcript = begin(request, layout, shown, proof.shown)
-    y, c = challenges(transcript, proof.bits)
+    if proof.bits is None:
+        y, c = ZERO, draw_without_bits(transcript)
+    else:
+        y = draw_y(transcript, proof.bits.b, proof.bits.a)
+        c = draw_c(transcript, proof.bits.r1, proof.bits.r0)
     free = dict(zip(layout.system.free, proof.free, strict=True))
     responses = layout.system.complete(free.__getitem__, c)
     equations: list[_Equation] = []

@@ -13,6 +13,7 @@ A proof is made in two moves, so that other proofs may share its challenge (`zkp
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final, Self
 
@@ -62,8 +63,12 @@ class Signature:
         return cls(a, e)
 
 
+@lru_cache(maxsize=256)
 def domain(key: PublicKey, header: bytes, messages: int, interface: Interface = SHA_256) -> Scalar:
-    """`calculate_domain`: binds key, generators, interface and header."""
+    """`calculate_domain`: binds key, generators, interface and header.
+
+    Public, and the same for every credential of a kind: kept, since a proof asks for it twice.
+    """
     points = b"".join(
         bytes(point.to_compressed_bytes()) for point in interface.generators(messages)
     )
@@ -130,16 +135,6 @@ class Shown:
         return b"".join(bytes(point.to_compressed_bytes()) for point in points)
 
 
-@dataclass(frozen=True)
-class Responses:
-    """e^, r1^, r3^, and m^_j of each hidden message, in order of the messages."""
-
-    e: Scalar
-    r1: Scalar
-    r3: Scalar
-    hidden: tuple[Scalar, ...]
-
-
 @dataclass(frozen=True, repr=False)
 class ProofCommitment:
     """The first move (`ProofInit`): what is shown, and the secrets by which to answer."""
@@ -179,15 +174,13 @@ class ProofCommitment:
         )
         return cls(shown, (r1, r2.inverse(), signature.e, e_, r1_, r3_))
 
-    def respond(self, challenge: Scalar, hidden: Sequence[Scalar]) -> Responses:
-        """The second move (`ProofFinalize`); `hidden` are the m^_j. Once for each commitment."""
+    def respond(self, challenge: Scalar) -> tuple[Scalar, Scalar, Scalar]:
+        """The second move (`ProofFinalize`): e^, r1^, r3^. Once for each commitment.
+
+        The m^_j of the hidden messages belong to whoever drew their blindings.
+        """
         r1, r3, e, e_, r1_, r3_ = self._secret
-        return Responses(
-            e=e_ + e * challenge,
-            r1=r1_ - r1 * challenge,
-            r3=r3_ - r3 * challenge,
-            hidden=tuple(hidden),
-        )
+        return e_ + e * challenge, r1_ - r1 * challenge, r3_ - r3 * challenge
 
 
 def prove(
@@ -216,11 +209,11 @@ def prove(
     )
     shown = {index: messages[index] for index in disclosed}
     c = _challenge(commitment.shown, shown, bound, presentation_header, interface)
-    answer = commitment.respond(c, [blindings[j] + messages[j] * c for j in hidden])
+    answers = [blindings[j] + messages[j] * c for j in hidden]
     return b"".join(
         bytes(point.to_compressed_bytes())
         for point in (commitment.shown.a_bar, commitment.shown.b_bar, commitment.shown.d)
-    ) + _scalars(answer.e, answer.r1, answer.r3, *answer.hidden, c)
+    ) + _scalars(*commitment.respond(c), *answers, c)
 
 
 def verify_proof(

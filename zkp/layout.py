@@ -8,16 +8,12 @@ same layout, which is therefore kept.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final, Self
+from typing import Final
 
 from zkp.errors import StatementInvalid
 from zkp.keys import PublicKey
 from zkp.linear import LinearSystem
-from zkp.predicates import (
-    EPOCH,
-    STATUS_TOKEN,
-    Compiler,
-)
+from zkp.predicates import EPOCH, STATUS_TOKEN, Compiler
 from zkp.request import ProofRequest
 from zkp.schema import Schema, Value
 from zkp.statements import NotRevoked, Place, Reveal, Statement
@@ -54,8 +50,8 @@ class Layout:
     compiler: Compiler
     system: LinearSystem
 
-    @classmethod
-    def of(cls, request: ProofRequest, shown: Mapping[str, PresentedCredential]) -> Self:
+    @staticmethod
+    def of(request: ProofRequest, shown: Mapping[str, PresentedCredential]) -> "Layout":
         """Raises `StatementInvalid`, `SchemaInvalid`, `TooLarge`.
 
         A status token has to be of the credential's own issuer key and of the schema of status
@@ -69,15 +65,7 @@ class Layout:
                 if credential.key != token.key or token.bound:
                     raise StatementInvalid("a status token is of the credential's own issuer key")
         kinds = tuple((name, *shown[name].kind) for name in request.credentials)
-        made = _layout(request.statements, kinds)
-        if not isinstance(made, cls):
-            raise TypeError("a layout is of one class")
-        return made
-
-    def variable(self, name: str, attribute: str) -> int | None:
-        """The number of a hidden attribute's variable."""
-        index = self.schemas[name].index(attribute)
-        return dict(self.hidden[name]).get(index)
+        return _layout(request.statements, kinds)
 
 
 @lru_cache(maxsize=256)

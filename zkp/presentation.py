@@ -19,7 +19,6 @@ from typing import Final, Self
 from zkp.bbs import ProofCommitment, Shown, Signature, domain
 from zkp.curve import (
     G1_BYTES,
-    G1_IDENTITY,
     SCALAR_BYTES,
     ZERO,
     G1Point,
@@ -189,16 +188,24 @@ def begin(
     return transcript
 
 
-def challenges(transcript: Transcript, bits: BitPoints | None) -> tuple[Scalar, Scalar]:
-    """Draw y and c. Without bits there is no product to show, and y binds nothing more."""
-    if bits is not None:
-        transcript.add(b"B", bytes(bits.b.to_compressed_bytes()))
-        transcript.add(b"A", bytes(bits.a.to_compressed_bytes()))
-    y = transcript.challenge(b"y")
-    if bits is not None:
-        transcript.add(b"R1", bytes(bits.r1.to_compressed_bytes()))
-        transcript.add(b"R0", bytes(bits.r0.to_compressed_bytes()))
-    return y, transcript.challenge(b"c")
+def draw_y(transcript: Transcript, b: G1Point, a: G1Point) -> Scalar:
+    """Draw y, behind B and A: it weighs the bits' equations against each other."""
+    transcript.add(b"B", bytes(b.to_compressed_bytes()))
+    transcript.add(b"A", bytes(a.to_compressed_bytes()))
+    return transcript.challenge(b"y")
+
+
+def draw_c(transcript: Transcript, r1: G1Point, r0: G1Point) -> Scalar:
+    """Draw c, behind y, R1 and R0."""
+    transcript.add(b"R1", bytes(r1.to_compressed_bytes()))
+    transcript.add(b"R0", bytes(r0.to_compressed_bytes()))
+    return transcript.challenge(b"c")
+
+
+def draw_without_bits(transcript: Transcript) -> Scalar:
+    """Draw c where there are no bits: there is no product to show, and y binds nothing more."""
+    transcript.challenge(b"y")
+    return transcript.challenge(b"c")
 
 
 def credential_domain(credential: PresentedCredential, schema: Schema) -> Scalar:
@@ -227,16 +234,14 @@ class _Bits:
     def challenge(self, transcript: Transcript) -> Scalar:
         """Commit, draw y, commit to the two coefficients, draw c."""
         if not self._bits:
-            return challenges(transcript, None)[1]
+            return draw_without_bits(transcript)
         b, a = multiple("H", self._beta), multiple("H", self._alpha)
         for number, (value, blinding) in enumerate(zip(self._bits, self._blindings, strict=True)):
             if value != ZERO:
                 b += point(bit(number))
             a += multiple(bit(number), blinding)
-        # y does not depend on R1 and R0: a copy of the transcript draws it.
-        y, _ = challenges(transcript.copy(), BitPoints(b, a, G1_IDENTITY, G1_IDENTITY))
         first = zero = ZERO
-        power = y
+        power = y = draw_y(transcript, b, a)
         for value, blinding in zip(self._bits, self._blindings, strict=True):
             first += power * blinding if value == ZERO else -(power * blinding)
             zero -= power * blinding.square()
@@ -244,7 +249,7 @@ class _Bits:
         r1 = multiple("G", first) + multiple("H", self._tau1)
         r0 = multiple("G", zero) + multiple("H", self._tau0)
         self.points = BitPoints(b, a, r1, r0)
-        return challenges(transcript, self.points)[1]
+        return draw_c(transcript, r1, r0)
 
     def responses(self, challenge: Scalar) -> tuple[Scalar, Scalar]:
         """The answers z and z_t."""
@@ -257,8 +262,7 @@ def _encode(
     points = b"".join(one.shown.to_bytes() for one in commitments)
     scalars: list[Scalar] = []
     for one in commitments:
-        answer = one.respond(challenge, ())
-        scalars += [answer.e, answer.r1, answer.r3]
+        scalars += one.respond(challenge)
     if bits.points is not None:
         four = (bits.points.b, bits.points.a, bits.points.r1, bits.points.r0)
         points += b"".join(bytes(one.to_compressed_bytes()) for one in four)

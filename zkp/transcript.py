@@ -7,7 +7,6 @@ No boundary between two parts can be moved without changing the bytes that are h
 challenge depends on all that was absorbed before it, earlier challenges included.
 """
 
-import copy
 from collections.abc import Iterable
 
 from zkp.curve import Scalar, hash_to_scalar
@@ -31,10 +30,6 @@ class Transcript:
     def add_scalars(self, label: bytes, scalars: Iterable[Scalar]) -> None:
         """Absorb scalars, 32 bytes each."""
         self.add(label, b"".join(bytes(scalar.to_be_bytes()) for scalar in scalars))
-
-    def copy(self) -> "Transcript":
-        """The same so far, to be continued in another way."""
-        return copy.deepcopy(self)
 
     def challenge(self, label: bytes) -> Scalar:
         """A scalar that depends on everything absorbed; it is absorbed itself."""

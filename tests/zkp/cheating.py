@@ -16,8 +16,10 @@ from zkp.presentation import (
     HeldCredential,
     Presentation,
     begin,
-    challenges,
     credential_domain,
+    draw_c,
+    draw_without_bits,
+    draw_y,
 )
 from zkp.request import ProofRequest
 from zkp.schema import TYPED, Value
@@ -77,7 +79,7 @@ def cheat(asked: ProofRequest, held: Mapping[str, HeldCredential], how: Cheat) -
         for number, (value, blinding) in enumerate(zip(bits, blindings[first:], strict=True)):
             b += multiple(bit(number), value)
             a += multiple(bit(number), blinding)
-        y, _ = challenges(transcript.copy(), BitPoints(b, a, b, a))
+        y = draw_y(transcript, b, a)
         product = how.product or honest_product
         one, zero = product(y, bits, blindings[first:])
         points = BitPoints(
@@ -86,10 +88,10 @@ def cheat(asked: ProofRequest, held: Mapping[str, HeldCredential], how: Cheat) -
             multiple("G", one) + multiple("H", tau1),
             multiple("G", zero) + multiple("H", tau0),
         )
-        _, c = challenges(transcript, points)
+        c = draw_c(transcript, points.r1, points.r0)
         z, z_t = alpha + c * beta, tau0 + c * tau1
     else:
-        _, c = challenges(transcript, None)
+        c = draw_without_bits(transcript)
     answers = [blinding + c * value for blinding, value in zip(blindings, values, strict=True)]
     answers = how.answers(layout, c, answers)
     of_bits = [z, z_t] if bits else []
@@ -110,8 +112,7 @@ def encode(
         data += b"".join(bytes(one.to_compressed_bytes()) for one in four)
     scalars: list[Scalar] = []
     for one in commitments:
-        answer = one.respond(c, ())
-        scalars += [answer.e, answer.r1, answer.r3]
+        scalars += one.respond(c)
     scalars += [*of_bits, *(answers[number] for number in layout.system.free)]
     return data + b"".join(bytes(one.to_be_bytes()) for one in scalars)
 
