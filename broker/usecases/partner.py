@@ -1,9 +1,9 @@
 """Partners and officers: registered with a key of their own, suspended, given another key."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -132,40 +132,52 @@ def replace_partner_key(
     The earlier key gets no token any more, and every token that it had ends. Consent credentials
     of before stay bound to the earlier key. Raises `InvalidRequest`, `UnknownPartner`.
     """
-    private, public = _replacement(public_jwk)
-    with ctx.db.transaction() as tx:
-        before = partners.find(tx, tenant_id, partner_id)
-        partners.set_key(tx, tenant_id, partner_id, json.dumps(public))
-        _log_replacement(
-            ctx,
-            tx,
-            tenant_id,
-            role="partner",
-            client_id=partner_id,
-            before=before.jwk,
-            public=public,
-        )
-    return NewClient(partner_id, before.name, private)
+    client = _Client("partner", partners.find, partners.set_key)
+    return _replace_key(ctx, tenant_id, partner_id, public_jwk, client)
 
 
 def replace_officer_key(
     ctx: Context, tenant_id: str, officer_id: str, public_jwk: Mapping[str, Any] | None = None
 ) -> NewClient:
     """The same for an officer; raises `InvalidRequest`, `NotFound`."""
+    client = _Client("officer", partners.officer, partners.set_officer_key)
+    return _replace_key(ctx, tenant_id, officer_id, public_jwk, client)
+
+
+class _Client(NamedTuple):
+    """How a kind of client is found, and its key replaced."""
+
+    role: str
+    find: Callable[[Connection, str, str], PartnerRow | OfficerRow]
+    set_key: Callable[[Connection, str, str, str], None]
+
+
+def _replace_key(
+    ctx: Context,
+    tenant_id: str,
+    client_id: str,
+    public_jwk: Mapping[str, Any] | None,
+    client: _Client,
+) -> NewClient:
     private, public = _replacement(public_jwk)
     with ctx.db.transaction() as tx:
-        before = partners.officer(tx, tenant_id, officer_id)
-        partners.set_officer_key(tx, tenant_id, officer_id, json.dumps(public))
-        _log_replacement(
+        before = client.find(tx, tenant_id, client_id)
+        client.set_key(tx, tenant_id, client_id, json.dumps(public))
+        # After the update, which has waited for tokens that the earlier key is just being given.
+        ended = access_tokens.end_of(tx, tenant_id=tenant_id, subject=client_id)
+        audit.record(
             ctx,
             tx,
-            tenant_id,
-            role="officer",
-            client_id=officer_id,
-            before=before.jwk,
-            public=public,
+            tenant_id=tenant_id,
+            type=f"{client.role}.key_replaced",
+            body={
+                client.role: client_id,
+                "key": thumbprint(public),
+                "replaced": thumbprint(json.loads(before.jwk)),
+                "tokens_ended": ended,
+            },
         )
-    return NewClient(officer_id, before.name, private)
+    return NewClient(client_id, before.name, private)
 
 
 def _replacement(
@@ -181,32 +193,6 @@ def _replacement(
         return {}, PublicKey(public_jwk).jwk
     except CredentialError as problem:
         raise InvalidRequest(f"the key is no public JWK for ES256 or Ed25519: {problem}") from None
-
-
-def _log_replacement(
-    ctx: Context,
-    tx: Connection,
-    tenant_id: str,
-    *,
-    role: str,
-    client_id: str,
-    before: str,
-    public: Mapping[str, Any],
-) -> None:
-    # After the update above, which has waited for tokens that the earlier key is just being given.
-    ended = access_tokens.end_of(tx, tenant_id=tenant_id, subject=client_id)
-    audit.record(
-        ctx,
-        tx,
-        tenant_id=tenant_id,
-        type=f"{role}.key_replaced",
-        body={
-            role: client_id,
-            "key": thumbprint(public),
-            "replaced": thumbprint(json.loads(before)),
-            "tokens_ended": ended,
-        },
-    )
 
 
 def set_partner_state(ctx: Context, tenant_id: str, partner_id: str, state: str) -> None:
