@@ -1,55 +1,23 @@
 """Withdraw everything that a customer has given, on their call to the tenant's own channel."""
 
-from typing import Annotated, Self
-
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from broker.api.consent_schemas import SubjectRef
 from broker.api.deps import Ctx, OfficerCaller
 from broker.api.idempotency import Answer, IdempotencyKey, run
+from broker.api.subjects import SubjectIn
 from broker.usecases import withdraw_all
-from broker.usecases.person import Named
 
 router = APIRouter(tags=["consents"])
 
 MOST_CUSTOMERS = 50
-
-Id = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-
-
-class CustomerIn(BaseModel):
-    """Which customer: by a consent that they gave, or by a partner's own name for them."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"consent": "c-b3d5f7h2j4l6n3p5r7t2"},
-                {"partner": "p-4k2vq7", "subject_ref": "crm-000381"},
-            ]
-        },
-    )
-    consent: Id | None = Field(default=None, description="A consent that the customer gave.")
-    partner: Id | None = Field(default=None, description="A partner's client id.")
-    subject_ref: SubjectRef | None = Field(
-        default=None, description="That partner's own opaque contact."
-    )
-
-    @model_validator(mode="after")
-    def one_way(self) -> Self:
-        """Either a consent, or partner and contact."""
-        by_contact = (self.partner is not None, self.subject_ref is not None)
-        if by_contact not in {(True, True), (False, False)} or by_contact[0] == bool(self.consent):
-            raise ValueError("name a consent, or a partner and its subject_ref")
-        return self
 
 
 class WithdrawalsIn(BaseModel):
     """One person, who is a customer of its own at each partner: named once for each."""
 
     model_config = ConfigDict(extra="forbid")
-    customers: list[CustomerIn] = Field(min_length=1, max_length=MOST_CUSTOMERS)
+    customers: list[SubjectIn] = Field(min_length=1, max_length=MOST_CUSTOMERS)
 
 
 class WithdrawnAllOut(BaseModel):
@@ -76,12 +44,8 @@ def withdraw_everything(
 
     def work() -> Answer:
         subject_ids = [
-            withdraw_all.customer_of(
-                ctx,
-                caller.tenant_id,
-                Named(named.partner, named.subject_ref, named.consent),
-            )
-            for named in body.customers
+            withdraw_all.customer_of(ctx, caller.tenant_id, customer.named())
+            for customer in body.customers
         ]
         done = withdraw_all.withdraw_all_by_officer(
             ctx, caller.tenant_id, subject_ids, officer_id=caller.client_id
