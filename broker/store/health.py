@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, and_, func, select, text
 
 from broker.store import tables
+from broker.store.sealed_columns import context_of
 
 TENANT = tables.Tenant.__table__  # type: ignore[attr-defined]
 ENTRY = tables.AuditEntry.__table__  # type: ignore[attr-defined]
@@ -59,12 +60,12 @@ def sealed_values(tx: Connection) -> list[SealedValue]:
     tenants = tx.execute(select(TENANT.c.id, TENANT.c.sealed_log_key))
     return [
         *(
-            SealedValue(f"{row.purpose} {row.id}", row.sealed, f"signing-key:{row.id}")
+            SealedValue(f"{row.purpose} {row.id}", row.sealed, context_of("signing_key", row.id))
             for row in keys
         ),
-        *(SealedValue(row.label, row.sealed, f"secret:{row.label}") for row in secrets),
+        *(SealedValue(row.label, row.sealed, context_of("secret", row.label)) for row in secrets),
         *(
-            SealedValue(f"log key {row.id}", row.sealed_log_key, f"log-key:tenant:{row.id}")
+            SealedValue(f"log key {row.id}", row.sealed_log_key, context_of("tenant", row.id))
             for row in tenants
         ),
     ]

@@ -115,6 +115,12 @@ SEALED: Sequence[SealedColumn] = (
 )
 
 
+def context_of(table: str, *values: str) -> str:
+    """The context of a row of a table with one sealed column, by the values it is made of."""
+    (column,) = (one for one in SEALED if one.table == table)
+    return column.context(*values)
+
+
 def counts(tx: Connection, column: SealedColumn, headers: Sequence[bytes]) -> Mapping[bytes, int]:
     """How many values begin with each of `headers`, and with none of them (under `b""`)."""
     table = column.rows
