@@ -148,13 +148,6 @@ def key_id_of(key: bytes) -> bytes:
     return _load(key, ()).key_id
 
 
-def sealed_under(sealed: bytes) -> bytes:
-    """The id of the key that sealed. Raises `SealBroken`."""
-    if len(sealed) < _HEADER_BYTES or sealed[:1] != _VERSION:
-        raise SealBroken("not sealed bytes of a known version")
-    return sealed[1:_HEADER_BYTES]
-
-
 def _load(key: bytes, previous: Sequence[bytes]) -> _Loaded:
     if any(len(candidate) != _KEY_BYTES for candidate in (key, *previous)):
         raise KeyInvalid(f"a master key is exactly {_KEY_BYTES} random bytes")
