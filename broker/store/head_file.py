@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from broker.domain.errors import LogRolledBack
+from broker.store.durable import sync_folder
 
 FILE_NAME = "log-head"
 _MODE = 0o600
@@ -46,9 +47,4 @@ class HeadFile:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self.path)
-        # The rename itself is durable only when the folder is.
-        directory = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_folder(folder)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.settings import MASTER_KEY_BYTES, SettingsError
+from broker.store.durable import new_file, sync_folder
 from credentials.sealing import Keys, key_id_of
 
 FILE_NAME = "master.key"
@@ -60,11 +61,9 @@ class MasterKeyFile:
             message = f"{path} is missing and older ones are there: restore it from your backup"
             raise SettingsError(message)
         key = secrets.token_bytes(MASTER_KEY_BYTES)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
-        with os.fdopen(handle, "wb") as file:
+        with new_file(path) as file:
             file.write(key)
-            file.flush()
-            os.fsync(file.fileno())
+        sync_folder(self.home)
         return key
 
 
@@ -95,8 +94,4 @@ def _write(folder: Path, path: Path, key: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
-    directory = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_folder(folder)

@@ -20,6 +20,7 @@ import orjson
 from sqlalchemy import Connection
 
 from broker.domain.errors import LogUnavailable
+from broker.store.durable import sync_folder
 
 FILE_NAME = "withdrawals"
 WITHDRAWN = "consent.withdrawn"
@@ -155,12 +156,4 @@ def _write(path: Path, data: bytes) -> None:
     finally:
         os.close(descriptor)
     if fresh:
-        _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    directory = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        sync_folder(path.parent)
