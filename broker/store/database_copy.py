@@ -5,6 +5,7 @@ within an exported snapshot, `pg_restore` and `psql` in one transaction.
 """
 
 import contextlib
+import fcntl
 import shutil
 import sqlite3
 import subprocess
@@ -19,13 +20,25 @@ from sqlalchemy import make_url
 
 from broker.domain.errors import BackupRefused
 from broker.store.acting import EVERYBODY
+from broker.store.durable import new_file, sync_folder
 from broker.store.row_security import SETTING
 
 Progress = Callable[[int, int], None]
 """Told how much is done, and of how much (0: not known)."""
 
 PAGES_AT_ONCE = 1024
+COPIED_AT_ONCE = 1_048_576
 BEFORE = "before-restore"
+RESTORING = "restoring"
+SHARED_LOCK = (510, 0x40000002)
+"""Length and start of the bytes that whoever reads a database locks (SQLite's os.h)."""
+# Who may not read other roles' statistics sees of their sessions that they are there, and whose,
+# and not what they are; what belongs to no role is the server's own (autovacuum).
+_OTHERS = (
+    "SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = current_database() "
+    "AND pid <> pg_backend_pid() AND usesysid IS NOT NULL "
+    "AND coalesce(backend_type, 'client backend') = 'client backend'"
+)
 _SCHEMA = "SELECT version_num FROM alembic_version"
 _HEAD = "SELECT origin, size FROM log_head"
 
@@ -50,7 +63,10 @@ def copy_database(url: str, to: Path, progress: Progress) -> Moment:
 
 
 def holds_something(url: str) -> bool:
-    """Whether there is anything in the database that a restore would replace."""
+    """Whether there is anything in the database that a restore would replace.
+
+    A damaged database counts: something may be read out of it yet.
+    """
     if not url.startswith("sqlite"):
         with _postgresql(url) as connection:
             return bool(_tables(connection))
@@ -58,14 +74,17 @@ def holds_something(url: str) -> bool:
     if not path.exists():
         return False
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        return connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
+        try:
+            return connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
+        except sqlite3.DatabaseError:
+            return True
 
 
 def put_database(url: str, source: Path, scratch: Path) -> None:
     """Put the copy in `source` in the place of the database at `url`: all of it, or nothing.
 
     Nobody else may use it, otherwise `BackupRefused`. A SQLite database that was there is kept
-    beside as `<name>.before-restore`.
+    beside as `<name>.before-restore`, or the first `<name>.before-restore-<number>` that is free.
     """
     if url.startswith("sqlite"):
         _put_sqlite(_path(url), source)
@@ -97,20 +116,61 @@ def _copy_sqlite(path: Path, to: Path, progress: Progress) -> Moment:
 
 
 def _put_sqlite(path: Path, source: Path) -> None:
-    if path.exists():
-        with contextlib.closing(sqlite3.connect(path, timeout=1)) as present:
-            try:
-                # Leaving WAL needs the database for oneself.
-                present.execute("PRAGMA journal_mode=DELETE")
-            except sqlite3.OperationalError:
-                raise BackupRefused("the database is in use: stop the broker first") from None
-        path.replace(path.with_name(f"{path.name}.{BEFORE}"))
-    for beside in (f"{path.name}-wal", f"{path.name}-shm"):
-        path.with_name(beside).unlink(missing_ok=True)
-    fresh = path.with_name(f"{path.name}.restoring")
-    shutil.copyfile(source, fresh)
-    fresh.chmod(0o600)
-    fresh.replace(path)
+    """Crashes leave the old database or the new one, and never one's log of writes to the other."""
+    fresh = path.with_name(f"{path.name}.{RESTORING}")
+    fresh.unlink(missing_ok=True)  # of a restore that was cut off
+    # Whole on this disk, before anything is moved.
+    with source.open("rb") as data, new_file(fresh) as file:
+        shutil.copyfileobj(data, file, COPIED_AT_ONCE)
+    try:
+        if path.exists():
+            _close_sqlite(path)
+            _set_aside(path)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _close_sqlite(path: Path) -> None:
+    """Bring everything into the one file, for which the database is needed for oneself.
+
+    One that is damaged stays as it is; whoever still has it open is in the way all the same.
+    """
+    with contextlib.closing(sqlite3.connect(path, timeout=1)) as present:
+        try:
+            alone = present.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",)
+        except sqlite3.OperationalError as error:
+            raise BackupRefused(
+                f"the database is in use: stop the broker first ({error})"
+            ) from None
+        except sqlite3.DatabaseError:
+            alone = True
+    if not alone or _has_readers(path):
+        raise BackupRefused("the database is in use: stop the broker first")
+
+
+def _has_readers(path: Path) -> bool:
+    with path.open("r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, *SHARED_LOCK)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _set_aside(path: Path) -> None:
+    """Keep the database under another name beside, what was kept before too."""
+    kept = path.with_name(f"{path.name}.{BEFORE}")
+    number = 1
+    while kept.exists():
+        number += 1
+        kept = path.with_name(f"{path.name}.{BEFORE}-{number}")
+    # Of one that is damaged, what was written last may be here; it belongs to no other database.
+    for beside in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(f"{path.name}{beside}").replace(kept.with_name(f"{kept.name}{beside}"))
+    kept.hardlink_to(path)
 
 
 def _copy_postgresql(url: str, to: Path, progress: Progress) -> Moment:
@@ -133,12 +193,12 @@ def _copy_postgresql(url: str, to: Path, progress: Progress) -> Moment:
 
 def _put_postgresql(url: str, source: Path, scratch: Path) -> None:
     with _postgresql(url) as connection:
-        others = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-            "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-        ).fetchone()
-        if others is None or others[0]:
-            raise BackupRefused("others are connected to the database: stop every broker first")
+        others = connection.execute(_OTHERS).fetchall()
+        if others:
+            roles = ", ".join(str(role) for (role,) in others)
+            raise BackupRefused(
+                f"others are connected to the database, as {roles}: stop every broker first"
+            )
         drops = [
             sql.SQL("DROP TABLE IF EXISTS {} CASCADE;\n")
             .format(sql.Identifier(*table))
