@@ -17,14 +17,16 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     is written follows nobody's link. Its name is durable after `sync_folder`, as after a rename.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
+    whole = False
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+        whole = True
+    finally:
+        if not whole:
+            path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

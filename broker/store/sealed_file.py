@@ -1,6 +1,5 @@
 """A sealed backup as a stream: written and read piece by piece, whole or not at all."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +14,7 @@ _LONGEST_PIECE = PIECE_BYTES + 1024
 
 
 class SealingWriter:
-    """Takes bytes, writes sealed pieces; `close` writes the last and makes the file durable."""
+    """Takes bytes, writes sealed pieces; `close` writes the last."""
 
     def __init__(self, file: BinaryIO, master: MasterKey, backup_id: bytes) -> None:
         self._file, self._master, self._id = file, master, backup_id
@@ -32,10 +31,8 @@ class SealingWriter:
         return len(data)
 
     def close(self) -> None:
-        """Write the last piece; durable when it returns."""
+        """Write the last piece."""
         self._seal(bytes(self._waiting), last=True)
-        self._file.flush()
-        os.fsync(self._file.fileno())
 
     def _seal(self, data: bytes, *, last: bool) -> None:
         sealed = self._master.seal(data, piece(self._id, self._number, last=last))

@@ -6,11 +6,10 @@ stays sealed.
 """
 
 import hashlib
-import os
 import secrets
 import tarfile
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -30,7 +29,9 @@ from broker.domain.errors import BackupInvalid, BackupRefused
 from broker.settings import Settings
 from broker.store import head_file, outside_copies
 from broker.store.database_copy import copy_database, holds_something, put_database
+from broker.store.durable import new_file, sync_folder
 from broker.store.migrate import is_known
+from broker.store.scratch import scratch_folder
 from broker.store.sealed_file import OpeningReader, SealingWriter, partial
 from credentials.sealing import MasterKey
 
@@ -53,6 +54,8 @@ class Restored:
 def backup(settings: Settings, master: MasterKey, out: Path, now: int, step: Step) -> Manifest:
     """Write the backup of a deployment that may be serving to the new file `out`.
 
+    Copies lie in the home until they are sealed, never where backups are kept.
+
     1. The files outside of the database are copied first: what they name is then in the database's
        copy too.
     2. The database is copied at one moment.
@@ -62,8 +65,7 @@ def backup(settings: Settings, master: MasterKey, out: Path, now: int, step: Ste
     """
     if out.exists():
         raise BackupRefused(f"{out} is there already: name another file")
-    with tempfile.TemporaryDirectory(prefix=".backup-", dir=out.parent) as folder:
-        scratch = Path(folder)
+    with _begun(out) as file, scratch_folder(settings.home) as scratch:
         # 1.
         for name in OUTSIDE:
             if (settings.home / name).exists():
@@ -85,7 +87,7 @@ def backup(settings: Settings, master: MasterKey, out: Path, now: int, step: Ste
             public_url=settings.public_url,
             files={name: _measured(scratch / name) for name in names},
         )
-        _seal(scratch, manifest, master, out, step)
+        _seal(scratch, manifest, SealingWriter(file, master, secrets.token_bytes(ID_BYTES)), step)
     return manifest
 
 
@@ -130,8 +132,7 @@ def restore(
     Raises `BackupInvalid`, `BackupRefused`, `OSError`.
     """
     url = settings.sqlalchemy_url
-    with tempfile.TemporaryDirectory(prefix=".restore-", dir=settings.home) as folder:
-        scratch = Path(folder)
+    with scratch_folder(settings.home) as scratch:
         # 1.
         manifest = verify(master, file, step, scratch)
         if not url.startswith(manifest.engine):
@@ -173,27 +174,32 @@ def _measured(path: Path) -> BackupFile:
     return BackupFile(path.stat().st_size, digest.hexdigest())
 
 
-def _seal(scratch: Path, manifest: Manifest, master: MasterKey, out: Path, step: Step) -> None:
-    total, done = sum(file.size for file in manifest.files.values()), 0
+@contextmanager
+def _begun(out: Path) -> Iterator[BinaryIO]:
+    """The file to write to: it gets its name when the block ends, and is gone when that fails."""
     fresh = partial(out)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        writer = SealingWriter(file, master, secrets.token_bytes(ID_BYTES))
-        with tarfile.open(fileobj=cast("BinaryIO", writer), mode="w|") as archive:
-            told = orjson.dumps(manifest.to_json(), option=orjson.OPT_SORT_KEYS)
-            archive.addfile(_entry(MANIFEST, len(told)), BytesIO(told))
-            for name, of in manifest.files.items():
-                with (scratch / name).open("rb") as source:
-                    archive.addfile(_entry(name, of.size), source)
-                done += of.size
-                step("seal", done, total)
-        writer.close()
-    fresh.replace(out)
-    directory = os.open(out.parent, os.O_RDONLY)
     try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        with new_file(fresh) as file:
+            yield file
+    except FileExistsError:
+        raise BackupRefused(
+            f"{fresh} is there: another backup is being written, or one was cut off; then remove it"
+        ) from None
+    fresh.replace(out)
+    sync_folder(out.parent)
+
+
+def _seal(scratch: Path, manifest: Manifest, writer: SealingWriter, step: Step) -> None:
+    total, done = sum(file.size for file in manifest.files.values()), 0
+    with tarfile.open(fileobj=cast("BinaryIO", writer), mode="w|") as archive:
+        told = orjson.dumps(manifest.to_json(), option=orjson.OPT_SORT_KEYS)
+        archive.addfile(_entry(MANIFEST, len(told)), BytesIO(told))
+        for name, of in manifest.files.items():
+            with (scratch / name).open("rb") as source:
+                archive.addfile(_entry(name, of.size), source)
+            done += of.size
+            step("seal", done, total)
+    writer.close()
 
 
 def _entry(name: str, size: int) -> tarfile.TarInfo:

@@ -17,7 +17,7 @@ from broker.domain.evidence import verify_evidence
 from broker.outbound.client import Client
 from broker.settings import Settings, read_settings
 from broker.store import outside_copies
-from broker.store.database_copy import copy_database
+from broker.store.database_copy import Moment, copy_database
 from broker.store.head_file import HeadFile
 from broker.usecases import backup as usecases
 from broker.usecases.bootstrap import demo_clients
@@ -290,6 +290,44 @@ def test_without_postgresql_s_programs(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BackupRefused, match="postgresql-client"):
         copy_database(url, tmp_path / "copy", lambda _done, _of: None)
+
+
+def test_nothing_unsealed_lies_where_backups_are_kept(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    seen: list[set[str]] = []
+
+    def look(url: str, to: Path, progress: Callable[[int, int], None]) -> Moment:
+        # What a backup that was killed has left is gone, and another one has to wait.
+        assert [path.name for path in settings.home.glob(".scratch-f*")] == [to.parent.name]
+        assert to.parent.stat().st_mode & 0o777 == 0o700
+        moment = copy_database(url, to, progress)
+        seen.append({path.name for path in folder.iterdir()})
+        with pytest.raises(BackupRefused, match="at work"):
+            usecases.backup(settings, MASTER, folder / "c", 1, no_step)
+        return moment
+
+    monkeypatch.setattr(usecases, "copy_database", look)
+    left = settings.home / ".scratch-folder-left"
+    left.mkdir()
+    (left / "database").write_bytes(b"what was in it")
+    usecases.backup(settings, MASTER, folder / "b", 1, no_step)
+    assert seen == [{"b.partial"}]
+    assert {path.name for path in folder.iterdir()} == {"b"}
+    assert not list(settings.home.glob(".scratch-f*"))
+
+
+def test_a_backup_writes_through_nobody_s_link(settings: Settings, tmp_path: Path) -> None:
+    folder, precious = tmp_path / "backups", tmp_path / "precious"
+    folder.mkdir()
+    precious.write_bytes(b"precious")
+    (folder / "b.partial").symlink_to(precious)
+    refused = run("backup", "--out", str(folder / "b"))
+    assert refused.exit_code == 1
+    assert "b.partial is there" in refused.output
+    assert precious.read_bytes() == b"precious"
 
 
 def test_wrong_use(settings: Settings, tmp_path: Path) -> None:
