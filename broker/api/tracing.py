@@ -11,12 +11,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.api.callers import TOKEN_HASH
 from broker.api.logs import METHODS, route_of
+from broker.api.tenancy import OPERATION
 from broker.domain.addresses import ROOT_TENANT
 
 if TYPE_CHECKING:  # its libraries are an extra
     from broker.outbound.telemetry import Telemetry
 
-UNTRACED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _CARRIED: Final = (b"traceparent", b"tracestate")
 
 
@@ -28,7 +28,7 @@ class Tracing:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request within its span."""
-        if scope["type"] != "http" or scope["path"] in UNTRACED:
+        if scope["type"] != "http" or scope["path"] in OPERATION:
             await self._app(scope, receive, send)
             return
         theirs = {

@@ -43,6 +43,12 @@ def routed(path: str) -> tuple[str, str]:
         ("/t/" + "a" * 40, "demo", "/t/" + "a" * 40),
         ("/t/acme/t/other/v1", "acme", "/t/other/v1"),
         ("/v1/t/acme", "demo", "/v1/t/acme"),
+        # What tells of the process is of no tenant: nothing that a proxy blocks has another name.
+        ("/t/acme/healthz", "demo", "/t/acme/healthz"),
+        ("/t/acme/readyz", "demo", "/t/acme/readyz"),
+        ("/t/acme/metrics", "demo", "/t/acme/metrics"),
+        ("/t/demo/metrics", "demo", "/t/demo/metrics"),
+        ("/t/acme/t/other/metrics", "acme", "/t/other/metrics"),
         ("/t/acme\n", "demo", "/t/acme\n"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,13 @@ def test_the_proxy_asks_who_is_ready() -> None:
     assert "health_uri /readyz" in caddy
     for name in (one for one in told if one.startswith("broker-")):
         assert f"{name}:8000" in caddy
+
+
+@pytest.mark.parametrize("below", ["", "/t/acme"])
+@pytest.mark.parametrize("path", ["/metrics", "/readyz", "/docs", "/openapi.json"])
+def test_the_proxy_keeps_what_operators_look_at(path: str, below: str) -> None:
+    caddy = (DEPLOY / "Caddyfile").read_text()
+    (kept,) = re.findall(r"@operation path (.*)", caddy)
+    assert "respond @operation 404" in caddy
+    assert any(fnmatch(below + path, one) for one in kept.split())
+    assert not any(fnmatch(f"{below}/healthz", one) for one in kept.split())
