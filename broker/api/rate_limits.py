@@ -3,8 +3,8 @@
     decisions    each client, at the decision point
     client       each client, at everything else
     address      each remote address (IPv6: each /64): token endpoint, wallets, pages, the open log
-    withdrawal   each client and each address, when the one above is used up: for withdrawals, and
-                 for the customer's page, where they begin
+    withdrawal   each client and each address, when the one above is used up: for withdrawals, for
+                 the customer's page, where they begin, and for wallets that answer a request
     page         each customer's page that was there before, when both above are used up
 
 Each worker counts for itself. `/healthz` and `/readyz` are never counted. What is over a limit is

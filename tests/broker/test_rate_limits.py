@@ -11,12 +11,17 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import Connection, delete, update
+from sqlalchemy.exc import OperationalError
 
+from broker.api import callers
 from broker.api.callers import address_of
 from broker.app import create_app
 from broker.domain.buckets import Buckets
 from broker.settings import RATES, Rate, Settings, SettingsError, read_settings
+from broker.store import access_tokens
 from broker.usecases.context import Context
+from broker.usecases.dpop import token_row
 from tests.broker import builders
 from tests.broker.builders import Broker
 from tests.web.page_world import page_world
@@ -125,6 +130,72 @@ def test_an_officer_can_withdraw_when_everything_else_is_used_up(tmp_path: Path)
         assert done.status_code == 200, done.text
 
 
+def test_a_wallet_can_withdraw_when_everything_else_is_used_up(tmp_path: Path) -> None:
+    with limited(tmp_path, address=ONE) as (_made, http):
+        assert statuses([http.get("/log/checkpoint") for _ in range(2)])[1] == 429
+        # It gets the request, in either way, and posts its answer.
+        assert http.get("/openid4vp/request/pr-x").status_code == 404
+        assert http.post("/openid4vp/request/pr-x", data={}).status_code != 429
+        assert http.post("/openid4vp/response/pr-x", data={"state": "x"}).status_code != 429
+        assert http.get("/log/checkpoint").status_code == 429
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired"])
+def test_a_token_that_has_ended_takes_nothing_of_its_client_s(tmp_path: Path, how: str) -> None:
+    with limited(tmp_path, client=FEW) as (made, http):
+        partner = made.partner("Coffee")
+        ended, good = (bearer(made.token(partner)) for _ in range(2))
+        elsewhere = client_of(http, "198.51.100.1")
+        assert elsewhere.get("/v1/purposes", headers=ended).status_code == 200
+        assert http.get("/v1/purposes", headers=good).status_code == 200
+        end(made, ended, how)
+        # The first refusal still counts as the client's, all later ones as their address's.
+        assert {elsewhere.get("/v1/purposes", headers=ended).status_code for _ in range(9)} == {401}
+        assert statuses([http.get("/v1/purposes", headers=good) for _ in range(3)]) == [200] * 2 + [
+            429
+        ]
+
+
+def test_nor_does_one_that_only_visits_what_is_open_to_everybody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callers, "LOOK_AGAIN_SECONDS", 0)
+    with limited(tmp_path, client=FEW) as (made, http):
+        partner = made.partner("Coffee")
+        ended = bearer(made.token(partner))
+        assert http.get("/v1/purposes", headers=ended).status_code == 200
+        end(made, ended, "revoked")
+        assert 429 not in statuses([http.get("/log/checkpoint", headers=ended) for _ in range(9)])
+
+
+def end(made: Broker, headers: dict[str, str], how: str) -> None:
+    row = token_row(headers["Authorization"].removeprefix("Bearer "), None)
+    token = access_tokens.TOKEN
+    with made.ctx.db.transaction() as tx:
+        if how == "revoked":
+            tx.execute(delete(token).where(token.c.token_hash == row))
+        else:
+            tx.execute(update(token).where(token.c.token_hash == row).values(expires_at=1))
+
+
+def test_what_cannot_be_learned_spoils_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with limited(tmp_path) as (made, http):
+        headers = bearer(made.token(made.partner("Coffee")))
+        real, asked = access_tokens.find, []
+
+        def find(tx: Connection, tenant_id: str, token_hash: str) -> access_tokens.TokenRow | None:
+            asked.append(token_hash)
+            if len(asked) > 1:  # the first is the request's own
+                raise OperationalError("SELECT", {}, Exception("the database went away"))
+            return real(tx, tenant_id, token_hash)
+
+        monkeypatch.setattr(access_tokens, "find", find)
+        assert http.get("/v1/purposes", headers=headers).status_code == 200
+        assert len(asked) == 2
+
+
 def test_a_customer_s_page_has_room_of_its_own(tmp_path: Path) -> None:
     with limited(tmp_path, address=FEW, withdrawal=FEW, page=FEW) as (_made, http):
         english = {"Accept-Language": "en"}
@@ -156,8 +227,10 @@ def test_a_page_that_was_there_stays_open_when_its_address_is_shut_out(tmp_path:
     "path", ["/oauth/token", "/openid4vci/nonce", "/openid4vp/response/pr-x", "/t/acme/oauth/token"]
 )
 def test_wallet_protocols_are_answered_in_their_own_form(tmp_path: Path, path: str) -> None:
-    with limited(tmp_path, address=ONE) as (_made, http):
-        assert http.post(path, data={"a": "b"}).status_code != 429
+    with limited(tmp_path, address=ONE, withdrawal=ONE) as (_made, http):
+        reserved = path.startswith("/openid4vp/")
+        for _ in range(2 if reserved else 1):
+            assert http.post(path, data={"a": "b"}).status_code != 429
         refused = http.post(path, data={"a": "b"})
         assert refused.status_code == 429
         assert refused.json()["error"] == "temporarily_unavailable"
