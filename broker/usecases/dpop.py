@@ -10,6 +10,7 @@ there is none to make.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ from wallet_adapters.openid4vci.errors import ProofNonceInvalid
 
 KIND = "dpop_jti"
 NONCE_PURPOSE = "dpop"
+TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""RFC 6750, section 2.1 (`b64token`)."""
 
 
 class TokenHashes(NamedTuple):
@@ -94,8 +97,9 @@ async def presented_token(
     """
     # 1.
     scheme, _, token = (authorization or "").partition(" ")
-    token = token.strip()
-    if not token or scheme.lower() not in {"bearer", "dpop"}:
+    token = token.strip(" ")
+    # Nothing but what a token may be made of reaches the hashes, whose parts a NUL keeps apart.
+    if TOKEN.fullmatch(token) is None or scheme.lower() not in {"bearer", "dpop"}:
         raise Unauthorized(f"send an access token: Authorization: {_scheme(ctx)} ...")
     if scheme.lower() == "bearer":
         if ctx.settings.strict:

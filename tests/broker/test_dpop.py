@@ -1,5 +1,7 @@
 """Tokens bound to a key: good with proofs by that key, good for nothing without."""
 
+import base64
+import hashlib
 import json
 import secrets
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from fastapi.testclient import TestClient
 
 from broker.api import access
 from broker.settings import SettingsError, read_settings
+from broker.store import access_tokens
 from credentials.keys import SoftwareKey
 from tests.broker import issuance_world
 from tests.broker.clients_world import PUBLIC_URL, START, World, application, world
@@ -70,6 +73,30 @@ def test_a_bound_token_is_no_bearer_token(broker: World, key: SoftwareKey) -> No
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
     answer = _call(broker, token, _proof(broker, key, token), scheme="Bearer")
     assert answer.status_code == 401
+
+
+def test_the_name_of_its_row_is_no_bearer_token(broker: World, key: SoftwareKey) -> None:
+    """Not even behind a server that would pass a NUL in a header."""
+    token = _token(broker, key)
+    name = f"dpop\x00{_thumbprint(key)}\x00{token}"
+    answer = _call(broker, name, scheme="Bearer")
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+
+
+def _thumbprint(key: SoftwareKey) -> str:
+    jwk = {name: key.public_jwk()[name] for name in ("crv", "kty", "x", "y")}
+    text = json.dumps(jwk, separators=(",", ":"), sort_keys=True)
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+
+
+def test_what_is_no_token_is_looked_up_nowhere(
+    broker: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access_tokens, "find", lambda *_: pytest.fail("it was looked up"))
+    for told in ("", "a b", "a=b", "a,b", "\xe9", "a\t", "\u0661" * 20):
+        headers = [(b"authorization", b"Bearer " + told.encode())]
+        answer = broker.http.get("/v1/purposes", headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized"), told
 
 
 def test_a_bound_token_does_not_go_with_another_key(broker: World, key: SoftwareKey) -> None:
