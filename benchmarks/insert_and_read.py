@@ -1,4 +1,4 @@
-"""The probe of what the broker does over HTTP: an endpoint with one raw insert and one raw read.
+"""The probe of what the broker does over HTTP: one raw insert and one raw read; beside it a no-op.
 
     python -m benchmarks.insert_and_read PORT DATABASE
 
@@ -77,6 +77,10 @@ def create_app(database: Path) -> FastAPI:
             connection.execute(adding, values)
             row = connection.execute(reading.where(ROW.c.id == values["id"])).one()
         return {"id": row.id, "kind": row.kind}
+
+    @app.get("/nothing")
+    async def nothing() -> str:
+        return "nothing"
 
     @app.get("/readyz")
     def ready() -> str:

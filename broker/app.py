@@ -175,6 +175,7 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
     limits.install(
         app, max_bytes=ctx.settings.max_body_bytes, max_depth=ctx.settings.max_json_depth
     )
+    status.install(app, ctx)
     rate_limits.install(app, ctx, pages.busy)
     tenancy.install(app)
     tracing.install(app, telemetry)

@@ -38,6 +38,7 @@ _WINDOW_BITS = 15
 _MEMORY_LEVEL = 9
 _BITS_PER_BYTE = 8
 _WIDTHS = (1, 2, 4, 8)
+_ONES = tuple(1 << shift for shift in range(_BITS_PER_BYTE))
 
 
 class Status(IntEnum):
@@ -91,6 +92,20 @@ class StatusList:
         if not 0 <= value <= mask:
             raise Malformed(f"status does not fit into {self.bits} bits")
         self.data[byte] = self.data[byte] & ~(mask << shift) | value << shift
+
+    def set_all(self, indexes: Collection[int], value: int) -> None:
+        """Write one status at many indexes; all or none, raising as `set` does."""
+        if not 0 <= value < 1 << self.bits:
+            raise Malformed(f"status does not fit into {self.bits} bits")
+        if indexes and not 0 <= min(indexes) <= max(indexes) < self.size:
+            raise StatusUnavailable("status index lies outside its status list")
+        if (self.bits, value) != (1, 1):
+            for index in indexes:
+                self.set(index, value)
+            return
+        data = self.data  # of the usual list, at each publication: ten thousand in a millisecond
+        for index in indexes:
+            data[index >> 3] |= _ONES[index & 7]
 
     def compress(self) -> str:
         """Give `lst`: base64url of the zlib stream (section 4.1)."""

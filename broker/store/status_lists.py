@@ -3,11 +3,25 @@
 The truth is in the rows of consents and copies; a list's token is a cache of it.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, literal_column, or_, select, update
+import orjson
+from sqlalchemy import (
+    Connection,
+    String,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from broker.store import tables
 from broker.store.prepared import Prepared
@@ -41,6 +55,44 @@ _MARK = Prepared(
     .where(LIST.c.id == bindparam("b_list"))
     .values(revision=LIST.c.revision + literal_column("1"))
 )
+
+_FIND = Prepared(
+    select(LIST).where(LIST.c.id == bindparam("b_list"), LIST.c.tenant_id == bindparam("b_tenant"))
+)
+_COLUMNS = [column.name for column in LIST.c]
+
+
+class _Joined(FunctionElement[str]):
+    """The numbers of a column as one text, with commas; NULL of no rows.
+
+    A list may have ten thousand places that are set, and handing rows to Python one by one takes
+    three quarters of the time of reading them.
+    """
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(_Joined)
+def _postgresql(element: _Joined, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    return f"string_agg(CAST({compiler.process(element.clauses, **kw)} AS TEXT), ',')"
+
+
+@compiles(_Joined, "sqlite")
+def _sqlite(element: _Joined, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    return f"group_concat({compiler.process(element.clauses, **kw)})"
+
+
+_ENDED_COPIES = Prepared(
+    select(_Joined(COPY.c.status_index)).where(
+        COPY.c.status_list_id == bindparam("b_list"), SUPERSEDED
+    )
+)
+_PLACES = select(_Joined(CONSENT.c.status_index)).where(
+    CONSENT.c.status_list_id == bindparam("b_list")
+)
+_ENDED_CONSENTS = Prepared(_PLACES.where(ENDED))
+_HELD = Prepared(_PLACES.where(HELD, CONSENT.c.shown_from > bindparam("b_now")))
 
 
 @dataclass(frozen=True)
@@ -90,10 +142,9 @@ def add(tx: Connection, row: StatusListRow) -> None:
 
 def find(tx: Connection, tenant_id: str, list_id: str) -> StatusListRow | None:
     """A list of the tenant by its id."""
-    row = tx.execute(
-        select(LIST).where(LIST.c.id == list_id, LIST.c.tenant_id == tenant_id)
-    ).one_or_none()
-    return None if row is None else _list(row)
+    for row in _FIND.rows(tx, {"b_list": list_id, "b_tenant": tenant_id}):
+        return StatusListRow(**dict(zip(_COLUMNS, row, strict=True)))
+    return None
 
 
 def mark_changed(tx: Connection, list_id: str) -> None:
@@ -119,18 +170,13 @@ def set_places(tx: Connection, row: StatusListRow, now: int) -> list[int]:
 
     A consent whose end may not be shown yet is not among them.
     """
-    found = (
-        select(COPY.c.status_index).where(COPY.c.status_list_id == row.id, SUPERSEDED)
-        if row.partner_id is None
-        else select(CONSENT.c.status_index).where(CONSENT.c.status_list_id == row.id, ENDED)
-    )
-    places = list(tx.execute(found).scalars())
+    of_list = {"b_list": row.id}
+    if row.partner_id is None:
+        return _places(_ENDED_COPIES, tx, of_list)
+    places = _places(_ENDED_CONSENTS, tx, of_list)
     # Two reads, each of an index alone: a condition on all of them would read all their rows. In
     # this order: whatever of the first is held is among the second.
-    held = select(CONSENT.c.status_index).where(
-        CONSENT.c.status_list_id == row.id, HELD, CONSENT.c.shown_from > now
-    )
-    hidden = set() if row.partner_id is None else set(tx.execute(held).scalars())
+    hidden = set(_places(_HELD, tx, {**of_list, "b_now": now}))
     return [place for place in places if place not in hidden] if hidden else places
 
 
@@ -144,5 +190,7 @@ def publish(tx: Connection, list_id: str, *, revision: int, token: str, now: int
     return done.rowcount == 1
 
 
-def _list(row: Row[Any]) -> StatusListRow:
-    return StatusListRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)
+def _places(found: Prepared, tx: Connection, values: Mapping[str, object]) -> list[int]:
+    ((places,),) = found.rows(tx, values)
+    numbers: list[int] = orjson.loads(f"[{places or ''}]")
+    return numbers

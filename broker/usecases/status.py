@@ -6,7 +6,7 @@ a second, and at half of its `ttl`. The broker's own decisions read the rows.
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from sqlalchemy import Connection
@@ -122,8 +122,7 @@ def _renew(ctx: Context, row: StatusListRow, now: int) -> StatusListRow:
         before = _found(status_lists.find(tx, row.tenant_id, row.id))
         places = status_lists.set_places(tx, before, now)
     entries = StatusList.empty(BITS, before.size)
-    for place in places:
-        entries.set(place, Status.INVALID)
+    entries.set_all(places, Status.INVALID)
     key = ctx.keys.issuer(row.tenant_id)
     token = issue_status_token(
         entries,
@@ -135,7 +134,8 @@ def _renew(ctx: Context, row: StatusListRow, now: int) -> StatusListRow:
         expires_at=now + LIFETIME_SECONDS,
     )
     with ctx.db.transaction() as tx:
-        status_lists.publish(tx, row.id, revision=before.revision, token=token, now=now)
+        if status_lists.publish(tx, row.id, revision=before.revision, token=token, now=now):
+            return replace(before, token=token, published_at=now)
         return _found(status_lists.find(tx, row.tenant_id, row.id))
 
 

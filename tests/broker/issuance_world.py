@@ -196,6 +196,7 @@ def world(home: Path, database_url: str = "") -> Iterator[World]:
     errors.install(app)
     for module in (oauth, invitations, openid4vci, status, wellknown):
         app.include_router(module.router)
+    status.install(app, ctx)
     tenancy.install(app)
     with TestClient(app, base_url=PUBLIC_URL) as http:
         made = World(ctx, http, time)

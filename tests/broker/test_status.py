@@ -1,12 +1,16 @@
 """Status lists: truth in the rows, one signature a second, lists apart by partner."""
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from sqlalchemy import TextClause, insert, select, update
+from starlette.types import Message, Scope
 
+from broker.api.logs import route_of
+from broker.api.status import FromMemory
 from broker.store import status_lists, tables
 from broker.store.acting import acting_for
 from broker.store.tables.consents import ENDED
@@ -200,6 +204,32 @@ def test_head_tells_what_get_would(broker: World) -> None:
         assert told.headers[name] == got.headers[name]
 
 
+def test_a_list_in_memory_is_served_as_any_other(broker: World) -> None:
+    place = granted(broker, PARTNER, 0)
+    asked, kept = (broker.http.get(place.uri) for _ in range(2))
+    assert (kept.content, kept.headers["etag"]) == (asked.content, asked.headers["etag"])
+    assert kept.headers.keys() == asked.headers.keys()
+    assert broker.http.post(place.uri).status_code == 405
+
+
+def test_a_list_in_memory_is_logged_by_its_route(broker: World) -> None:
+    place = granted(broker, PARTNER, 0)
+    fetch(broker, place.uri)
+    scope: Scope = {"type": "http", "method": "GET", "path": f"/status/{place.list_id}"}
+    scope |= {"query_string": b"", "headers": [], "state": {"tenant_id": "demo"}}
+    sent: list[Message] = []
+
+    async def nothing(*_: object) -> Message:
+        raise AssertionError("it went on to the routes")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(FromMemory(nothing, ctx=broker.ctx)(scope, nothing, send))
+    assert sent[0]["status"] == 200
+    assert route_of(scope) == "/status/{list_id}"
+
+
 def test_a_list_that_nobody_asks_for_is_not_signed(broker: World) -> None:
     """Signed when asked: a second later, or a day, whoever asks gets what is (decision 0081)."""
     place = granted(broker, PARTNER, 0)
@@ -213,8 +243,11 @@ def test_a_list_that_nobody_asks_for_is_not_signed(broker: World) -> None:
     assert fetch(broker, place.uri).get(place.index) == 1
 
 
-def test_other_forms_and_other_times_are_not_to_be_had(broker: World) -> None:
+@pytest.mark.parametrize("kept", [False, True])
+def test_other_forms_and_other_times_are_not_to_be_had(broker: World, *, kept: bool) -> None:
     place = granted(broker, PARTNER, 0)
+    if kept:
+        fetch(broker, place.uri)
     cwt = broker.http.get(place.uri, headers={"Accept": "application/statuslist+cwt"})
     assert cwt.status_code == 406
     both = "application/statuslist+cwt;q=0.5, application/statuslist+jwt"
@@ -222,8 +255,11 @@ def test_other_forms_and_other_times_are_not_to_be_had(broker: World) -> None:
     assert broker.http.get(place.uri, params={"time": "1"}).status_code == 501
 
 
-def test_a_list_of_nobody_and_a_list_of_another_tenant(broker: World) -> None:
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_list_of_nobody_and_a_list_of_another_tenant(broker: World, *, kept: bool) -> None:
     place = granted(broker, PARTNER, 0)
+    if kept:
+        fetch(broker, place.uri)
     assert broker.http.get("/status/sl-nothing").status_code == 404
     assert broker.http.get(f"/t/acme/status/{place.list_id}").status_code == 404
 

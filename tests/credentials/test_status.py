@@ -102,6 +102,28 @@ def test_entries_do_not_touch_each_other(bits: int, values: list[int]) -> None:
     assert [statuses.get(index) for index in range(len(values))] == wanted
 
 
+@given(st.sampled_from([1, 2, 8]), st.lists(st.integers(0, 63), max_size=30), st.integers(0, 1))
+def test_many_entries_at_once_are_as_one_by_one(bits: int, indexes: list[int], value: int) -> None:
+    one_by_one, at_once = StatusList.empty(bits, 64), StatusList.empty(bits, 64)
+    for index in (3, 40):
+        one_by_one.set(index, 1)
+        at_once.set(index, 1)
+    for index in indexes:
+        one_by_one.set(index, value)
+    at_once.set_all(indexes, value)
+    assert at_once.data == one_by_one.data
+
+
+@pytest.mark.parametrize("index", [-1, 16])
+def test_one_index_outside_refuses_them_all(index: int) -> None:
+    statuses = StatusList.empty(1, 16)
+    with pytest.raises(StatusUnavailable):
+        statuses.set_all([0, index, 5], 1)
+    with pytest.raises(Malformed):
+        statuses.set_all([0], 2)
+    assert not any(statuses.data)
+
+
 def test_indexes_and_values_outside_are_refused() -> None:
     statuses = StatusList.empty(1, 10)
     assert statuses.size == 16

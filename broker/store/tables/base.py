@@ -15,9 +15,9 @@ metadata.naming_convention = {
     "pk": "pk_%(table_name)s",
 }
 
-# What the query for a status list's places reads, and the row's policy: all of it is in the index,
-# or each place costs a page of the table.
-PLACES = ("status_list_id", "status_index", "tenant_id")
+# What the query for a status list's places reads, the row's policy, and what SQLite asks for again:
+# all of it is in the index, or each place costs a page of the table.
+PLACES = ("status_list_id", "status_index", "tenant_id", "state")
 
 # SQLite's fast row number is an INTEGER PRIMARY KEY; PostgreSQL needs the 64 bits said.
 SEQUENCE = BigInteger().with_variant(Integer, "sqlite")
