@@ -10,15 +10,14 @@ For each credential of each presentation, and for its bits:
 
 Each is multiplied by a random weight of 128 bits, drawn after every proof is fixed, and all are
 added up: one multiplication of many points, one product of pairings with one factor for each key.
-If some equation does not hold, the sum is zero with a probability of at most 2**-128. A batch that
-fails is halved until the bad ones are found.
+If some equation does not hold, the sum is zero with a probability of at most 2**-128; the weight of
+the first may be one, since a sum of which that one alone fails is not zero. A batch that fails is
+halved until the bad ones are found.
 """
 
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from zkp.bbs import Shown
 from zkp.curve import (
     G1_IDENTITY,
     G2_GENERATOR,
@@ -26,6 +25,7 @@ from zkp.curve import (
     G1Point,
     Scalar,
     pairing_product_is_one,
+    random_weights,
     sum_of_products,
 )
 from zkp.errors import Malformed, ProofInvalid, TooLarge, ZkpError
@@ -33,6 +33,8 @@ from zkp.keys import PublicKey
 from zkp.layout import Layout, PresentedCredential, revealed_values
 from zkp.pedersen import bit, multiple
 from zkp.presentation import (
+    BIT_POINTS,
+    CREDENTIAL_POINTS,
     Presentation,
     ReadProof,
     begin,
@@ -46,9 +48,8 @@ from zkp.request import ProofRequest
 from zkp.schema import TYPED, Schema
 
 MOST_PRESENTATIONS = 4096
-_WEIGHT_BYTES = 16
 _P1 = -1
-_MINUS_ONE = -Scalar(1)
+_ONE = Scalar(1)
 
 Issuers = Mapping[str, frozenset[bytes]]
 
@@ -76,18 +77,23 @@ class ToVerify:
 
 @dataclass
 class _Equation:
-    """A sum that has to be the identity: points of the proof, and constant points by name."""
+    """A sum that has to be the identity: points of the proof by place, constant ones by name.
 
-    points: list[tuple[G1Point, Scalar]] = field(default_factory=list)
+    The commitments, whose factor is one in the proof's equations, keep it here: their weight stays
+    a number of 128 bits, which is half the work.
+    """
+
+    points: dict[int, Scalar]
     generators: dict[int, Scalar] = field(default_factory=dict)
     constants: dict[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Checkable:
-    """A presentation as equations, once its challenges are drawn."""
+    """A presentation as equations over the points of its proof, once its challenges are drawn."""
 
     verified: ProvenPresentation
+    points: tuple[G1Point, ...]
     equations: tuple[_Equation, ...]
     pairings: tuple[tuple[PublicKey, G1Point, G1Point], ...]
 
@@ -151,58 +157,63 @@ def _equations(one: ToVerify) -> _Checkable:
             raise ProofInvalid("a credential is of an issuer that is not accepted")
     revealed_values(request, layout, shown)
     proof = ReadProof.of(one.presentation.proof, layout, len(request.credentials))
-    transcript = begin(request, layout, shown, proof.shown)
+    transcript = begin(request, layout, shown, proof.encoded)
     if proof.bits is None:
         y, c = ZERO, draw_without_bits(transcript)
     else:
         y = draw_y(transcript, proof.bits.b, proof.bits.a)
         c = draw_c(transcript, proof.bits.r1, proof.bits.r0)
-    free = dict(zip(layout.system.free, proof.free, strict=True))
-    responses = layout.system.complete(free.__getitem__, c)
+    responses = layout.system.complete(proof.free, c)
     equations: list[_Equation] = []
     pairings = []
-    for name, points, scalars in zip(request.credentials, proof.shown, proof.scalars, strict=True):
+    for number, name in enumerate(request.credentials):
+        points, credential = proof.shown[number], shown[name]
         hidden = {index: responses[variable] for index, variable in layout.hidden[name]}
-        equations += _of_credential(shown[name], layout.schemas[name], points, scalars, hidden, c)
-        pairings.append((shown[name].key, points.a_bar, points.b_bar))
+        public = _public(credential, layout.schemas[name])
+        equations += _of_credential(number, public, proof.scalars[number], hidden, c)
+        pairings.append((credential.key, points.a_bar, points.b_bar))
     equations += _of_bits(proof, responses[layout.system.attributes :], y, c)
     verified = ProvenPresentation(request, dict(shown), dict(layout.issuers))
-    return _Checkable(verified, tuple(equations), tuple(pairings))
+    return _Checkable(verified, proof.points, tuple(equations), tuple(pairings))
+
+
+def _public(credential: PresentedCredential, schema: Schema) -> dict[int, Scalar]:
+    """What is public of B, as factors of generators: P1 + Q domain + sum H_i m_i."""
+    revealed = revealed_messages(credential, schema)
+    factors = {_P1: _ONE, 0: credential_domain(credential, schema)}
+    return factors | {index + 1: message for index, message in revealed.items()}
 
 
 def _of_credential(
-    credential: PresentedCredential,
-    schema: Schema,
-    points: Shown,
+    number: int,
+    public: Mapping[int, Scalar],
     scalars: tuple[Scalar, Scalar, Scalar],
     hidden: Mapping[int, Scalar],
     c: Scalar,
 ) -> list[_Equation]:
     e, r1, r3 = scalars
-    first = _Equation(
-        points=[(points.b_bar, c), (points.a_bar, e), (points.d, r1), (points.t1, _MINUS_ONE)]
-    )
-    second = _Equation(points=[(points.d, r3), (points.t2, _MINUS_ONE)])
-    second.generators = {_P1: c, 0: credential_domain(credential, schema) * c}
-    for index, message in revealed_messages(credential, schema).items():
-        second.generators[index + 1] = message * c
+    a_bar, b_bar, d, t1, t2 = range(CREDENTIAL_POINTS * number, CREDENTIAL_POINTS * (number + 1))
+    first = _Equation({t1: _ONE, b_bar: -c, a_bar: -e, d: -r1})
+    second = _Equation({t2: _ONE, d: -r3})
+    for generator, factor in public.items():
+        second.generators[generator] = -(factor * c)
     for index, response in hidden.items():
-        second.generators[index + 1] = response
+        second.generators[index + 1] = -response
     return [first, second]
 
 
 def _of_bits(proof: ReadProof, f: Sequence[Scalar], y: Scalar, c: Scalar) -> list[_Equation]:
     if proof.bits is None:
         return []
-    third = _Equation(points=[(proof.bits.b, -c), (proof.bits.a, _MINUS_ONE)])
+    start = len(proof.points) - BIT_POINTS
+    b, a, r1, r0 = range(start, start + BIT_POINTS)
+    third = _Equation({a: _ONE, b: c}, constants={"H": -proof.z})
     product, power = ZERO, y
     for number, response in enumerate(f):
-        third.constants[bit(number)] = response
+        third.constants[bit(number)] = -response
         product += power * response * (c - response)
         power *= y
-    third.constants["H"] = proof.z
-    fourth = _Equation(points=[(proof.bits.r1, -c), (proof.bits.r0, _MINUS_ONE)])
-    fourth.constants = {"G": product, "H": proof.z_t}
+    fourth = _Equation({r0: _ONE, r1: c}, constants={"G": -product, "H": -proof.z_t})
     return [third, fourth]
 
 
@@ -212,37 +223,44 @@ def _hold(batch: Sequence[_Checkable]) -> bool:
     scalars: list[Scalar] = []
     generators: dict[int, Scalar] = {}
     constants: dict[str, Scalar] = {}
-    for equation in (equation for one in batch for equation in one.equations):
-        weight = _weight()
-        for point, scalar in equation.points:
-            points.append(point)
-            scalars.append(scalar * weight)
-        for number, scalar in equation.generators.items():
-            generators[number] = generators.get(number, ZERO) + scalar * weight
-        for name, scalar in equation.constants.items():
-            constants[name] = constants.get(name, ZERO) + scalar * weight
+    weights = _weights(sum(len(one.equations) for one in batch))
+    for one in batch:
+        factors = [ZERO] * len(one.points)
+        for equation in one.equations:
+            weight = next(weights)
+            for place, factor in equation.points.items():
+                factors[place] += factor * weight
+            for number, factor in equation.generators.items():
+                generators[number] = generators.get(number, ZERO) + factor * weight
+            for name, factor in equation.constants.items():
+                constants[name] = constants.get(name, ZERO) + factor * weight
+        points += one.points
+        scalars += factors
     total = sum_of_products(points, scalars)
-    for number, scalar in generators.items():
-        total += TYPED.suite.p1 * scalar if number == _P1 else TYPED.multiple(number, scalar)
-    for name, scalar in constants.items():
-        total += multiple(name, scalar)
-    if total != G1_IDENTITY:
-        return False
+    for number, factor in generators.items():
+        total += TYPED.suite.p1 * factor if number == _P1 else TYPED.multiple(number, factor)
+    for name, factor in constants.items():
+        total += multiple(name, factor)
+    return total == G1_IDENTITY and _pairings_hold(batch)
+
+
+def _pairings_hold(batch: Sequence[_Checkable]) -> bool:
+    pairings = [pairing for one in batch for pairing in one.pairings]
+    if len(pairings) == 1:
+        [(key, a_bar, b_bar)] = pairings
+        return pairing_product_is_one([(a_bar, key.point), (b_bar, -G2_GENERATOR)])
+    weights = list(_weights(len(pairings)))
     by_key: dict[bytes, tuple[PublicKey, list[G1Point], list[Scalar]]] = {}
-    right: list[G1Point] = []
-    weights: list[Scalar] = []
-    for key, a_bar, b_bar in (pairing for one in batch for pairing in one.pairings):
-        weight = _weight()
+    for (key, a_bar, _), weight in zip(pairings, weights, strict=True):
         _, lefts, of_key = by_key.setdefault(key.data, (key, [], []))
         lefts.append(a_bar)
         of_key.append(weight)
-        right.append(b_bar)
-        weights.append(weight)
     pairs = [(sum_of_products(lefts, of_key), key.point) for key, lefts, of_key in by_key.values()]
-    pairs.append((sum_of_products(right, weights), -G2_GENERATOR))
-    return pairing_product_is_one(pairs)
+    right = sum_of_products([b_bar for _, _, b_bar in pairings], weights)
+    return pairing_product_is_one([*pairs, (right, -G2_GENERATOR)])
 
 
-def _weight() -> Scalar:
-    """128 random bits."""
-    return Scalar.from_be_bytes_mod_order(secrets.token_bytes(_WEIGHT_BYTES))
+def _weights(count: int) -> Iterator[Scalar]:
+    """One for the first equation, 128 random bits for each of the others."""
+    yield _ONE
+    yield from random_weights(count - 1)

@@ -27,7 +27,7 @@ from zkp.curve import (
     g1_from_bytes,
     multiply_secret,
     pairing_product_is_one,
-    random_scalar,
+    random_scalars,
     scalar_from_bytes,
     sum_of_products,
 )
@@ -159,7 +159,7 @@ class ProofCommitment:
         r1, r2, e~, r1~, r3~: given by nobody but the tests of published vectors. A second proof
         under the same ones gives the signature away.
         """
-        r1, r2, e_, r1_, r3_ = randoms or [random_scalar() for _ in range(BLINDINGS)]
+        r1, r2, e_, r1_, r3_ = randoms or random_scalars(BLINDINGS)
         d = base(messages, bound, interface) * r2
         a_bar = signature.a * (r1 * r2)
         t2 = d * r3_
@@ -201,7 +201,7 @@ def prove(
     """
     _check_indexes(disclosed, len(messages))
     hidden = [index for index in range(len(messages)) if index not in set(disclosed)]
-    fresh = randoms or [random_scalar() for _ in range(BLINDINGS + len(hidden))]
+    fresh = randoms or random_scalars(BLINDINGS + len(hidden))
     bound = domain(key, header, len(messages), interface)
     blindings = dict(zip(hidden, fresh[BLINDINGS:], strict=True))
     commitment = ProofCommitment.make(

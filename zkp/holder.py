@@ -20,7 +20,7 @@ from zkp.curve import (
     G1Point,
     Scalar,
     g1_from_bytes,
-    random_scalar,
+    random_scalars,
     scalar_from_bytes,
 )
 from zkp.errors import PointInvalid, ProofInvalid, ScalarInvalid
@@ -65,7 +65,7 @@ def commit(
 ) -> tuple[HolderCommitment, Scalar]:
     """The holder's part: a commitment for one credential, and the secret to keep."""
     number = len(schema.attributes) + 1
-    secret, blinding = random_scalar(), random_scalar()
+    secret, blinding = random_scalars(2)
     point, first = TYPED.multiple(number, secret), TYPED.multiple(number, blinding)
     challenge = _challenge(key, header, nonce, point, first)
     return HolderCommitment(point, challenge, blinding + challenge * secret), secret

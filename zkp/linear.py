@@ -10,11 +10,11 @@ From that follow the blindings (the kernel of M: the same with k = 0), the respo
 be sent (the same with c k), and that every row of M holds of the responses, by construction.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from zkp.curve import ORDER, ZERO, Scalar, random_scalar, scalar_from_int
+from zkp.curve import ORDER, ZERO, Scalar, random_scalars, scalar_from_int
 from zkp.errors import StatementInvalid, TooLarge
 from zkp.transcript import Transcript
 
@@ -67,11 +67,11 @@ class LinearSystem:
         """The variables that no row determines, ascending."""
         return tuple(number for number in range(self.variables) if number not in self.pivots)
 
-    def complete(self, free: Callable[[int], Scalar], scale: Scalar) -> list[Scalar]:
-        """The solution of M x = scale k whose free variables are those that `free` gives."""
+    def complete(self, free: Sequence[Scalar], scale: Scalar) -> list[Scalar]:
+        """The solution of M x = scale k whose free variables, in their order, are `free`."""
         values = [ZERO] * self.variables
-        for number in self.free:
-            values[number] = free(number)
+        for number, value in zip(self.free, free, strict=True):
+            values[number] = value
         for number, (coefficients, constant) in self.pivots.items():
             value = constant * scale
             for other, coefficient in coefficients.items():
@@ -81,7 +81,7 @@ class LinearSystem:
 
     def blindings(self) -> list[Scalar]:
         """A uniform element of the kernel of M."""
-        return self.complete(lambda _number: random_scalar(), ZERO)
+        return self.complete(random_scalars(len(self.free)), ZERO)
 
     def holds(self, values: Sequence[Scalar]) -> bool:
         """Whether every row holds of `values`."""
@@ -95,13 +95,17 @@ class LinearSystem:
 
     def absorb(self, transcript: Transcript) -> None:
         """Tell the transcript M and k, as they were stated."""
+        transcript.add(b"system", self._stated)
+
+    @cached_property
+    def _stated(self) -> bytes:
         told = self.attributes.to_bytes(8) + self.bits.to_bytes(8) + len(self.rows).to_bytes(8)
         for row in self.rows:
             told += len(row.coefficients).to_bytes(8)
             for number, coefficient in sorted(row.coefficients.items()):
                 told += number.to_bytes(8) + (coefficient % ORDER).to_bytes(32)
             told += (row.constant % ORDER).to_bytes(32)
-        transcript.add(b"system", told)
+        return told
 
 
 def _reduce(rows: Sequence[Row]) -> dict[int, tuple[Mapping[int, Scalar], Scalar]]:

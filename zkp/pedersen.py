@@ -10,7 +10,7 @@ from typing import Final
 from zkp.curve import FixedBase, G1Point, Scalar, hash_to_g1_xmd
 
 _TAG: Final = b"CONSENT-BROKER-ZKP-V1_BLS12381G1_XMD:SHA-256_SSWU_RO_PEDERSEN_"
-_TABLES: Final = 64  # of the bits; each takes about 1.4 MB
+_TABLES: Final = 64  # of the bits; each takes about 0.7 MB
 
 
 @cache

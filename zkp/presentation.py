@@ -24,7 +24,7 @@ from zkp.curve import (
     G1Point,
     Scalar,
     g1_from_bytes,
-    random_scalar,
+    random_scalars,
     scalar_from_bytes,
 )
 from zkp.errors import PointInvalid, ProofInvalid, ScalarInvalid, StatementFalse
@@ -37,8 +37,8 @@ from zkp.transcript import Transcript
 
 PROOF_VERSION: Final = b"\x01"
 PROTOCOL: Final = b"consent-broker presentation v1"
-_CREDENTIAL_POINTS, _CREDENTIAL_SCALARS = 5, 3
-_BIT_POINTS, _BIT_SCALARS = 4, 2
+CREDENTIAL_POINTS, _CREDENTIAL_SCALARS = 5, 3  # Abar, Bbar, D, T1, T2; e^, r1^, r3^
+BIT_POINTS, _BIT_SCALARS = 4, 2  # B, A, R1, R0; z, z_t
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,13 @@ class BitPoints:
 
 @dataclass(frozen=True)
 class ReadProof:
-    """A proof's parts, each a valid point or scalar; `free` are the responses that were sent."""
+    """A proof's parts, each a valid point or scalar; `free` are the responses that were sent.
 
+    `points` are all of them in the order of the proof, `encoded` their bytes for each credential.
+    """
+
+    points: tuple[G1Point, ...]
+    encoded: tuple[bytes, ...]
     shown: tuple[Shown, ...]
     scalars: tuple[tuple[Scalar, Scalar, Scalar], ...]
     bits: BitPoints | None
@@ -90,7 +95,7 @@ class ReadProof:
     def of(cls, proof: bytes, layout: Layout, credentials: int) -> Self:
         """Read a proof of this layout. Raises `ProofInvalid`; the length is checked first."""
         has_bits = layout.system.bits > 0
-        points = credentials * _CREDENTIAL_POINTS + has_bits * _BIT_POINTS
+        points = credentials * CREDENTIAL_POINTS + has_bits * BIT_POINTS
         scalars = (
             credentials * _CREDENTIAL_SCALARS + has_bits * _BIT_SCALARS + len(layout.system.free)
         )
@@ -110,17 +115,20 @@ class ReadProof:
         except (PointInvalid, ScalarInvalid) as error:
             raise ProofInvalid(f"the proof holds what is no point or scalar: {error}") from None
         shown = tuple(
-            Shown(*read[at : at + _CREDENTIAL_POINTS])
-            for at in range(0, credentials * _CREDENTIAL_POINTS, _CREDENTIAL_POINTS)
+            Shown(*read[at : at + CREDENTIAL_POINTS])
+            for at in range(0, credentials * CREDENTIAL_POINTS, CREDENTIAL_POINTS)
         )
         answers = tuple(
             (numbers[at], numbers[at + 1], numbers[at + 2])
             for at in range(0, credentials * _CREDENTIAL_SCALARS, _CREDENTIAL_SCALARS)
         )
         left = numbers[credentials * _CREDENTIAL_SCALARS :]
-        bits = BitPoints(*read[-_BIT_POINTS:]) if has_bits else None
+        bits = BitPoints(*read[-BIT_POINTS:]) if has_bits else None
         z, z_t = left[:_BIT_SCALARS] if has_bits else (ZERO, ZERO)
-        return cls(shown, answers, bits, z, z_t, tuple(left[has_bits * _BIT_SCALARS :]))
+        size = CREDENTIAL_POINTS * G1_BYTES
+        encoded = tuple(bytes(rest[at : at + size]) for at in range(0, credentials * size, size))
+        free = tuple(left[has_bits * _BIT_SCALARS :])
+        return cls(tuple(read), encoded, shown, answers, bits, z, z_t, free)
 
 
 def prove(request: ProofRequest, held: Mapping[str, HeldCredential]) -> Presentation:
@@ -152,7 +160,8 @@ def prove(request: ProofRequest, held: Mapping[str, HeldCredential]) -> Presenta
         )
         for name in names
     }
-    transcript = begin(request, layout, shown, [commitments[name].shown for name in names])
+    points = [commitments[name].shown.to_bytes() for name in names]
+    transcript = begin(request, layout, shown, points)
     bits = _Bits(values[layout.system.attributes :], blindings[layout.system.attributes :])
     challenge = bits.challenge(transcript)
     answers = [
@@ -160,7 +169,7 @@ def prove(request: ProofRequest, held: Mapping[str, HeldCredential]) -> Presenta
     ]
     sent = [answers[number] for number in layout.system.free]
     return Presentation(
-        shown, _encode([commitments[name] for name in names], bits, challenge, sent)
+        shown, _encode(points, [commitments[name] for name in names], bits, challenge, sent)
     )
 
 
@@ -168,13 +177,13 @@ def begin(
     request: ProofRequest,
     layout: Layout,
     shown: Mapping[str, PresentedCredential],
-    points: Sequence[Shown],
+    points: Sequence[bytes],
 ) -> Transcript:
-    """The transcript up to the commitments of the credentials."""
+    """The transcript up to the commitments of the credentials, whose points come as bytes."""
     transcript = Transcript(PROTOCOL)
     transcript.add(b"request", request.canonical())
     layout.system.absorb(transcript)
-    for name, commitment in zip(request.credentials, points, strict=True):
+    for name, five in zip(request.credentials, points, strict=True):
         credential, schema = shown[name], layout.schemas[name]
         transcript.add(b"credential", name.encode())
         transcript.add(b"key", credential.key.data)
@@ -184,7 +193,7 @@ def begin(
             transcript.add(b"index", index.to_bytes(8))
             transcript.add_scalars(b"revealed", [message])
         transcript.add_scalars(b"domain", [credential_domain(credential, schema)])
-        transcript.add(b"points", commitment.to_bytes())
+        transcript.add(b"points", five)
     return transcript
 
 
@@ -228,7 +237,7 @@ class _Bits:
 
     def __init__(self, bits: Sequence[Scalar], blindings: Sequence[Scalar]) -> None:
         self._bits, self._blindings = bits, blindings
-        self._alpha, self._beta, self._tau0, self._tau1 = (random_scalar() for _ in range(4))
+        self._alpha, self._beta, self._tau0, self._tau1 = random_scalars(4)
         self.points: BitPoints | None = None
 
     def challenge(self, transcript: Transcript) -> Scalar:
@@ -257,9 +266,13 @@ class _Bits:
 
 
 def _encode(
-    commitments: Sequence[ProofCommitment], bits: _Bits, challenge: Scalar, sent: Sequence[Scalar]
+    of_credentials: Sequence[bytes],
+    commitments: Sequence[ProofCommitment],
+    bits: _Bits,
+    challenge: Scalar,
+    sent: Sequence[Scalar],
 ) -> bytes:
-    points = b"".join(one.shown.to_bytes() for one in commitments)
+    points = b"".join(of_credentials)
     scalars: list[Scalar] = []
     for one in commitments:
         scalars += one.respond(challenge)

@@ -27,7 +27,7 @@ from zkp.errors import TooLarge
 
 MOST_MESSAGES: Final = 128
 _EXPANSION = 48
-_TABLES = 33  # of the generators met first; each takes about 1.4 MB
+_TABLES = 33  # of the generators met first; each takes about 0.7 MB
 
 
 @dataclass(frozen=True)

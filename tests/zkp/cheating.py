@@ -70,7 +70,7 @@ def cheat(asked: ProofRequest, held: Mapping[str, HeldCredential], how: Cheat) -
         for name in names
     ]
     words = how.said(asked)
-    transcript = begin(words, layout, shown, [one.shown for one in commitments])
+    transcript = begin(words, layout, shown, [one.shown.to_bytes() for one in commitments])
     first = layout.system.attributes
     bits, points, z, z_t = values[first:], None, ZERO, ZERO
     if bits:
