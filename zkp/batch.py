@@ -46,9 +46,9 @@ from zkp.presentation import (
 )
 from zkp.request import ProofRequest
 from zkp.schema import TYPED, Schema
+from zkp.suite import P1
 
 MOST_PRESENTATIONS = 4096
-_P1 = -1
 _ONE = Scalar(1)
 
 Issuers = Mapping[str, frozenset[bytes]]
@@ -180,7 +180,7 @@ def _equations(one: ToVerify) -> _Checkable:
 def _public(credential: PresentedCredential, schema: Schema) -> dict[int, Scalar]:
     """What is public of B, as factors of generators: P1 + Q domain + sum H_i m_i."""
     revealed = revealed_messages(credential, schema)
-    factors = {_P1: _ONE, 0: credential_domain(credential, schema)}
+    factors = {P1: _ONE, 0: credential_domain(credential, schema)}
     return factors | {index + 1: message for index, message in revealed.items()}
 
 
@@ -237,8 +237,7 @@ def _hold(batch: Sequence[_Checkable]) -> bool:
         points += one.points
         scalars += factors
     total = sum_of_products(points, scalars)
-    for number, factor in generators.items():
-        total += TYPED.suite.p1 * factor if number == _P1 else TYPED.multiple(number, factor)
+    total += TYPED.sum_of_multiples(generators)
     for name, factor in constants.items():
         total += multiple(name, factor)
     return total == G1_IDENTITY and _pairings_hold(batch)

@@ -25,18 +25,19 @@ from zkp.curve import (
     G1Point,
     Scalar,
     g1_from_bytes,
-    multiply_secret,
     pairing_product_is_one,
     random_scalars,
+    random_weights,
     scalar_from_bytes,
     sum_of_products,
 )
 from zkp.errors import Malformed, PointInvalid, ProofInvalid, ScalarInvalid, SignatureInvalid
 from zkp.keys import PublicKey, SecretKey
-from zkp.suite import SHA_256, Interface
+from zkp.suite import P1, SHA_256, Interface
 
 SIGNATURE_BYTES: Final = G1_BYTES + SCALAR_BYTES
 _PROOF_POINTS, _FEWEST_SCALARS = 3, 4
+_ONE: Final = Scalar(1)
 BLINDINGS: Final = 5  # r1, r2, e~, r1~, r3~; the hidden messages have theirs besides
 
 
@@ -82,15 +83,26 @@ def sign(
     """`CoreSign`. Deterministic; at most 128 messages (`TooLarge`)."""
     bound = domain(secret.public, header, len(messages), interface)
     e = interface.hash(_scalars(secret.scalar, *messages, bound))
-    return sign_point(secret, base(messages, bound, interface), e)
+    mask = fresh_mask()
+    return sign_masked(secret, base(messages, bound, interface, mask), e, mask)
 
 
-def sign_point(secret: SecretKey, point: G1Point, e: Scalar) -> Signature:
-    """A = B / (SK + e) for a B that has been made; raises `SignatureInvalid` for SK + e = 0."""
+def fresh_mask() -> Scalar:
+    """128 random bits, not all zero, by which a signature's B is multiplied: see `sign_masked`."""
+    return random_weights(1)[0] + Scalar(1)
+
+
+def sign_masked(secret: SecretKey, masked: G1Point, e: Scalar, mask: Scalar) -> Signature:
+    """A = (B mask) / ((SK + e) mask), for B mask. Raises `SignatureInvalid` for SK + e = 0.
+
+    The time of a multiplication depends on its scalar. So the secret one is split in two factors at
+    random, anew for each signature: neither the mask nor 1 / ((SK + e) mask) alone says anything
+    of the key.
+    """
     exponent = secret.scalar + e
     if ZERO in {exponent, e}:
         raise SignatureInvalid("this message cannot be signed by this key")
-    return Signature(multiply_secret(point, exponent.inverse()), e)
+    return Signature(masked * (exponent * mask).inverse(), e)
 
 
 def verify(
@@ -109,14 +121,23 @@ def verify(
 
 
 def base(
-    messages: Sequence[Scalar] | Mapping[int, Scalar], bound: Scalar, interface: Interface = SHA_256
+    messages: Sequence[Scalar] | Mapping[int, Scalar],
+    bound: Scalar,
+    interface: Interface = SHA_256,
+    scale: Scalar = _ONE,
 ) -> G1Point:
-    """P1 + Q domain + sum of H_i m_i, over all messages, or over those of a mapping by index."""
+    """(P1 + Q domain + sum of H_i m_i) scale, over all messages or those of a mapping by index.
+
+    Multiples of constant points are looked up, so that the scale costs one look-up more.
+    """
+    return interface.sum_of_multiples(_base(messages, bound, scale))
+
+
+def _base(
+    messages: Sequence[Scalar] | Mapping[int, Scalar], bound: Scalar, scale: Scalar
+) -> dict[int, Scalar]:
     chosen = messages.items() if isinstance(messages, Mapping) else enumerate(messages)
-    total = interface.suite.p1 + interface.multiple(0, bound)
-    for index, message in chosen:
-        total += interface.multiple(index + 1, message)
-    return total
+    return {P1: scale, 0: bound * scale} | {index + 1: message * scale for index, message in chosen}
 
 
 @dataclass(frozen=True)
@@ -160,17 +181,18 @@ class ProofCommitment:
         under the same ones gives the signature away.
         """
         r1, r2, e_, r1_, r3_ = randoms or random_scalars(BLINDINGS)
-        d = base(messages, bound, interface) * r2
+        d = base(messages, bound, interface, r2)
         a_bar = signature.a * (r1 * r2)
-        t2 = d * r3_
+        # D r3~ and the hidden messages: all of constant points.
+        second = _base(messages, bound, r2 * r3_)
         for index, blinding in blindings.items():
-            t2 += interface.multiple(index + 1, blinding)
+            second[index + 1] += blinding
         shown = Shown(
             a_bar=a_bar,
             b_bar=d * r1 - a_bar * signature.e,
             d=d,
             t1=a_bar * e_ + d * r1_,
-            t2=t2,
+            t2=interface.sum_of_multiples(second),
         )
         return cls(shown, (r1, r2.inverse(), signature.e, e_, r1_, r3_))
 
@@ -237,10 +259,10 @@ def verify_proof(
     hidden = [index for index in range(total) if index not in disclosed]
     bound = domain(key, header, total, interface)
     t1 = sum_of_products([b_bar, a_bar, d], [c, e, r1])
-    # Bv c, whose parts are multiples of constant points, then D r3^ and the hidden messages.
-    t2 = d * r3 + base(disclosed, bound, interface) * c
-    for index, response in zip(hidden, responses, strict=True):
-        t2 += interface.multiple(index + 1, response)
+    # Bv c and the hidden messages are of constant points.
+    second = _base(disclosed, bound, c)
+    second |= {index + 1: answer for index, answer in zip(hidden, responses, strict=True)}
+    t2 = d * r3 + interface.sum_of_multiples(second)
     shown = Shown(a_bar, b_bar, d, t1, t2)
     ordered = {index: disclosed[index] for index in indexes}
     expected = _challenge(shown, ordered, bound, presentation_header, interface)

@@ -11,7 +11,7 @@ length gives the identity, an empty pairing check is true, and it hashes under a
 
 Encodings: scalars are 32 bytes, big-endian; points of G1 48 bytes, of G2 96 bytes, compressed
 (draft-irtf-cfrg-bbs-signatures, appendix "Point Encoding"). Arithmetic on `Scalar` and on points
-is the backend's operators. Its time depends on its operands: see `multiply_secret`.
+is the backend's operators. Its time depends on its operands: see `bbs.sign_masked`.
 """
 
 import hashlib
@@ -43,7 +43,6 @@ __all__ = [
     "hash_to_g1_xmd",
     "hash_to_g1_xof",
     "hash_to_scalar",
-    "multiply_secret",
     "pairing_product_is_one",
     "random_scalar",
     "random_scalars",
@@ -144,16 +143,6 @@ def sum_of_products(points: Sequence[G1Point], scalars: Sequence[Scalar]) -> G1P
     if len(points) != len(scalars) or not points:
         raise Malformed("as many scalars as points, and at least one")
     return G1Point.multiexp_unchecked(list(points), list(scalars))
-
-
-def multiply_secret(point: G1Point, secret: Scalar) -> G1Point:
-    """P s for a secret that is used again and again: an issuer's.
-
-    The time of a multiplication depends on the scalar, so the secret is split at random into two
-    summands anew each time: s = u + (s - u).
-    """
-    mask = random_scalar()
-    return point * mask + point * (secret - mask)
 
 
 def pairing_product_is_one(pairs: Sequence[tuple[G1Point, G2Point]]) -> bool:

@@ -13,7 +13,7 @@ random secret does not need.
 from dataclasses import dataclass
 from typing import Final, Self
 
-from zkp.bbs import Signature, base, domain, sign_point
+from zkp.bbs import Signature, base, domain, fresh_mask, sign_masked
 from zkp.curve import (
     G1_BYTES,
     SCALAR_BYTES,
@@ -92,7 +92,9 @@ def sign_bound(
         b"".join(bytes(scalar.to_be_bytes()) for scalar in told)
         + bytes(commitment.point.to_compressed_bytes())
     )
-    return sign_point(secret, base(messages, bound, TYPED) + commitment.point, e)
+    mask = fresh_mask()
+    masked = base(messages, bound, TYPED, mask) + commitment.point * mask
+    return sign_masked(secret, masked, e, mask)
 
 
 def _challenge(

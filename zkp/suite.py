@@ -7,12 +7,13 @@ beside these: its name is in every credential's configuration and every proof.
 Source: draft-irtf-cfrg-bbs-signatures (July 2025), "Ciphersuites", "Utility Operations".
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
 from zkp.curve import (
+    G1_IDENTITY,
     Expand,
     FixedBase,
     G1Point,
@@ -26,6 +27,7 @@ from zkp.curve import (
 from zkp.errors import TooLarge
 
 MOST_MESSAGES: Final = 128
+P1: Final = -1  # its number among an interface's constant points
 _EXPANSION = 48
 _TABLES = 33  # of the generators met first; each takes about 0.7 MB
 
@@ -42,6 +44,11 @@ class Suite:
     def p1(self) -> G1Point:
         """The fixed point P1 of the suite ("BLS12-381 Ciphersuites")."""
         return self.points(1, self.id + b"H2G_HM2S_", b"BP_MESSAGE_GENERATOR_SEED")[0]
+
+    @cached_property
+    def p1_table(self) -> FixedBase:
+        """The multiples of P1."""
+        return FixedBase(self.p1)
 
     def points(self, count: int, api_id: bytes, seed: bytes) -> list[G1Point]:
         """`create_generators` ("Generators Calculation") from a seed of the interface's."""
@@ -86,7 +93,9 @@ class Interface:
         return self._points[: messages + 1]
 
     def multiple(self, number: int, scalar: Scalar) -> G1Point:
-        """The generator of this number (0 is Q_1, i is H_i) times a scalar."""
+        """The constant point of this number (-1 is P1, 0 is Q_1, i is H_i) times a scalar."""
+        if number == P1:
+            return self.suite.p1_table * scalar
         table = self._tables.get(number)
         if table is None:
             point = self.generators(max(number, 1))[number]
@@ -94,6 +103,13 @@ class Interface:
                 return point * scalar
             table = self._tables[number] = FixedBase(point)
         return table * scalar
+
+    def sum_of_multiples(self, factors: Mapping[int, Scalar]) -> G1Point:
+        """The sum of constant points, numbered as in `multiple`, times their factors."""
+        total = G1_IDENTITY
+        for number, factor in factors.items():
+            total += self.multiple(number, factor)
+        return total
 
     def hash(self, data: bytes) -> Scalar:
         """`hash_to_scalar` under the interface's own tag, `api_id || "H2S_"`."""
