@@ -1,0 +1,13 @@
+/** Zero-knowledge proofs of typed credentials, from docs/zk.md: an implementation of its own. */
+export * as bbs from "./bbs.js";
+export { ZkpError, scalarFromBytes, scalarToBytes } from "./curve.js";
+export { commit, signBound } from "./holder.js";
+export {
+  prove,
+  verify,
+  type HeldCredential,
+  type Presentation,
+  type PresentedCredential,
+} from "./presentation.js";
+export { readRequest, type ProofRequest, type Statement } from "./request.js";
+export { STATUS_TOKEN, headerOf, readHeader, scalarsOf, type Schema } from "./schema.js";
