@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import TextClause, insert, select, update
-from starlette.types import Message, Scope
+from starlette.types import Message, Receive, Scope, Send
 
 from broker.api.logs import route_of
 from broker.api.status import FromMemory
@@ -216,16 +216,19 @@ def test_a_list_in_memory_is_logged_by_its_route(broker: World) -> None:
     place = granted(broker, PARTNER, 0)
     fetch(broker, place.uri)
     scope: Scope = {"type": "http", "method": "GET", "path": f"/status/{place.list_id}"}
-    scope |= {"query_string": b"", "headers": [], "state": {"tenant_id": "demo"}}
+    scope.update(query_string=b"", headers=[], state={"tenant_id": "demo"})
     sent: list[Message] = []
 
-    async def nothing(*_: object) -> Message:
+    async def nothing() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def routes(_scope: Scope, _receive: Receive, _send: Send) -> None:
         raise AssertionError("it went on to the routes")
 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    asyncio.run(FromMemory(nothing, ctx=broker.ctx)(scope, nothing, send))
+    asyncio.run(FromMemory(routes, ctx=broker.ctx)(scope, nothing, send))
     assert sent[0]["status"] == 200
     assert route_of(scope) == "/status/{list_id}"
 
