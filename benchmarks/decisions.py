@@ -18,6 +18,7 @@ from dev.running import running_broker
 
 CUSTOMERS = 300
 ROUNDS = 5
+ATTRIBUTE, PERMITTED = "purchase_count_12m", '"decision":true'
 PURPOSE = "dpv:ServicePersonalisation#algo:churn-v3@1"
 
 
@@ -52,7 +53,7 @@ def run() -> list[Figure]:
     """Measure permits and denials over HTTP."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         home = Path(folder)
-        asked = _populate(home)
+        asked = populate(Settings(home=home))
         with running_broker(home) as broker, running_probe(home) as probe:
             port = urlsplit(broker.address).port or 0
             row = post("/row", b'{"kind": "decision"}')
@@ -63,8 +64,8 @@ def run() -> list[Figure]:
                         home,
                         "permit",
                         port,
-                        [asked.evaluation(one, "purchase_count_12m") for one in asked.contacts],
-                        '"decision":true',
+                        [asked.evaluation(one, ATTRIBUTE) for one in asked.contacts],
+                        PERMITTED,
                     ),
                     "deny": _rate(
                         home,
@@ -95,9 +96,9 @@ def _rate(
     return lambda: rate(port, path, expect)
 
 
-def _populate(home: Path) -> Asked:
+def populate(settings: Settings) -> Asked:
     """A broker's database with customers who have granted what the template asks for."""
-    ctx = build_context(Settings(home=home))
+    ctx = build_context(settings)
     prepare(ctx)
     partner_id = new_partner(ctx)
     names = granted(ctx, partner_id, CUSTOMERS)

@@ -1,14 +1,16 @@
 """The probe of what the broker does over HTTP: one raw insert and one raw read; beside it a no-op.
 
-    python -m benchmarks.insert_and_read PORT DATABASE
+    python -m benchmarks.insert_and_read PORT DATABASE [WORKERS]
 
 A FastAPI `def` handler under the broker's own server settings, on SQLite with the broker's own
 pragmas: statements, one commit for each request, nothing else. Writers wait for each other at a
-lock in the process, which is faster than SQLite's own waiting.
+lock in the process, which is faster than SQLite's own waiting. On PostgreSQL nobody waits, and
+there may be several processes.
 """
 
 import argparse
 import contextlib
+import os
 import secrets
 import subprocess
 import sys
@@ -23,12 +25,23 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
-from sqlalchemy import Column, LargeBinary, MetaData, String, Table, create_engine, event, insert
+from sqlalchemy import (
+    Column,
+    Engine,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    insert,
+)
 from sqlalchemy import select as select_from
 
 from dev.running import free_port
 
 START_SECONDS = 30
+DATABASE = "PROBE_DATABASE"
 ROW = Table(
     "row",
     MetaData(),
@@ -46,9 +59,8 @@ class Wanted(BaseModel):
     note: str = ""
 
 
-def create_app(database: Path) -> FastAPI:
-    """The probe's application."""
-    engine = create_engine(f"sqlite:///{database}", connect_args={"check_same_thread": False})
+def _sqlite(url: str) -> Engine:
+    engine = create_engine(url, connect_args={"check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:  # noqa: ANN401 (the driver's)
@@ -60,8 +72,16 @@ def create_app(database: Path) -> FastAPI:
     def _begin(connection: Any) -> None:  # noqa: ANN401
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
+    return engine
+
+
+def create_app() -> FastAPI:
+    """The probe's application, over the database that the environment names."""
+    url = os.environ[DATABASE]
+    in_one_process = url.startswith("sqlite")
+    engine = _sqlite(url) if in_one_process else create_engine(url, pool_size=10)
     ROW.metadata.create_all(engine)
-    lock = threading.Lock()
+    lock = threading.Lock() if in_one_process else contextlib.nullcontext()
     adding, reading = insert(ROW), select_from(ROW)
     app = FastAPI()
 
@@ -90,16 +110,15 @@ def create_app(database: Path) -> FastAPI:
 
 
 @contextlib.contextmanager
-def running_probe(home: Path) -> Iterator[int]:
-    """The port of a probe in a process of its own. Raises `RuntimeError` if it does not start."""
+def running_probe(home: Path, *, url: str | None = None, workers: int = 1) -> Iterator[int]:
+    """The port of a probe in processes of its own, on a file in `home` or the database at `url`.
+
+    Raises `RuntimeError` if it does not start.
+    """
     port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.insert_and_read",
-        str(port),
-        str(home / "probe.db"),
-    ]
+    database = url or f"sqlite:///{home / 'probe.db'}"
+    command = [sys.executable, "-m", "benchmarks.insert_and_read"]
+    command += [str(port), database, str(workers)]
     process = subprocess.Popen(command, cwd=Path(__file__).resolve().parent.parent)
     try:
         _wait(process, port)
@@ -125,12 +144,16 @@ def main() -> None:
     """Run the program."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.insert_and_read")
     parser.add_argument("port", type=int)
-    parser.add_argument("database", type=Path)
+    parser.add_argument("database")
+    parser.add_argument("workers", type=int, nargs="?", default=1)
     options = parser.parse_args()
+    os.environ[DATABASE] = options.database
     uvicorn.run(
-        create_app(options.database),
+        "benchmarks.insert_and_read:create_app",
+        factory=True,
         host="127.0.0.1",
         port=options.port,
+        workers=options.workers,
         access_log=False,
         log_level="warning",
         server_header=False,
