@@ -31,6 +31,12 @@ class InvalidRequest(BrokerError):
     code = "invalid_request"
 
 
+class StatementShows(BrokerError):
+    """A statement that, proven, would show the attribute: not for the broker to ask."""
+
+    code = "statement_shows_attribute"
+
+
 class StateConflict(BrokerError):
     """The thing is not in the state that this act needs (or another act came first)."""
 

@@ -23,6 +23,7 @@ TOKEN = tables.AccessToken.__table__  # type: ignore[attr-defined]
 COPY = tables.CredentialCopy.__table__  # type: ignore[attr-defined]
 REQUEST = tables.ConsentRequest.__table__  # type: ignore[attr-defined]
 CONSENT = tables.Consent.__table__  # type: ignore[attr-defined]
+PROOF = tables.ProofRequest.__table__  # type: ignore[attr-defined]
 PRESENTATION = tables.PresentationRequest.__table__  # type: ignore[attr-defined]
 SERVED = tables.ServedRequest.__table__  # type: ignore[attr-defined]
 EVIDENCE = tables.Evidence.__table__  # type: ignore[attr-defined]
@@ -166,7 +167,11 @@ def forget_keys_of_copies(tx: Connection, subject_id: str) -> None:
 
 
 def empty_requests(tx: Connection, contact_ids: Sequence[str]) -> None:
-    """Forget what wallets were asked, and the pages: their addresses lead nowhere any more."""
+    """Forget what wallets were asked, and the pages: their addresses lead nowhere any more.
+
+    Proofs go at once: nothing was granted by them that would have to be shown later.
+    """
+    tx.execute(delete(PROOF).where(PROOF.c.contact_id.in_(contact_ids)))
     theirs = select(REQUEST.c.id).where(REQUEST.c.contact_id.in_(contact_ids))
     asked = select(PRESENTATION.c.id).where(PRESENTATION.c.consent_request_id.in_(theirs))
     tx.execute(delete(SERVED).where(SERVED.c.presentation_request_id.in_(asked)))

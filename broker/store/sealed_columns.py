@@ -102,6 +102,8 @@ SEALED: Sequence[SealedColumn] = (
     SealedColumn(
         "presentation_request", "document", ("id",), "response_key:{}".format, "response_key"
     ),
+    SealedColumn("proof_request", "document", ("id",), "response_key:{}".format, "response_key"),
+    SealedColumn("proof_request", "sealed_proof", ("id",), "proof:{}".format),
     SealedColumn("served_request", "sealed", ("presentation_request_id",), "served:{}".format),
     SealedColumn("evidence", "sealed", ("id",), "evidence:{}".format),
     SealedColumn("issued_credential", "sealed", ("consent_id", "kind"), "issued:{}:{}".format),

@@ -13,10 +13,11 @@ from broker.domain.consent import BindingGrade
 from broker.domain.errors import Gone, LogUnavailable, StateConflict
 from broker.domain.template import Template
 from broker.domain.tracing import span
-from broker.store import consents, contacts, credentials, presentations, registry
+from broker.store import consents, contacts, credentials, presentations, proofs, registry
 from broker.store.contacts import ContactRow
 from broker.store.credentials import CopyRow
 from broker.store.presentations import PresentationRequestRow
+from broker.usecases import proof
 from broker.usecases.answering import (
     Accepted,
     Case,
@@ -64,8 +65,11 @@ def answer(
     5. One transaction writes the outcome; a second answer finds the request closed (`Gone`), an
        answer about a consent that has changed meanwhile raises `StateConflict`.
 
-    Whatever is refused has its audit entry.
+    Whatever is refused has its audit entry. An answer to a request for a proof is taken by
+    `proof.answer`.
     """
+    if proofs.is_one(presentation_request_id):
+        return proof.answer(ctx, tenant_id, presentation_request_id, body)
     ctx = at_one_moment(ctx)
     # 1.
     with ctx.db.reading() as tx:

@@ -1,22 +1,50 @@
 """A presentation request as it is kept, and the forms in which a wallet meets it."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import orjson
 
 from broker.domain.addresses import tenant_url
-from broker.store.presentations import PresentationRequestRow
 from broker.usecases.context import Context
 from credentials.jcs import b64url, b64url_decode
 from wallet_adapters.openid4vp.dcql import parse_dcql
 from wallet_adapters.openid4vp.encrypted_response import new_response_key, public_response_key
+from wallet_adapters.openid4vp.proof import FORMAT, client_metadata_of_proofs
 from wallet_adapters.openid4vp.request import (
     build_request,
     redirect_uri_client_id,
     request_link,
     request_link_by_value,
 )
+
+
+class Kept(Protocol):
+    """What a stored wallet request has, for signatures or for a proof."""
+
+    @property
+    def id(self) -> str:
+        """Its id, which is also the `state`."""
+
+    @property
+    def tenant_id(self) -> str:
+        """Whose it is."""
+
+    @property
+    def nonce(self) -> str:
+        """What one answer is good for."""
+
+    @property
+    def document(self) -> str:
+        """A `Document` as JSON text."""
+
+    @property
+    def created_at(self) -> int:
+        """Unix seconds."""
+
+    @property
+    def expires_at(self) -> int:
+        """Unix seconds."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +84,11 @@ class Document:
             one.transaction_data for one in self.questions if one.transaction_data is not None
         )
 
+    @property
+    def format(self) -> str:
+        """The format of the credentials that it asks for."""
+        return parse_dcql(self.dcql).credentials[0].format
+
     def dump(self) -> str:
         """The document as the JSON text of its row."""
         return orjson.dumps(self).decode()
@@ -84,7 +117,7 @@ class Asked:
     expires_at: int
 
     @classmethod
-    def of(cls, ctx: Context, row: PresentationRequestRow) -> Self:
+    def of(cls, ctx: Context, row: Kept) -> Self:
         """What a stored request looks like to whoever starts the wallet."""
         link = request_link(
             client_id=Document.load(row.document).client_id,
@@ -110,7 +143,7 @@ def seal_response_key(ctx: Context, presentation_request_id: str) -> str:
     return b64url(ctx.master.seal(key, f"response_key:{presentation_request_id}"))
 
 
-def response_key(ctx: Context, row: PresentationRequestRow) -> dict[str, Any] | None:
+def response_key(ctx: Context, row: Kept) -> dict[str, Any] | None:
     """The private JWK that answers to a request may be encrypted to; None where there is none."""
     sealed = Document.load(row.document).response_key
     if sealed is None:
@@ -120,7 +153,7 @@ def response_key(ctx: Context, row: PresentationRequestRow) -> dict[str, Any] | 
     return key
 
 
-def unsigned_client_id(ctx: Context, row: PresentationRequestRow) -> str:
+def unsigned_client_id(ctx: Context, row: Kept) -> str:
     """The client id of a request's unsigned form (prefix `redirect_uri`)."""
     return redirect_uri_client_id(response_uri(ctx, row.tenant_id, row.id))
 
@@ -139,7 +172,7 @@ def response_uri(ctx: Context, tenant_id: str, presentation_request_id: str) -> 
 
 def request_parameters(
     ctx: Context,
-    row: PresentationRequestRow,
+    row: Kept,
     *,
     client_id: str | None = None,
     wallet_nonce: str | None = None,
@@ -160,6 +193,7 @@ def request_parameters(
         state=row.id,
         dcql=parse_dcql(document.dcql),
         transaction_data=document.transaction_data,
+        metadata=client_metadata_of_proofs() if document.format == FORMAT else None,
         wallet_nonce=wallet_nonce,
         issued_at=row.created_at if signed else None,
         expires_at=row.expires_at if signed else None,

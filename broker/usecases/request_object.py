@@ -2,10 +2,11 @@
 
 from broker.domain.errors import Gone, InvalidRequest
 from broker.domain.ids import new_id
-from broker.store import presentations
+from broker.store import presentations, proofs
 from broker.store.presentations import PresentationRequestRow, ServedRow
+from broker.store.proofs import ProofRequestRow
 from broker.usecases.context import Context
-from broker.usecases.presentation_request import Document, request_parameters
+from broker.usecases.presentation_request import Document, Kept, request_parameters
 from wallet_adapters.openid4vp.request import RequestUriPost, sign_request, x509_hash_client_id
 from wallet_adapters.openid4vp.wallet_metadata import agree, encrypt_request
 
@@ -25,6 +26,8 @@ def serve(
     object served is kept as evidence, as signed. Raises `NotFound`, `Gone` (answered, replaced,
     expired), `InvalidRequest` (posted for too often; a GET is always answered), `WalletLacks`.
     """
+    if proofs.is_one(presentation_request_id):
+        return _serve_proof(ctx, tenant_id, presentation_request_id, posted)
     now = ctx.now()
     context = f"served:{presentation_request_id}"
     method = "get" if posted is None else "post"
@@ -36,23 +39,7 @@ def serve(
             return ctx.master.open(before[0].sealed, context).decode()
         if posted and presentations.served_count(tx, row.id, method) >= POSTED_AT_MOST:
             raise InvalidRequest("this request was fetched too often: fetch it by GET")
-    client_id = Document.load(row.document).client_id
-    key = ctx.keys.request_of(tenant_id, lambda leaf: x509_hash_client_id(leaf) == client_id)
-    if key is None:
-        raise Gone("the key of this request is no longer used: open a new one")
-    agreed = agree(
-        None if posted is None else posted.wallet_metadata,
-        signing_algorithm=key.signer.alg,
-        encrypted=not Document.load(row.document).clear,
-    )
-    parameters = request_parameters(
-        ctx,
-        row,
-        wallet_nonce=None if posted is None else posted.wallet_nonce,
-        encrypted=agreed.encrypted,
-    )
-    signed = sign_request(parameters, key.signer, key.x5c)
-    told = encrypt_request(signed, agreed)
+    signed, told = _made(ctx, row, posted)
     sealed = ctx.master.seal(signed.encode(), context)
     with ctx.db.transaction() as tx:
         _check_open(presentations.find(tx, tenant_id, presentation_request_id), now)
@@ -73,7 +60,44 @@ def serve(
     return told
 
 
-def _check_open(row: PresentationRequestRow, now: int) -> None:
+def _serve_proof(
+    ctx: Context, tenant_id: str, request_id: str, posted: RequestUriPost | None
+) -> str:
+    """The request object for a proof: made anew each time, since no evidence rests on it.
+
+    A proof holds the hash of what was asked, whichever object carried it.
+    """
+    with ctx.db.reading() as tx:
+        row = proofs.find(tx, tenant_id, request_id)
+    _check_open(row, ctx.now())
+    return _made(ctx, row, posted)[1]
+
+
+def _made(ctx: Context, row: Kept, posted: RequestUriPost | None) -> tuple[str, str]:
+    """The request object as signed, and as its wallet gets it."""
+    document = Document.load(row.document)
+    key = ctx.keys.request_of(
+        row.tenant_id, lambda leaf: x509_hash_client_id(leaf) == document.client_id
+    )
+    if key is None:
+        raise Gone("the key of this request is no longer used: open a new one")
+    agreed = agree(
+        None if posted is None else posted.wallet_metadata,
+        signing_algorithm=key.signer.alg,
+        encrypted=not document.clear,
+        format=document.format,
+    )
+    parameters = request_parameters(
+        ctx,
+        row,
+        wallet_nonce=None if posted is None else posted.wallet_nonce,
+        encrypted=agreed.encrypted,
+    )
+    signed = sign_request(parameters, key.signer, key.x5c)
+    return signed, encrypt_request(signed, agreed)
+
+
+def _check_open(row: PresentationRequestRow | ProofRequestRow, now: int) -> None:
     if row.state != "open":
         raise Gone("this request has been answered or replaced")
     if row.expires_at <= now:

@@ -24,6 +24,7 @@ from broker.store import (
     partners,
     people,
     presentations,
+    proofs,
     registry,
 )
 from broker.store.audit import FoundEntry
@@ -34,6 +35,7 @@ from broker.usecases.context import Context
 from broker.usecases.deletion import opened_receipt
 from broker.usecases.invitation import pairwise_id
 from broker.usecases.person import Named, Person, find_person
+from broker.usecases.proof_request import query_of
 from broker.usecases.status import list_uri
 from credentials.jcs import b64url
 
@@ -104,6 +106,7 @@ def _told(ctx: Context, tx: Connection, person: Person) -> dict[str, Any]:
         "credential_copies": _copies(ctx, tx, person),
         "consent_requests": _requests(tx, person),
         "consents": [_consent(ctx, tx, row) for row in consents],
+        "proof_requests": _proof_requests(ctx, tx, person),
         "decisions": [one for one in opened if one["entry"]["type"] == DECISION],
         "acts": [one for one in opened if one["entry"]["type"] not in {DECISION, *LOOKS}],
         "looks": [one for one in opened if one["entry"]["type"] in LOOKS],
@@ -168,6 +171,27 @@ def _requests(tx: Connection, person: Person) -> list[dict[str, Any]]:
             "expires_at": row.expires_at,
         }
         for row in people.requests(tx, person.contact_ids)
+    ]
+
+
+def _proof_requests(ctx: Context, tx: Connection, person: Person) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": row.id,
+            "contact": row.contact_id,
+            "partner": row.partner_id,
+            "template": f"{row.template_id}@{row.template_version}",
+            "state": row.state_at(ctx.now()),
+            "statements": [statement.to_json() for statement in query_of(row).statements],
+            "created_at": row.created_at,
+            "expires_at": row.expires_at,
+            "proven_at": row.proven_at,
+            "kept_until": row.kept_until,
+            "proof": None
+            if row.sealed_proof is None
+            else orjson.loads(ctx.master.open(row.sealed_proof, f"proof:{row.id}")),
+        }
+        for row in proofs.of_contacts(tx, person.contact_ids)
     ]
 
 

@@ -6,7 +6,7 @@ Suspension is not in the token: each call looks at the client's row, so it takes
 import secrets
 from dataclasses import dataclass, field
 
-from broker.store import access_tokens, authorizations, deferred, idempotency, used_once
+from broker.store import access_tokens, authorizations, deferred, idempotency, proofs, used_once
 from broker.usecases.client_authentication import (
     RegisteredClient,
     authenticate,
@@ -63,7 +63,7 @@ def client_token(
 
 
 def forget_expired(ctx: Context) -> int:
-    """Delete tokens, spent values and idempotency keys whose time is over; how many there were."""
+    """Delete tokens, spent values, proofs and idempotency keys whose time is over; how many."""
     now = ctx.now()
     with ctx.db.transaction() as tx:
         return (
@@ -72,6 +72,7 @@ def forget_expired(ctx: Context) -> int:
             + idempotency.prune(tx, now)
             + authorizations.prune(tx, now - AUTHORIZATION_KEPT)
             + deferred.prune(tx, now)
+            + proofs.forget_due(tx, now)
         )
 
 

@@ -17,6 +17,7 @@ from credentials.errors import SealBroken
 from credentials.jcs import b64url
 from credentials.sealing import MasterKey
 from tests.broker.flow_world import PUBLIC_URL, World, world
+from tests.broker.proving import LI, ask, holder, registry, show
 
 TASK = tables.DeletionTask.__table__  # type: ignore[attr-defined]
 
@@ -36,6 +37,8 @@ def _fill(made: World) -> str:
         receipt = made.ctx.master.seal(b"signed", f"deletion:{task_id}")
         assert deletion_tasks.done(tx, task_id, receipt, made.time[0])
     made.ask("crm-1")
+    office = registry()
+    show(made, holder(made, office.issue(LI)), ask(made, by=office)["wallet_link"])
     made.api(
         "POST",
         "/v1/invitations",

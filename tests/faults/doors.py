@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.broker.flow_world import PURPOSE
+from tests.broker.proving import ADULT
 from tests.faults.two_tenants import (
     ASSERTION,
     IDEMPOTENCY_KEY,
@@ -185,6 +186,17 @@ def asking(known: Known) -> dict[str, str]:
     return {"subject_ref": known.subject_ref, "template": known.template, "language": "zh"}
 
 
+def proving(known: Known) -> dict[str, Any]:
+    """For the victim's template, contact and issuer."""
+    issuer = {"issuer": "https://registry.example", "key": known.proof_key}
+    return {
+        "template": known.template,
+        "subject_ref": known.subject_ref,
+        "credentials": {"id": {"schema": "person/1", "issuers": [issuer]}},
+        "statements": [ADULT],
+    }
+
+
 PUBLIC = frozenset({200})
 PARTNER = ("partner",)
 OFFICER = ("officer",)
@@ -250,6 +262,17 @@ DOORS: dict[str, Door] = {
     "GET /v1/deletion-tasks/{task_id}/receipt": Door(
         get("/v1/deletion-tasks/{task}/receipt"),
         at_home=None,  # there is none yet
+    ),
+    "POST /v1/proof-requests": Door(post("/v1/proof-requests", proving), at_home=PARTNER),
+    "GET /v1/proof-requests/{request_id}": Door(get("/v1/proof-requests/{proof}")),
+    "POST /v1/proofs/verify": Door(
+        post(
+            "/v1/proofs/verify", lambda known: {"request": known.proof, "presentation": {"x": "y"}}
+        ),
+        at_home=None,  # it takes a proof
+    ),
+    "GET /schemas/proof-request/1.json": Door(
+        get("/schemas/proof-request/1.json"), PUBLIC, own=True
     ),
     # A denial is an answer: what it says is compared with the one about nothing at all.
     "POST /access/v1/evaluation": Door(evaluations, HIDDEN | {200}, at_home=PARTNER),

@@ -46,6 +46,7 @@ OPENERS: dict[tuple[str, str], Callable[[Any], str]] = {
     ("served_request", "sealed"): lambda row: f"served:{row.presentation_request_id}",
     ("evidence", "sealed"): lambda row: f"evidence:{row.id}",
     ("issued_credential", "sealed"): lambda row: f"issued:{row.consent_id}:{row.kind}",
+    ("proof_request", "sealed_proof"): lambda row: f"proof:{row.id}",
     ("deletion_task", "sealed_receipt"): lambda row: f"deletion:{row.id}",
 }
 ENTRIES = ("audit_entry", "audit_pending")

@@ -19,11 +19,13 @@ from broker.store.audit import ENTRY, PENDING
 from broker.store.consents import CONSENT
 from broker.usecases.bootstrap import demo_clients
 from credentials.keys import SoftwareKey
+from tests.broker.proving import LI, asking, presentation, registry
 from tests.faults.lengths import SOAK
 from tests.faults.operations import described
 from tests.faults.serving import Answer, Deployment, asked, at_once, deployment, fresh_key
 from tests.postgres import Server
 from tests.programs import ROOT
+from wallet_adapters.loopback import Wallet, parse_request_link, read_unsigned_request
 
 AT_ONCE = 32
 TEMPLATE = json.loads((ROOT / "broker/usecases/demonstration.json").read_text("utf-8"))[
@@ -116,6 +118,23 @@ def receipt(at: Deployment, name: str) -> Act:
     return Act("partner", path, {"receipt": signed}, entries(at, "deletion.confirmed"))
 
 
+def proof_request(at: Deployment, name: str) -> Act:
+    body = asking(by=registry(), subject_ref=name)
+    return Act("partner", "/v1/proof-requests", body, entries(at, "proof.requested"))
+
+
+def proof(at: Deployment, name: str) -> Act:
+    office = registry()
+    body = asking(by=office, subject_ref=name)
+    asked = at.caller("partner").post(
+        "/v1/proof-requests", body, **{"Idempotency-Key": fresh_key()}
+    )
+    wallet = Wallet(list(at.ctx.keys.anchors()), attributes=[office.issue(LI)])
+    request = read_unsigned_request(parse_request_link(asked.json["development_link"]))
+    body = {"request": asked.json["id"], "presentation": presentation(wallet, request)}
+    return Act("partner", "/v1/proofs/verify", body, entries(at, "proof.verified"))
+
+
 def _counted(at: Deployment, name: str, path: str, body: Any) -> Act:  # noqa: ANN401 (JSON)
     consent_id = at.seeds.consent(at.partner_id, name, uses_left=5)
 
@@ -145,6 +164,8 @@ ACTS = {
     "POST /v1/withdrawals": withdrawal_of_everything,
     "POST /v1/subject-erasures": erasure,
     "POST /v1/deletion-tasks/{task_id}/receipt": receipt,
+    "POST /v1/proof-requests": proof_request,
+    "POST /v1/proofs/verify": proof,
     "POST /access/v1/evaluation": evaluation,
     "POST /access/v1/evaluations": evaluations,
 }

@@ -35,12 +35,15 @@ from broker.usecases.context import Context
 from broker.usecases.erasure import release_due
 from broker.usecases.trust import trust
 from credentials.issue import issue_sd_jwt_vc
+from credentials.jcs import b64url
 from credentials.keys import SoftwareKey, thumbprint
 from dev.running import Broker, running_broker
 from tests.broker.flow_world import PURPOSE, TEMPLATE, world
+from tests.broker.proving import registry
 from tests.faults.agreement import settled
 from tests.faults.scanning import DEPTH, Scan, forms, unknown_sealed_columns
 from wallet_adapters.loopback import Wallet, accept_offer, answer_request
+from zkp import Attribute, Schema
 
 # What a profile of one person looks like; long enough that no other bytes look the same.
 PROFILE = {
@@ -52,6 +55,13 @@ PROFILE = {
     "email": "wang.xiaoming.1987@mail.example",
 }
 VALUES = list(PROFILE.values())
+ATTESTED = Schema(
+    "profile/1",
+    tuple(
+        Attribute(name, "identifier" if name == "purchase_count_12m" else "text")
+        for name in PROFILE
+    ),
+)
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -110,6 +120,7 @@ class Careless:
         )
         for task in self.partner.get("/v1/deletion-tasks").json()["tasks"]:
             self.partner.confirm_deletion(task, deleted_at=now())
+        self._prove()
         return str(granted[0])
 
     def _decide(self) -> bool:
@@ -175,6 +186,45 @@ class Careless:
                 self.partner.post(path, body or {}, idempotent=True)
         except Exception as error:  # noqa: BLE001 (refusals are what is asked for)
             self.answers.append(str(error).encode())
+
+    def _prove(self) -> None:
+        """Statements about the profile, proven; and answers that show what nobody may ask."""
+        office = registry()
+        held = office.issue(dict(PROFILE), ATTESTED)
+        self.wallet.attributes.append(held)
+        count = {"type": "at_least", "credential": "id", "attribute": "purchase_count_12m"}
+        place = {"credential": "id", "attribute": "home_city"}
+        issuers = {"id": {"schema": ATTESTED.id, "issuers": [office.trusted()]}}
+        body = {
+            "template": TEMPLATE,
+            "subject_ref": self.subject_ref,
+            "credentials": issuers,
+            "statements": [count | {"value": "5"}],
+        }
+        self._sent(
+            "POST", "/v1/proof-requests", body | {"statements": [place | {"type": "reveal"}]}
+        )
+        asked = self.partner.post("/v1/proof-requests", body, idempotent=True)
+        showing = {
+            "version": "consent-broker-proof/1",
+            "request": "A" * 43,
+            "credentials": {
+                "id": {
+                    "issuer_key": held.key,
+                    "header": b64url(held.header.encode()),
+                    "bound": False,
+                    "revealed": PROFILE,
+                }
+            },
+            "proof": "AAAA",
+        }
+        address = f"/openid4vp/response/{asked['id']}"
+        for token in ({"proof": [showing]}, {"proof": [PROFILE]}, {"profile": [showing]}):
+            self.raw.post(address, data={"vp_token": json.dumps(token), "state": asked["id"]})
+        self._sent("POST", "/v1/proofs/verify", {"request": asked["id"], "presentation": showing})
+        self._sent("POST", "/v1/proofs/verify", {"request": VALUES[1], "presentation": PROFILE})
+        answer_request(self.wallet, asked["wallet_link"], carry=self.carry, now=now())
+        assert self.partner.get(f"/v1/proof-requests/{asked['id']}").json()["state"] == "proven"
 
     def _careless_wallet(self, request: Mapping[str, Any]) -> None:
         """Answers with an attribute credential that nobody asked for, and errors that quote."""
@@ -255,7 +305,12 @@ def test_no_profile_attribute_is_kept(
         before = scanned(broker, ctx, VALUES, public)
         assert before.found == []
         assert "closed entries: 0" in before.places
-        for place in ("evidence.sealed, opened", "audit_entry.sealed_body, opened", "evidence"):
+        for place in (
+            "evidence.sealed, opened",
+            "proof_request.sealed_proof, opened",
+            "audit_entry.sealed_body, opened",
+            "evidence",
+        ):
             assert place in before.places
 
         # The reference is there until the erasure, and nowhere afterwards.

@@ -20,6 +20,7 @@ from broker.usecases.partner import NewClient, add_officer, add_partner
 from broker.usecases.tenant import add_tenant
 from credentials.keys import SoftwareKey, sign_jws
 from tests.broker.flow_world import PUBLIC_URL, World, world
+from tests.broker.proving import ask, registry
 
 OTHER = "acme"
 OTHER_URL = f"{PUBLIC_URL}/t/{OTHER}"
@@ -62,6 +63,8 @@ class Known:
     status_list: str
     nonce: str
     task: str
+    proof: str
+    proof_key: str
     more: tuple[str, ...] = ()
 
     def secrets(self) -> list[str]:
@@ -93,6 +96,8 @@ ABSENT = Known(
     status_list="sl-" + "z" * 20,
     nonce="z" * 75,
     task="dt-" + "z" * 20,
+    proof="zp-" + "z" * 20,
+    proof_key="z" * 128,
 )
 
 
@@ -276,6 +281,8 @@ def _in_use(made: World) -> Known:
     code, issuer_state = offered_in(invited)
     pushed = made.http.post("/oauth/par", data=pushed_request(issuer_state)).json()
     nonce = made.http.post("/openid4vci/nonce").json()["c_nonce"]
+    office = registry()
+    proof = ask(made, by=office, subject_ref="crm-secret-1")
     made.advance(2)
     with made.ctx.db.reading() as tx:
 
@@ -310,5 +317,7 @@ def _in_use(made: World) -> Known:
         status_list=status_list,
         nonce=nonce,
         task=_task(made, consent),
+        proof=proof["id"],
+        proof_key=office.trusted()["key"],
         more=more,
     )

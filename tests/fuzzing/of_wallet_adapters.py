@@ -1,5 +1,6 @@
 """The parsers of `wallet_adapters`: forms, links, requests and answers, on either side."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,8 @@ from credentials.errors import CredentialError
 from credentials.jcs import b64url
 from credentials.keys import SoftwareKey
 from credentials.status import StatusCheck
-from tests.fuzzing.parser import Parser, dumped, form, members, text
+from tests.broker.proving import LI, Registry
+from tests.fuzzing.parser import Parser, dumped, form, members, text, value
 from tests.wallet_adapters.forging import jws
 from tests.wallet_adapters.parties import NOW, URL, VCT, Authority
 from wallet_adapters.errors import WalletProtocolError
@@ -66,6 +68,16 @@ from wallet_adapters.openid4vp.encrypted_response import (
     public_response_key,
     seal_response,
 )
+from wallet_adapters.openid4vp.proof import (
+    FORMAT,
+    AskedCredential,
+    ProofQuery,
+    TrustedIssuer,
+    proof_request,
+    read_proof,
+    write_proof,
+)
+from wallet_adapters.openid4vp.response import parse_proof_response
 from wallet_adapters.openid4vp.transaction_data import fallback_nonce, verify_fallback_nonce
 from wallet_adapters.openid4vp.verify import verify_several
 from wallet_adapters.wire import (
@@ -75,6 +87,7 @@ from wallet_adapters.wire import (
     parse_json_object,
     parse_query,
 )
+from zkp import AtLeast, Place, SecretKey, ZkpError, prove
 
 AUTHORITY = Authority()
 KEY = SoftwareKey.generate()
@@ -105,6 +118,21 @@ HONEST_REQUEST = {
     "nonce": "n",
     "dcql_query": DCQL.as_dict(),
 }
+# A key of the issuer's that everybody may know: fuzzing starts from the same bytes each time.
+REGISTRY = Registry(SecretKey.from_material(b"a registry for fuzzing its readers"))
+ATTRIBUTES = REGISTRY.issue(LI)
+PROOF_QUERY = ProofQuery(
+    {
+        "id": AskedCredential(
+            "person/1", (TrustedIssuer(REGISTRY.issuer, REGISTRY.key.public.data),)
+        )
+    },
+    (AtLeast(Place("id", "income"), 1),),
+)
+ASKED = proof_request(
+    client_id="x509_hash:a", response_uri=URL, nonce="n" * 22, state="s", dcql=PROOF_QUERY.dcql()
+)
+PROVEN = prove(ASKED, {"id": ATTRIBUTES.opened()})
 DETAILS = [{"type": "openid_credential", "credential_configuration_id": "customer"}]
 _METADATA = {
     "credential_issuer": URL,
@@ -192,6 +220,18 @@ def _response(data: bytes) -> object:
         several = verify_several(response, expected=EXPECTED, **told)
         return several, verify_response(response, expected=EXPECTED, **told)
     return response
+
+
+def _zero_knowledge(data: bytes) -> object:
+    """By itself, in a wallet's form, and as far as its points."""
+    received = read_proof(value(data))
+    told = {"vp_token": json.dumps({"proof": [value(data)]}), "state": "s"}
+    return parse_proof_response(told), received.presentation()
+
+
+def _proof_query(data: bytes) -> object:
+    query = {"id": "proof", "format": FORMAT, "meta": members(data)}
+    return ProofQuery.of(parse_dcql({"credentials": [query]})).dcql()
 
 
 def _encrypted(data: bytes) -> object:
@@ -452,6 +492,14 @@ PARSERS = (
         families=VERIFIED,
     ),
     _p(
+        "zero-knowledge proof",
+        "openid4vp.proof.read_proof openid4vp.response.parse_proof_response",
+        _zero_knowledge,
+        dumped(write_proof(ASKED, PROVEN)),
+        families=(WalletProtocolError, ZkpError),
+    ),
+    _p("proof query", "", _proof_query, dumped(PROOF_QUERY.meta())),
+    _p(
         "encrypted answer",
         "openid4vp.encrypted_response.open_response",
         _encrypted,
@@ -520,8 +568,11 @@ PARSERS = (
     _p(
         "wallet state",
         "loopback.state.Wallet.from_json",
-        lambda data: [(one.key, one.claims()) for one in Wallet.from_json(text(data)).credentials],
-        Wallet([AUTHORITY.root], [HeldCredential(CREDENTIAL, KEY.private_jwk())])
+        lambda data: [
+            *((one.key, one.claims()) for one in Wallet.from_json(text(data)).credentials),
+            *((one.kind, one.opened()) for one in Wallet.from_json(text(data)).attributes),
+        ],
+        Wallet([AUTHORITY.root], [HeldCredential(CREDENTIAL, KEY.private_jwk())], [ATTRIBUTES])
         .to_json()
         .encode(),
     ),

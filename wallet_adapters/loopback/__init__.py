@@ -36,13 +36,21 @@ from wallet_adapters.loopback.request import (
     read_request_object,
     read_unsigned_request,
 )
-from wallet_adapters.loopback.state import Answer, Carry, HeldCredential, Message, Wallet
+from wallet_adapters.loopback.state import (
+    Answer,
+    Carry,
+    HeldAttributes,
+    HeldCredential,
+    Message,
+    Wallet,
+)
 
 __all__ = [
     "KNOWN_TRANSACTION_DATA",
     "AccessToken",
     "Answer",
     "Carry",
+    "HeldAttributes",
     "HeldCredential",
     "IssuerDescription",
     "Message",

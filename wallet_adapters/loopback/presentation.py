@@ -10,6 +10,7 @@ from credentials.sdjwt import bind
 from credentials.sdjwt import present as disclose
 from wallet_adapters.errors import Malformed, WalletProtocolError
 from wallet_adapters.loopback.errors import NothingToPresent, TransactionDataUnknown
+from wallet_adapters.loopback.proof import asks_for_a_proof, prove_statements
 from wallet_adapters.loopback.request import (
     KNOWN_TRANSACTION_DATA,
     PresentationRequest,
@@ -80,9 +81,14 @@ def answer_request(
     try:
         check_transaction_data(request, known_types)
         granted = grant(request) if callable(grant) else grant
-        message = present(
-            wallet, request, now=now, grant=granted, choose=choose, known_types=known_types
-        )
+        if asks_for_a_proof(request):
+            if granted is not None and not granted:
+                raise NothingToPresent("the holder does not agree to the proof")
+            message = prove_statements(wallet, request)
+        else:
+            message = present(
+                wallet, request, now=now, grant=granted, choose=choose, known_types=known_types
+            )
     except (NothingToPresent, TransactionDataUnknown, InvalidTransactionData) as problem:
         carry(refuse(request, problem))
         raise

@@ -22,6 +22,7 @@ from wallet_adapters.loopback.errors import (
 from wallet_adapters.loopback.state import Message
 from wallet_adapters.openid4vp.dcql import DcqlQuery, parse_dcql
 from wallet_adapters.openid4vp.errors import InvalidRequest, InvalidTransactionData
+from wallet_adapters.openid4vp.proof import FORMAT as PROOF_FORMAT
 from wallet_adapters.openid4vp.request import (
     CONTENT_ENCRYPTION,
     ENCRYPTED_MODE,
@@ -53,7 +54,8 @@ _WHAT: Final = "the authorization request"
 _JSON_PARAMETERS: Final = ("dcql_query", "client_metadata", "transaction_data", "verifier_info")
 _WALLET_METADATA: Final = {
     "vp_formats_supported": {
-        "dc+sd-jwt": {"sd-jwt_alg_values": ["ES256"], "kb-jwt_alg_values": ["ES256"]}
+        "dc+sd-jwt": {"sd-jwt_alg_values": ["ES256"], "kb-jwt_alg_values": ["ES256"]},
+        PROOF_FORMAT: {"suite_values": ["BLS12-381-SHA-256"]},
     },
     "client_id_prefixes_supported": ["x509_hash", "redirect_uri"],
     "request_object_signing_alg_values_supported": list(ALGORITHMS),

@@ -8,13 +8,16 @@ from typing import Any, Final, Self, TypeAlias
 from urllib.parse import urlencode
 
 from credentials.errors import CredentialError
-from credentials.jcs import b64url_decode
+from credentials.jcs import b64url, b64url_decode
 from credentials.json_reader import read_json_object
 from credentials.keys import SoftwareKey
 from credentials.sdjwt import parse
 from wallet_adapters.errors import Malformed
 from wallet_adapters.loopback.errors import PeerRefused
 from wallet_adapters.wire import parse_json_object
+from zkp import HeldCredential as TypedCredential
+from zkp import PublicKey, Schema, Signature, Value, ZkpError
+from zkp.curve import scalar_from_bytes
 
 OK: Final = 200
 FORM: Final = "application/x-www-form-urlencoded"
@@ -137,11 +140,62 @@ class HeldCredential:
 
 
 @dataclass
+class HeldAttributes:
+    """A BBS credential of typed attributes, or a status token: what statements are proven of.
+
+    `key`, `signature` and `holder_secret` are base64url; `header` is its canonical JSON.
+    """
+
+    key: str
+    header: str
+    signature: str
+    values: dict[str, Value] = field(repr=False)
+    holder_secret: str | None = field(default=None, repr=False)
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """The id of its schema, and its issuer. Raises `Malformed`."""
+        try:
+            schema, issuer = Schema.from_header(self.header.encode())
+        except ZkpError as problem:
+            raise Malformed("the header of a held credential is broken") from problem
+        return schema.id, issuer
+
+    def opened(self) -> TypedCredential:
+        """As a prover takes it. Raises `Malformed`."""
+        try:
+            return TypedCredential(
+                PublicKey.from_bytes(b64url_decode(self.key)),
+                self.header.encode(),
+                Signature.from_bytes(b64url_decode(self.signature)),
+                self.values,
+                None
+                if self.holder_secret is None
+                else scalar_from_bytes(b64url_decode(self.holder_secret)),
+            )
+        except (CredentialError, ZkpError) as problem:
+            raise Malformed("a held credential of attributes is broken") from problem
+
+    @classmethod
+    def of(cls, held: TypedCredential) -> Self:
+        """As the wallet keeps it."""
+        secret = held.holder_secret
+        return cls(
+            b64url(held.key.data),
+            held.header.decode(),
+            b64url(held.signature.to_bytes()),
+            dict(held.values),
+            None if secret is None else b64url(bytes(secret.to_be_bytes())),
+        )
+
+
+@dataclass
 class Wallet:
-    """The whole state: trusted root certificates (DER) and the credentials held."""
+    """The whole state: trusted root certificates (DER), credentials, and attributes to prove of."""
 
     anchors: list[bytes]
     credentials: list[HeldCredential] = field(default_factory=list)
+    attributes: list[HeldAttributes] = field(default_factory=list)
 
     def to_json(self) -> str:
         """The state as JSON text. It holds private keys in the clear: guard it."""
@@ -149,6 +203,7 @@ class Wallet:
             {
                 "anchors": [b64encode(anchor).decode("ascii") for anchor in self.anchors],
                 "credentials": [asdict(held) for held in self.credentials],
+                "attributes": [asdict(held) for held in self.attributes],
             }
         )
 
@@ -159,9 +214,12 @@ class Wallet:
         try:
             anchors = [b64decode(anchor, validate=True) for anchor in _list(value, "anchors")]
             held = [_held(entry) for entry in _list(value, "credentials")]
+            # Wallets of before had none.
+            told = _list(value, "attributes") if "attributes" in value else []
+            attributes = [_attributes(entry) for entry in told]
         except (TypeError, ValueError) as problem:
             raise Malformed("the wallet state is not what this version writes") from problem
-        return cls(anchors=anchors, credentials=held)
+        return cls(anchors=anchors, credentials=held, attributes=attributes)
 
 
 def _held(entry: Any) -> HeldCredential:  # noqa: ANN401 (untrusted JSON)
@@ -169,6 +227,15 @@ def _held(entry: Any) -> HeldCredential:  # noqa: ANN401 (untrusted JSON)
     held = HeldCredential(**entry)
     if type(entry["credential"]) is not str or type(entry["holder_key"]) is not dict:
         raise TypeError("a held credential is a text, and its key an object")
+    return held
+
+
+def _attributes(entry: Any) -> HeldAttributes:  # noqa: ANN401 (untrusted JSON)
+    """Raises `TypeError` like `_held`."""
+    held = HeldAttributes(**entry)
+    texts = (held.key, held.header, held.signature, held.holder_secret or "")
+    if any(type(one) is not str for one in texts) or type(held.values) is not dict:
+        raise TypeError("held attributes are texts, and their values an object")
     return held
 
 

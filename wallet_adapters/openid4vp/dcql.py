@@ -6,7 +6,7 @@ be built wrong: the rules of the specification are checked on construction.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from wallet_adapters.openid4vp.errors import InvalidQuery
@@ -84,8 +84,9 @@ class TrustedAuthority:
 class CredentialQuery:
     """One credential asked for (section 6.1); `vct_values` are the types that will do.
 
-    No `claims` asks for nothing that may be withheld. `claim_sets` names, by claim ids and in
-    order of preference, the combinations that will do; empty means all claims.
+    `meta` is that of other formats, as it is. No `claims` asks for nothing that may be withheld.
+    `claim_sets` names, by claim ids and in order of preference, the combinations that will do;
+    empty means all claims.
     """
 
     id: str
@@ -96,6 +97,7 @@ class CredentialQuery:
     require_holder_binding: bool = True
     trusted_authorities: tuple[TrustedAuthority, ...] = ()
     format: str = SD_JWT_VC
+    meta: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         _require_id(self.id)
@@ -116,7 +118,9 @@ class CredentialQuery:
 
     def as_dict(self) -> dict[str, object]:
         """The JSON object of the query."""
-        meta: dict[str, object] = {"vct_values": list(self.vct_values)} if self.vct_values else {}
+        meta: dict[str, object] = dict(self.meta)
+        if self.vct_values:
+            meta["vct_values"] = list(self.vct_values)
         value: dict[str, object] = {"id": self.id, "format": self.format, "meta": meta}
         if self.multiple:
             value["multiple"] = True
@@ -211,11 +215,15 @@ def _credential(value: Mapping[str, object]) -> CredentialQuery:
     meta = value.get("meta")
     if not isinstance(meta, dict):
         raise InvalidQuery("a credential query needs the object meta")
+    kind = require_text(value, "format", what=_WHAT)
     has_types = "vct_values" in meta
     return CredentialQuery(
         id=require_text(value, "id", what=_WHAT),
-        format=require_text(value, "format", what=_WHAT),
+        format=kind,
         vct_values=require_strings(meta, "vct_values", what=_WHAT) if has_types else (),
+        meta={}
+        if kind == SD_JWT_VC
+        else {name: member for name, member in meta.items() if name != "vct_values"},
         claims=tuple(_claim(item) for item in _objects(value, "claims", required=False)),
         claim_sets=_string_lists(value, "claim_sets") if "claim_sets" in value else (),
         multiple=_boolean(value, "multiple", default=False),

@@ -14,6 +14,7 @@ from wallet_adapters.openid4vp.errors import (
     EncryptedResponse,
     NoPresentation,
 )
+from wallet_adapters.openid4vp.proof import ReceivedProof, answered_proof
 from wallet_adapters.wire import (
     MAX_FORM_BYTES,
     is_url,
@@ -35,6 +36,14 @@ class AuthorizationResponse:
     """Presentations by credential query id, in the order sent; none of them verified."""
 
     vp_token: Mapping[str, tuple[UnverifiedPresentation, ...]] = field(repr=False)
+    state: str | None
+
+
+@dataclass(frozen=True)
+class ProofResponse:
+    """The answer to a request for a proof, not verified."""
+
+    proof: ReceivedProof = field(repr=False)
     state: str | None
 
 
@@ -67,23 +76,30 @@ def parse_authorization_response(
     Sizes are checked before anything is parsed. Unknown fields are ignored. Raises leaves of
     `WalletProtocolError`.
     """
-    if sum(len(name) + len(value) for name, value in form.items()) > max_bytes:
-        raise TooLarge(f"{_WHAT} has more than {max_bytes} characters")
-    state = optional_text(form, "state", what=_WHAT, max_length=MAX_STATE)
-    if "error" in form:
-        return _refusal(form, state)
-    if "response" in form:
-        raise EncryptedResponse("the request asked for direct_post; post vp_token unencrypted")
-    text = require_text(form, "vp_token", what=_WHAT, max_length=max_bytes)
-    token = parse_json_object(text, what="vp_token", max_bytes=max_bytes)
-    if not token:
-        raise NoPresentation("vp_token is empty; answer with an error to refuse")
+    found = _token(form, max_bytes)
+    if isinstance(found, WalletRefusal):
+        return found
+    token, state = found
     if len(token) > max_presentations:
         raise TooLarge(f"vp_token answers more than {max_presentations} queries")
     presentations = {query_id: _presentations(value) for query_id, value in token.items()}
     if sum(map(len, presentations.values())) > max_presentations:
         raise TooLarge(f"vp_token holds more than {max_presentations} presentations")
     return AuthorizationResponse(vp_token=presentations, state=state)
+
+
+def parse_proof_response(
+    form: Mapping[str, str], *, max_bytes: int = MAX_FORM_BYTES
+) -> ProofResponse | WalletRefusal:
+    """Read the form by which a wallet answered a request for a proof; nothing is trusted yet.
+
+    Raises leaves of `WalletProtocolError`.
+    """
+    found = _token(form, max_bytes)
+    if isinstance(found, WalletRefusal):
+        return found
+    token, state = found
+    return ProofResponse(answered_proof(token), state)
 
 
 def direct_post_answer(
@@ -103,6 +119,24 @@ def direct_post_answer(
     query = f"{parts.query}&" if parts.query else ""
     query += f"response_code={quote(response_code, safe='')}"
     return {"redirect_uri": parts._replace(query=query).geturl()}
+
+
+def _token(
+    form: Mapping[str, str], max_bytes: int
+) -> tuple[dict[str, object], str | None] | WalletRefusal:
+    """The `vp_token`, not empty, and the state; or what the wallet says instead."""
+    if sum(len(name) + len(value) for name, value in form.items()) > max_bytes:
+        raise TooLarge(f"{_WHAT} has more than {max_bytes} characters")
+    state = optional_text(form, "state", what=_WHAT, max_length=MAX_STATE)
+    if "error" in form:
+        return _refusal(form, state)
+    if "response" in form:
+        raise EncryptedResponse("the request asked for direct_post; post vp_token unencrypted")
+    text = require_text(form, "vp_token", what=_WHAT, max_length=max_bytes)
+    token = parse_json_object(text, what="vp_token", max_bytes=max_bytes)
+    if not token:
+        raise NoPresentation("vp_token is empty; answer with an error to refuse")
+    return token, state
 
 
 def _refusal(form: Mapping[str, str], state: str | None) -> WalletRefusal:

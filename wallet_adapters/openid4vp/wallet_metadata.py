@@ -46,13 +46,17 @@ class Agreed:
 
 
 def agree(
-    metadata: Mapping[str, object] | None, *, signing_algorithm: str, encrypted: bool
+    metadata: Mapping[str, object] | None,
+    *,
+    signing_algorithm: str,
+    encrypted: bool,
+    format: str = SD_JWT_VC,  # noqa: A002 (the protocol's name)
 ) -> Agreed:
     """Fit a request to what its wallet says; what it does not say is not held against it.
 
     1. It takes the response type `vp_token` and client ids by `x509_hash`.
     2. It verifies request objects by `signing_algorithm`.
-    3. It has the format dc+sd-jwt, with algorithms that are verified here.
+    3. It has the format asked for; of dc+sd-jwt with algorithms that are verified here.
     4. The answer is encrypted where that is demanded (`encrypted`), and where the wallet names an
        algorithm of it or takes no other mode; then both sides have an algorithm in common.
     5. The request object is encrypted where the wallet sends a key for that.
@@ -67,7 +71,7 @@ def agree(
     # 2.
     _offers(metadata, "request_object_signing_alg_values_supported", {signing_algorithm})
     # 3.
-    _check_format(metadata)
+    _check_format(metadata, format)
     # 4. and 5.
     key, enc = _object_key(metadata)
     return Agreed(_encrypted(metadata, demanded=encrypted), key, enc)
@@ -106,12 +110,14 @@ def _encrypted(metadata: Mapping[str, object], *, demanded: bool) -> bool:
     return True
 
 
-def _check_format(metadata: Mapping[str, object]) -> None:
+def _check_format(metadata: Mapping[str, object], asked: str) -> None:
     if metadata.get("vp_formats_supported") is None:
         return
     formats = require_object(metadata, "vp_formats_supported", what=_WHAT)
-    if SD_JWT_VC not in formats:
-        raise WalletLacks(f"vp_formats_supported of {_WHAT} lacks {SD_JWT_VC}", error=_FORMATS)
+    if asked not in formats:
+        raise WalletLacks(f"vp_formats_supported of {_WHAT} lacks {asked}", error=_FORMATS)
+    if asked != SD_JWT_VC:
+        return
     own = require_object(formats, SD_JWT_VC, what=_WHAT)
     _offers(own, "sd-jwt_alg_values", ISSUER_ALGORITHMS, error=_FORMATS)
     _offers(own, "kb-jwt_alg_values", HOLDER_ALGORITHMS, error=_FORMATS)

@@ -42,6 +42,7 @@ from broker.store.tables.log import (
     LogHead,
     LogTile,
 )
+from broker.store.tables.proofs import ProofRequest
 from broker.store.tables.registry import Algorithm, Attribute, AttributeMapping, Purpose, Template
 from broker.store.tables.rights import DeletionTask, Erasure
 from broker.store.tables.schema import SchemaSupport
@@ -73,6 +74,7 @@ __all__ = [
     "Officer",
     "Partner",
     "PresentationRequest",
+    "ProofRequest",
     "Purpose",
     "SchemaSupport",
     "Secret",

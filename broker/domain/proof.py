@@ -1,0 +1,51 @@
+"""What may be asked to be proven through the broker: statements that say something, and not all.
+
+The broker keeps no attribute and hands none on. A statement that would show one, or that holds of
+one single value, is for a verifier of the partner's own.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+
+from broker.domain.errors import InvalidRequest, StatementShows
+from zkp import Between, MemberOf, OlderThan, Reveal, Statement
+
+# Somewhere on earth it is tomorrow already.
+AHEAD_SECONDS = 14 * 3_600
+
+
+def check_statements(statements: Sequence[Statement], now: int) -> None:
+    """Raise `StatementShows` or `InvalidRequest` for what may not be asked at `now`.
+
+    An age is of a day that has come: "18 or older in ten years" would be said of children.
+    """
+    for statement in statements:
+        if isinstance(statement, Reveal):
+            raise StatementShows(
+                "a statement of type reveal shows the attribute: the broker keeps and passes on "
+                "none; ask what follows from it, such as at_least or member_of"
+            )
+        if _of_one_value(statement):
+            raise StatementShows(
+                "a statement that holds of one value alone shows the attribute: leave more than "
+                "one possible"
+            )
+        if isinstance(statement, OlderThan) and not _has_come(statement.on, now):
+            raise InvalidRequest(
+                "older_than: `on` is a day that has come, written like 2026-11-26: an age in the "
+                "future is none"
+            )
+
+
+def _of_one_value(statement: Statement) -> bool:
+    if isinstance(statement, MemberOf):
+        return len(statement.values) == 1
+    return isinstance(statement, Between) and statement.low == statement.high
+
+
+def _has_come(day: str, now: int) -> bool:
+    try:
+        named = dt.date.fromisoformat(day)
+    except ValueError:
+        return False
+    return named <= dt.datetime.fromtimestamp(now + AHEAD_SECONDS, dt.UTC).date()

@@ -1,0 +1,42 @@
+"""What partners ask to be proven without being shown."""
+
+from sqlalchemy import Index, LargeBinary
+from sqlalchemy import text as sql
+from sqlmodel import Field, SQLModel
+
+from broker.store.tables.base import one_of, text, time
+
+# Which rows the sweep looks through; the query finds the index by these very words.
+KEPT = sql("sealed_proof IS NOT NULL")
+
+
+class ProofRequest(SQLModel, table=True):
+    """Statements that a partner asks a holder to prove, and whether they were proven.
+
+    `document` is as that of a presentation request. Of the answer the proof alone is kept, sealed,
+    until `kept_until`: no attribute was in it. `contact_id` is whom it is about, where the partner
+    said so.
+    """
+
+    __tablename__ = "proof_request"
+    __table_args__ = (
+        one_of("state", "open", "proven", "refused", "closed"),
+        Index("ix_proof_request_kept", "kept_until", sqlite_where=KEPT, postgresql_where=KEPT),
+    )
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    partner_id: str = Field(foreign_key="partner.id")
+    template_id: str
+    template_version: int
+    contact_id: str | None = Field(default=None, foreign_key="contact.id", index=True)
+    nonce: str
+    document: str = text()
+    request_hash: str
+    state: str = "open"
+    sealed_proof: bytes | None = Field(default=None, sa_type=LargeBinary)
+    entry_id: str | None = None
+    rejections: int = 0
+    expires_at: int = time()
+    created_at: int = time()
+    proven_at: int | None = time(nullable=True)
+    kept_until: int | None = time(nullable=True)

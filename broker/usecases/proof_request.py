@@ -1,0 +1,193 @@
+"""Ask for a proof: statements about attributes that a holder's wallet proves and does not show."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from broker.domain.errors import InvalidRequest, UnknownPartner
+from broker.domain.ids import new_id
+from broker.domain.proof import check_statements
+from broker.domain.template import Template
+from broker.store import contacts, partners, proofs, registry
+from broker.store.contacts import ContactRow
+from broker.store.proofs import ProofRequestRow
+from broker.usecases import audit
+from broker.usecases.context import Context, at_one_moment
+from broker.usecases.presentation_request import (
+    Asked,
+    Document,
+    response_uri,
+    seal_response_key,
+    unsigned_client_id,
+)
+from credentials.jcs import b64url
+from wallet_adapters.errors import WalletProtocolError
+from wallet_adapters.openid4vp.dcql import parse_dcql
+from wallet_adapters.openid4vp.proof import FORMAT, QUERY, ProofQuery, proof_request
+from wallet_adapters.openid4vp.request import x509_hash_client_id
+from zkp import ProofRequest
+
+LIFETIME_SECONDS = 900
+NONCE_BYTES = 32
+
+
+@dataclass(frozen=True)
+class OpenedProof:
+    """A proof request as its partner sees it. `asked` is None once a wallet cannot answer it.
+
+    `request` is what a proof of it answers, also one that reaches the partner by another way.
+    """
+
+    row: ProofRequestRow
+    query: ProofQuery
+    request: ProofRequest
+    asked: Asked | None
+
+
+def open_request(
+    ctx: Context,
+    tenant_id: str,
+    partner_id: str,
+    *,
+    template_id: str,
+    meta: Mapping[str, Any],
+    subject_ref: str | None = None,
+) -> OpenedProof:
+    """Ask for a proof of statements over credentials of trusted issuers (`meta` of the query).
+
+    The proof is kept as long as the evidence of the template. `subject_ref` says of whom the
+    partner asks: decisions about that contact may then rest on what was proven.
+
+    One transaction: the request, audit. Raises `InvalidRequest`, `StatementShows`, `NotFound`
+    (template), `UnknownPartner` (suspended).
+    """
+    ctx = at_one_moment(ctx)
+    query = _query(meta)
+    check_statements(query.statements, ctx.now())
+    with ctx.db.transaction() as tx:
+        if partners.find(tx, tenant_id, partner_id, lock=True).state != "active":
+            raise UnknownPartner("the partner is suspended")
+        template = registry.template(tx, tenant_id, template_id)
+        contact = None
+        if subject_ref is not None:
+            contact = _contact(ctx, tx, tenant_id, partner_id, subject_ref)
+        row = _new(ctx, tenant_id, partner_id, query, template, contact)
+        proofs.add(tx, row)
+        audit.record(
+            ctx,
+            tx,
+            tenant_id=tenant_id,
+            type="proof.requested",
+            subject_id=None if contact is None else contact.subject_id,
+            body={
+                "proof_request": row.id,
+                "partner": partner_id,
+                "template": f"{template.id}@{template.version}",
+                "request_hash": row.request_hash,
+                "statements": [statement.kind for statement in query.statements],
+            },
+        )
+    return _opened(ctx, row)
+
+
+def find_request(
+    ctx: Context, tenant_id: str, partner_id: str | None, request_id: str
+) -> OpenedProof:
+    """A proof request, for its partner (or, with None, for an officer). Raises `NotFound`."""
+    with ctx.db.reading() as tx:
+        row = proofs.find(tx, tenant_id, request_id, partner_id)
+    return _opened(ctx, row)
+
+
+def request_of(ctx: Context, row: ProofRequestRow, client_id: str | None = None) -> ProofRequest:
+    """What a proof answers: the request as it is signed, or under another client id."""
+    document = Document.load(row.document)
+    return proof_request(
+        client_id=document.client_id if client_id is None else client_id,
+        response_uri=response_uri(ctx, row.tenant_id, row.id),
+        nonce=row.nonce,
+        state=row.id,
+        dcql=parse_dcql(document.dcql),
+    )
+
+
+def requests_of(ctx: Context, row: ProofRequestRow) -> list[ProofRequest]:
+    """Every form of a request that counts; in development also the unsigned one, by value."""
+    found = [request_of(ctx, row)]
+    if ctx.settings.development:
+        found.append(request_of(ctx, row, unsigned_client_id(ctx, row)))
+    return found
+
+
+def query_of(row: ProofRequestRow) -> ProofQuery:
+    """What a stored request asks."""
+    return ProofQuery.of(parse_dcql(Document.load(row.document).dcql))
+
+
+def _query(meta: Mapping[str, Any]) -> ProofQuery:
+    try:
+        # By the reader that wallets' requests go through: what it refuses nobody could answer.
+        query = {"id": QUERY, "format": FORMAT, "meta": dict(meta)}
+        return ProofQuery.of(parse_dcql({"credentials": [query]}))
+    except WalletProtocolError as problem:
+        raise InvalidRequest(str(problem)) from problem
+
+
+def _contact(
+    ctx: Context, tx: Connection, tenant_id: str, partner_id: str, subject_ref: str
+) -> ContactRow:
+    key = ctx.keys.hmac_key("contact")
+    return contacts.get_or_create(
+        tx,
+        ctx.master,
+        tenant_id=tenant_id,
+        partner_id=partner_id,
+        subject_ref=subject_ref,
+        ref_hash=contacts.subject_ref_hash(key, partner_id, subject_ref),
+        now=ctx.now(),
+    )
+
+
+def _new(
+    ctx: Context,
+    tenant_id: str,
+    partner_id: str,
+    query: ProofQuery,
+    template: Template,
+    contact: ContactRow | None,
+) -> ProofRequestRow:
+    request_id = new_id(proofs.PREFIX)
+    document = Document(
+        client_id=x509_hash_client_id(ctx.keys.request(tenant_id).leaf),
+        dcql=query.dcql().as_dict(),
+        questions=(),
+        grade="",
+        random=None,
+        response_key=seal_response_key(ctx, request_id),
+        clear=not ctx.settings.encrypted_responses,
+    )
+    row = ProofRequestRow(
+        id=request_id,
+        tenant_id=tenant_id,
+        partner_id=partner_id,
+        template_id=template.id,
+        template_version=template.version,
+        contact_id=None if contact is None else contact.id,
+        nonce=b64url(secrets.token_bytes(NONCE_BYTES)),
+        document=document.dump(),
+        request_hash="",
+        state="open",
+        expires_at=ctx.now() + LIFETIME_SECONDS,
+        created_at=ctx.now(),
+    )
+    return replace(row, request_hash=b64url(request_of(ctx, row).request_hash))
+
+
+def _opened(ctx: Context, row: ProofRequestRow) -> OpenedProof:
+    answerable = row.state_at(ctx.now()) == "open"
+    return OpenedProof(
+        row, query_of(row), request_of(ctx, row), Asked.of(ctx, row) if answerable else None
+    )
