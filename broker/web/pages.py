@@ -196,7 +196,8 @@ def receipt(request: Request, page_token: str, consent_id: str) -> Response:
 async def events(request: Request, page_token: str) -> EventSourceResponse:
     """The page's revision, whenever it changes (server-sent events)."""
     ctx, tenant_id = context_of(request), tenant_of(request)
-    return await live.events(partial(consent_page.revision, ctx, tenant_id, page_token))
+    look = partial(consent_page.revision, ctx, tenant_id, page_token)
+    return await live.events((tenant_id, page_token), look)
 
 
 def mount_static(app: FastAPI) -> None:

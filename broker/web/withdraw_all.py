@@ -39,4 +39,6 @@ def everything(request: Request, token: str) -> Response:
 async def events(request: Request, token: str) -> EventSourceResponse:
     """The page's revision, whenever it changes (server-sent events)."""
     ctx, tenant_id = context_of(request), tenant_of(request)
-    return await live.events(lambda: withdraw_all.everything(ctx, tenant_id, token).revision())
+    return await live.events(
+        (tenant_id, token), lambda: withdraw_all.everything(ctx, tenant_id, token).revision()
+    )

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Route, expect
 
+from broker.web import live
 from tests.conftest import CHROMIUM_FLAGS
 from tests.programs import require
 from tests.web.page_world import PageWorld, served_world
@@ -144,6 +145,32 @@ def test_the_page_follows_the_wallet_by_itself(browser: Browser, world: PageWorl
     world.sign(str(page.locator("a.btn[href^=openid4vp]").get_attribute("href")))
     expect(page.locator("h1")).to_have_text("已签名：这是你同意的内容")
     assert problems == []
+    context.close()
+
+
+def test_the_page_follows_where_no_stream_is_to_be_had(
+    browser: Browser, world: PageWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "OPEN_AT_MOST", 0)
+    monkeypatch.setattr(live, "POLL_MILLISECONDS", 100)
+    context = visit(browser, world)
+    page, problems = watched(context)
+    # First it is refused altogether, as by a limit or a proxy without brokers.
+    refused = list[str]()
+
+    def refuse(route: Route) -> None:
+        refused.append(route.request.url)
+        route.fulfill(status=429)
+
+    page.route("**/events", refuse, times=1)
+    page.clock.install()
+    with page.expect_response("**/events"):
+        page.goto(world.ask())
+    world.advance(901)
+    page.clock.fast_forward(20_000)
+    expect(page.locator("h1")).to_have_text("已失效，什么都没有签。")
+    assert len(refused) == 1
+    assert [said for said in problems if "status of 4" not in said] == []
     context.close()
 
 

@@ -4,16 +4,31 @@
   // 1. Live state: look again as soon as the server says that something has changed.
   const { live, revision } = document.body.dataset;
   if (live && window.EventSource) {
-    const source = new EventSource(live);
-    source.addEventListener("state", (event) => {
-      if (event.data !== revision) {
-        source.close();
-        location.reload();
-      }
-    });
+    let source;
+    let again;
+    const stop = () => {
+      source.close();
+      clearTimeout(again);
+    };
+    const listen = () => {
+      source = new EventSource(live);
+      source.addEventListener("state", (event) => {
+        if (event.data !== revision) {
+          stop();
+          location.reload();
+        }
+      });
+      // Refused, or no broker behind the proxy: a browser gives up then, this page does not.
+      source.addEventListener("error", () => {
+        if (source.readyState === EventSource.CLOSED) {
+          again = setTimeout(listen, 10_000 + Math.random() * 10_000);
+        }
+      });
+    };
+    listen();
     // The answer to our own form brings the next page; looking again would overtake it.
-    addEventListener("submit", () => source.close());
-    addEventListener("pagehide", () => source.close());
+    addEventListener("submit", stop);
+    addEventListener("pagehide", stop);
     addEventListener("pageshow", (event) => {
       if (event.persisted) location.reload();
     });
