@@ -67,6 +67,7 @@ G1_IDENTITY: Final = G1Point.identity()
 G1_GENERATOR: Final = G1Point()
 G2_GENERATOR: Final = G2Point()
 
+_ORDER_BYTES = ORDER.to_bytes(SCALAR_BYTES)
 _WIDE_BYTES = 48  # expand_len: ceil((ceil(log2 r) + 128) / 8)
 _WEIGHT_BYTES = 16
 _FIELD_BYTES = 64  # L of RFC 9380, section 8.8.1
@@ -82,7 +83,8 @@ Expand = Callable[[bytes, bytes, int], bytes]
 
 def scalar_from_bytes(data: bytes) -> Scalar:
     """Read 32 bytes, big-endian, below the order. Raises `ScalarInvalid`."""
-    if len(data) != SCALAR_BYTES or int.from_bytes(data) >= ORDER:
+    # Of bytes of one length the greater number is the later one.
+    if len(data) != SCALAR_BYTES or data >= _ORDER_BYTES:
         raise ScalarInvalid("a scalar is 32 bytes, big-endian, below the order of the group")
     return Scalar.from_be_bytes(data)
 

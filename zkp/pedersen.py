@@ -25,6 +25,7 @@ def table(name: str) -> FixedBase:
     return FixedBase(point(name))
 
 
+@cache
 def bit(number: int) -> str:
     """The name of the point of a bit, numbered from 0."""
     return f"G{number + 1}"
