@@ -10,7 +10,14 @@ from tests.fuzzing.inventory import EXCLUDED, PARSERS
 from tests.programs import ROOT
 
 # Where bytes of others become values. `store` and `outbound` read files and answers by them.
-PLACES = ("credentials", "wallet_adapters", "broker/domain", "broker/outbound", "broker/store")
+PLACES = (
+    "credentials",
+    "wallet_adapters",
+    "zkp",
+    "broker/domain",
+    "broker/outbound",
+    "broker/store",
+)
 MODULES = ("broker/settings.py", "broker/api/authzen.py")
 READS = re.compile(r"(parse|read|open|unpack|decode|load|resolve|verify|from)(_\w+)?")
 # Not of bytes: `open_...` and `read_...` of our own rows, `resolve` of names, verbs of use cases.

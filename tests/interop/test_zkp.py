@@ -4,6 +4,7 @@ The other one is `zkp/` in this folder, in TypeScript on npm's @noble/curves. BB
 checked against npm's @digitalbazaar/bbs-signatures, which neither of the two was made from.
 """
 
+import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 
 from tests.faults.lengths import SOAK, short_or_long
 from tests.interop.zkp_party import Party, Refused, scalar, signature
+from tests.programs import ROOT
 from tests.zkp.world import CITIES, EPOCH, ISSUER, LI, PERSON, TODAY, World, of, request
 from zkp import bbs
 from zkp.batch import verify
@@ -20,7 +22,9 @@ from zkp.curve import ORDER
 from zkp.errors import ZkpError
 from zkp.holder import HolderCommitment, commit, sign_bound
 from zkp.keys import SecretKey
-from zkp.presentation import HeldCredential, prove
+from zkp.layout import PresentedCredential
+from zkp.presentation import HeldCredential, Presentation, prove
+from zkp.request import ProofRequest
 from zkp.schema import Attribute, Schema
 from zkp.statements import (
     AtLeast,
@@ -45,6 +49,7 @@ SHOP = Schema(
     ),
 )
 SHOPPER: dict[str, str | int] = {"employer": LI["employer"], "points": -3, "city": "Paris"}
+BLIND = ROOT / "tests" / "zkp" / "fixtures" / "blind.json"
 DRAWN = 2  # seeds, of every kind of statement
 
 
@@ -249,6 +254,24 @@ def test_a_holder_s_secret_is_signed_blindly_both_ways(
             party.verify(asked, shown, issuers)
     with pytest.raises(Refused, match="proof_invalid"):
         party("sign_bound", **{**told, "nonce": b"m" * 16}, commitment=ours.to_bytes())
+
+
+def test_the_kept_credential_is_signed_and_its_proof_verified(party: Party) -> None:
+    told = json.loads(BLIND.read_text("utf-8"))
+    header, key = told["header"].encode(), SecretKey.from_material(told["key_material"].encode())
+    signed = party(
+        "sign_bound",
+        secret=key.to_bytes(),
+        header=header,
+        values=told["values"],
+        commitment=bytes.fromhex(told["commitment"]),
+        nonce=bytes.fromhex(told["nonce"]),
+    )
+    assert signed == told["signature"]
+    shown = PresentedCredential(key.public, header, bound=True, revealed=told["revealed"])
+    presented = Presentation({"id": shown}, bytes.fromhex(told["proof"]))
+    asked = ProofRequest.from_json(told["request"])
+    party.verify(asked, presented, {"id": frozenset({key.public.data})})
 
 
 @pytest.mark.parametrize("suite", ["SHA-256", "SHAKE-256"])

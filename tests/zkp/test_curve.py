@@ -44,6 +44,7 @@ from zkp.curve import (
 from zkp.errors import Malformed, PointInvalid, ScalarInvalid, TooLarge, ZkpError
 
 ROUNDS = short_or_long(30, 3_000)
+KNOWN = 12  # multiples that theirs computed, from which sums make as many others as are wanted
 
 
 def ours(point: curve.G1Point | curve.G2Point) -> bytes:
@@ -56,7 +57,7 @@ def theirs_g1(point: Any) -> bytes:  # noqa: ANN401 (their tuples)
 
 def test_multiples_and_sums_agree() -> None:
     draw = random.Random(1)
-    for _ in range(ROUNDS):
+    for _ in range(short_or_long(5, 3_000)):
         a, b = draw.randrange(1, ORDER), draw.randrange(1, ORDER)
         point = G1_GENERATOR * scalar_from_int(a) + G1_GENERATOR * scalar_from_int(b)
         assert ours(point) == theirs_g1(add(multiply(G1, a), multiply(G1, b)))
@@ -64,6 +65,19 @@ def test_multiples_and_sums_agree() -> None:
         assert ours(many) == theirs_g1(multiply(G1, (b + (a + b) * a) % ORDER))
     high, low = compress_G2(multiply(G2, 12345))
     assert ours(G2_GENERATOR * Scalar(12345)) == high.to_bytes(48) + low.to_bytes(48)
+
+
+def test_hundreds_of_multiples_agree() -> None:
+    """Of random scalars, each a sum of two before it: theirs adds quickly and multiplies slowly."""
+    draw = random.Random(4)
+    scalars = [draw.randrange(1, ORDER) for _ in range(KNOWN)]
+    known = [(scalar, multiply(G1, scalar)) for scalar in scalars]
+    for _ in range(short_or_long(300, 5_000)):
+        (a, left), (b, right) = draw.sample(known, 2)
+        scalar, theirs = (a + b) % ORDER, add(left, right)
+        assert ours(G1_GENERATOR * scalar_from_int(scalar)) == theirs_g1(theirs)
+        assert ours(TABLE * scalar_from_int(scalar)) == theirs_g1(theirs)
+        known[draw.randrange(KNOWN)] = (scalar, theirs)
 
 
 def test_hashing_to_the_curve_agrees() -> None:
