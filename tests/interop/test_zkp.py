@@ -98,6 +98,7 @@ KINDS: dict[str, Callable[[random.Random], Statement]] = {
 }
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", KINDS)
 def test_each_verifies_what_the_other_proves(
     party: Party, world: World, issuers: dict[str, frozenset[bytes]], name: str

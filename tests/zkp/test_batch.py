@@ -74,6 +74,7 @@ def test_nothing_and_too_much(worlds: list[World]) -> None:
         verify_batch(mixed(worlds, 1) * 4097)
 
 
+@pytest.mark.timeout(3600)
 def test_batch_and_single_agree_on_mutations(worlds: list[World]) -> None:
     draw = random.Random(5)
     batch = mixed(worlds, 4)
@@ -94,6 +95,7 @@ def test_batch_and_single_agree_on_mutations(worlds: list[World]) -> None:
             assert not any(isinstance(found, ZkpError) for found in verify_batch(among))
 
 
+@pytest.mark.timeout(3600)
 def test_arbitrary_and_mutated_proofs_raise_this_package_s_errors_only(
     worlds: list[World],
 ) -> None:

@@ -55,6 +55,7 @@ def theirs_g1(point: Any) -> bytes:  # noqa: ANN401 (their tuples)
     return int(compress_G1(point)).to_bytes(48)
 
 
+@pytest.mark.timeout(3600)
 def test_multiples_and_sums_agree() -> None:
     draw = random.Random(1)
     for _ in range(short_or_long(5, 3_000)):
@@ -67,6 +68,7 @@ def test_multiples_and_sums_agree() -> None:
     assert ours(G2_GENERATOR * Scalar(12345)) == high.to_bytes(48) + low.to_bytes(48)
 
 
+@pytest.mark.timeout(3600)
 def test_hundreds_of_multiples_agree() -> None:
     """Of random scalars, each a sum of two before it: theirs adds quickly and multiplies slowly."""
     draw = random.Random(4)
@@ -80,6 +82,7 @@ def test_hundreds_of_multiples_agree() -> None:
         known[draw.randrange(KNOWN)] = (scalar, theirs)
 
 
+@pytest.mark.timeout(3600)
 def test_hashing_to_the_curve_agrees() -> None:
     draw = random.Random(2)
     for number in range(ROUNDS):
@@ -88,6 +91,7 @@ def test_hashing_to_the_curve_agrees() -> None:
         assert ours(hash_to_g1_xmd(message, tag)) == theirs_g1(hash_to_G1(message, tag, sha256))
 
 
+@pytest.mark.timeout(3600)
 def test_pairings_agree() -> None:
     """Ours says that a product is one exactly where theirs are equal."""
     draw = random.Random(3)
