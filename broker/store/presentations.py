@@ -87,13 +87,17 @@ def add(tx: Connection, row: PresentationRequestRow) -> None:
     tx.execute(insert(REQUEST).values(**vars(row)))
 
 
-def find(tx: Connection, tenant_id: str, presentation_request_id: str) -> PresentationRequestRow:
-    """A presentation request of the tenant; raises `NotFound`."""
-    row = tx.execute(
-        select(REQUEST).where(
-            REQUEST.c.id == presentation_request_id, REQUEST.c.tenant_id == tenant_id
-        )
-    ).one_or_none()
+def find(
+    tx: Connection, tenant_id: str, presentation_request_id: str, *, lock: bool = False
+) -> PresentationRequestRow:
+    """A presentation request of the tenant; raises `NotFound`.
+
+    `lock`: whoever else locks it waits for the end of `tx`.
+    """
+    found = select(REQUEST).where(
+        REQUEST.c.id == presentation_request_id, REQUEST.c.tenant_id == tenant_id
+    )
+    row = tx.execute(found.with_for_update() if lock else found).one_or_none()
     if row is None:
         raise NotFound("no such presentation request")
     return _request(row)

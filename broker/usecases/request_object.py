@@ -1,5 +1,7 @@
 """Serve the signed request object to a wallet, and keep each one that was served as evidence."""
 
+from sqlalchemy import Connection
+
 from broker.domain.errors import Gone, InvalidRequest
 from broker.domain.ids import new_id
 from broker.store import presentations, proofs
@@ -37,12 +39,13 @@ def serve(
         before = presentations.served(tx, row.id, "get") if method == "get" else []
         if before:
             return ctx.master.open(before[0].sealed, context).decode()
-        if posted and presentations.served_count(tx, row.id, method) >= POSTED_AT_MOST:
-            raise InvalidRequest("this request was fetched too often: fetch it by GET")
+        _check_count(tx, row, method)
     signed, told = _made(ctx, row, posted)
     sealed = ctx.master.seal(signed.encode(), context)
     with ctx.db.transaction() as tx:
-        _check_open(presentations.find(tx, tenant_id, presentation_request_id), now)
+        # Those that come at once count each other.
+        _check_open(presentations.find(tx, tenant_id, presentation_request_id, lock=True), now)
+        _check_count(tx, row, method)
         before = presentations.served(tx, row.id, "get") if method == "get" else []
         if before:
             return ctx.master.open(before[0].sealed, context).decode()
@@ -95,6 +98,11 @@ def _made(ctx: Context, row: Kept, posted: RequestUriPost | None) -> tuple[str, 
     )
     signed = sign_request(parameters, key.signer, key.x5c)
     return signed, encrypt_request(signed, agreed)
+
+
+def _check_count(tx: Connection, row: PresentationRequestRow, method: str) -> None:
+    if method == "post" and presentations.served_count(tx, row.id, method) >= POSTED_AT_MOST:
+        raise InvalidRequest("this request was fetched too often: fetch it by GET")
 
 
 def _check_open(row: PresentationRequestRow | ProofRequestRow, now: int) -> None:

@@ -4,18 +4,20 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
 from broker.domain.errors import BrokerError
 from broker.store.acting import acting_for
-from broker.usecases import consent_page, presentation
+from broker.usecases import consent_page, presentation, request_object
 from broker.usecases.closing import expire_due
 from broker.usecases.withdrawal import withdraw_by_officer
 from tests.broker.flow_world import Customer, World, form, world
 from tests.broker.flow_world import presentation as shown
 from wallet_adapters.loopback import PresentationRequest
+from wallet_adapters.openid4vp.request import RequestUriPost
 
 AT_ONCE = 8
 
@@ -67,6 +69,24 @@ def test_of_many_answers_one_counts(broker: World, li: Customer) -> None:
     assert broker.states(opened) == ["granted", "refused", "refused"]
     assert len(broker.logged("consent.granted")) == 1
     assert len(broker.logged("presentation.rejected")) == AT_ONCE - 1
+
+
+def test_no_more_requests_are_posted_for_at_once_than_one_after_the_other(
+    broker: World, li: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_object, "POSTED_AT_MOST", 3)
+    request_id = broker.request(broker.ask(li.subject_ref)["wallet_link"]).state or ""
+    signing, real = threading.Barrier(AT_ONCE), request_object._made  # noqa: SLF001 (to wait there)
+
+    def made(*of: Any) -> tuple[str, str]:  # noqa: ANN401
+        signing.wait(30)
+        return real(*of)
+
+    monkeypatch.setattr(request_object, "_made", made)
+    post = RequestUriPost(wallet_metadata=None, wallet_nonce="w")
+    acts = [lambda: request_object.serve(broker.ctx, "demo", request_id, post)] * AT_ONCE
+    # The world has fetched it once.
+    assert sorted(at_once(acts)) == ["done"] * 2 + ["invalid_request"] * (AT_ONCE - 2)
 
 
 def test_signing_and_refusing_at_once_does_one(broker: World, li: Customer) -> None:
