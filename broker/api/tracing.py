@@ -17,7 +17,7 @@ from broker.domain.addresses import ROOT_TENANT
 if TYPE_CHECKING:  # its libraries are an extra
     from broker.outbound.telemetry import Telemetry
 
-_CARRIED: Final = (b"traceparent", b"tracestate")
+_CARRIED: Final = b"traceparent"  # and no tracestate, in which callers may write what they like
 
 
 class Tracing:
@@ -34,7 +34,7 @@ class Tracing:
         theirs = {
             name.decode(): value.decode("latin-1")
             for name, value in scope["headers"]
-            if name in _CARRIED
+            if name == _CARRIED
         }
         status = 500
 

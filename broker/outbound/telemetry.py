@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -88,10 +89,17 @@ class Telemetry:
 
     @contextmanager
     def request(self, traceparent: Mapping[str, str]) -> Iterator[RequestSpan]:
-        """The span of a request, below the caller's where it names one (W3C Trace Context)."""
+        """The span of a request: a trace of its own, linked to the caller's where it names one.
+
+        Anybody may call: whose trace went on here could say that it is to be sampled, and mix what
+        it likes into the traces of others (W3C Trace Context, section 7, denial of service; the
+        link is what OpenTelemetry has for the edge of what is trusted).
+        """
+        theirs = trace.get_current_span(_context.extract(traceparent)).get_span_context()
         began = self._tracer.start_as_current_span(
             "request",
-            context=_context.extract(traceparent),
+            context=Context(),
+            links=[trace.Link(theirs)] if theirs.is_valid else [],
             kind=SpanKind.SERVER,
             record_exception=False,
             set_status_on_exception=False,

@@ -94,7 +94,7 @@ def test_a_whole_flow_as_a_collector_gets_it(tmp_path: Path, collector: Collecto
         customer = made.customer(subject_ref)
         request = customer.grant("base")
         (consent_id,) = [one["id"] for one in request["consents"] if one["state"] == "granted"]
-        headers = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+        headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "theirs=crm-381"}
         body = evaluation(made, subject_ref)
         answer = made.api("POST", "/access/v1/evaluation", json=body, headers=headers)
         assert answer.json()["decision"] is True
@@ -108,16 +108,20 @@ def test_a_whole_flow_as_a_collector_gets_it(tmp_path: Path, collector: Collecto
         with made.ctx.db.reading() as tx:
             ids = secrets_of(tx)
     by_id = {one.span_id: one for one in collector.spans}
-    # Parentage: the caller's trace goes on, the steps are below the request's span.
-    (decided,) = [one for one in collector.spans if one.parent_span_id.hex() == PARENT]
-    assert decided.trace_id.hex() == TRACE
+    # A trace of our own with a link to the caller's; the steps are below the request's span.
+    (decided,) = [one for one in collector.spans if one.links]
+    (link,) = decided.links
+    assert (link.trace_id.hex(), link.span_id.hex(), link.trace_state) == (TRACE, PARENT, "")
+    assert decided.parent_span_id == b""
+    assert TRACE not in {one.trace_id.hex() for one in collector.spans}
     assert decided.name == "POST /access/v1/evaluation"
     assert decided.kind == 2
-    told = attributes(decided)
-    assert told["http.request.method"] == "POST"
-    assert told["http.route"] == "/access/v1/evaluation"
-    assert told["http.response.status_code"] == 200
-    assert told["consent_broker.tenant"] == "demo"
+    assert attributes(decided).items() >= {
+        ("http.request.method", "POST"),
+        ("http.route", "/access/v1/evaluation"),
+        ("http.response.status_code", 200),
+        ("consent_broker.tenant", "demo"),
+    }
     decisions = collector.named("decision")
     assert [attributes(one)["consent_broker.outcome"] for one in decisions] == ["permit", "deny"]
     assert by_id[decisions[0].parent_span_id] is not None
@@ -172,6 +176,17 @@ def evaluation(made: World, subject_ref: str) -> dict[str, Any]:
     }
 
 
+def test_a_caller_does_not_decide_what_is_sampled(
+    tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
+    with traced(tmp_path, collector) as made:
+        headers = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+        assert made.http.get("/log/checkpoint", headers=headers).status_code == 200
+    assert collector.spans == []
+
+
 def test_errors_are_named_by_their_kind_alone(tmp_path: Path, collector: Collector) -> None:
     with traced(tmp_path, collector) as made:
         telemetry = made.http.app.state.telemetry  # type: ignore[attr-defined]
@@ -218,8 +233,8 @@ def test_a_trace_goes_on_only_at_services_of_our_own(tmp_path: Path, collector: 
         server.server_close()
     stranger, ours = heads
     assert stranger["traceparent"] is None
-    assert ours["traceparent"].startswith(f"00-{TRACE}-")
     fetches = collector.named("fetch")
+    assert ours["traceparent"].startswith(f"00-{fetches[1].trace_id.hex()}-")
     assert [one.kind for one in fetches] == [3, 3]
     assert ours["traceparent"].split("-")[2] == fetches[1].span_id.hex()
     assert all(attributes(one) == {} for one in fetches)
