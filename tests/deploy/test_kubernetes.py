@@ -1,5 +1,6 @@
 """The Kubernetes manifests are what the API takes, and ask for no more than they need."""
 
+from ipaddress import ip_network
 from typing import Any
 
 import kubernetes_validate
@@ -90,6 +91,21 @@ def test_only_the_migration_gets_the_owner_of_the_tables() -> None:
 def test_a_pod_is_never_adopted_by_itself() -> None:
     # It would switch off what notices that the database is an old backup.
     assert "adopt" not in str(PODS)
+
+
+def test_few_reach_the_broker_and_fewer_are_believed_on_who_calls() -> None:
+    policies = [one for _, one in OBJECTS if one["kind"] == "NetworkPolicy"]
+    sources = [
+        source
+        for policy in policies
+        for rule in policy["spec"].get("ingress", ())
+        for source in rule["from"]
+    ]
+    assert sources
+    # Single pods of another namespace, never all that run there.
+    assert all(source["podSelector"]["matchLabels"] for source in sources)
+    believed = find("ConfigMap")["data"]["FORWARDED_ALLOW_IPS"].split(",")
+    assert all(ip_network(one).num_addresses <= 256 for one in believed)
 
 
 def test_selectors_find_the_pods() -> None:
