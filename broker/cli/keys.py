@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -16,9 +16,10 @@ from broker.domain.addresses import ROOT_TENANT
 from broker.store.master_key_file import MasterKeyFile
 from broker.usecases import key_rotation, reissuing, resealing
 from broker.usecases.context import Context
+from broker.usecases.resealing import Resealed
 
 FOLLOWED_SECONDS = 3
-"""Brokers read the master key each second; what they seal until then would be left over."""
+"""Brokers read the master key each second; busy ones are waited for as often as it takes."""
 
 keys = typer.Typer(
     help="Signing keys and the master key: rotate, mark stolen ones. 密钥的轮换与失窃处理。",
@@ -89,7 +90,7 @@ def reseal(as_json: Json = False) -> None:
     It can be stopped and started again. Exit 1 when some values are under a key that is not here.
     """
     with composed() as ctx:
-        _reseal(ctx, as_json=as_json)
+        _reseal(ctx, lambda told: resealing.reseal(ctx, told), as_json=as_json)
 
 
 @keys.command()
@@ -174,14 +175,25 @@ def _rotate_master(ctx: Context, *, as_json: bool) -> None:
     MasterKeyFile(ctx.settings.home).rotate()
     ctx.master.refresh()
     key_rotation.record_master(ctx, older)
-    time.sleep(FOLLOWED_SECONDS)
-    _reseal(ctx, as_json=as_json)
+
+    def wait(number: int) -> None:
+        if number > 0 and not as_json:
+            typer.echo("a broker still seals under the earlier key: waiting for it", err=True)
+        time.sleep(FOLLOWED_SECONDS)
+
+    _reseal(
+        ctx,
+        lambda told: resealing.reseal_while_brokers_follow(ctx, wait, told),
+        as_json=as_json,
+    )
 
 
-def _reseal(ctx: Context, *, as_json: bool) -> None:
+def _reseal(
+    ctx: Context, run: Callable[[Callable[[int], None]], Resealed], *, as_json: bool
+) -> None:
     with _progress("seal anew 重新加密", quiet=as_json) as progress:
         task = progress.add_task("", total=resealing.waiting(ctx))
-        done = resealing.reseal(ctx, lambda count: progress.update(task, completed=count))
+        done = run(lambda count: progress.update(task, completed=count))
     left = resealing.waiting(ctx)
     told = {
         "master": ctx.master.key_id.hex(),
@@ -199,6 +211,14 @@ def _reseal(ctx: Context, *, as_json: bool) -> None:
             "it to BROKER_MASTER_KEY_PREVIOUS, or put its file back",
             err=True,
         )
+    if not done.settled:
+        typer.echo(
+            "consent-broker: brokers go on sealing under an earlier master key: restart those that "
+            "have not read the new one (each machine needs this BROKER_HOME, or see "
+            "docs/deployment.md), then consent-broker keys reseal; keep the earlier key until then",
+            err=True,
+        )
+    if done.unopened or not done.settled:
         raise typer.Exit(REFUSED)
 
 

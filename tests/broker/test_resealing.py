@@ -10,12 +10,13 @@ from broker.settings import SettingsError, read_settings
 from broker.store import deletion_tasks, sealed_columns, tables
 from broker.store.master_key_file import FILE_NAME, MasterKeyFile
 from broker.store.sealed_columns import SEALED
+from broker.usecases import resealing
 from broker.usecases.context import Context
 from broker.usecases.keys import HMAC_LABELS, KeyRing
-from broker.usecases.resealing import reseal, under_keys
+from broker.usecases.resealing import reseal, reseal_while_brokers_follow, under_keys
 from credentials.errors import SealBroken
 from credentials.jcs import b64url
-from credentials.sealing import MasterKey
+from credentials.sealing import Keys, MasterKey
 from tests.broker.flow_world import PUBLIC_URL, World, world
 from tests.broker.proving import LI, ask, holder, registry, show
 
@@ -96,6 +97,61 @@ def test_values_under_a_key_that_is_not_here_are_told_and_left(tmp_path: Path) -
         assert done.done == 0
         assert done.unopened == under_keys(stranger)["unknown"] > 0
         assert reseal(made.ctx).unopened == 0
+
+
+def test_a_key_that_is_put_back_leaves_nothing_unopened(tmp_path: Path) -> None:
+    with world(tmp_path) as made:
+        old, new = made.ctx.master, MasterKey.generate()
+        keys: list[Keys] = [(new.to_bytes(), [])]
+        found = MasterKey(new.to_bytes(), reload=lambda: keys[0])
+        rotated = _under(made.ctx, found)
+        waited: list[int] = []
+
+        def put_back(number: int) -> None:
+            waited.append(number)
+            keys[0] = (new.to_bytes(), [old.to_bytes()])
+
+        done = reseal_while_brokers_follow(rotated, put_back)
+        assert waited == [0, 1]
+        assert done.done > 0
+        assert (done.unopened, done.settled) == (0, True)
+        assert set(under_keys(rotated).values()) == {0, done.done}
+
+
+def test_brokers_that_seal_under_the_older_key_are_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late: a fixed wait would leave behind what a busy one seals after it."""
+    with world(tmp_path) as made:
+        old, new = made.ctx.master, MasterKey.generate()
+        both = MasterKey.from_bytes(new.to_bytes(), previous=[old.to_bytes()])
+        rotated = _under(made.ctx, both)
+        (column,) = [one for one in SEALED if one.table == "secret"]
+
+        def seal_under_the_older() -> None:
+            with made.ctx.db.transaction() as tx:
+                value, *_ = sealed_columns.batch(tx, column, old.header, None, 1)
+                assert sealed_columns.swap(tx, value, old.seal(b"late", value.context))
+
+        waited: list[int] = []
+
+        def pause(number: int) -> None:
+            waited.append(number)
+            if number in {0, 1}:
+                seal_under_the_older()
+
+        done = reseal_while_brokers_follow(rotated, pause)
+        # After the last that was found, a whole pause without any: 0, 1 (found), 2 (found), 3 not.
+        assert (done.settled, waited) == (True, [0, 1, 2])
+        assert under_keys(rotated)[old.key_id.hex()] == 0
+
+        def always(_number: int) -> None:
+            seal_under_the_older()
+
+        monkeypatch.setattr(resealing, "ROUNDS", 3)
+        done = reseal_while_brokers_follow(rotated, always)
+        assert not done.settled
+        assert under_keys(rotated)[old.key_id.hex()] == 1
 
 
 def test_a_process_goes_on_through_a_rotation_of_the_file(tmp_path: Path) -> None:
