@@ -1,17 +1,23 @@
 """Fixtures that start real programs, and the rule that CI skips nothing."""
 
+import gc
+import os
 import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from fastapi.dependencies import models as fastapi_dependencies
 from playwright.sync_api import BrowserContext, Playwright, sync_playwright
 
 from broker.store.acting import acting_for_all
 from dev.running import Broker, running_broker
 from tests.postgres import Server, throw_away_server
 from tests.programs import in_ci, require
+
+# Every broker and command that is started would compile what it imports again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -33,6 +39,25 @@ def _everybody() -> Iterator[None]:
         yield
 
 
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays: modules and thousands of collected tests."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_application_stays() -> Iterator[None]:
+    """FastAPI caches what it has found out about functions, and so keeps every application.
+
+    In a test process that makes hundreds the garbage collector then stops every thread, servers
+    and browsers' pages among them, for up to ten seconds at a time.
+    """
+    yield
+    for cached in vars(fastapi_dependencies).values():
+        if hasattr(cached, "cache_clear"):
+            cached.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Server]:
     """A PostgreSQL cluster of this test process's own."""
@@ -48,7 +73,15 @@ def postgres_url(postgres_server: Server) -> str:
 
 @pytest.fixture
 def postgres_database(postgres_server: Server) -> Iterator[str]:
-    """The address of an empty database for this test alone, as `DATABASE_URL` takes it."""
+    """The address of a database for this test alone, as `DATABASE_URL` takes it: migrated."""
+    name = f"test_{uuid.uuid4().hex}"
+    yield postgres_server.create_migrated(name)
+    postgres_server.drop(name)
+
+
+@pytest.fixture
+def empty_postgres_database(postgres_server: Server) -> Iterator[str]:
+    """The same without any table, for tests of what comes before."""
     name = f"test_{uuid.uuid4().hex}"
     yield postgres_server.create(name)
     postgres_server.drop(name)

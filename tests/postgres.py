@@ -11,9 +11,13 @@ from pathlib import Path
 
 import psycopg
 
+from broker.store.acting import acting_for_all
+from broker.store.db import Database
+from broker.store.migrate import migrate
 from tests.programs import require
 
 OWNER = "postgres"
+MIGRATED = "migrated"
 # Whom the broker connects as: row-level security binds it, which it would not the cluster's owner.
 ROLE = "ordinary"
 INITDB_OPTIONS = ("--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
@@ -40,6 +44,18 @@ class Server:
     def create(self, database: str) -> str:
         """Make an empty database that an ordinary role owns; return its address."""
         self.execute(f'CREATE DATABASE "{database}" OWNER {ROLE}')
+        return self.url(database)
+
+    def create_migrated(self, database: str) -> str:
+        """The same with all tables in it: a copy of one that was migrated once."""
+        with psycopg.connect(self.url("postgres", OWNER)) as connection:
+            named = "SELECT count(*) FROM pg_database WHERE datname = %s"
+            found = connection.execute(named, (MIGRATED,)).fetchone()
+        if found == (0,):
+            url = self.create(MIGRATED).replace("postgresql://", "postgresql+psycopg://")
+            with acting_for_all(), contextlib.closing(Database(url)) as db:
+                migrate(db)
+        self.execute(f'CREATE DATABASE "{database}" OWNER {ROLE} TEMPLATE {MIGRATED}')
         return self.url(database)
 
     def drop(self, database: str) -> None:

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from playwright.sync_api import BrowserContext
 
+from broker.store.tables import metadata
 from tests.programs import ROOT, require, shared
 
 ABSENT = "consent-broker-absent-program"
@@ -57,13 +58,18 @@ def test_under_ci_every_skip_is_a_failure(tmp_path: Path, source: str, ci: str) 
     assert (finished.returncode in {1, 2}) == bool(ci), finished.stdout
 
 
-def test_each_postgres_database_is_empty_and_ones_own(postgres_database: str) -> None:
-    with psycopg.connect(postgres_database) as connection:
-        connection.execute("CREATE TABLE written (x int)")
-        tables = connection.execute(
-            "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'"
-        ).fetchone()
-    assert tables == (1,)
+def test_each_postgres_database_is_ones_own(
+    postgres_database: str, empty_postgres_database: str
+) -> None:
+    found = []
+    for address in (postgres_database, empty_postgres_database):
+        with psycopg.connect(address) as connection:
+            connection.execute("CREATE TABLE written (x int)")
+            tables = connection.execute(
+                "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'"
+            ).fetchone()
+        found.append(tables)
+    assert found == [(len(metadata.tables) + 2,), (1,)]  # alembic_version and the one made here
 
 
 def test_the_shared_postgres_database_answers(postgres_url: str) -> None:

@@ -21,7 +21,6 @@ from broker.domain.terms import Label
 from broker.settings import Settings
 from broker.store import audit
 from broker.store.db import Database
-from broker.store.migrate import migrate
 from broker.usecases.bootstrap import demo_clients, ensure_demo_tenant
 from broker.usecases.context import Context
 from broker.usecases.keys import KeyRing
@@ -30,6 +29,7 @@ from broker.usecases.sequencer import Sequencer
 from broker.usecases.tenant import add_tenant
 from credentials.keys import SoftwareKey, sign_jws
 from credentials.sealing import MasterKey
+from tests.broker.made_tables import make_tables
 
 PUBLIC_URL = "https://consent.example"
 START = 1_795_478_400
@@ -124,7 +124,7 @@ def world(home: Path, database_url: str = "") -> Iterator[World]:
     """A broker with the demonstration tenant, and a tenant `acme` with a partner."""
     settings = Settings(home=home, public_url=PUBLIC_URL, database_url=database_url)
     db = Database(settings.sqlalchemy_url)
-    migrate(db)
+    make_tables(db)
     time = [START]
     master = MasterKey.from_bytes(MASTER)
     keys = KeyRing(db, master, lambda: time[0], PUBLIC_URL)

@@ -22,7 +22,6 @@ from broker.domain.evidence import Report, verify_evidence
 from broker.settings import Settings
 from broker.store import access_tokens, audit, tables
 from broker.store.db import Database
-from broker.store.migrate import migrate
 from broker.usecases.bootstrap import demo_clients, ensure_demo_tenant
 from broker.usecases.context import Context
 from broker.usecases.keys import KeyRing
@@ -32,6 +31,7 @@ from broker.usecases.tenant import add_template
 from broker.usecases.trust import trust
 from credentials.jcs import b64url
 from credentials.sealing import MasterKey
+from tests.broker.made_tables import make_tables
 from tests.wallet_adapters.forging import jws
 from wallet_adapters.loopback import (
     Answer,
@@ -349,7 +349,7 @@ def world(home: Path, **settings: Any) -> Iterator[World]:  # noqa: ANN401 (of t
     home.mkdir(exist_ok=True)
     chosen = Settings(home=home, public_url=PUBLIC_URL, **settings)
     db = Database(chosen.sqlalchemy_url)
-    migrate(db)
+    make_tables(db)
     master = MasterKey.generate()
     keys = KeyRing(db, master, lambda: clock[0], PUBLIC_URL)
     log = Sequencer(db, keys.log, chosen, lambda: clock[0])

@@ -7,7 +7,6 @@ import pytest
 
 from broker.store import registry
 from broker.store.db import Database
-from broker.store.migrate import migrate
 from broker.store.registry import TenantRow
 from broker.usecases.key_making import LEAF_DAYS
 from broker.usecases.keys import RENEWAL_DAYS, SECONDS_PER_DAY, KeyRing
@@ -15,6 +14,7 @@ from credentials.chain import verify_chain
 from credentials.issue import issue_sd_jwt_vc
 from credentials.sealing import MasterKey
 from credentials.verify import verify_credential
+from tests.broker.made_tables import make_tables
 
 START = 1_795_000_000
 
@@ -22,7 +22,7 @@ START = 1_795_000_000
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[Database]:
     opened = Database(f"sqlite:///{tmp_path / 'broker.db'}")
-    migrate(opened)
+    make_tables(opened)
     with opened.transaction() as tx:
         row = TenantRow(
             id="demo",

@@ -256,8 +256,10 @@ def test_policies_that_do_not_load(patient: Patient, monkeypatch: pytest.MonkeyP
     assert codes(patient.examined()) == ["policies_invalid"]
 
 
-def test_postgresql(postgres_server: Server, postgres_database: str, tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, public_url=LOCAL, database_url=postgres_database, workers=4)
+def test_postgresql(postgres_server: Server, empty_postgres_database: str, tmp_path: Path) -> None:
+    settings = Settings(
+        home=tmp_path, public_url=LOCAL, database_url=empty_postgres_database, workers=4
+    )
     found = list(examine(settings, 1, ask=False))
     assert "schema_missing" in codes(found)
     ctx = build_context(settings)
@@ -272,7 +274,7 @@ def test_postgresql(postgres_server: Server, postgres_database: str, tmp_path: P
     assert not {"clock_skew", "log_rolled_back"} & set(codes(found))
     for one in found:
         assert_told(one)
-    name = postgres_database.partition("@/")[2].partition("?")[0]
+    name = empty_postgres_database.partition("@/")[2].partition("?")[0]
     free = replace(settings, database_url=postgres_server.url(name, OWNER))
     assert "tenants_not_apart" in codes(list(examine(free, ctx.now(), ask=False)), "warning")
     free = replace(free, development=False)

@@ -11,9 +11,9 @@ from broker.settings import Settings
 from broker.store import tables
 from broker.store.acting import acting_for_all
 from broker.store.db import Database
-from broker.store.migrate import migrate
 from broker.usecases.keys import KeyRing
 from credentials.sealing import MasterKey
+from tests.broker.made_tables import make_tables
 
 AT_ONCE = 6
 NOW = 1_795_478_400
@@ -30,7 +30,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def _with_tenant(address: str, master: MasterKey) -> None:
     db = Database(address)
-    migrate(db)
+    make_tables(db)
     with db.transaction() as tx:
         tx.execute(
             insert(tables.Tenant).values(

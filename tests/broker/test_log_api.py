@@ -20,12 +20,12 @@ from broker.domain.tlog_proof import LogProof, verify_log_proof
 from broker.settings import Settings
 from broker.store import access_tokens, audit, tables
 from broker.store.db import Database
-from broker.store.migrate import migrate
 from broker.usecases.context import Context
 from broker.usecases.keys import KeyRing
 from broker.usecases.sequencer import Sequencer
 from credentials.jcs import b64url
 from credentials.sealing import MasterKey
+from tests.broker.made_tables import make_tables
 
 NOW = 1_795_000_000
 IMMUTABLE = "public, max-age=31536000, immutable"
@@ -72,7 +72,7 @@ def entry(name: object, tenant: str = "demo", consent_id: str | None = None) -> 
 def world(tmp_path: Path) -> Iterator[World]:
     settings = Settings(home=tmp_path, public_url="https://broker.example")
     db = Database(settings.sqlalchemy_url)
-    migrate(db)
+    make_tables(db)
     master = MasterKey.generate()
     keys = KeyRing(db, master, lambda: NOW, settings.public_url)
     sequencer = Sequencer(db, keys.log_signer(), settings, lambda: NOW)

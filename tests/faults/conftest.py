@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from broker.store.db import Database
-from broker.store.migrate import migrate
 from broker.usecases.sequencer import Sequencer
 from tests.broker.log_fixtures import append, drain, sequencer
+from tests.broker.made_tables import make_tables
 from tests.faults.operations import Served, served
 from tests.faults.soft_hsm import Device, soft_hsm
 from tests.faults.timestamping import Authority
@@ -41,7 +41,7 @@ def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
         address: str = request.getfixturevalue("postgres_database")
         url = address.replace("postgresql://", "postgresql+psycopg://")
     opened = Database(url)
-    migrate(opened)
+    make_tables(opened)
     yield opened
     opened.close()
 

@@ -269,12 +269,12 @@ def test_a_manifest_of_another_form(told: bytes) -> None:
         Manifest.parse(told)
 
 
-def test_what_is_no_database_of_a_broker(tmp_path: Path, postgres_database: str) -> None:
+def test_what_is_no_database_of_a_broker(tmp_path: Path, empty_postgres_database: str) -> None:
     (tmp_path / "empty.db").touch()
     for url in (
         f"sqlite:///{tmp_path / 'none.db'}",
         f"sqlite:///{tmp_path / 'empty.db'}",
-        postgres_database.replace("postgresql://", "postgresql+psycopg://"),
+        empty_postgres_database.replace("postgresql://", "postgresql+psycopg://"),
     ):
         with pytest.raises(BackupRefused):
             copy_database(url, tmp_path / "copy", lambda _done, _of: None)
@@ -282,9 +282,9 @@ def test_what_is_no_database_of_a_broker(tmp_path: Path, postgres_database: str)
 
 
 def test_without_postgresql_s_programs(
-    postgres_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty_postgres_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = postgres_database.replace("postgresql://", "postgresql+psycopg://")
+    url = empty_postgres_database.replace("postgresql://", "postgresql+psycopg://")
     ctx = build_context(Settings(home=tmp_path, database_url=url, master_key=MASTER.to_bytes()))
     ctx.db.close()
     monkeypatch.setenv("PATH", str(tmp_path))

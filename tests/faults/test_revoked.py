@@ -27,7 +27,7 @@ PRE_AUTHORIZED = "urn:ietf:params:oauth:grant-type:pre-authorized_code"
 @pytest.fixture(scope="module")
 def two(postgres_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Two servers, as on two machines."""
-    url = postgres_server.create("revoked")
+    url = postgres_server.create_migrated("revoked")
     with deployment(tmp_path_factory.mktemp("revoked"), url, servers=2) as made:
         yield made
 

@@ -12,7 +12,6 @@ import pytest
 from broker.settings import Settings
 from broker.store.db import Database
 from broker.store.head_file import FILE_NAME, HeadFile
-from broker.store.migrate import migrate
 from tests.broker.log_fixtures import (
     SIGNING_KEY,
     append,
@@ -22,6 +21,7 @@ from tests.broker.log_fixtures import (
     drain,
     sequencer,
 )
+from tests.broker.made_tables import make_tables
 from tests.faults.lengths import SOAK, short_or_long
 from tests.faults.sequencing import POINTS, sequence
 
@@ -50,7 +50,7 @@ def processes() -> ForkServerContext:
 def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     url = request.getfixturevalue("postgres_database") if request.param == "postgresql" else ""
     opened = Database(Settings(home=tmp_path, database_url=url).sqlalchemy_url)
-    migrate(opened)
+    make_tables(opened)
     yield opened
     opened.close()
 

@@ -29,7 +29,7 @@ AT_ONCE = 32
 @pytest.fixture(scope="module")
 def two(postgres_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Two servers, as on two machines; in the long form of two workers each."""
-    url = postgres_server.create("two_servers")
+    url = postgres_server.create_migrated("two_servers")
     workers = str(short_or_long(1, 2))
     home = tmp_path_factory.mktemp("two")
     with deployment(home, url, servers=2, WORKERS=workers) as made:
@@ -177,8 +177,8 @@ def test_sqlite_serves_one_process(tmp_path: Path) -> None:
         pass
 
 
-def test_machines_that_start_at_once_migrate_once(postgres_database: str) -> None:
-    url = postgres_database.replace("postgresql://", "postgresql+psycopg://")
+def test_machines_that_start_at_once_migrate_once(empty_postgres_database: str) -> None:
+    url = empty_postgres_database.replace("postgresql://", "postgresql+psycopg://")
     opened = [Database(url) for _ in range(4)]
     at_once([partial(migrate, db) for db in opened])
     assert is_current(opened[0])

@@ -27,7 +27,7 @@ def migrated(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'broker.db'}"
     else:
-        address: str = request.getfixturevalue("postgres_database")
+        address: str = request.getfixturevalue("empty_postgres_database")
         url = address.replace("postgresql://", "postgresql+psycopg://")
     db = Database(url)
     migrate(db)
@@ -81,11 +81,11 @@ def test_an_older_broker_refuses_a_schema_that_has_left_it_behind(migrated: Data
 
 
 def test_a_role_that_may_not_change_tables_is_told_who_has_to(
-    postgres_server: Server, postgres_database: str
+    postgres_server: Server, empty_postgres_database: str
 ) -> None:
     role = f"serving_{uuid.uuid4().hex}"
     postgres_server.execute(f'CREATE ROLE "{role}" LOGIN')
-    name = str(conninfo_to_dict(postgres_database)["dbname"])
+    name = str(conninfo_to_dict(empty_postgres_database)["dbname"])
     address = postgres_server.url(name, role)
     db = Database(address.replace("postgresql://", "postgresql+psycopg://"))
     try:
@@ -97,8 +97,8 @@ def test_a_role_that_may_not_change_tables_is_told_who_has_to(
         postgres_server.execute(f'DROP ROLE "{role}"')
 
 
-def test_sweeps_find_what_is_due_by_their_own_indexes(postgres_database: str) -> None:
-    db = Database(postgres_database.replace("postgresql://", "postgresql+psycopg://"))
+def test_sweeps_find_what_is_due_by_their_own_indexes(empty_postgres_database: str) -> None:
+    db = Database(empty_postgres_database.replace("postgresql://", "postgresql+psycopg://"))
     migrate(db)
     with db.transaction() as tx:
         # Whatever the size: a plan without the index is out of the question.

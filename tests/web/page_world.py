@@ -162,7 +162,8 @@ def served_world(home: Path) -> Iterator[PageWorld]:
         while not server.started:
             time.sleep(0.01)
         try:
-            with Client(base_url=public_url) as http:
+            # The server shares this process with the test, and the machine with other tests.
+            with Client(base_url=public_url, timeout=30) as http:
                 yield _peopled(ctx, app, http, clock)
         finally:
             server.should_exit = True
