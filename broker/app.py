@@ -46,7 +46,7 @@ from broker.store.db import Database
 from broker.store.master_key_file import FILE_NAME as MASTER_KEY_FILE_NAME
 from broker.store.master_key_file import MasterKeyFile
 from broker.store.migrate import migrate
-from broker.usecases.bootstrap import ensure_demo_tenant
+from broker.usecases.bootstrap import ensure_demo_tenant, ensure_root_tenant
 from broker.usecases.closing import expire_due
 from broker.usecases.context import Context
 from broker.usecases.device_keys import device_of
@@ -186,7 +186,7 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
 
 
 def prepare(ctx: Context) -> None:
-    """Create what a fresh deployment lacks: keys and the demonstration tenant.
+    """Create what a fresh deployment lacks: keys, the tenant at the root, the demonstration.
 
     Raises `SettingsError` when a witness's key is none, when the device of the keys does not sign,
     or when the database would not keep tenants apart (in development this is a warning).
@@ -195,7 +195,10 @@ def prepare(ctx: Context) -> None:
     with acting_for_all():
         _keep_tenants_apart(ctx)
         try:
-            ensure_demo_tenant(ctx)
+            if ctx.settings.demonstration:
+                ensure_demo_tenant(ctx)
+            else:
+                ensure_root_tenant(ctx)
             ctx.keys.refresh()
         except KeyDeviceUnavailable as error:
             message = f"BROKER_ISSUER_KEY: {error}"

@@ -65,17 +65,17 @@ class Settings:
 
     `home` holds what must outlive the process besides the database: the master key (unless it is
     given), the last signed log head, and, by default, the SQLite database. `master_key_previous`
-    opens what older master keys sealed; `issuer_key` is a PKCS#11 URI (RFC 7512), empty for keys
-    in the database, and `pkcs11_pin` its PIN unless the URI tells it. `development` takes
-    what wallets in development need; `strict` demands what the high-assurance profile demands:
-    DPoP-bound tokens and encrypted responses. `wallets` are the clients of the authorization
-    code, each with a redirect address; development takes any. `workers` is how many processes
-    serve; `metrics_folder` is where those of one machine put their figures together.
-    `rate_limits` are each worker's; `trusted_proxies` are the addresses (uvicorn's form) whose word
-    on the caller's address is taken. `deletion_days` is how long a recipient may take at most to
-    delete what it must. `drain_seconds` is how long a broker that was told to stop
-    says so before it does. `otlp_endpoint` is the collector that gets traces, none when empty;
-    requests to `traced_hosts` carry the trace on.
+    opens what older master keys sealed; `issuer_key` is a PKCS#11 URI (RFC 7512), empty for keys in
+    the database, and `pkcs11_pin` its PIN unless the URI tells it. `development` takes what wallets
+    in development need; `strict` demands what the high-assurance profile demands: DPoP-bound tokens
+    and encrypted responses. `wallets` are the clients of the authorization code, each with a
+    redirect address; development takes any. `workers` is how many processes serve; `metrics_folder`
+    is where those of one machine put their figures together. `rate_limits` are each worker's;
+    `trusted_proxies` are the addresses (uvicorn's form) whose word on the caller's address is
+    taken. `deletion_days` is how long a recipient may take at most to delete what it must.
+    `drain_seconds` is how long a broker that was told to stop says so before it does.
+    `otlp_endpoint` is the collector that gets traces, none when empty; requests to `traced_hosts`
+    carry the trace on. `demonstration`: a start makes it.
     """
 
     home: Path
@@ -89,6 +89,7 @@ class Settings:
     issuer_key: str = field(default="", repr=False)
     pkcs11_pin: str = field(default="", repr=False)
     development: bool = True
+    demonstration: bool = True
     strict: bool = False
     encrypted_responses: bool = False
     wallets: frozenset[tuple[str, str]] = frozenset()
@@ -150,8 +151,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         message = "PUBLIC_URL must be an http or https address without query, as in https://consent.example"
         raise SettingsError(message)
     # Behind TLS others reach the broker: what eases development must then be asked for.
-    usual = "production" if parts.scheme == "https" else "development"
-    profile = env.get("BROKER_PROFILE", usual)
+    profile = env.get("BROKER_PROFILE", "production" if parts.scheme == "https" else "development")
     if profile not in PROFILES:
         raise SettingsError(f"BROKER_PROFILE must be one of: {', '.join(PROFILES)}")
     development = profile == "development"
@@ -168,6 +168,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         issuer_key=env.get("BROKER_ISSUER_KEY", ""),
         pkcs11_pin=env.get("BROKER_PKCS11_PIN", ""),
         development=development,
+        demonstration=_switch(env, "BROKER_DEMONSTRATION", usual=development),
         strict=profile == "strict",
         encrypted_responses=_encrypted(env, strict=profile == "strict"),
         wallets=_wallets(env.get("BROKER_WALLETS", "")),
@@ -184,6 +185,12 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         otlp_endpoint=_collector(env.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")),
         traced_hosts=_hosts(env.get("BROKER_TRACED_HOSTS", "")),
     )
+
+
+def _switch(env: Mapping[str, str], name: str, *, usual: bool) -> bool:
+    if (told := env.get(name, "on" if usual else "off")) not in {"on", "off"}:
+        raise SettingsError(f"{name} must be on or off")
+    return told == "on"
 
 
 def share_metrics(folder: Path) -> None:
@@ -234,8 +241,7 @@ def _master_key(name: str, text: str) -> bytes | None:
     try:
         key = b64url_decode(text)
     except CredentialError as error:
-        message = f"{name} must be 32 bytes in base64url without padding"
-        raise SettingsError(message) from error
+        raise SettingsError(f"{name} must be 32 bytes in base64url without padding") from error
     if len(key) != MASTER_KEY_BYTES:
         raise SettingsError(f"{name} must be 32 bytes in base64url without padding")
     return key
@@ -339,7 +345,6 @@ def _hosts(text: str) -> frozenset[str]:
 
 
 def _private_hosts(text: str, *, development: bool) -> frozenset[str]:
-    hosts = _hosts(text)
-    if hosts and not development:
+    if (hosts := _hosts(text)) and not development:
         raise SettingsError("BROKER_PRIVATE_HOSTS is for BROKER_PROFILE=development alone")
     return hosts

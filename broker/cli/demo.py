@@ -46,8 +46,16 @@ def demo(
     ctx = build_context(settings)
     with acting_for_all():
         trust = trust_of(ctx)
-    partner_jwk, officer_jwk = demo_clients(ctx)
     ctx.db.close()
+    try:
+        partner_jwk, officer_jwk = demo_clients(ctx)
+    except FileNotFoundError:
+        typer.echo(
+            f"consent-broker: there is no demonstration in {settings.home}: start the broker with "
+            "BROKER_DEMONSTRATION=on, or with a PUBLIC_URL that is not https",
+            err=True,
+        )
+        raise typer.Exit(UNREACHABLE) from None
     partner = Client(base, partner_jwk["client_id"], partner_jwk["private_jwk"])
     officer = Client(base, officer_jwk["client_id"], officer_jwk["private_jwk"])
     journey = Journey(partner, partner_jwk["client_id"], officer, trust)

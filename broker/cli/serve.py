@@ -18,7 +18,7 @@ from broker.domain.bundle import LARGEST_BUNDLE
 from broker.domain.errors import BrokerError
 from broker.domain.evidence import Report, verify_evidence
 from broker.domain.trust import Trust
-from broker.settings import SettingsError, read_settings
+from broker.settings import Settings, SettingsError, read_settings
 from broker.store import migrate as schema
 from broker.store.acting import acting_for_all
 from broker.store.db import Database
@@ -88,7 +88,7 @@ def serve(
     except SettingsError as error:
         typer.echo(f"consent-broker: {error}", err=True)
         raise typer.Exit(USAGE) from None
-    typer.echo(_welcome(settings.public_url, settings.home))
+    typer.echo(_welcome(settings))
     if settings.workers > 1:
         ctx.db.close()
         workers.run(settings)
@@ -200,13 +200,17 @@ def _report_json(report: Report) -> dict[str, object]:
     }
 
 
-def _welcome(public_url: str, home: Path) -> str:
+def _welcome(settings: Settings) -> str:
+    public_url, home = settings.public_url, settings.home
+    command = "demo      the whole way, with the built-in wallet 全流程演示"
+    if not settings.demonstration:
+        command = "doctor    what is missing 还缺什么"
     return f"""
 Consent broker 同意经纪  {public_url}
 
   open   打开      {public_url}/            what this is 这是什么
                    {public_url}/docs        the API 接口文档
-  try    试一试    consent-broker demo      the whole way, with the built-in wallet 全流程演示
+  try    试一试    consent-broker {command}
   data   数据      {home}                   database, master key, log head
 
   Ctrl-C stops it. 按 Ctrl-C 停止。

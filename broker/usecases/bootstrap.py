@@ -1,4 +1,4 @@
-"""The demonstration tenant: a group, its coffee brand, and what the brand would like to use."""
+"""The tenant at the root, and in it the demonstration: a group, its coffee brand, what it asks."""
 
 import json
 import os
@@ -25,6 +25,17 @@ from broker.usecases.tenant import (
 
 CLIENTS_FILE = "demo-clients.json"
 DEMONSTRATION = "demonstration.json"
+OPERATOR = Label("经营方", "The operator")
+
+
+def ensure_root_tenant(ctx: Context) -> None:
+    """Create the tenant at the root, which the operator's own log entries belong to, and its keys.
+
+    It has nobody in it and nothing to ask. One that is there keeps its name.
+    """
+    with suppress(StateConflict):
+        add_tenant(ctx, ROOT_TENANT, name=OPERATOR, contact=ctx.settings.public_url, country="ZZ")
+    ctx.keys.prepare(ROOT_TENANT)
 
 
 def ensure_demo_tenant(ctx: Context) -> None:

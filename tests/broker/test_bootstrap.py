@@ -4,15 +4,20 @@ import csv
 import json
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from broker.app import build_context, prepare
 from broker.domain.errors import StateConflict
+from broker.domain.terms import Label
+from broker.settings import Settings
 from broker.store import partners, registry
 from broker.usecases import bootstrap
 from broker.usecases.bootstrap import CLIENTS_FILE, demo_clients, ensure_demo_tenant
 from broker.usecases.partner import add_partner
+from broker.usecases.tenant import add_tenant
 from tests.broker.clients_world import World, world
 from tests.programs import shared
 
@@ -113,3 +118,35 @@ def test_a_second_partner_of_the_same_name_is_refused(broker: World) -> None:
             contact="a@b.example",
             country="CN",
         )
+
+
+def test_without_the_demonstration_nobody_is_there(tmp_path: Path) -> None:
+    settings = Settings(
+        home=tmp_path, public_url="https://c.example", development=False, demonstration=False
+    )
+    ctx = build_context(settings)
+    for _ in range(2):
+        prepare(ctx)
+    with ctx.db.reading() as tx:
+        tenant = registry.tenant(tx, "demo")
+        assert partners.of_tenant(tx, "demo") == partners.officers_of_tenant(tx, "demo") == []
+        assert registry.templates(tx, "demo") == []
+    assert (tenant.name_en, tenant.name_zh) == ("The operator", "经营方")
+    assert not (tmp_path / CLIENTS_FILE).exists()
+    # Asked for later, it is made in the tenant that is there.
+    prepare(replace(ctx, settings=replace(settings, demonstration=True)))
+    assert demo_clients(ctx)
+    with ctx.db.reading() as tx:
+        assert registry.tenant(tx, "demo").name_en == "The operator"
+        assert len(partners.of_tenant(tx, "demo")) == 1
+    ctx.db.close()
+
+
+def test_a_tenant_that_was_named_before_the_first_start_keeps_its_name(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, public_url="https://c.example", demonstration=False)
+    ctx = build_context(settings)
+    add_tenant(ctx, "demo", name=Label("晨星", "Morning"), contact="a@m.example", country="CN")
+    prepare(ctx)
+    with ctx.db.reading() as tx:
+        assert registry.tenant(tx, "demo").name_en == "Morning"
+    ctx.db.close()

@@ -10,6 +10,12 @@ from broker.settings import SettingsError, read_settings
 def test_behind_tls_nothing_of_development_is_on_by_itself() -> None:
     assert read_settings({}).development
     assert not read_settings({"PUBLIC_URL": "https://consent.example"}).development
+    for url, usual in (("https://consent.example", False), ("http://127.0.0.1:8000", True)):
+        assert read_settings({"PUBLIC_URL": url}).demonstration is usual
+    told = {"PUBLIC_URL": "https://consent.example", "BROKER_DEMONSTRATION": "on"}
+    assert read_settings(told).demonstration
+    with pytest.raises(SettingsError, match="BROKER_DEMONSTRATION must be on or off"):
+        read_settings({"BROKER_DEMONSTRATION": "yes"})
     asked = {"PUBLIC_URL": "https://consent.example", "BROKER_PROFILE": "development"}
     assert read_settings(asked).development
 

@@ -27,7 +27,7 @@ from wallet_adapters.oauth import challenge_of, make_dpop_proof, new_verifier
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     home = tmp_path_factory.mktemp("strict")
-    with running_broker(home, {"BROKER_PROFILE": "strict"}) as broker:
+    with running_broker(home, {"BROKER_PROFILE": "strict", "BROKER_DEMONSTRATION": "on"}) as broker:
         yield broker
 
 

@@ -285,6 +285,7 @@ def test_the_strict_profile_from_the_first_offer_to_the_consent(node: Path, tmp_
     """HAIP 1.0, its way: pushed authorization code, PKCE, DPoP, x509_hash, direct_post.jwt."""
     told = {
         "BROKER_PROFILE": "strict",
+        "BROKER_DEMONSTRATION": "on",
         "BROKER_WALLETS": "wallet.interop https://wallet.interop.example/cb",
     }
     with (
