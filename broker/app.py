@@ -53,6 +53,7 @@ from broker.usecases.device_keys import device_of
 from broker.usecases.erasure import release_due
 from broker.usecases.independent_time import IndependentTime, sources
 from broker.usecases.keys import KeyRing
+from broker.usecases.retention import delete_evidence_over
 from broker.usecases.sequencer import Sequencer
 from broker.usecases.token import forget_expired
 from broker.web import authorization, pages
@@ -234,6 +235,7 @@ def _sweep(ctx: Context, stopping: threading.Event) -> None:
             with acting_for_all():
                 expire_due(ctx)
                 release_due(ctx)
+                delete_evidence_over(ctx)
                 forget_expired(ctx)
                 with ctx.db.reading() as tx:
                     tenants = registry_rows.tenants(tx)

@@ -132,7 +132,7 @@ def _own(caller: Caller) -> str | None:
 
 def _consent(ctx: Context, caller: Caller, consent_id: str) -> ConsentRow:
     with ctx.db.reading() as tx:
-        row = readable_consent(tx, caller.tenant_id, consent_id, _own(caller))
+        row = readable_consent(tx, caller.tenant_id, consent_id, _own(caller), ctx.now())
     return row.as_published(ctx.now()) if caller.role == "partner" else row
 
 

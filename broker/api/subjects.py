@@ -78,7 +78,7 @@ class ErasureOut(BaseModel):
     state: Literal["held", "finished"]
     requested_by: str = Field(description="The officer, or `operator` for the command line.")
     begun_at: int = Field(description="Unix seconds.")
-    held_until: int = Field(description="When the last signed evidence is deleted, Unix seconds.")
+    held_until: int = Field(description="When the last that is held is deleted, Unix seconds.")
     finished_at: int | None
 
 
@@ -121,9 +121,11 @@ def post_erasure(
 ) -> Response:
     """Erase a customer (PIPL 47, GDPR 17). It cannot be undone.
 
-    At once every consent is withdrawn, recipients get deletion tasks, and all that the law does
-    not hold is deleted. Signed evidence stays sealed until its time (`held_until`), then it is
-    deleted and the customer's log key destroyed.
+    At once decisions deny and the customer's references, wallet keys and offers are forgotten.
+    Within a minute, at a second of its own, the partner sees that its consents are withdrawn and
+    gets its deletion tasks; within half a minute more all that the law does not hold is deleted.
+    Signed evidence stays sealed until its time (`held_until`), then it is deleted and the
+    customer's log key destroyed.
     """
 
     def work() -> Answer:

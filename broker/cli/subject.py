@@ -127,8 +127,10 @@ def erase_command(
 ) -> None:
     """Erase a customer: withdraw, delete, destroy their log key. 删除该客户。
 
-    It cannot be undone. Signed evidence stays sealed for the template's retention; with the last
-    of it the customer's log key is destroyed (PIPL 47, GDPR 17).
+    It cannot be undone. Decisions deny at once; the partner sees the rest within a minute, at a
+    time of its own, and brokers that serve empty it then. Signed evidence stays sealed for the
+    template's retention; with the last of it the customer's log key is destroyed (PIPL 47,
+    GDPR 17).
     """
     named = _named(partner, subject_ref, consent)
     with composed() as ctx:
@@ -152,7 +154,9 @@ def erase_command(
     typer.echo(
         f"{begun.erasure.id}: {begun.withdrawn} consents withdrawn, {begun.tasks} deletion tasks"
     )
-    if begun.erasure.finished_at is None:
+    if begun.erasure.held_until == begun.erasure.shown_from:
+        typer.echo("no evidence is held; brokers that serve do the rest within two minutes")
+    elif begun.erasure.finished_at is None:
         typer.echo(f"signed evidence is held until {_date(begun.erasure.held_until)}")
     else:
         typer.echo("nothing is held; the customer's log key is destroyed")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Select, delete, func, insert, literal, or_, select, update
+from sqlalchemy import Connection, Select, and_, delete, func, insert, literal, or_, select, update
 
 from broker.domain.errors import NotFound, StateConflict
 from broker.store import tables
@@ -37,8 +37,9 @@ EMPTIED = "erased:"
 class ErasureRow:
     """An erasure: by whom, since when, until when the law holds something; Unix seconds.
 
-    `requested_by` is an officer's id, or `operator`; `finished_at` is set once nothing is held
-    and the customer's log key is destroyed.
+    `requested_by` is an officer's id, or `operator`; `shown_from`, when the partner may see it, is
+    None once what it saw is emptied; `finished_at` is set once nothing is held and the customer's
+    log key is destroyed.
     """
 
     id: str
@@ -48,6 +49,7 @@ class ErasureRow:
     begun_at: int
     held_until: int
     finished_at: int | None
+    shown_from: int | None = None
 
 
 def add(tx: Connection, row: ErasureRow) -> None:
@@ -72,7 +74,10 @@ def of_tenant(tx: Connection, tenant_id: str, *, pending: bool = False) -> list[
 
 
 def releasable(tx: Connection, now: int, limit: int) -> list[ErasureRow]:
-    """Erasures that are not over and hold something, or nothing, that may go by now."""
+    """Erasures that are not over and hold something, or nothing, that may go by now.
+
+    Nothing goes of one that its partner may not see yet.
+    """
     held = (
         select(CONTACT.c.erasure_id)
         .join(CONSENT, CONSENT.c.contact_id == CONTACT.c.id)
@@ -80,8 +85,10 @@ def releasable(tx: Connection, now: int, limit: int) -> list[ErasureRow]:
         .where(CONTACT.c.erasure_id == ERASURE.c.id, EVIDENCE.c.kept_until <= now)
         .exists()
     )
+    hidden = ERASURE.c.shown_from
     chosen = select(ERASURE).where(
-        ERASURE.c.finished_at.is_(None), or_(ERASURE.c.held_until <= now, held)
+        ERASURE.c.finished_at.is_(None),
+        or_(hidden <= now, and_(hidden.is_(None), or_(ERASURE.c.held_until <= now, held))),
     )
     return _rows(tx, chosen.order_by(ERASURE.c.held_until, ERASURE.c.id).limit(limit))
 
@@ -90,6 +97,17 @@ def touched_since(tx: Connection, since: int) -> bool:
     """Whether an erasure was begun or finished since then."""
     recent = or_(ERASURE.c.begun_at >= since, ERASURE.c.finished_at >= since)
     return tx.execute(select(ERASURE.c.id).where(recent).limit(1)).first() is not None
+
+
+def is_hidden(tx: Connection, tenant_id: str, erasure_id: str, now: int) -> bool:
+    """Whether a partner may not see an erasure yet."""
+    shown_from = find(tx, tenant_id, erasure_id).shown_from
+    return shown_from is not None and now < shown_from
+
+
+def shown(tx: Connection, erasure_id: str) -> None:
+    """Say that what a partner saw of the customer is emptied."""
+    tx.execute(update(ERASURE).where(ERASURE.c.id == erasure_id).values(shown_from=None))
 
 
 def finish(tx: Connection, erasure_id: str, now: int) -> None:
@@ -169,7 +187,7 @@ def forget_keys_of_copies(tx: Connection, subject_id: str) -> None:
 def empty_requests(tx: Connection, contact_ids: Sequence[str]) -> None:
     """Forget what wallets were asked, and the pages: their addresses lead nowhere any more.
 
-    Proofs go at once: nothing was granted by them that would have to be shown later.
+    Proofs go with them: nothing was granted by them that would have to be shown later.
     """
     tx.execute(delete(PROOF).where(PROOF.c.contact_id.in_(contact_ids)))
     theirs = select(REQUEST.c.id).where(REQUEST.c.contact_id.in_(contact_ids))
@@ -180,6 +198,14 @@ def empty_requests(tx: Connection, contact_ids: Sequence[str]) -> None:
         update(REQUEST)
         .where(REQUEST.c.contact_id.in_(contact_ids))
         .values(page_token_hash=literal(EMPTIED) + REQUEST.c.id, short_code="")
+    )
+
+
+def seen_by_partners(tx: Connection, contact_ids: Sequence[str]) -> bool:
+    """Whether a partner has asked these contacts for anything, and so could see it go."""
+    return any(
+        tx.execute(select(table.c.id).where(table.c.contact_id.in_(contact_ids)).limit(1)).first()
+        for table in (REQUEST, PROOF)
     )
 
 

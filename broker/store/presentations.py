@@ -282,7 +282,9 @@ def issued(tx: Connection, tenant_id: str, consent_id: str, kind: str) -> Issued
         )
     ).one_or_none()
     if row is None:
-        raise NotFound(f"no {kind} credential: the consent has not been granted")
+        raise NotFound(
+            f"no {kind} credential: the consent was not granted, or the time to keep it is over"
+        )
     return IssuedRow(**row._mapping)  # noqa: SLF001
 
 

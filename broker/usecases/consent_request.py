@@ -15,7 +15,7 @@ from broker.domain.errors import Erased, NotFound, UnknownPartner
 from broker.domain.ids import new_id
 from broker.domain.template import Registry, Template, TemplateItem, build_terms
 from broker.domain.terms import Party, Terms
-from broker.store import consents, contacts, partners, presentations, registry
+from broker.store import consents, contacts, erasures, partners, presentations, registry
 from broker.store.consents import ConsentRequestRow, ConsentRow
 from broker.store.contacts import ContactRow
 from broker.store.presentations import PresentationRequestRow
@@ -139,7 +139,10 @@ def find_request(ctx: Context, tenant_id: str, partner_id: str | None, request_i
         if partner_id is not None:
             rows = [row.as_published(ctx.now()) for row in rows]
         contact = contacts.find(tx, tenant_id, request.contact_id)
-        if contact.erasure_id is not None:
+        if contact.erasure_id is not None and (
+            partner_id is None
+            or not erasures.is_hidden(tx, tenant_id, contact.erasure_id, ctx.now())
+        ):
             raise Erased("the customer was erased, and this request with them")
         waiting = presentations.latest(tx, request_id, "consent")
     return _opened(ctx, request, rows, contact, answerable(ctx, waiting))

@@ -1,11 +1,15 @@
 """Erase a customer (PIPL 47, GDPR 17): at once what may go, the rest when the law lets go of it.
 
-1. One transaction begins it: every granted consent is withdrawn, what waits for an answer is
-   closed, each recipient gets a deletion task, and references, wallet keys, offers, requests and
-   pages are emptied. Signed evidence and what it proves stay sealed until its time is over.
-2. `release_due` deletes each piece of evidence at its time. With the last one the customer's log
-   key is destroyed, at once where there is none: the bodies of their log entries then open to
-   nobody. The salted hashes stay in the tree; bundles that were handed out go on verifying.
+1. One transaction begins it: every granted consent is withdrawn, each recipient gets a deletion
+   task, and references, wallet keys and offers are emptied. Decisions deny at once; what else the
+   partner may fetch shows it at a time of its own (`shown_from`), as a withdrawal of everything is
+   shown (decision 0080): two partners whose customer is erased in the same second would find by it
+   that the customer is one.
+2. From then on `release_due` closes what waits for an answer and empties requests, pages and
+   terms that nobody signed. Signed evidence and what it proves stay sealed until its time is over.
+3. `release_due` deletes each piece of evidence at its time. With the last one the customer's log
+   key is destroyed, with the second step where there is none: the bodies of their log entries then
+   open to nobody. The salted hashes stay in the tree; bundles that were handed out go on verifying.
 
 What remains for good: ids that lead to nobody, the states and list places of consents, because the
 public status lists are made of them, and deletion tasks with their receipts.
@@ -14,12 +18,15 @@ The entries that tell of it are the tenant's: they can be read when the customer
 outside of the database lets `log recover` erase again what a restored backup has brought back.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from secrets import randbelow
 
 from sqlalchemy import Connection
 
 from broker.domain.consent import ConsentState
 from broker.domain.errors import LogUnavailable, NotFound, StateConflict
+from broker.domain.held import Held
 from broker.domain.ids import new_id
 from broker.store import contacts, credentials, erasures, outside_copies, people
 from broker.store.erasures import ErasureRow
@@ -54,19 +61,26 @@ def erase(ctx: Context, tenant_id: str, named: Named, *, by: str) -> Begun:
     """
     with ctx.db.transaction() as tx:
         person = find_person(ctx, tx, tenant_id, named, hold=True)
-        begun = erase_person(ctx, tx, person, by=by)
+        # Where nothing was ever asked there is nothing that a partner could see change.
+        seen = erasures.seen_by_partners(tx, person.contact_ids)
+        held = Held.at(ctx.now(), randbelow) if seen else None
+        begun = erase_person(ctx, tx, person, by=by, held=held)
     _forget(ctx, begun.erasure)
     return begun
 
 
-def erase_person(ctx: Context, tx: Connection, person: Person, *, by: str) -> Begun:
-    """The transaction of `erase`, on contacts that the caller holds."""
+def erase_person(
+    ctx: Context, tx: Connection, person: Person, *, by: str, held: Held | None
+) -> Begun:
+    """The transaction of `erase`, on contacts that the caller holds.
+
+    The partner sees it when `held` is over, at once when None.
+    """
     if person.erasure_id is not None:
         raise StateConflict("this customer was erased already: subject erasures tells until when")
     with erasures.overwriting(tx):
-        officer_id = None if by == OPERATOR else by
-        withdrawn, tasks = _end_consents(ctx, tx, person, officer_id)
-        erasure = _empty(ctx, tx, person, by)
+        withdrawn, tasks = _withdraw(ctx, tx, person, by, held)
+        erasure = _begin(ctx, tx, person, by, held)
         _keep_outside(ctx, person)
         audit.record(
             ctx,
@@ -82,8 +96,8 @@ def erase_person(ctx: Context, tx: Connection, person: Person, *, by: str) -> Be
                 "held_until": erasure.held_until,
             },
         )
-        if erasure.held_until <= ctx.now():
-            erasure = _finish(ctx, tx, erasure)
+        if held is None:
+            erasure = _go_on(ctx, tx, erasure, person.contact_ids)
     return Begun(erasure, withdrawn, tasks)
 
 
@@ -105,13 +119,14 @@ def erase_again(ctx: Context, tx: Connection, copy: ErasureCopy) -> int:
                 else tuple(contacts.of_subject(tx, copy.tenant_id, contact.subject_id))
             )
             person = Person(copy.tenant_id, contact.subject_id, every)
-            erase_person(ctx, tx, person, by=OPERATOR)
+            # Partners have seen it before the backup was restored.
+            erase_person(ctx, tx, person, by=OPERATOR, held=None)
             erased += 1
     return erased
 
 
 def release_due(ctx: Context) -> int:
-    """Delete what the law has let go of since; how many erasures were looked after.
+    """Empty and delete what is due by now; how many erasures were looked after.
 
     On SQLite it also empties the write-ahead log of what it still holds of the erased.
     """
@@ -123,37 +138,34 @@ def release_due(ctx: Context) -> int:
         with ctx.db.transaction() as tx, erasures.overwriting(tx):
             contact_ids = _contact_ids(tx, erasure)
             people.hold(tx, contact_ids)
-            # Another worker that sweeps too may have been first.
-            open_still = erasures.find(tx, erasure.tenant_id, erasure.id).finished_at is None
-            erasures.release(tx, contact_ids, now)
-            if open_still and erasures.held_until(tx, contact_ids) is None:
-                _finish(ctx, tx, erasure)
+            _go_on(ctx, tx, erasures.find(tx, erasure.tenant_id, erasure.id), contact_ids)
         _forget(ctx, erasure)
     if due or recent:
         ctx.db.empty_write_ahead_log()
     return len(due)
 
 
-def _end_consents(
-    ctx: Context, tx: Connection, person: Person, officer_id: str | None
+def _withdraw(
+    ctx: Context, tx: Connection, person: Person, by: str, held: Held | None
 ) -> tuple[int, int]:
-    """Withdraw, close, and tell recipients; how many were withdrawn, how many tasks there are."""
-    for request in people.requests(tx, person.contact_ids):
-        if request.state == "open":
-            close_request(ctx, tx, request, "expired", reason="erased")
+    """Withdraw, and tell recipients; how many were withdrawn, how many tasks there are."""
+    # Held back, an entry of the consent names no officer: two partners would compare the names.
+    officer_id = None if by == OPERATOR or held is not None else by
+    since = None if held is None else held.until
     withdrawn = tasks = 0
     # In the order of status lists: of two who end many consents, one waits for the other.
     rows = people.consents(tx, person.contact_ids, lock=True)
     for row in sorted(rows, key=lambda row: (row.status_list_id or "", row.id)):
         if row.subject_id is not None:  # it was granted once: the partner has had the data
-            tasks += open_task(ctx, tx, row, "erased") is not None
+            tasks += open_task(ctx, tx, row, "erased", since=since) is not None
         if row.state == ConsentState.GRANTED:
-            withdraw_consent(ctx, tx, row, None, officer_id=officer_id)
+            withdraw_consent(ctx, tx, row, None, officer_id=officer_id, held=held)
             withdrawn += 1
     return withdrawn, tasks
 
 
-def _empty(ctx: Context, tx: Connection, person: Person, by: str) -> ErasureRow:
+def _begin(ctx: Context, tx: Connection, person: Person, by: str, held: Held | None) -> ErasureRow:
+    """Empty what no partner looks at, and let no wallet and no reference lead to the customer."""
     now, contact_ids = ctx.now(), person.contact_ids
     erasures.close_invitations(tx, contact_ids)
     if person.subject_id is not None:
@@ -161,20 +173,38 @@ def _empty(ctx: Context, tx: Connection, person: Person, by: str) -> ErasureRow:
         for list_id in sorted(lists):
             mark_changed(tx, list_id)
         erasures.forget_keys_of_copies(tx, person.subject_id)
-    erasures.empty_requests(tx, contact_ids)
-    erasures.release(tx, contact_ids, now)
+    shown_from = now if held is None else held.until
     erasure = ErasureRow(
         id=new_id("er"),
         tenant_id=person.tenant_id,
         subject_id=person.subject_id,
         requested_by=by,
         begun_at=now,
-        held_until=erasures.held_until(tx, contact_ids) or now,
+        held_until=max(erasures.held_until(tx, contact_ids) or now, shown_from),
         finished_at=None,
+        shown_from=shown_from,
     )
     erasures.add(tx, erasure)
     erasures.empty_contacts(tx, contact_ids, erasure.id)
     return erasure
+
+
+def _go_on(
+    ctx: Context, tx: Connection, erasure: ErasureRow, contact_ids: Sequence[str]
+) -> ErasureRow:
+    """Do what is due of an erasure that is shown; nothing when another worker was first."""
+    if erasure.finished_at is not None:
+        return erasure
+    if erasure.shown_from is not None:
+        for request in people.requests(tx, contact_ids):
+            if request.state == "open":
+                close_request(ctx, tx, request, "expired", reason="erased")
+        erasures.empty_requests(tx, contact_ids)
+        erasures.shown(tx, erasure.id)
+    erasures.release(tx, contact_ids, ctx.now())
+    if erasures.held_until(tx, contact_ids) is None:
+        return _finish(ctx, tx, erasure)
+    return erasures.find(tx, erasure.tenant_id, erasure.id)
 
 
 def _finish(ctx: Context, tx: Connection, erasure: ErasureRow) -> ErasureRow:

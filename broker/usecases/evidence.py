@@ -85,7 +85,7 @@ def assemble(
     """
     now = ctx.now()
     with ctx.db.reading() as tx:
-        row = readable_consent(tx, tenant_id, consent_id, partner_id)
+        row = readable_consent(tx, tenant_id, consent_id, partner_id, now)
     if row.decided_at is None or row.subject_id is None:
         raise NotFound("there is no evidence: this consent was never granted")
     period = Period(

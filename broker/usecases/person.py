@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from broker.domain.errors import Erased, InvalidRequest, NotFound
-from broker.store import consents, contacts, people
+from broker.store import consents, contacts, erasures, people
 from broker.store.consents import ConsentRow
 from broker.store.contacts import ContactRow
 from broker.usecases.context import Context
@@ -66,18 +66,21 @@ def find_person(
 
 
 def readable_consent(
-    tx: Connection, tenant_id: str, consent_id: str, partner_id: str | None
+    tx: Connection, tenant_id: str, consent_id: str, partner_id: str | None, now: int
 ) -> ConsentRow:
     """A consent of a partner, or (None) for an officer.
 
-    Raises `NotFound`; `Erased` once the customer was: at once for the partner, for officers when
-    the law lets go of what was signed.
+    Raises `NotFound`; `Erased` once the customer was: for the partner as soon as it may see it,
+    for officers when the law lets go of what was signed.
     """
     row = consents.consent(tx, tenant_id, consent_id)
     if partner_id is not None and row.partner_id != partner_id:
         raise NotFound("no such consent")
-    erased = contacts.find(tx, tenant_id, row.contact_id).erasure_id is not None
-    if erased and (partner_id is not None or not row.terms):
+    erasure_id = contacts.find(tx, tenant_id, row.contact_id).erasure_id
+    if erasure_id is None:
+        return row
+    gone = partner_id is not None and not erasures.is_hidden(tx, tenant_id, erasure_id, now)
+    if gone or not row.terms:
         raise Erased("the customer was erased: stop using what you had; see your deletion tasks")
     return row
 

@@ -13,10 +13,12 @@ from sqlalchemy import select
 from broker.app import SWEEP_SECONDS
 from broker.domain.errors import NotFound
 from broker.domain.evidence import verify_evidence
+from broker.domain.held import LONGEST_SECONDS
 from broker.store import outside_copies, tables
 from broker.usecases.entry_keys import AGE_SECONDS
 from broker.usecases.erasure import release_due
 from broker.usecases.keys import KeyRing
+from broker.usecases.retention import delete_evidence_over
 from broker.usecases.trust import trust
 from credentials.status import Status, verify_status_token
 from tests.broker.flow_world import Customer, World, world
@@ -47,6 +49,14 @@ def rows(made: World, name: str) -> list[Any]:
         return list(tx.execute(select(tables.metadata.tables[name])).all())
 
 
+def show(made: World) -> int:
+    """Let the partner's time come, and the sweep that follows it; what it looked after."""
+    made.advance(LONGEST_SECONDS)
+    done = release_due(made.ctx)
+    made.advance(2)
+    return done
+
+
 def granted(customer: Customer, *items: str) -> list[str]:
     request = customer.grant(*items)
     return [one["id"] for one in request["consents"] if one["state"] == "granted"]
@@ -62,10 +72,19 @@ def test_what_goes_at_once(made: World) -> None:
     assert done.status_code == 201, done.text
     told = done.json()
     assert (told["state"], told["withdrawn"], told["deletion_tasks"]) == ("held", 1, 1)
-    made.advance(2)
-
-    # Withdrawn as by any withdrawal: the next decision, the list, the entry.
+    # Nothing leads back to the person, at once, and the next decision denies.
     assert not made.decide("crm-1")["decision"]
+    (contact,) = rows(made, "contact")
+    assert contact.sealed_subject_ref == b""
+    assert contact.subject_ref_hash == f"erased:{contact.id}"
+    assert {one.holder_thumbprint for one in rows(made, "credential_copy")} == {
+        f"erased:{one.id}" for one in rows(made, "credential_copy")
+    }
+    assert {one.state for one in rows(made, "credential_copy")} == {"superseded"}
+    assert [one.sealed_code for one in rows(made, "invitation")] == [None]
+    assert show(made) == 1
+
+    # Withdrawn as by any withdrawal: the list, the entry.
     (row,) = [row for row in rows(made, "consent") if row.id == consent]
     assert (row.state, row.withdrawal_grade) == ("withdrawn", "tenant_channel")
     token = made.http.get(f"/status/{row.status_list_id}").text
@@ -74,18 +93,10 @@ def test_what_goes_at_once(made: World) -> None:
     assert shown.get(row.status_index) == Status.INVALID
     assert [one.consent_id for one in made.logged("consent.withdrawn")] == [consent]
 
-    # What waited is closed, and nothing leads back to the person.
+    # What waited is closed, requests and pages are empty.
     assert all(one.state != "requested" for one in rows(made, "consent"))
     assert made.http.get(waiting["page_url"]).status_code == 404
-    (contact,) = rows(made, "contact")
-    assert contact.sealed_subject_ref == b""
-    assert contact.subject_ref_hash == f"erased:{contact.id}"
     assert rows(made, "presentation_request") == rows(made, "served_request") == []
-    assert {one.holder_thumbprint for one in rows(made, "credential_copy")} == {
-        f"erased:{one.id}" for one in rows(made, "credential_copy")
-    }
-    assert {one.state for one in rows(made, "credential_copy")} == {"superseded"}
-    assert [one.sealed_code for one in rows(made, "invitation")] == [None]
     # Consents that were never given have no terms any more, the signed one has.
     assert [one.id for one in rows(made, "consent") if one.terms] == [consent]
 
@@ -104,7 +115,7 @@ def test_what_the_law_holds_goes_when_its_time_is_over(made: World) -> None:
     (consent,) = granted(customer, "base")
     assert made.decide("crm-1")["decision"]
     held = erase(made, **by_ref(made, "crm-1")).json()
-    made.advance(2)
+    assert show(made) == 1
     # Partners see nothing any more; an officer may still prove that it was lawful.
     for path in ("", "/credential", "/evidence"):
         answer = made.api("GET", f"/v1/consents/{consent}{path}")
@@ -155,20 +166,33 @@ def test_what_the_law_holds_goes_when_its_time_is_over(made: World) -> None:
         assert next(iter(newest)) is None
 
 
-def test_where_nothing_is_held_the_key_is_destroyed_at_once(made: World) -> None:
+def test_where_no_partner_has_asked_the_key_is_destroyed_at_once(made: World) -> None:
+    made.customer("crm-1")
+    done = erase(made, **by_ref(made, "crm-1")).json()
+    assert (done["state"], done["withdrawn"], done["deletion_tasks"]) == ("finished", 0, 0)
+    assert [row.sealed_log_key for row in rows(made, "subject")] == [None]
+
+
+def test_where_nothing_is_held_the_key_is_destroyed_when_the_partner_sees_it(made: World) -> None:
     made.customer("crm-1")
     made.ask("crm-1")
     done = erase(made, **by_ref(made, "crm-1")).json()
-    assert (done["state"], done["withdrawn"], done["deletion_tasks"]) == ("finished", 0, 0)
+    assert (done["state"], done["withdrawn"], done["deletion_tasks"]) == ("held", 0, 0)
+    assert done["held_until"] - made.time[0] <= LONGEST_SECONDS
+    assert show(made) == 1
     assert [row.sealed_log_key for row in rows(made, "subject")] == [None]
     assert len(made.logged("subject.log_key_destroyed")) == 1
 
 
 def test_a_contact_that_was_never_bound_is_erased(made: World) -> None:
     request = made.ask("crm-nobody")
-    done = erase(made, **by_ref(made, "crm-nobody"))
-    assert done.json()["state"] == "finished"
-    answer = made.api("GET", f"/v1/consent-requests/{request['id']}")
+    assert erase(made, **by_ref(made, "crm-nobody")).json()["state"] == "held"
+    path = f"/v1/consent-requests/{request['id']}"
+    seen = made.api("GET", path)
+    assert (seen.status_code, seen.json()["state"]) == (200, "open")
+    assert made.http.get(request["page_url"]).status_code == 200
+    assert show(made) == 1
+    answer = made.api("GET", path)
     assert (answer.status_code, answer.json()["code"]) == (410, "erased")
 
 
@@ -194,6 +218,64 @@ def test_the_same_person_comes_back_as_somebody_new(made: World) -> None:
     assert made.evidence(consent).verdict == "verified"
     (after,) = [row for row in rows(made, "subject") if row.id != before.id]
     assert after.sealed_log_key is not None
+
+
+def test_what_a_partner_still_sees_open_takes_no_signature(made: World) -> None:
+    """Until the erasure is shown, its requests and pages look as before."""
+    customer = made.customer("crm-1")
+    (consent,) = granted(customer, "base")
+    waiting = made.ask("crm-1")
+    erase(made, consent=consent)
+    assert made.consent(consent)["state"] == "granted"
+    with pytest.raises(PeerRefused):
+        customer.sign(waiting["wallet_link"], "consent_base")
+    assert set(made.states(waiting)) == {"requested"}
+    assert show(made) == 1
+    assert made.api("GET", f"/v1/consents/{consent}").json()["code"] == "erased"
+    assert all(one.state in {"withdrawn", "expired"} for one in rows(made, "consent") if one.terms)
+
+
+def test_signed_evidence_goes_when_its_time_is_over(made: World) -> None:
+    (ended,) = granted(made.customer("crm-1"), "base")
+    made.withdrawal(ended, made.officer)
+    customer = made.customer("crm-2")
+    (signed,) = granted(customer, "base")
+    (first, second) = (one.kept_until for one in rows(made, "evidence"))
+    made.advance(first - made.time[0] - 1)
+    assert delete_evidence_over(made.ctx) == 0
+    made.advance(1)
+    assert first <= second
+    assert delete_evidence_over(made.ctx) == (2 if second == first else 1)
+    made.advance(second - made.time[0])
+    delete_evidence_over(made.ctx)
+    assert delete_evidence_over(made.ctx) == 0
+    assert rows(made, "evidence") == rows(made, "issued_credential") == []
+    deleted = {one.consent_id for one in made.logged("evidence.deleted")}
+    assert deleted == {ended, signed}
+    answer = made.api("GET", f"/v1/consents/{ended}/evidence", made.officer)
+    assert answer.status_code == 404
+    assert "time to keep it is over" in answer.json()["detail"]
+    # What was agreed, and that it has ended, stays to be shown.
+    assert made.consent(ended)["state"] == "withdrawn"
+    assert all(row.terms for row in rows(made, "consent") if row.id in deleted)
+
+
+def test_evidence_goes_as_a_whole_and_not_that_of_the_erased(made: World) -> None:
+    customer = made.customer("crm-1")
+    (consent,) = granted(customer, "base")
+    asked = made.withdrawal(consent).json()
+    customer.sign(asked["wallet_link"])
+    grant, withdrawal = rows(made, "evidence")
+    evidence = tables.metadata.tables["evidence"]
+    with made.ctx.db.transaction() as tx:
+        mine = evidence.c.id == withdrawal.id
+        tx.execute(evidence.update().where(mine).values(kept_until=grant.kept_until + 60))
+    made.advance(grant.kept_until - made.time[0])
+    assert delete_evidence_over(made.ctx) == 0
+    erase(made, consent=consent)
+    made.advance(60)
+    assert delete_evidence_over(made.ctx) == 0
+    assert len(rows(made, "evidence")) == 2
 
 
 def test_the_old_wallet_signs_nothing_after_an_erasure(made: World) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from broker.domain.held import LONGEST_SECONDS
 from broker.store import proofs
 from broker.store.acting import acting_for_all
+from broker.usecases.erasure import release_due
 from broker.usecases.token import forget_expired
 from credentials.jcs import b64url, b64url_decode
 from tests.broker.flow_world import DAY, World, world
@@ -350,6 +352,8 @@ def test_the_proof_goes_when_its_retention_is_over_and_with_the_customer(
         headers={"Idempotency-Key": "y"},
     )
     assert erased.status_code < 300, erased.text
+    broker.advance(LONGEST_SECONDS)
+    assert release_due(broker.ctx) == 1
     assert broker.api("GET", f"/v1/proof-requests/{kept[1]['id']}").status_code == 404
     broker.advance(1095 * DAY)
     assert forget_expired(broker.ctx) > 0

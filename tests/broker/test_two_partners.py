@@ -4,7 +4,7 @@ import random
 import re
 import secrets
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -14,12 +14,16 @@ import orjson
 import pytest
 from sqlalchemy import select, update
 
+from broker.app import SWEEP_SECONDS
 from broker.domain.bundle import unpack
+from broker.domain.errors import Erased
 from broker.domain.held import LONGEST_SECONDS, WINDOW_SECONDS, Held
 from broker.store import log_tree, tables
 from broker.store.audit import ENTRY
 from broker.store.consents import CONSENT
-from broker.usecases import withdraw_all
+from broker.usecases import erasure, withdraw_all
+from broker.usecases.erasure import release_due
+from broker.usecases.person import readable_consent
 from broker.usecases.status import allocate
 from credentials.errors import CredentialError
 from credentials.jcs import b64url_decode
@@ -142,10 +146,37 @@ class Seen:
     in_list: dict[str, int] = field(default_factory=dict)
     in_log: dict[str, int] = field(default_factory=dict)
     place: dict[str, int] = field(default_factory=dict)
+    erased: dict[str, int] = field(default_factory=dict)
+
+    def complete(self, *, erased: bool) -> bool:
+        """Whether everybody has been seen to end."""
+        told = (self.in_list, self.in_log, *([self.erased] if erased else []))
+        return all(len(one) == CUSTOMERS for one in told)
 
 
-def withdraw_in_one_window(broker: World, partners: tuple[str, str]) -> tuple[Seen, Seen, int]:
-    """Customers of both partners withdraw everything; what each partner sees, customers in order.
+def withdraw_everything(broker: World, given: dict[str, str]) -> None:
+    """An officer withdraws what somebody has given to both partners."""
+    customers = [{"consent": one} for one in given.values()]
+    answer = broker.api("POST", "/v1/withdrawals", broker.officer, json={"customers": customers})
+    assert len(answer.json()["withdrawn"]) == len(given)
+
+
+def erase_at_both(broker: World, given: dict[str, str]) -> None:
+    """An officer erases somebody who is a customer of both partners, one call after the other."""
+    for one in given.values():
+        key = {"Idempotency-Key": one}
+        body = {"consent": one}
+        path = "/v1/subject-erasures"
+        answer = broker.api("POST", path, broker.officer, json=body, headers=key)
+        assert answer.json()["withdrawn"] == 1
+
+
+def end_in_one_window(
+    broker: World,
+    partners: tuple[str, str],
+    end: Callable[[World, dict[str, str]], None] = withdraw_everything,
+) -> tuple[Seen, Seen, int]:
+    """Customers of both partners end everything; what each partner sees, customers in order.
 
     By number: the key of a customer is the same at both partners, which the partners do not know.
     """
@@ -156,16 +187,14 @@ def withdraw_in_one_window(broker: World, partners: tuple[str, str]) -> tuple[Se
     seen = {partner: Seen() for partner in partners}
     for second in range(3 * WINDOW_SECONDS):
         if second < CUSTOMERS:
-            answer = broker.api(
-                "POST",
-                "/v1/withdrawals",
-                broker.officer,
-                json={"customers": [{"consent": one} for one in given[second].values()]},
-            )
-            assert len(answer.json()["withdrawn"]) == len(partners)
+            end(broker, given[second])
         broker.advance()
+        if second % SWEEP_SECONDS == 0:
+            release_due(broker.ctx)
         for partner in partners:
             look(broker, seen[partner], [one[partner] for one in given])
+        if all(one.complete(erased=end is erase_at_both) for one in seen.values()):
+            break
         broker.advance(1)
     number = {one: str(n) for n, both in enumerate(given) for one in both.values()}
     found = [numbered(seen[partner], number) for partner in partners]
@@ -198,6 +227,11 @@ def look(broker: World, seen: Seen, consent_ids: list[str]) -> None:
             ENTRY.c.consent_id.in_(consent_ids), ENTRY.c.type == "consent.withdrawn"
         )
         logged = {row.consent_id: row.log_index for row in tx.execute(found)}
+        for row in rows:
+            try:
+                readable_consent(tx, "demo", row.id, row.partner_id, broker.time[0])
+            except Erased:
+                seen.erased.setdefault(row.id, broker.time[0])
     uri = f"{broker.ctx.settings.public_url}/status/{rows[0].status_list_id}"
     entries = verify_status_token(
         broker.http.get(uri).text,
@@ -240,7 +274,7 @@ def test_when_partners_see_it_matches_customers_no_better_than_chance(
     hits: dict[str, int] = {"in_list": 0, "in_log": 0, "place": 0}
     together: dict[str, list[float]] = {name: [] for name in hits}
     for _ in range(ROUNDS):
-        one, other, count = withdraw_in_one_window(broker, partners)
+        one, other, count = end_in_one_window(broker, partners)
         for name in hits:
             mine, theirs = getattr(one, name), getattr(other, name)
             assert len(mine) == len(theirs) == count, "everybody is shown in the end"
@@ -253,12 +287,39 @@ def test_when_partners_see_it_matches_customers_no_better_than_chance(
     assert all(abs(statistics.mean(found)) < most for found in together.values()), together
 
 
+@pytest.mark.slow
+def test_erasures_match_customers_no_better_than_chance(
+    broker: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partners = broker.partner, broker.second_partner()
+    monkeypatch.setattr(erasure, "randbelow", random.Random(7).randrange)
+    one, other, count = end_in_one_window(broker, partners, erase_at_both)
+    for name in ("in_list", "in_log", "place", "erased"):
+        mine, theirs = getattr(one, name), getattr(other, name)
+        assert len(mine) == len(theirs) == count, "everybody is shown in the end"
+        # 6 or more of 24 by chance: once in 1,700 runs; here the draw is fixed.
+        assert matched(mine, theirs) < 6, name
+        assert abs(rank_correlation(mine, theirs)) < 3 / (count - 1) ** 0.5, name
+
+
+@pytest.mark.slow
+def test_erasures_without_the_hold_match_everybody(
+    broker: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: the test above can fail."""
+    partners = broker.partner, broker.second_partner()
+    monkeypatch.setattr(Held, "at", lambda now, _draw: Held(now))
+    one, other, count = end_in_one_window(broker, partners, erase_at_both)
+    for name in ("in_list", "place", "erased"):
+        assert matched(getattr(one, name), getattr(other, name)) == count, name
+
+
 def test_within_one_second_the_log_does_not_keep_the_order_of_the_acts(
     broker: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     partners = broker.partner, broker.second_partner()
     monkeypatch.setattr(withdraw_all, "randbelow", lambda _below: 7)
-    one, other, _ = withdraw_in_one_window(broker, partners)
+    one, other, _ = end_in_one_window(broker, partners)
     assert len(set(one.in_log.values())) == len(set(other.in_log.values())) == 1
     # 8 or more of 24 by chance: once in 100,000 runs.
     assert matched(one.place, other.place) < 8
@@ -270,7 +331,7 @@ def test_without_the_hold_the_same_partners_match_everybody(
     """The control: the test above can fail."""
     partners = broker.partner, broker.second_partner()
     monkeypatch.setattr(Held, "at", lambda now, _draw: Held(now))
-    one, other, count = withdraw_in_one_window(broker, partners)
+    one, other, count = end_in_one_window(broker, partners)
     assert matched(one.in_list, other.in_list) == count
     assert matched(one.place, other.place) == count
     assert rank_correlation(one.in_log, other.in_log) > 0.99

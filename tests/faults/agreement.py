@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from broker.domain.checkpoint import open_checkpoint_of
 from broker.domain.merkle import leaf_hash, root_of
 from broker.store.audit import ENTRY, PENDING
 from broker.store.consents import CONSENT
+from broker.store.erasures import ERASURE
 from broker.store.log_tree import CHECKPOINT, HEAD
 from broker.usecases.context import Context
 from credentials.status import Status, verify_status_token
@@ -65,6 +66,15 @@ def check_agreement(
         assert signed.root == root_of(leaves[: signed.size])
     _check_status_lists(ctx, address, rows)
     return len(entries)
+
+
+def show_held(ctx: Context) -> None:
+    """As if the minute were over for which ends are held back from partners."""
+    now = int(time.time())
+    with ctx.db.transaction() as tx:
+        for column in (PENDING.c.not_before, CONSENT.c.shown_from, ERASURE.c.shown_from):
+            later = update(column.table).where(column > now)
+            tx.execute(later.values({column.name: now}))
 
 
 def settled(ctx: Context) -> list[Any]:

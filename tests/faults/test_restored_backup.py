@@ -20,7 +20,7 @@ from broker.usecases.bootstrap import demo_clients
 from broker.usecases.trust import trust
 from credentials.jcs import b64url
 from dev.running import free_port, running_broker
-from tests.faults.agreement import check_agreement, settled
+from tests.faults.agreement import check_agreement, settled, show_held
 from tests.faults.serving import Deployment, asked, behind, deployment
 from tests.postgres import ROLE, Server
 
@@ -90,6 +90,7 @@ def test_restored_backup(engine: str, tmp_path: Path, request: pytest.FixtureReq
         assert withdraw(made, lost) == 200
         assert permitted(made, "third")
         assert erase(made, fourth) == 201
+        show_held(made.ctx)
         entries = len(settled(made.ctx))
         old_origin = made.ctx.log.origin
     backup.restore()

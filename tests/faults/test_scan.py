@@ -40,7 +40,7 @@ from credentials.keys import SoftwareKey, thumbprint
 from dev.running import Broker, running_broker
 from tests.broker.flow_world import PURPOSE, TEMPLATE, world
 from tests.broker.proving import registry
-from tests.faults.agreement import settled
+from tests.faults.agreement import settled, show_held
 from tests.faults.scanning import DEPTH, Scan, forms, unknown_sealed_columns
 from wallet_adapters.loopback import Wallet, accept_offer, answer_request
 from zkp import Attribute, Schema
@@ -320,6 +320,7 @@ def test_no_profile_attribute_is_kept(
         assert {one.value for one in scanned(broker, ctx, person, {}).found} >= {way.subject_ref}
         erased = way.officer.post("/v1/subject-erasures", {"consent": consent}, idempotent=True)
         assert erased["state"] == "held"
+    show_held(ctx)
     settled(ctx)
     assert scanned(broker, ctx, [way.subject_ref, *VALUES], {}).found == []
     _let_go(ctx)
@@ -344,9 +345,13 @@ def rows(ctx: Context, name: str) -> list[Any]:
 
 
 def _let_go(ctx: Context) -> None:
-    """As if the retention were over."""
+    """As if the partner had seen it, and the retention were over."""
     with ctx.db.transaction() as tx:
-        for name, column in (("evidence", "kept_until"), ("erasure", "held_until")):
+        for name, column in (
+            ("evidence", "kept_until"),
+            ("erasure", "held_until"),
+            ("erasure", "shown_from"),
+        ):
             table = tables.metadata.tables[name]
             tx.execute(update(table).values({column: now() - 1}))
 

@@ -129,7 +129,10 @@ class ServedRequest(SQLModel, table=True):
 class Evidence(SQLModel, table=True):
     """What was signed for a consent (presentation, request objects, hashes), sealed."""
 
-    __table_args__ = (one_of("kind", "grant", "withdrawal"),)
+    __table_args__ = (
+        one_of("kind", "grant", "withdrawal"),
+        Index("ix_evidence_kept_until", "kept_until"),
+    )
     id: str = Field(primary_key=True)
     tenant_id: str = Field(foreign_key="tenant.id")
     consent_id: str = Field(foreign_key="consent.id", index=True)

@@ -10,6 +10,7 @@ class Erasure(SQLModel, table=True):
     """That everything held about a customer was erased, or will be when the law lets go of it.
 
     `held_until` is when the last signed evidence may go; the contacts that it erased name it.
+    `shown_from` is when its partner may see it; null once what the partner saw is emptied.
     """
 
     __table_args__ = (Index("ix_erasure_finished", "finished_at"),)
@@ -20,6 +21,7 @@ class Erasure(SQLModel, table=True):
     begun_at: int = time()
     held_until: int = time()
     finished_at: int | None = time(nullable=True)
+    shown_from: int | None = time(nullable=True)
 
 
 class DeletionTask(SQLModel, table=True):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,11 @@ from typer.testing import CliRunner, Result
 from broker.app import build_context
 from broker.cli import app
 from broker.domain.bundle import unpack
+from broker.domain.held import LONGEST_SECONDS
 from broker.settings import read_settings
+from broker.store import consents
 from broker.usecases.bootstrap import demo_clients, ensure_demo_tenant
+from broker.usecases.erasure import release_due
 from broker.usecases.withdrawal import withdraw_by_officer
 from tests.broker.builders import Broker
 
@@ -76,7 +81,12 @@ def test_erase_asks_first_and_says_what_it_did(consent: str) -> None:
     assert refused.exit_code == REFUSED
     assert told("export", *by_ref())["erasure"] is None
     done = told("erase", *by_ref(), "--yes", "--json")
-    assert (done["withdrawn"], done["deletion_tasks"], done["state"]) == (1, 1, "finished")
+    assert (done["withdrawn"], done["deletion_tasks"], done["state"]) == (1, 1, "held")
+    assert [one["id"] for one in told("erasures", "--json")] == [done["id"]]
+    later = build_context(read_settings())
+    later = replace(later, now=lambda: int(time.time()) + LONGEST_SECONDS)
+    assert release_due(later) == 1
+    later.db.close()
     assert told("erasures", "--json") == []
     assert [one["id"] for one in told("erasures", "--all", "--json")] == [done["id"]]
     # The reference leads nowhere any more; a consent says what remains.
@@ -100,3 +110,45 @@ def test_whoever_is_meant_has_to_be_named(consent: str) -> None:
     for arguments in ((), ("--partner", "p-x"), (*by_ref(), "--consent", consent)):
         assert run("export", *arguments).exit_code == USAGE
     assert run("export", "--consent", "c-unknown").exit_code == REFUSED
+
+
+def test_withdraw_all_asks_first_and_lists_what_it_ended(consent: str) -> None:
+    contact = f"{os.environ['TEST_PARTNER']}:{REF}"
+    refused = run("withdraw-all", "--contact", contact, answer="n\n")
+    assert refused.exit_code == REFUSED
+    assert _state(consent) == "granted"
+    done = told("withdraw-all", "--contact", contact, "--yes", "--json")
+    assert done["withdrawn"] == [consent]
+    assert 0 <= done["shown_by"] - int(time.time()) <= LONGEST_SECONDS
+    assert _state(consent) == "withdrawn"
+    # Again there is nothing to end; named by a consent, and by both, it is the same customer.
+    again = run("withdraw-all", "--consent", consent, "--contact", contact, "--yes")
+    assert (again.exit_code, again.stdout) == (0, "0 withdrawn\n")
+
+
+def test_withdraw_all_of_several_contacts_of_one_person(consent: str) -> None:
+    ctx = build_context(read_settings())
+    second = Broker(ctx).consent(os.environ["TEST_PARTNER"], "crm-second")
+    ctx.db.close()
+    done = run("withdraw-all", "--consent", consent, "--consent", second, "--yes")
+    assert done.exit_code == 0, done.output
+    assert sorted(done.stdout.splitlines()) == sorted([consent, second, "2 withdrawn"])
+
+
+def test_withdraw_all_of_nobody(consent: str) -> None:
+    nobody = run("withdraw-all", "--contact", f"{os.environ['TEST_PARTNER']}:{REF}x", "--yes")
+    assert (nobody.exit_code, nobody.stdout) == (REFUSED, "")
+    assert REF not in nobody.stderr
+    for wrong in ((), ("--contact", "no-colon"), ("--contact", ":"), ("--contact", "p:")):
+        assert run("withdraw-all", *wrong, "--yes").exit_code == USAGE
+    assert run("withdraw-all", "--consent", "c-" + "z" * 20, "--yes").exit_code == REFUSED
+    assert _state(consent) == "granted"
+    assert "撤回" in run("withdraw-all", "--help").stdout
+
+
+def _state(consent_id: str) -> str:
+    ctx = build_context(read_settings())
+    with ctx.db.reading() as tx:
+        state: str = consents.consent(tx, "demo", consent_id).state
+    ctx.db.close()
+    return state
