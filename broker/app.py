@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from broker.api import (
     access,
+    attribute_credentials,
     consents,
     deletion_tasks,
     errors,
@@ -159,6 +160,7 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
         evidence,
         subjects,
         deletion_tasks,
+        attribute_credentials,
         openid4vci,
         openid4vp,
         proofs,

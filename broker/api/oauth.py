@@ -10,6 +10,7 @@ from broker.api.deps import Ctx, TenantId
 from broker.api.dpop import nonce_header, proofs_of
 from broker.api.oauth_openapi import FORM
 from broker.domain.addresses import tenant_url
+from broker.usecases.attribute_offer import redeem_offer
 from broker.usecases.authorization import push, redeem_authorization_code
 from broker.usecases.context import Context
 from broker.usecases.dpop import endpoint_proof
@@ -123,11 +124,12 @@ def _answer(
     asked = parse_token_request(parse_form(body))
     bound = proof is not None
     if not isinstance(asked, ClientCredentialsRequest):
-        wallet = (
-            redeem_pre_authorized_code(ctx, tenant_id, asked, proof)
-            if isinstance(asked, PreAuthorizedCodeRequest)
-            else redeem_authorization_code(ctx, tenant_id, asked, proof)
-        )
+        if isinstance(asked, PreAuthorizedCodeRequest):
+            wallet = redeem_offer(ctx, tenant_id, asked, proof) or redeem_pre_authorized_code(
+                ctx, tenant_id, asked, proof
+            )
+        else:
+            wallet = redeem_authorization_code(ctx, tenant_id, asked, proof)
         return token_response(
             access_token=wallet.access_token,
             expires_in=wallet.expires_in,

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from broker.api import openid4vc_openapi
 from broker.api.deps import Ctx, TenantId
 from broker.api.dpop import nonce_header, tenant_of, token_of
+from broker.usecases.attribute_issuance import issue_attributes, offer_of_token
 from broker.usecases.context import Context
 from broker.usecases.invitation import read_offer
 from broker.usecases.issuance import issue_customer_credentials, issue_deferred_credentials
@@ -43,9 +44,11 @@ async def post_nonce(ctx: Ctx, tenant_id: TenantId, request: Request) -> JSONRes
 async def post_credential(request: Request) -> Response:
     """Credentials for a wallet's keys (section 8): one copy for each proof in `proofs.jwt`.
 
-    Errors are those of section 8.3.1.2, with this broker's own stable `code` beside them.
+    For an offer of attributes one credential, bound to a secret of the wallet's own
+    (`consent-broker-bbs+1`). Errors are those of section 8.3.1.2, with this broker's own stable
+    `code` beside them.
     """
-    return await _answer(request, issue_customer_credentials)
+    return await _answer(request, _issue)
 
 
 @router.post(
@@ -56,7 +59,7 @@ async def post_deferred_credential(request: Request) -> Response:
 
     200 with the credentials, 202 with the same transaction id while it takes longer.
     """
-    return await _answer(request, issue_deferred_credentials)
+    return await _answer(request, _deferred)
 
 
 @router.post(
@@ -79,13 +82,14 @@ async def post_notification(request: Request) -> Response:
 
 async def _answer(
     request: Request,
-    issue: Callable[[Context, str, str, bytes], Awaitable[dict[str, object]]],
+    issue: Callable[[Context, str, str, bytes, str], Awaitable[dict[str, object]]],
 ) -> Response:
     ctx: Context = request.app.state.context
     token_hash = await token_of(ctx, request)
     body = await request.body()
     try:
-        answer = await issue(ctx, tenant_of(request), token_hash, body)
+        token = request.headers.get("authorization", "").partition(" ")[2].strip(" ")
+        answer = await issue(ctx, tenant_of(request), token_hash, body, token)
     except WalletProtocolError as problem:
         return _refused(problem)
     # Section 8.3: what has to wait is accepted, not done.
@@ -93,6 +97,23 @@ async def _answer(
     return Response(
         orjson.dumps(answer), status_code=status, media_type="application/json", headers=NO_STORE
     )
+
+
+async def _issue(
+    ctx: Context, tenant_id: str, token_hash: str, body: bytes, token: str
+) -> dict[str, object]:
+    """Credentials of whichever kind the token was had for."""
+    now = ctx.now()
+    offer = await ctx.db.read(lambda tx: offer_of_token(tx, tenant_id, token_hash, now))
+    if offer is None:
+        return await issue_customer_credentials(ctx, tenant_id, token_hash, body)
+    return await run_in_threadpool(issue_attributes, ctx, tenant_id, offer, token, token_hash, body)
+
+
+async def _deferred(
+    ctx: Context, tenant_id: str, token_hash: str, body: bytes, _token: str
+) -> dict[str, object]:
+    return await issue_deferred_credentials(ctx, tenant_id, token_hash, body)
 
 
 def _refused(problem: WalletProtocolError) -> Response:

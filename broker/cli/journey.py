@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from broker.cli.attesting import adult, attested
+from broker.cli.attesting import LI, Age
 from broker.domain.evidence import Report, verify_evidence
 from broker.domain.ids import new_id
 from broker.domain.trust import Trust
@@ -19,7 +19,6 @@ PURPOSE = "dpv:ServicePersonalisation#algo:churn-v3@1"
 NEWER = "dpv:ServicePersonalisation#algo:churn-v3@2"
 ATTRIBUTE = "purchase_count_12m"
 COPIES = 4
-ISSUER, BORN = "https://registry.example", "1996-05-17"
 
 
 @dataclass(frozen=True)
@@ -256,35 +255,11 @@ class Journey:
 
     def _prove_age(self) -> Iterator[Step]:
         """A fact without the data: 18 or older, and no date of birth."""
-        held, key = attested(ISSUER, BORN)
-        self._wallet.attributes.append(held)
-        yield from self._done(
-            "attribute_credential",
-            "A registry that the partner trusts attests the date of birth, to the wallet alone",
-            "商家信任的登记机构只向钱包签发出生日期凭证",
-            {"issuer": ISSUER, "in_the_wallet": dict(held.values)},
-        )
-        asked = self._partner.post(
-            "/v1/proof-requests",
-            adult(TEMPLATE, self._subject_ref, ISSUER, key, _now()),
-            idempotent=True,
-        )
-        yield from self._done(
-            "proof_request",
-            "The partner asks: 18 or older?",
-            "商家询问：年满18岁吗？",
-            {"id": asked["id"], "statements": asked["statements"], "link": asked["wallet_link"]},
-        )
-        answer_request(self._wallet, asked["wallet_link"], carry=self._carry, now=_now())
-        proven = self._partner.get(f"/v1/proof-requests/{asked['id']}").json()
-        _expect(proven["state"] == "proven", f"the age should be proven: {proven['state']}")
-        _expect(BORN not in str(proven), "the date of birth should not be told")
-        yield from self._done(
-            "proven",
-            "Proven in zero knowledge: 18 or older, and the date of birth stays in the wallet",
-            "零知识证明：年满18岁，出生日期未离开钱包",
-            {name: proven[name] for name in ("state", "statements", "proven_at", "entry")},
-        )
+        age = Age(self._partner, self._officer, self._wallet, self._carry, _now)
+        for name, title_en, title_zh, shown in age.steps(TEMPLATE, self._subject_ref):
+            yield from self._done(name, title_en, title_zh, shown)
+        _expect(shown["state"] == "proven", f"the age should be proven: {shown['state']}")
+        _expect(LI["birth_date"] not in str(shown), "the date of birth should not be told")
 
     def _evaluate(
         self,

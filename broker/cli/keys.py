@@ -32,6 +32,7 @@ class What(StrEnum):
 
     ISSUER = "issuer"
     REQUEST = "request"
+    ATTRIBUTES = "attributes"
     LOG = "log"
     MASTER = "master"
 
@@ -58,7 +59,9 @@ def list_keys(as_json: Json = False) -> None:
 
 @keys.command()
 def rotate(
-    what: Annotated[What, typer.Argument(help="issuer, request, log or master. 轮换哪种密钥。")],
+    what: Annotated[
+        What, typer.Argument(help="issuer, request, attributes, log or master. 轮换哪种密钥。")
+    ],
     tenant: Tenant = ROOT_TENANT,
     overlap_days: Annotated[
         int,
@@ -70,9 +73,10 @@ def rotate(
 ) -> None:
     """Put a new key in place of the one in use; no broker has to stop. 轮换密钥。
 
-    issuer, request: what the older key signed stays valid. log: hand out the new trust file (trust
-    export) and tell witnesses while the old key cosigns. master: for the key in BROKER_HOME, which
-    all machines have to share; it also seals everything anew. Otherwise see docs/deployment.md.
+    issuer, request, attributes: what the older key signed stays valid. log: hand out the new trust
+    file (trust export) and tell witnesses while the old key cosigns. master: for the key in
+    BROKER_HOME, which all machines have to share; it also seals everything anew. Otherwise see
+    docs/deployment.md.
     """
     with composed() as ctx:
         if what is What.MASTER:

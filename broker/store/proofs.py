@@ -123,6 +123,12 @@ def close_of_clients(tx: Connection, tenant_id: str, client_ids: Sequence[str]) 
     return tx.execute(query.values(state="closed")).rowcount
 
 
+def close_of_partner(tx: Connection, partner_id: str) -> int:
+    """Close a partner's open requests; how many there were."""
+    query = update(REQUEST).where(REQUEST.c.partner_id == partner_id, REQUEST.c.state == "open")
+    return tx.execute(query.values(state="closed")).rowcount
+
+
 def forget_due(tx: Connection, now: int) -> int:
     """Delete the proofs whose retention is over; how many there were. The outcome stays."""
     due = (REQUEST.c.sealed_proof.is_not(None), REQUEST.c.kept_until <= now)

@@ -30,6 +30,8 @@ NOT_SEALED = frozenset(
     {
         # Sealed under the customer's or tenant's log key, which is itself sealed (subject, tenant).
         *("audit_pending.sealed_body", "audit_entry.sealed_body"),
+        # Sealed under a code or a token of which there is only a hash.
+        "attribute_offer.claims",
         # Public hashes and others' signatures.
         *("audit_pending.leaf_data", "audit_entry.leaf_data", "log_head.root", "log_tile.root"),
         *("log_tile.hashes", "log_tile.nodes", "checkpoint.frontier", "checkpoint_time.token"),

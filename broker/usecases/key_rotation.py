@@ -13,7 +13,7 @@ from broker.domain.errors import InvalidRequest, NotFound, StateConflict
 from broker.store import credentials, log_tree, presentations, proofs, registry, status_lists
 from broker.store import keys as store
 from broker.store.keys import KeyRow
-from broker.usecases import audit
+from broker.usecases import attribute_keys, audit
 from broker.usecases.context import Context
 from broker.usecases.device_keys import check_own
 from broker.usecases.key_making import CERTIFIED, leaf_of
@@ -59,7 +59,7 @@ def every_key(ctx: Context) -> list[Mapping[str, Any]]:
             "log_size": row.log_size,
             "device": row.device,
             "certificate_sha256": None
-            if row.purpose == "log"
+            if row.purpose not in {*CERTIFIED, "root"}
             else hashlib.sha256(leaf_of(row)).hexdigest(),
         }
         for row in rows
@@ -71,18 +71,21 @@ def rotate(
 ) -> KeyRow:
     """Put a new key in place of the active one; it signs at once, here and in every worker soon.
 
-    `purpose` is issuer, request or log.
+    `purpose` is issuer, request, attributes or log.
     What older keys signed stays valid. The log (of all tenants) is cosigned by the older key for
     `overlap_days`. Raises `NotFound` (tenant), `KeyDeviceUnavailable` (the device has no new key).
     """
-    if purpose not in {*CERTIFIED, "log"}:
-        raise InvalidRequest("what is rotated is the issuer, request or log key")
+    if purpose not in {*CERTIFIED, attribute_keys.PURPOSE, "log"}:
+        raise InvalidRequest("what is rotated is the issuer, request, attributes or log key")
     now = ctx.now()
-    held = None if purpose == "log" else ctx.keys.device_key(purpose, tenant_id)
+    held = ctx.keys.device_key(purpose, tenant_id) if purpose in CERTIFIED else None
     with ctx.db.transaction() as tx:
         if purpose == "log":
             tenant_id = ROOT_TENANT
             made = _new_log_key(ctx, tx, now, overlap=overlap_days * DAY)
+        elif purpose == attribute_keys.PURPOSE:
+            registry.tenant(tx, tenant_id)
+            made = attribute_keys.replace(ctx, tx, tenant_id)
         else:
             registry.tenant(tx, tenant_id)
             if held is not None:
@@ -175,6 +178,8 @@ def compromise(ctx: Context, key_id: str, since: int) -> Compromised:
 def _replacement(ctx: Context, tx: Connection, row: KeyRow, held: Signer | None) -> str | None:
     if row.purpose == "log":
         return _new_log_key(ctx, tx, ctx.now(), overlap=0).id
+    if row.purpose == attribute_keys.PURPOSE:
+        return attribute_keys.replace(ctx, tx, row.tenant_id or ROOT_TENANT).id
     if held is not None and orjson.dumps(held.public_jwk()).decode() == row.public_jwk:
         return None
     return ctx.keys.replace(tx, row.purpose, row.tenant_id or ROOT_TENANT, held).id

@@ -8,6 +8,8 @@ from broker.domain.addresses import tenant_url
 from broker.domain.credential_types import CREDENTIAL_TYPES, CUSTOMER
 from broker.domain.errors import NotFound
 from broker.store import registry
+from broker.usecases.attribute_keys import published_keys
+from broker.usecases.attribute_type import attribute_types
 from broker.usecases.context import Context
 from broker.usecases.invitation import CUSTOMER_CONFIGURATION
 from broker.usecases.issuance import BATCH_SIZE, PROOF_ALGORITHMS
@@ -18,6 +20,7 @@ from wallet_adapters.openid4vci import (
     authorization_server_metadata,
     issuer_metadata,
 )
+from wallet_adapters.openid4vci.attributes import AttributesConfiguration, configuration_id
 
 
 def issuer(ctx: Context, tenant_id: str) -> dict[str, Any]:
@@ -42,10 +45,23 @@ def issuer(ctx: Context, tenant_id: str) -> dict[str, Any]:
         nonce_endpoint=f"{base}/openid4vci/nonce",
         deferred_credential_endpoint=f"{base}/openid4vci/deferred_credential",
         notification_endpoint=f"{base}/openid4vci/notification",
-        credential_configurations={CUSTOMER_CONFIGURATION: configuration},
+        credential_configurations={
+            CUSTOMER_CONFIGURATION: configuration,
+            **_attributes(ctx, tenant_id),
+        },
         names={"zh-CN": party.name.zh, "en": party.name.en},
         batch_size=BATCH_SIZE,
     )
+
+
+def _attributes(ctx: Context, tenant_id: str) -> dict[str, AttributesConfiguration]:
+    """The credentials of attributes that a tenant issues, with the keys whose signatures stand."""
+    kinds = attribute_types(ctx, tenant_id)
+    keys = published_keys(ctx, tenant_id) if kinds else ()
+    return {
+        configuration_id(kind.schema.id): AttributesConfiguration(kind.header, keys)
+        for kind in kinds
+    }
 
 
 def authorization_server(ctx: Context, tenant_id: str) -> dict[str, Any]:

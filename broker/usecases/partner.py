@@ -9,7 +9,15 @@ from sqlalchemy import Connection
 
 from broker.domain.errors import InvalidRequest
 from broker.domain.ids import new_id
-from broker.store import access_tokens, consents, contacts, partners, registry
+from broker.store import (
+    access_tokens,
+    attribute_credentials,
+    consents,
+    contacts,
+    partners,
+    proofs,
+    registry,
+)
 from broker.store.partners import OfficerRow, PartnerRow
 from broker.usecases import audit
 from broker.usecases.closing import close_request
@@ -214,6 +222,10 @@ def set_partner_state(ctx: Context, tenant_id: str, partner_id: str, state: str)
                 "requests_closed": len(requests),
                 "invitations_ended": contacts.close_invitations_of(tx, partner_id),
                 "tokens_ended": access_tokens.end_of_wallets(tx, partner_id),
+                "proof_requests_closed": proofs.close_of_partner(tx, partner_id),
+                "attribute_offers_closed": attribute_credentials.close_of(
+                    tx, tenant_id, partner_id
+                ),
             }
         else:
             own = access_tokens.end_of(tx, tenant_id=tenant_id, subject=partner_id)

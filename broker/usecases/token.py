@@ -6,7 +6,15 @@ Suspension is not in the token: each call looks at the client's row, so it takes
 import secrets
 from dataclasses import dataclass, field
 
-from broker.store import access_tokens, authorizations, deferred, idempotency, proofs, used_once
+from broker.store import (
+    access_tokens,
+    attribute_credentials,
+    authorizations,
+    deferred,
+    idempotency,
+    proofs,
+    used_once,
+)
 from broker.usecases.client_authentication import (
     RegisteredClient,
     authenticate,
@@ -73,6 +81,7 @@ def forget_expired(ctx: Context) -> int:
             + authorizations.prune(tx, now - AUTHORIZATION_KEPT)
             + deferred.prune(tx, now)
             + proofs.forget_due(tx, now)
+            + attribute_credentials.forget_due(tx, now)
         )
 
 

@@ -9,6 +9,7 @@ from tests.broker.flow_world import PURPOSE
 from tests.broker.proving import ADULT
 from tests.faults.two_tenants import (
     ASSERTION,
+    ATTESTED,
     IDEMPOTENCY_KEY,
     OTHER_URL,
     PRE_AUTHORIZED,
@@ -135,9 +136,13 @@ def revoking(stage: Stage, known: Known, person: Person) -> list[Call]:
     return [Call("POST", "/oauth/revoke", form=form | one) for one in [*named, {}]]
 
 
-def redeeming(_stage: Stage, known: Known, _person: Person) -> list[Call]:
-    form = {"grant_type": PRE_AUTHORIZED, "pre-authorized_code": known.code}
-    return [Call("POST", "/oauth/token", form=form)]
+def redeeming(stage: Stage, known: Known, person: Person) -> list[Call]:
+    """The codes of the victim's offers; at home the one that needs no transaction code."""
+    codes = [known.code]
+    if person in stage.others.values():
+        codes.append(known.attribute_code)
+    forms = [{"grant_type": PRE_AUTHORIZED, "pre-authorized_code": code} for code in codes]
+    return [Call("POST", "/oauth/token", form=form) for form in forms]
 
 
 def pushing(_stage: Stage, known: Known, _person: Person) -> list[Call]:
@@ -270,6 +275,20 @@ DOORS: dict[str, Door] = {
             "/v1/proofs/verify", lambda known: {"request": known.proof, "presentation": {"x": "y"}}
         ),
         at_home=None,  # it takes a proof
+    ),
+    "GET /v1/attribute-types": Door(get("/v1/attribute-types"), PUBLIC | HIDDEN, own=True),
+    # Everybody names kinds of their own: the same id at two tenants is two kinds.
+    "POST /v1/attribute-types": Door(
+        post("/v1/attribute-types", lambda _known: ATTESTED | {"id": "mine/1"}),
+        HIDDEN | {201, 409},
+        own=True,
+        at_home=OFFICER,
+    ),
+    "POST /v1/attribute-offers": Door(
+        post(
+            "/v1/attribute-offers",
+            lambda known: {"type": known.attribute_type, "claims": {"points": 1}},
+        )
     ),
     "GET /schemas/proof-request/1.json": Door(
         get("/schemas/proof-request/1.json"), PUBLIC, own=True

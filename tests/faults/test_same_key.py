@@ -23,6 +23,7 @@ from tests.broker.proving import LI, asking, presentation, registry
 from tests.faults.lengths import SOAK
 from tests.faults.operations import described
 from tests.faults.serving import Answer, Deployment, asked, at_once, deployment, fresh_key
+from tests.faults.two_tenants import ATTESTED
 from tests.postgres import Server
 from tests.programs import ROOT
 from wallet_adapters.loopback import Wallet, parse_request_link, read_unsigned_request
@@ -135,6 +136,18 @@ def proof(at: Deployment, name: str) -> Act:
     return Act("partner", "/v1/proofs/verify", body, entries(at, "proof.verified"))
 
 
+def attribute_type(at: Deployment, name: str) -> Act:
+    body = ATTESTED | {"id": f"{name}/1"}
+    return Act("officer", "/v1/attribute-types", body, entries(at, "attribute_type.added"))
+
+
+def attribute_offer(at: Deployment, name: str) -> Act:
+    kind = ATTESTED | {"id": f"{name}/1"}
+    at.caller("officer").post("/v1/attribute-types", kind, **{"Idempotency-Key": fresh_key()})
+    body = {"type": kind["id"], "claims": {"points": 3}}
+    return Act("partner", "/v1/attribute-offers", body, entries(at, "attributes.offered"))
+
+
 def _counted(at: Deployment, name: str, path: str, body: Any) -> Act:  # noqa: ANN401 (JSON)
     consent_id = at.seeds.consent(at.partner_id, name, uses_left=5)
 
@@ -166,6 +179,8 @@ ACTS = {
     "POST /v1/deletion-tasks/{task_id}/receipt": receipt,
     "POST /v1/proof-requests": proof_request,
     "POST /v1/proofs/verify": proof,
+    "POST /v1/attribute-types": attribute_type,
+    "POST /v1/attribute-offers": attribute_offer,
     "POST /access/v1/evaluation": evaluation,
     "POST /access/v1/evaluations": evaluations,
 }

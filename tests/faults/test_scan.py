@@ -39,10 +39,9 @@ from credentials.jcs import b64url
 from credentials.keys import SoftwareKey, thumbprint
 from dev.running import Broker, running_broker
 from tests.broker.flow_world import PURPOSE, TEMPLATE, world
-from tests.broker.proving import registry
 from tests.faults.agreement import settled, show_held
 from tests.faults.scanning import DEPTH, Scan, forms, unknown_sealed_columns
-from wallet_adapters.loopback import Wallet, accept_offer, answer_request
+from wallet_adapters.loopback import Wallet, accept_attributes, accept_offer, answer_request
 from zkp import Attribute, Schema
 
 # What a profile of one person looks like; long enough that no other bytes look the same.
@@ -189,12 +188,27 @@ class Careless:
 
     def _prove(self) -> None:
         """Statements about the profile, proven; and answers that show what nobody may ask."""
-        office = registry()
-        held = office.issue(dict(PROFILE), ATTESTED)
-        self.wallet.attributes.append(held)
+        kind = {
+            "id": ATTESTED.id,
+            "attributes": [attribute.to_json() for attribute in ATTESTED.attributes],
+        }
+        self.officer.post("/v1/attribute-types", kind, idempotent=True)
+        body: dict[str, Any] = {"type": ATTESTED.id, "claims": PROFILE}
+        self._sent("POST", "/v1/attribute-offers", body | {"claims": {"phone": VALUES[1]}})
+        self.partner.post("/v1/attribute-offers", body, idempotent=True)  # nobody takes this one
+        offer = self.partner.post("/v1/attribute-offers", body, idempotent=True)
+        held = accept_attributes(
+            self.wallet,
+            offer["offer_by_value"],
+            carry=self.carry,
+            now=now(),
+            tx_code=offer["tx_code"],
+            dpop_key=SoftwareKey.generate("ES256"),
+        )
+        (told,) = self.partner.get("/v1/attribute-types").json()["types"]
         count = {"type": "at_least", "credential": "id", "attribute": "purchase_count_12m"}
         place = {"credential": "id", "attribute": "home_city"}
-        issuers = {"id": {"schema": ATTESTED.id, "issuers": [office.trusted()]}}
+        issuers = {"id": {"schema": ATTESTED.id, "issuers": told["issuers"]}}
         body = {
             "template": TEMPLATE,
             "subject_ref": self.subject_ref,

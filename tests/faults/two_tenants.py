@@ -21,6 +21,7 @@ from broker.usecases.tenant import add_tenant
 from credentials.keys import SoftwareKey, sign_jws
 from tests.broker.flow_world import PUBLIC_URL, World, world
 from tests.broker.proving import ask, registry
+from wallet_adapters.openid4vci import parse_offer_link
 
 OTHER = "acme"
 OTHER_URL = f"{PUBLIC_URL}/t/{OTHER}"
@@ -28,6 +29,11 @@ ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 WALLET = "a-wallet"
 PRE_AUTHORIZED = "urn:ietf:params:oauth:grant-type:pre-authorized_code"
 IDEMPOTENCY_KEY = "a key that both tenants use"
+
+ATTESTED: dict[str, Any] = {
+    "id": "secret-kind/1",
+    "attributes": [{"name": "points", "type": "number", "low": 0, "high": 9, "unit": "points"}],
+}
 
 # What belongs to nobody, or is written by whoever calls.
 OF_NOBODY = frozenset(
@@ -65,6 +71,8 @@ class Known:
     task: str
     proof: str
     proof_key: str
+    attribute_type: str
+    attribute_code: str
     more: tuple[str, ...] = ()
 
     def secrets(self) -> list[str]:
@@ -98,6 +106,8 @@ ABSENT = Known(
     task="dt-" + "z" * 20,
     proof="zp-" + "z" * 20,
     proof_key="z" * 128,
+    attribute_type="absent/1",
+    attribute_code="y" * 43,
 )
 
 
@@ -261,6 +271,17 @@ def pushed_request(state: str) -> dict[str, str]:
     }
 
 
+def _attribute_code(made: World) -> str:
+    """The code of an offer of attributes that nobody has redeemed."""
+    headers = {"Idempotency-Key": IDEMPOTENCY_KEY}
+    made.api("POST", "/v1/attribute-types", made.officer, json=ATTESTED, headers=headers)
+    body = {"type": ATTESTED["id"], "claims": {"points": 5}}
+    offered = made.api("POST", "/v1/attribute-offers", json=body, headers=headers).json()
+    found = parse_offer_link(offered["offer_by_value"])
+    assert not isinstance(found, str)
+    return found.pre_authorized_code
+
+
 def _task(made: World, consent_id: str) -> str:
     """A deletion task, which a withdrawal would have made."""
     with made.ctx.db.transaction() as tx:
@@ -319,5 +340,7 @@ def _in_use(made: World) -> Known:
         task=_task(made, consent),
         proof=proof["id"],
         proof_key=office.trusted()["key"],
+        attribute_type=ATTESTED["id"],
+        attribute_code=_attribute_code(made),
         more=more,
     )

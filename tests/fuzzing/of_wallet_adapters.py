@@ -8,7 +8,7 @@ from credentials.errors import CredentialError
 from credentials.jcs import b64url
 from credentials.keys import SoftwareKey
 from credentials.status import StatusCheck
-from tests.broker.proving import LI, Registry
+from tests.broker.proving import LI, PERSON, Registry
 from tests.fuzzing.parser import Parser, dumped, form, members, text, value
 from tests.wallet_adapters.forging import jws
 from tests.wallet_adapters.parties import NOW, URL, VCT, Authority
@@ -47,6 +47,13 @@ from wallet_adapters.openid4vci import (
     verify_key_proof,
     verify_key_proofs,
     well_known_url,
+)
+from wallet_adapters.openid4vci.attributes import (
+    AttributesConfiguration,
+    attributes_response,
+    parse_attributes_request,
+    read_attributes_response,
+    read_configuration,
 )
 from wallet_adapters.openid4vci.deferred import parse_deferred_request
 from wallet_adapters.openid4vci.token import requested_configurations
@@ -87,7 +94,7 @@ from wallet_adapters.wire import (
     parse_json_object,
     parse_query,
 )
-from zkp import AtLeast, Place, SecretKey, ZkpError, prove
+from zkp import AtLeast, Place, SecretKey, ZkpError, commit, prove
 
 AUTHORITY = Authority()
 KEY = SoftwareKey.generate()
@@ -133,6 +140,11 @@ ASKED = proof_request(
     client_id="x509_hash:a", response_uri=URL, nonce="n" * 22, state="s", dcql=PROOF_QUERY.dcql()
 )
 PROVEN = prove(ASKED, {"id": ATTRIBUTES.opened()})
+KIND = AttributesConfiguration(ATTRIBUTES.header.encode(), (REGISTRY.key.public.data,))
+DELIVERED = attributes_response(
+    REGISTRY.key.public, KIND.header, ATTRIBUTES.opened().signature, ATTRIBUTES.values
+)
+COMMITMENT = b64url(commit(REGISTRY.key.public, KIND.header, PERSON, b"n" * 16)[0].to_bytes())
 DETAILS = [{"type": "openid_credential", "credential_configuration_id": "customer"}]
 _METADATA = {
     "credential_issuer": URL,
@@ -227,6 +239,12 @@ def _zero_knowledge(data: bytes) -> object:
     received = read_proof(value(data))
     told = {"vp_token": json.dumps({"proof": [value(data)]}), "state": "s"}
     return parse_proof_response(told), received.presentation()
+
+
+def _delivered(data: bytes) -> object:
+    """A kind of credential as metadata have it, and a credential of it."""
+    kind = read_configuration({"kind": members(data).get("kind", KIND.as_dict())}, "kind")
+    return read_attributes_response(members(data), kind)
 
 
 def _proof_query(data: bytes) -> object:
@@ -498,6 +516,24 @@ PARSERS = (
         dumped(write_proof(ASKED, PROVEN)),
         families=(WalletProtocolError, ZkpError),
     ),
+    _p(
+        "credential request for attributes",
+        "openid4vci.attributes.parse_attributes_request",
+        parse_attributes_request,
+        dumped(
+            {
+                "credential_configuration_id": "attributes:person/1",
+                "proofs": {"holder_commitment": [{"nonce": "n", "commitment": COMMITMENT}]},
+            }
+        ),
+    ),
+    _p(
+        "attributes",
+        "openid4vci.attributes.read_configuration openid4vci.attributes.read_attributes_response",
+        _delivered,
+        dumped({"kind": KIND.as_dict()} | DELIVERED),
+        dumped(DELIVERED),
+    ),
     _p("proof query", "", _proof_query, dumped(PROOF_QUERY.meta())),
     _p(
         "encrypted answer",
@@ -538,7 +574,7 @@ PARSERS = (
     _p(
         "authorization server metadata",
         "loopback.issuance.read_token_endpoint",
-        _answered(lambda answer: read_token_endpoint(answer, DESCRIPTION)),
+        _answered(lambda answer: read_token_endpoint(answer, URL)),
         b"\x00" + dumped({"issuer": URL, "token_endpoint": f"{URL}/token"}),
     ),
     _p(

@@ -6,6 +6,7 @@ in `Wallet.anchors` and nothing else, and it is what the demonstration and the t
 it is not meant to guard anybody's keys.
 """
 
+from wallet_adapters.loopback.attributes import accept_attributes
 from wallet_adapters.loopback.dpop import bound_to
 from wallet_adapters.loopback.issuance import (
     AccessToken,
@@ -57,6 +58,7 @@ __all__ = [
     "PresentationRequest",
     "RequestLink",
     "Wallet",
+    "accept_attributes",
     "accept_offer",
     "answer_request",
     "bound_to",

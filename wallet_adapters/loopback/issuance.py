@@ -79,7 +79,7 @@ def accept_offer(
     address = well_known_url(found.issuer, ISSUER_METADATA)
     description = read_issuer_metadata(carry(Message.get(address)), found)
     address = well_known_url(description.authorization_server, AUTHORIZATION_SERVER_METADATA)
-    endpoint = read_token_endpoint(carry(Message.get(address)), description)
+    endpoint = read_token_endpoint(carry(Message.get(address)), description.authorization_server)
     if dpop_key is not None:
         carry = bound_to(dpop_key, carry, now=now)
     token = read_token(carry(token_request(found, endpoint, tx_code)), bound=dpop_key is not None)
@@ -120,17 +120,17 @@ def read_issuer_metadata(answer: Answer, offer: CredentialOffer) -> IssuerDescri
             if "nonce_endpoint" in value
             else None
         ),
-        authorization_server=_authorization_server(value, offer),
+        authorization_server=authorization_server_of(value, offer),
         batch_size=_batch_size(value),
         types={name: _type_of(supported, name) for name in offer.configuration_ids},
     )
 
 
-def read_token_endpoint(answer: Answer, description: IssuerDescription) -> str:
-    """Read the token endpoint from authorization server metadata (RFC 8414)."""
+def read_token_endpoint(answer: Answer, authorization_server: str) -> str:
+    """Read the token endpoint from the metadata of an authorization server (RFC 8414)."""
     what = "the authorization server metadata"
     value = answer.json(what)
-    if value.get("issuer") != description.authorization_server:
+    if value.get("issuer") != authorization_server:
         raise OfferRefused(f"issuer in {what} is not the authorization server it was fetched from")
     return require_url(value, "token_endpoint", what=what)
 
@@ -260,7 +260,8 @@ def _check(
     )
 
 
-def _authorization_server(value: Mapping[str, object], offer: CredentialOffer) -> str:
+def authorization_server_of(value: Mapping[str, object], offer: CredentialOffer) -> str:
+    """The authorization server of an offer, by its issuer's metadata."""
     if "authorization_servers" not in value:
         if offer.authorization_server is not None:
             raise OfferRefused("the offer names an authorization server that the metadata lacks")

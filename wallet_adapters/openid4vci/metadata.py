@@ -6,7 +6,7 @@ wallet proves by a `jwt` proof.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from wallet_adapters.errors import Malformed
@@ -22,6 +22,13 @@ FORMAT: Final = "dc+sd-jwt"
 ISSUER_METADATA: Final = "openid-credential-issuer"
 AUTHORIZATION_SERVER_METADATA: Final = "oauth-authorization-server"
 MIN_BATCH_SIZE: Final = 2
+
+
+class Described(Protocol):
+    """A kind of credential of any format, as metadata describe it."""
+
+    def as_dict(self) -> dict[str, object]:
+        """The value for `credential_configurations_supported`."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ def issuer_metadata(
     issuer_url: str,
     credential_endpoint: str,
     nonce_endpoint: str,
-    credential_configurations: Mapping[str, CredentialConfiguration],
+    credential_configurations: Mapping[str, Described],
     notification_endpoint: str | None = None,
     deferred_credential_endpoint: str | None = None,
     authorization_servers: Sequence[str] = (),

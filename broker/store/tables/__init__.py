@@ -5,6 +5,7 @@ own context, so that a value moved to another row does not open. Hashes are base
 A `version` column counts changes to a row: a decision compares it inside its transaction.
 """
 
+from broker.store.tables.attributes import AttributeOffer, AttributeType
 from broker.store.tables.base import metadata
 from broker.store.tables.clients import (
     AccessToken,
@@ -52,6 +53,8 @@ __all__ = [
     "Algorithm",
     "Attribute",
     "AttributeMapping",
+    "AttributeOffer",
+    "AttributeType",
     "AuditEntry",
     "AuditPending",
     "Authorization",

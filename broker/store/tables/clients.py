@@ -32,7 +32,7 @@ class SigningKey(SQLModel, table=True):
 
     __tablename__ = "signing_key"
     __table_args__ = (
-        one_of("purpose", "root", "issuer", "request", "log"),
+        one_of("purpose", "root", "issuer", "request", "log", "attributes"),
         one_of("state", "active", "retired", "compromised"),
         Index("ix_signing_key_use", "tenant_id", "purpose", "state"),
     )

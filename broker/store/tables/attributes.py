@@ -1,0 +1,51 @@
+"""Credentials of attributes that a tenant issues: their kinds, and offers that wait."""
+
+from sqlalchemy import Index, LargeBinary
+from sqlalchemy import text as sql
+from sqlmodel import Field, SQLModel
+
+from broker.store.tables.base import one_of, text, time
+
+# Which rows the sweep looks through; the query finds the index by these very words.
+CLAIMS_KEPT = sql("claims IS NOT NULL")
+
+
+class AttributeType(SQLModel, table=True):
+    """A kind of credential: its typed attributes (JSON), immutable under its id."""
+
+    __tablename__ = "attribute_type"
+    tenant_id: str = Field(primary_key=True, foreign_key="tenant.id")
+    id: str = Field(primary_key=True)
+    document: str = text()
+    created_at: int = time()
+
+
+class AttributeOffer(SQLModel, table=True):
+    """An offer of a credential of attributes.
+
+    `claims` are encrypted under a key that follows from the code of the offer, and once that is
+    redeemed from the wallet's token; of both the broker keeps hashes alone. They go when the
+    credential is issued, or the offer is over.
+    """
+
+    __tablename__ = "attribute_offer"
+    __table_args__ = (
+        one_of("state", "open", "redeemed", "issued", "closed"),
+        Index(
+            "ix_attribute_offer_kept",
+            "expires_at",
+            sqlite_where=CLAIMS_KEPT,
+            postgresql_where=CLAIMS_KEPT,
+        ),
+    )
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    offered_by: str
+    type_id: str
+    code_hash: str = Field(unique=True)
+    tx_code_hash: str
+    refusals: int = 0
+    claims: bytes | None = Field(default=None, sa_type=LargeBinary)
+    state: str = "open"
+    expires_at: int = time()
+    created_at: int = time()

@@ -1,0 +1,213 @@
+"""Offer a credential of attributes: what it will say is here, and the broker cannot read it.
+
+    claims    sealed under HKDF of the offer's code, which only the customer's wallet has
+    redeemed  opened by the code and sealed anew under the wallet's token, by the same means
+    issued    opened by the token, signed, delivered, deleted
+
+Of code and token the broker keeps hashes. So the offer goes by value only, in the answer to whoever
+made it and nowhere else: an offer by reference would have to keep the code.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import orjson
+from sqlalchemy import Connection
+
+from broker.domain.addresses import tenant_url
+from broker.domain.errors import InvalidRequest
+from broker.domain.ids import new_id
+from broker.store import access_tokens, partners
+from broker.store import attribute_credentials as store
+from broker.store.attribute_credentials import OfferRow
+from broker.usecases import audit
+from broker.usecases.attribute_type import attribute_type
+from broker.usecases.context import Context
+from broker.usecases.dpop import TokenHashes, kept_as, spend_proof
+from broker.usecases.invitation import (
+    OFFER_SECONDS,
+    SECRET_BYTES,
+    TX_CODE_DIGITS,
+    hash_tx_code,
+    secret_hash,
+)
+from broker.usecases.redemption import TOKEN_SECONDS, TX_CODE_TRIES, TokenAnswer
+from credentials.jcs import b64url
+from credentials.sealing import MasterKey
+from wallet_adapters.errors import WalletProtocolError
+from wallet_adapters.oauth import DpopProof
+from wallet_adapters.openid4vci import (
+    CredentialOffer,
+    PreAuthorizedCodeRequest,
+    TxCode,
+    require_tx_code,
+)
+from wallet_adapters.openid4vci.attributes import configuration_id
+from wallet_adapters.openid4vci.errors import InvalidGrant, TxCodeWrong
+from zkp import Value, ZkpError
+
+_CLAIMS_KEY = b"consent-broker attribute claims v1"
+
+
+@dataclass(frozen=True)
+class OfferedAttributes:
+    """An offer as whoever made it gets it, once; `tx_code` goes to the customer another way."""
+
+    offer_id: str
+    offer_by_value: str = field(repr=False)
+    tx_code: str = field(repr=False)
+    expires_at: int
+
+
+def offer_attributes(
+    ctx: Context,
+    tenant_id: str,
+    offered_by: str,
+    *,
+    role: str,
+    type_id: str,
+    claims: Mapping[str, Value],
+) -> OfferedAttributes:
+    """Offer a customer a credential of these attributes, by a partner or an officer.
+
+    Raises `NotFound` (kind), `InvalidRequest`: attributes that are missing, of no use, or out of
+    their bounds are refused here, before anything is kept. The message names no value.
+    """
+    kind = attribute_type(ctx, tenant_id, type_id)
+    try:
+        kind.schema.scalars(claims)
+    except ZkpError as problem:
+        raise InvalidRequest(f"these attributes cannot be signed: {problem}") from None
+    now, offer_id = ctx.now(), new_id(store.PREFIX)
+    code = b64url(secrets.token_bytes(SECRET_BYTES))
+    tx_code = f"{secrets.randbelow(10**TX_CODE_DIGITS):0{TX_CODE_DIGITS}}"
+    sealed = seal_claims(code, offer_id, claims)
+    with ctx.db.transaction() as tx:
+        if role == "partner":
+            # Held: whoever suspends it meanwhile waits, and ends what is offered here.
+            partners.find(tx, tenant_id, offered_by, lock=True)
+        store.add_offer(
+            tx,
+            OfferRow(
+                id=offer_id,
+                tenant_id=tenant_id,
+                offered_by=offered_by,
+                type_id=type_id,
+                code_hash=secret_hash(code),
+                tx_code_hash=hash_tx_code(ctx, offer_id, tx_code),
+                claims=sealed,
+                state="open",
+                expires_at=now + OFFER_SECONDS,
+                created_at=now,
+            ),
+        )
+        body = {"offer": offer_id, "type": type_id, "by": offered_by}
+        audit.record(ctx, tx, tenant_id=tenant_id, type="attributes.offered", body=body)
+    offer = CredentialOffer(
+        issuer=tenant_url(ctx.settings.public_url, tenant_id),
+        configuration_ids=(configuration_id(type_id),),
+        pre_authorized_code=code,
+        tx_code=TxCode(
+            input_mode="numeric",
+            length=TX_CODE_DIGITS,
+            description="The code that was sent to you separately / 另行发送给您的验证码",
+        ),
+    )
+    return OfferedAttributes(offer_id, offer.by_value(), tx_code, now + OFFER_SECONDS)
+
+
+def redeem_offer(
+    ctx: Context,
+    tenant_id: str,
+    request: PreAuthorizedCodeRequest,
+    proof: DpopProof | None = None,
+) -> TokenAnswer | None:
+    """Exchange the code of an offer of attributes for a wallet's token; None for other codes.
+
+    1. The offer is open and not over.
+    2. The transaction code is the one given out; the fifth wrong one ends the offer.
+    3. The claims are sealed anew under the token, and a compare-and-swap redeems the offer.
+
+    Raises leaves of `WalletProtocolError`.
+    """
+    token = b64url(secrets.token_bytes(SECRET_BYTES))
+    with ctx.db.transaction() as tx:
+        row = store.offer_by_code(tx, tenant_id, secret_hash(request.pre_authorized_code))
+        if row is None:
+            return None
+        spend_proof(ctx, tx, proof)
+        identifier = configuration_id(row.type_id)
+        refusal: WalletProtocolError | None = None
+        if any(wanted != identifier for wanted in request.configuration_ids):
+            refusal = InvalidGrant(
+                f"authorization_details may ask for {identifier}, which the offer names",
+                error="invalid_authorization_details",
+            )
+        else:
+            refusal = _redeem(ctx, tx, row, request, token, kept_as(token, proof))
+    # Raised after the commit: what was counted stays.
+    if refusal is not None:
+        raise refusal
+    identifiers = {wanted: [wanted] for wanted in request.configuration_ids}
+    return TokenAnswer(token, TOKEN_SECONDS, identifiers)
+
+
+def seal_claims(secret: str, offer_id: str, claims: Mapping[str, Value]) -> bytes:
+    """Encrypt the claims of an offer under its code or its token."""
+    return _key(secret).seal(orjson.dumps(dict(claims)), f"attribute-claims:{offer_id}")
+
+
+def open_claims(secret: str, row: OfferRow) -> dict[str, Value]:
+    """The claims of an offer. Raises `SealBroken` for another code or token."""
+    opened = _key(secret).open(row.claims or b"", f"attribute-claims:{row.id}")
+    claims: dict[str, Value] = orjson.loads(opened)
+    return claims
+
+
+def _redeem(
+    ctx: Context,
+    tx: Connection,
+    row: OfferRow,
+    request: PreAuthorizedCodeRequest,
+    token: str,
+    hashes: TokenHashes,
+) -> WalletProtocolError | None:
+    # 1.
+    if row.state != "open" or row.expires_at <= ctx.now():
+        return InvalidGrant("the offer was used already or is over; ask for a new one")
+    # 2.
+    tx_code = request.tx_code
+    try:
+        require_tx_code(hash_tx_code(ctx, row.id, tx_code) if tx_code else None, row.tx_code_hash)
+    except TxCodeWrong as problem:
+        tries = store.count_refused(tx, row.id)
+        if tries >= TX_CODE_TRIES:
+            store.close(tx, row.id)
+        body = {"offer": row.id, "code": problem.code, "refusals": tries}
+        audit.record(ctx, tx, tenant_id=row.tenant_id, type="attributes.refused", body=body)
+        return problem
+    except WalletProtocolError as problem:
+        return problem
+    # 3.
+    claims = open_claims(request.pre_authorized_code, row)
+    expires_at = ctx.now() + TOKEN_SECONDS
+    if not store.redeem(tx, row.id, seal_claims(token, row.id, claims), expires_at):
+        return InvalidGrant("the offer was used already; ask for a new one")
+    access_tokens.add(
+        tx,
+        **hashes._asdict(),
+        tenant_id=row.tenant_id,
+        subject=row.id,
+        role="wallet",
+        expires_at=expires_at,
+    )
+    return None
+
+
+def _key(secret: str) -> MasterKey:
+    # Code and token have 256 random bits: one pass of a keyed hash is all that a key needs.
+    key = hmac.digest(secret.encode("utf-8", "replace"), _CLAIMS_KEY, hashlib.sha256)
+    return MasterKey.from_bytes(key)
