@@ -273,7 +273,7 @@ def pushed_request(state: str) -> dict[str, str]:
 
 def _attribute_code(made: World) -> str:
     """The code of an offer of attributes that nobody has redeemed."""
-    headers = {"Idempotency-Key": IDEMPOTENCY_KEY}
+    headers = {"Idempotency-Key": "of the attributes"}
     made.api("POST", "/v1/attribute-types", made.officer, json=ATTESTED, headers=headers)
     body = {"type": ATTESTED["id"], "claims": {"points": 5}}
     offered = made.api("POST", "/v1/attribute-offers", json=body, headers=headers).json()
