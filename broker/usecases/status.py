@@ -123,6 +123,9 @@ def _renew(ctx: Context, row: StatusListRow, now: int) -> StatusListRow:
         places = status_lists.set_places(tx, before, now)
     entries = StatusList.empty(BITS, before.size)
     entries.set_all(places, Status.INVALID)
+    # After the revision: a key that was marked as stolen has every list signed anew, and one that
+    # was read with that mark is signed by the key that took over.
+    ctx.keys.refresh()
     key = ctx.keys.issuer(row.tenant_id)
     token = issue_status_token(
         entries,

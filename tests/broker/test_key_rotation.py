@@ -1,9 +1,11 @@
 """Rotated keys: the newest signs, what older ones signed stands, the trust file says how far."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from broker.domain.checkpoint import open_checkpoint_of
@@ -14,7 +16,9 @@ from broker.domain.trust import ROTATED_SCHEMA, SCHEMA, Trust
 from broker.store import log_tree
 from broker.usecases import key_rotation
 from broker.usecases.keys import KeyRing
+from broker.usecases.published import PublishedLists
 from broker.usecases.sequencer import Sequencer
+from broker.usecases.status import published
 from broker.usecases.trust import trust
 from credentials.jws import parse_jws
 from credentials.sdjwt import parse
@@ -94,6 +98,24 @@ def test_another_process_follows_and_asks_the_database_only_for_the_count(broker
     assert other.issuer("demo").kid == before.kid
     other.refresh()
     assert other.issuer("demo").kid == made.id
+
+
+def test_a_list_is_not_signed_by_a_key_that_was_marked_elsewhere(
+    broker: World, li: Customer
+) -> None:
+    """A worker that has not heard of it yet, asked in the very second."""
+    claims = parse_jws(parse(_credential(broker, li.grant("base"))).issuer_jwt, typ="dc+sd-jwt")
+    uri = orjson.loads(claims.payload)["status"]["status_list"]["uri"]
+    keys = KeyRing(broker.ctx.db, broker.ctx.master, broker.ctx.now, PUBLIC_URL)
+    other = replace(broker.ctx, keys=keys, published=PublishedLists())
+    stolen = other.keys.issuer("demo")
+    other.keys.refresh()
+    key_rotation.compromise(broker.ctx, stolen.kid, broker.time[0])
+    broker.advance(1)
+    token = published(other, "demo", uri.rsplit("/", 1)[1]).token.decode()
+    assert parse_jws(token, typ="statuslist+jwt").header["x5c"] == list(
+        broker.ctx.keys.issuer("demo").x5c
+    )
 
 
 def test_a_request_that_is_open_is_served_by_the_key_it_names(broker: World, li: Customer) -> None:
