@@ -24,8 +24,7 @@ AGE_SECONDS = 25
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    key: bytes
-    ready: LogKey
+    key: LogKey
     read_at: float
 
 
@@ -37,11 +36,11 @@ class EntryKeys:
         self._lock = threading.Lock()
         self._kept: dict[str, _Kept] = {}
 
-    def of_subject(self, tx: Connection, subject_id: str) -> tuple[bytes, LogKey]:
+    def of_subject(self, tx: Connection, subject_id: str) -> LogKey:
         """A customer's key; raises `NotFound` when it has been destroyed."""
         return self._find(f"subject:{subject_id}", lambda: store.subject_log_key(tx, subject_id))
 
-    def of_tenant(self, tx: Connection, tenant_id: str) -> tuple[bytes, LogKey]:
+    def of_tenant(self, tx: Connection, tenant_id: str) -> LogKey:
         """The key of entries that concern no customer."""
         return self._find(f"tenant:{tenant_id}", lambda: store.tenant_log_key(tx, tenant_id))
 
@@ -63,7 +62,7 @@ class EntryKeys:
                 return
             self._kept = {name: kept for name, kept in self._kept.items() if kept.read_at > oldest}
 
-    def _find(self, owner: str, read: Callable[[], bytes | None]) -> tuple[bytes, LogKey]:
+    def _find(self, owner: str, read: Callable[[], bytes | None]) -> LogKey:
         kept = self._kept.get(owner)
         if kept is None or time.monotonic() - kept.read_at >= AGE_SECONDS:
             sealed = read()
@@ -72,10 +71,10 @@ class EntryKeys:
                     self._kept.pop(owner, None)
                 raise NotFound("the log key of this entry's owner has been destroyed or never was")
             kept = self._keep(owner, self._master.open(sealed, f"log-key:{owner}"))
-        return kept.key, kept.ready
+        return kept.key
 
     def _keep(self, owner: str, key: bytes) -> _Kept:
-        kept = _Kept(key, LogKey(key), time.monotonic())
+        kept = _Kept(LogKey(key), time.monotonic())
         with self._lock:
             while len(self._kept) >= MOST_KEPT:
                 self._kept.pop(next(iter(self._kept)), None)

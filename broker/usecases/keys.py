@@ -217,25 +217,14 @@ class KeyRing:
                 self._secrets[label] = self._master.open(sealed, f"secret:{label}")
             return self._secrets[label]
 
-    def subject_log_key(self, tx: Connection, subject_id: str) -> bytes:
-        """The key under which a customer's log entries are salted and encrypted.
-
-        Raises `NotFound` when it has been destroyed (erasure).
-        """
-        return self._entry_keys.of_subject(tx, subject_id)[0]
-
-    def tenant_log_key(self, tx: Connection, tenant_id: str) -> bytes:
-        """The key of log entries that concern no customer."""
-        return self._entry_keys.of_tenant(tx, tenant_id)[0]
-
     def log_key(self, tx: Connection, tenant_id: str, subject_id: str | None) -> LogKey:
         """What seals and opens the entries of a customer, or (None) those that concern none.
 
-        Raises `NotFound` when it has been destroyed.
+        Raises `NotFound` when it has been destroyed (erasure).
         """
         if subject_id is None:
-            return self._entry_keys.of_tenant(tx, tenant_id)[1]
-        return self._entry_keys.of_subject(tx, subject_id)[1]
+            return self._entry_keys.of_tenant(tx, tenant_id)
+        return self._entry_keys.of_subject(tx, subject_id)
 
     def new_log_key(self, owner: str) -> bytes:
         """A fresh sealed log key for `owner` (`subject:<id>` or `tenant:<id>`)."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from broker.domain.entry import Entry, LogKey, SealedEntry
+from broker.domain.entry import Entry, SealedEntry
 from broker.domain.ids import new_id
 from broker.domain.terms import (
     AlgorithmTerms,
@@ -197,14 +197,10 @@ class Broker:
             return [self._open(tx, row) for row in rows if row.type == kind]
 
     def _open(self, tx: Any, row: Any) -> Entry:  # noqa: ANN401 (rows of two tables)
-        key = (
-            self.ctx.keys.tenant_log_key(tx, row.tenant_id)
-            if row.subject_id is None
-            else self.ctx.keys.subject_log_key(tx, row.subject_id)
-        )
+        key = self.ctx.keys.log_key(tx, row.tenant_id, row.subject_id)
         names = ("id", "tenant_id", "type", "subject_id", "consent_id", "leaf_data", "sealed_body")
         sealed = SealedEntry(time=row.created_at, **{name: getattr(row, name) for name in names})
-        return LogKey(key).open(sealed)
+        return key.open(sealed)
 
 
 @contextmanager

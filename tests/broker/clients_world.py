@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from broker.api import errors, health, limits, logs, oauth, registry, tenancy
-from broker.domain.entry import LogKey, SealedEntry
+from broker.domain.entry import SealedEntry
 from broker.domain.terms import Label
 from broker.settings import Settings
 from broker.store import audit
@@ -113,7 +113,7 @@ class World:
             return [self._open(tx, row) for row in rows if row.type in types]
 
     def _open(self, tx: Any, row: Any) -> Mapping[str, Any]:  # noqa: ANN401 (rows of two tables)
-        key = LogKey(self.ctx.keys.tenant_log_key(tx, row.tenant_id))
+        key = self.ctx.keys.log_key(tx, row.tenant_id, None)
         names = ("id", "tenant_id", "type", "subject_id", "consent_id", "leaf_data", "sealed_body")
         sealed = SealedEntry(time=row.created_at, **{name: getattr(row, name) for name in names})
         return key.open(sealed).body

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import insert, select
 
 from broker.api import errors, invitations, oauth, openid4vci, status, tenancy, wellknown
-from broker.domain.entry import Entry, LogKey, SealedEntry
+from broker.domain.entry import Entry, SealedEntry
 from broker.settings import Settings
 from broker.store import access_tokens, audit, tables
 from broker.store.credentials import COPY, CopyRow
@@ -167,14 +167,10 @@ class World:
             return [CopyRow(**row._mapping) for row in tx.execute(select(COPY))]  # noqa: SLF001
 
     def _open(self, tx: Any, row: Any) -> Entry:  # noqa: ANN401 (rows of two tables)
-        key = (
-            self.ctx.keys.tenant_log_key(tx, row.tenant_id)
-            if row.subject_id is None
-            else self.ctx.keys.subject_log_key(tx, row.subject_id)
-        )
+        key = self.ctx.keys.log_key(tx, row.tenant_id, row.subject_id)
         names = ("id", "tenant_id", "type", "subject_id", "consent_id", "leaf_data", "sealed_body")
         sealed = SealedEntry(time=row.created_at, **{name: getattr(row, name) for name in names})
-        return LogKey(key).open(sealed)
+        return key.open(sealed)
 
 
 @contextmanager

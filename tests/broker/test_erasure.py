@@ -327,16 +327,16 @@ def test_no_process_uses_a_key_for_long_after_it_was_destroyed(
     (subject,) = rows(made, "subject")
     elsewhere = KeyRing(made.ctx.db, made.ctx.master, made.ctx.now, made.ctx.settings.public_url)
     with made.ctx.db.reading() as tx:
-        key = elsewhere.subject_log_key(tx, subject.id)
+        key = elsewhere.log_key(tx, "demo", subject.id)
     erase(made, **by_ref(made, "crm-1"))
     with made.ctx.db.reading() as tx:
         with pytest.raises(NotFound):
-            made.ctx.keys.subject_log_key(tx, subject.id)
-        assert elsewhere.subject_log_key(tx, subject.id) == key
+            made.ctx.keys.log_key(tx, "demo", subject.id)
+        assert elsewhere.log_key(tx, "demo", subject.id) is key
         later = time.monotonic() + AGE_SECONDS
         monkeypatch.setattr(time, "monotonic", lambda: later)
         elsewhere.forget_log_keys()
         assert key not in [held.key for held in elsewhere._entry_keys._kept.values()]  # noqa: SLF001
         with pytest.raises(NotFound):
-            elsewhere.subject_log_key(tx, subject.id)
+            elsewhere.log_key(tx, "demo", subject.id)
     assert AGE_SECONDS + SWEEP_SECONDS <= 60

@@ -41,7 +41,7 @@ class World:
 
     def act(self, *names: object, tenant: str = "demo", consent_id: str | None = None) -> None:
         with self.ctx.db.transaction() as tx:
-            key = LogKey(self.ctx.keys.tenant_log_key(tx, tenant))
+            key = self.ctx.keys.log_key(tx, tenant, None)
             entries = [entry(name, tenant, consent_id) for name in names]
             audit.append(tx, *(key.seal(item) for item in entries))
 

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import psycopg
 from sqlalchemy import select
 
-from broker.domain.entry import LogKey, SealedEntry
+from broker.domain.entry import SealedEntry
 from broker.domain.errors import NotFound
 from broker.store import tables
 from broker.usecases.context import Context
@@ -170,13 +170,10 @@ def opened_entry(ctx: Context, tx: Any, row: Any) -> bytes | None:  # noqa: ANN4
     names = ("id", "tenant_id", "type", "subject_id", "consent_id", "leaf_data", "sealed_body")
     sealed = SealedEntry(time=row.created_at, **{name: getattr(row, name) for name in names})
     try:
-        if row.subject_id is None:
-            key = ctx.keys.tenant_log_key(tx, row.tenant_id)
-        else:
-            key = ctx.keys.subject_log_key(tx, row.subject_id)
+        key = ctx.keys.log_key(tx, row.tenant_id, row.subject_id)
     except NotFound:
         return None
-    return LogKey(key).open(sealed).canonical()
+    return key.open(sealed).canonical()
 
 
 def unknown_sealed_columns() -> list[str]:
