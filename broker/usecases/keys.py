@@ -15,8 +15,10 @@ from dataclasses import dataclass
 import orjson
 from sqlalchemy import Connection
 
-from broker.domain.entry import LogKey
+from broker.domain.entry import Entry, LogKey
 from broker.domain.errors import BrokerError, KeyDeviceUnavailable
+from broker.domain.ids import new_id
+from broker.store import audit as entries
 from broker.store import keys as store
 from broker.store.acting import acting_for_all
 from broker.store.db import Database
@@ -120,9 +122,14 @@ class KeyRing:
             held = self.device_key(purpose, tenant_id)
             with self._db.transaction() as tx:
                 store.hold_creation(tx)
-                newest = store.active(tx, purpose, tenant_id)
-                if newest is None or newest.id == older.kid:
-                    self.replace(tx, purpose, tenant_id, held)
+                # Of a device's key the row that is newest, retired or not: it is what signs here.
+                newest = (
+                    store.active(tx, purpose, tenant_id)
+                    if held is None
+                    else row_of(tx, tenant_id, held)
+                )
+                if newest is None or (newest.id == older.kid and newest.state != "compromised"):
+                    self._replace_unasked(tx, purpose, tenant_id, held)
             self.refresh()
 
     def device_key(self, purpose: str, tenant_id: str) -> Signer | None:
@@ -150,6 +157,23 @@ class KeyRing:
         )
         store.retire_others(tx, made, self._now())
         store.count_change(tx)
+        return made
+
+    def _replace_unasked(
+        self, tx: Connection, purpose: str, tenant_id: str, held: Signer | None
+    ) -> store.KeyRow:
+        """Replace a key with nobody's word for it: the log tells of it too."""
+        made = self.replace(tx, purpose, tenant_id, held)
+        entry = Entry(
+            id=new_id("e"),
+            tenant_id=tenant_id,
+            type="key.rotated",
+            time=self._now(),
+            body={"purpose": purpose, "key": made.id, "automatic": True},
+            subject_id=None,
+            consent_id=None,
+        )
+        entries.append(tx, self.log_key(tx, tenant_id, None).seal(entry))
         return made
 
     def issuer(self, tenant_id: str) -> CertifiedKey:
@@ -268,7 +292,9 @@ class KeyRing:
                 row = row_of(tx, tenant_id, key)
                 if row is None:
                     check_own(tx, tenant_id, key)
-                    row = self.replace(tx, "issuer", tenant_id, key)
+                    is_first = not store.of(tx, "issuer", tenant_id)
+                    take_over = self.replace if is_first else self._replace_unasked
+                    row = take_over(tx, "issuer", tenant_id, key)
         if row.state == "compromised":
             raise KeyDeviceUnavailable(
                 f"the key in the device ({row.id}) is marked as compromised: make a new one there "

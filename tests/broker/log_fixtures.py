@@ -1,8 +1,9 @@
 """A log to test: entries, a database of either kind, and a check of everything that is stored."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import OperationalError
@@ -15,6 +16,7 @@ from broker.settings import Settings
 from broker.store import audit, log_tree
 from broker.store.db import Database
 from broker.store.head_file import FILE_NAME, HeadFile
+from broker.usecases.keys import KeyRing
 from broker.usecases.sequencer import Sequencer
 from credentials.jws import Signer
 from credentials.keys import SoftwareKey
@@ -138,3 +140,20 @@ def check_whole_log(db: Database, log: Sequencer, names: Sequence[object]) -> No
     assert stored == {tuple(tile.at): (tile.hashes, tile.nodes, tile.root) for tile in tiles}
     for checkpoint in checkpoints(db, log):
         assert checkpoint.root == root_of(leaves[: checkpoint.size])
+
+
+def pending_bodies(
+    db: Database, keys: KeyRing, tenant_id: str, kind: str
+) -> list[Mapping[str, Any]]:
+    """What entries of a tenant and no customer say that the sequencer has not met yet."""
+    names = ("id", "tenant_id", "type", "subject_id", "consent_id", "leaf_data", "sealed_body")
+    with db.reading() as tx:
+        rows = tx.execute(select(audit.PENDING).order_by(audit.PENDING.c.seq)).all()
+        key = keys.log_key(tx, tenant_id, None)
+    return [
+        key.open(
+            SealedEntry(time=row.created_at, **{name: getattr(row, name) for name in names})
+        ).body
+        for row in rows
+        if (row.tenant_id, row.type, row.subject_id) == (tenant_id, kind, None)
+    ]

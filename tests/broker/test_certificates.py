@@ -8,15 +8,18 @@ import pytest
 from broker.store import registry
 from broker.store.db import Database
 from broker.store.registry import TenantRow
+from broker.usecases.entry_keys import EntryKeys
 from broker.usecases.key_making import LEAF_DAYS
 from broker.usecases.keys import RENEWAL_DAYS, SECONDS_PER_DAY, KeyRing
 from credentials.chain import verify_chain
 from credentials.issue import issue_sd_jwt_vc
 from credentials.sealing import MasterKey
 from credentials.verify import verify_credential
+from tests.broker.log_fixtures import pending_bodies
 from tests.broker.made_tables import make_tables
 
 START = 1_795_000_000
+MASTER = MasterKey.from_bytes(bytes(range(32)))
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def db(tmp_path: Path) -> Iterator[Database]:
             country="CN",
             kill_switch=False,
             policy_version="built-in",
-            sealed_log_key=b"sealed",
+            sealed_log_key=EntryKeys(MASTER).make("tenant:demo"),
             version=1,
             created_at=START,
         )
@@ -43,8 +46,9 @@ def db(tmp_path: Path) -> Iterator[Database]:
 
 def test_a_certificate_is_renewed_in_time_and_not_before(db: Database) -> None:
     now = [START]
-    ring = KeyRing(db, MasterKey.generate(), lambda: now[0], "https://consent.example")
+    ring = KeyRing(db, MASTER, lambda: now[0], "https://consent.example")
     first = ring.issuer("demo")
+    ring.request("demo")
     credential = issue_sd_jwt_vc(
         signer=first.signer,
         x5c=first.x5c,
@@ -60,12 +64,18 @@ def test_a_certificate_is_renewed_in_time_and_not_before(db: Database) -> None:
     now[0] = START + (LEAF_DAYS - RENEWAL_DAYS - 1) * SECONDS_PER_DAY
     ring.renew("demo")
     assert ring.issuer("demo").kid == first.kid
+    assert pending_bodies(db, ring, "demo", "key.rotated") == []
     now[0] += 2 * SECONDS_PER_DAY
     ring.renew("demo")
     second = ring.issuer("demo")
     assert second.kid != first.kid
     ring.renew("demo")
     assert ring.issuer("demo").kid == second.kid
+    # Nobody asked for it, and the log has it all the same.
+    assert pending_bodies(db, ring, "demo", "key.rotated") == [
+        {"purpose": "issuer", "key": second.kid, "automatic": True},
+        {"purpose": "request", "key": ring.request("demo").kid, "automatic": True},
+    ]
     anchors = ring.anchors()
     assert verify_credential(credential, anchors=anchors, now=now[0]).claims["a"] == 1
     later = START + LEAF_DAYS * SECONDS_PER_DAY

@@ -14,10 +14,15 @@ from broker.domain.terms import Label
 from broker.settings import SettingsError, read_settings
 from broker.usecases import key_rotation
 from broker.usecases.context import Context
+from broker.usecases.device_keys import device_of
+from broker.usecases.key_making import LEAF_DAYS
+from broker.usecases.keys import RENEWAL_DAYS, SECONDS_PER_DAY, KeyRing
 from broker.usecases.tenant import add_tenant
 from broker.usecases.trust import trust
+from credentials.certificate import read_certificate
 from dev.running import running_broker
 from tests.broker.journeys import whole_way
+from tests.broker.log_fixtures import pending_bodies
 from tests.faults.soft_hsm import PIN, Device
 
 
@@ -103,9 +108,24 @@ def test_a_new_key_in_the_device_takes_over(
     assert second.signer.public_jwk() != first.signer.public_jwk()
     states = {row["id"]: row["state"] for row in key_rotation.every_key(renamed)}
     assert (states[first.kid], states[second.kid]) == ("retired", "active")
+    (entry,) = pending_bodies(renamed.db, renamed.keys, "demo", "key.rotated")
+    assert entry == {"purpose": "issuer", "key": second.kid, "automatic": True}
     # Whoever has not been told of the new name goes on with the older key.
     deployed.keys.refresh()
     assert deployed.keys.issuer("demo").kid == first.kid
+    # And renews its certificate: what it signs would be worth nothing otherwise.
+    now = deployed.now() + (LEAF_DAYS - RENEWAL_DAYS + 1) * SECONDS_PER_DAY
+    settings = deployed.settings
+    held = device_of(settings)
+    going_on = KeyRing(deployed.db, deployed.master, lambda: now, settings.public_url, held)
+    stack.enter_context(closing(going_on))
+    going_on.renew("demo")
+    third = going_on.issuer("demo")
+    assert third.kid != first.kid
+    assert third.signer.public_jwk() == first.signer.public_jwk()
+    assert read_certificate(third.leaf).not_after > now
+    going_on.renew("demo")
+    assert going_on.issuer("demo").kid == third.kid
 
 
 def test_a_key_that_was_marked_is_not_used_again(deployed: Context) -> None:
