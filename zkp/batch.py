@@ -208,9 +208,9 @@ def _of_bits(proof: ReadProof, f: Sequence[Scalar], y: Scalar, c: Scalar) -> lis
     start = len(proof.points) - BIT_POINTS
     b, a, r1, r0 = range(start, start + BIT_POINTS)
     third = _Equation({a: _ONE, b: c}, constants={"H": -proof.z})
+    third.constants |= {bit(number): -response for number, response in enumerate(f)}
     product, power = ZERO, y
-    for number, response in enumerate(f):
-        third.constants[bit(number)] = -response
+    for response in f:
         product += power * response * (c - response)
         power *= y
     fourth = _Equation({r0: _ONE, r1: c}, constants={"G": -product, "H": -proof.z_t})

@@ -102,15 +102,15 @@ class ReadProof:
         expected = len(PROOF_VERSION) + points * G1_BYTES + scalars * SCALAR_BYTES
         if len(proof) != expected or not proof.startswith(PROOF_VERSION):
             raise ProofInvalid(f"a proof of this request has {expected} bytes and version 1")
-        rest = memoryview(proof)[len(PROOF_VERSION) :]
-        split = points * G1_BYTES
+        start = len(PROOF_VERSION)
+        split = start + points * G1_BYTES
         try:
             read = [
-                g1_from_bytes(bytes(rest[at : at + G1_BYTES])) for at in range(0, split, G1_BYTES)
+                g1_from_bytes(proof[at : at + G1_BYTES]) for at in range(start, split, G1_BYTES)
             ]
             numbers = [
-                scalar_from_bytes(bytes(rest[at : at + SCALAR_BYTES]))
-                for at in range(split, len(rest), SCALAR_BYTES)
+                scalar_from_bytes(proof[at : at + SCALAR_BYTES])
+                for at in range(split, expected, SCALAR_BYTES)
             ]
         except (PointInvalid, ScalarInvalid) as error:
             raise ProofInvalid(f"the proof holds what is no point or scalar: {error}") from None
@@ -126,7 +126,9 @@ class ReadProof:
         bits = BitPoints(*read[-BIT_POINTS:]) if has_bits else None
         z, z_t = left[:_BIT_SCALARS] if has_bits else (ZERO, ZERO)
         size = CREDENTIAL_POINTS * G1_BYTES
-        encoded = tuple(bytes(rest[at : at + size]) for at in range(0, credentials * size, size))
+        encoded = tuple(
+            proof[at : at + size] for at in range(start, start + credentials * size, size)
+        )
         free = tuple(left[has_bits * _BIT_SCALARS :])
         return cls(tuple(read), encoded, shown, answers, bits, z, z_t, free)
 

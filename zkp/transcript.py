@@ -24,8 +24,7 @@ class Transcript:
 
     def add(self, label: bytes, data: bytes) -> None:
         """Absorb a part."""
-        for part in (label, data):
-            self._absorbed += len(part).to_bytes(8) + part
+        self._absorbed += len(label).to_bytes(8) + label + len(data).to_bytes(8) + data
 
     def add_scalars(self, label: bytes, scalars: Iterable[Scalar]) -> None:
         """Absorb scalars, 32 bytes each."""
