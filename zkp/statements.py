@@ -158,6 +158,8 @@ def read_text(value: object) -> str:
     """Text of 1 to 2,048 letters. Raises `StatementInvalid`."""
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TEXT:
         raise StatementInvalid(f"text of 1 to {LONGEST_TEXT} letters was expected")
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise StatementInvalid("text that is Unicode was expected: half of a pair is none")
     return value
 
 

@@ -213,6 +213,8 @@ def test_requests_travel_as_json(world: World) -> None:
         {"nonce": "A" * 22 + "="},
         {"nonce": 7},
         {"audience": ""},
+        {"audience": "\ud800"},
+        {"credentials": ["\udfff"]},
         {"credentials": []},
         {"credentials": ["id", "id"]},
         {"credentials": ["id", "stranger"]},

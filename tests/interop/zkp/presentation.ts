@@ -154,7 +154,7 @@ export function prove(
   );
   const layout = layoutOf(request, given);
   const { system } = layout;
-  const credentials: Record<string, PresentedCredential> = {};
+  const credentials: Record<string, PresentedCredential> = Object.create(null);
   const messages = new Map<string, Scalar[]>();
   for (const [name, { key, header, bound, values, holderSecret }] of given) {
     const shown = layout.shown.get(name)!.map((one) => [one, values[one]!] as const);
@@ -249,11 +249,13 @@ export function verify(
   issuers: Readonly<Record<string, readonly Uint8Array[]>>,
 ): void {
   const request = readRequest(told);
-  const { credentials } = presentation;
-  const layout = layoutOf(request, new Map(Object.entries(credentials)));
+  const given = new Map(Object.entries(presentation.credentials));
+  const layout = layoutOf(request, given);
+  const credentials = Object.assign(Object.create(null), presentation.credentials) as Presentation["credentials"];
   for (const name of request.credentials) {
     const { key, revealed } = credentials[name]!;
-    if (!issuers[name]?.some((one) => equal(one, key))) throw refused("the issuer is not accepted");
+    const accepted = Object.hasOwn(issuers, name) ? issuers[name]! : [];
+    if (!accepted.some((one) => equal(one, key))) throw refused("the issuer is not accepted");
     const [shown, asked] = [Object.keys(revealed), layout.shown.get(name)!];
     if (shown.length !== asked.length || !asked.every((one) => Object.hasOwn(revealed, one))) {
       throw invalid("a presentation reveals exactly what the request asks for");

@@ -76,7 +76,10 @@ function readStatement(told: unknown): void {
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 const isText = (value: unknown): value is string =>
-  typeof value === "string" && value.length > 0 && [...value].length <= 2048;
+  typeof value === "string" &&
+  value.length > 0 &&
+  [...value].length <= 2048 &&
+  !/\p{Surrogate}/u.test(value);
 const isWhole = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
 const isValue = (value: unknown): boolean => Number.isSafeInteger(value) || isText(value);
 const isPlace = (value: unknown): boolean =>
