@@ -18,8 +18,11 @@ from benchmarks.probe import Measurement
 HERE = Path(__file__).parent
 
 
-class PeerMissing(Exception):
-    """A peer could not be installed or started: there is nothing to compare with."""
+class PeerMissing(SystemExit):
+    """A peer could not be installed or started: there is nothing to compare with, and the run ends.
+
+    They come from the registries of pip and npm, which have to be reachable.
+    """
 
 
 class Peer:

@@ -19,7 +19,11 @@ async function ofDigitalbazaar() {
   const signature = await sign();
   const prove = () =>
     digitalbazaar.deriveProof({
-      ...with_, signature, messages, presentationHeader, disclosedMessageIndexes: shown,
+      ...with_,
+      signature,
+      messages,
+      presentationHeader,
+      disclosedMessageIndexes: shown,
     });
   const proof = await prove();
   const disclosedMessages = shown.map((index) => messages[index]);
@@ -29,7 +33,11 @@ async function ofDigitalbazaar() {
     prove,
     check: () =>
       digitalbazaar.verifyProof({
-        ...with_, proof, presentationHeader, disclosedMessages, disclosedMessageIndexes: shown,
+        ...with_,
+        proof,
+        presentationHeader,
+        disclosedMessages,
+        disclosedMessageIndexes: shown,
       }),
   };
 }
@@ -42,7 +50,12 @@ async function ofMattr() {
   const told = messages.map((value, index) => ({ value, reveal: shown.includes(index) }));
   const prove = () =>
     suite.deriveProof({
-      publicKey, header, presentationHeader, signature, messages: told, verifySignature: false,
+      publicKey,
+      header,
+      presentationHeader,
+      signature,
+      messages: told,
+      verifySignature: false,
     });
   const proof = await prove();
   const revealed = Object.fromEntries(shown.map((index) => [index, messages[index]]));
@@ -51,8 +64,15 @@ async function ofMattr() {
     verify: async () => (await suite.verify({ publicKey, header, signature, messages })).verified,
     prove,
     check: async () =>
-      (await suite.verifyProof({ publicKey, header, presentationHeader, proof, messages: revealed }))
-        .verified,
+      (
+        await suite.verifyProof({
+          publicKey,
+          header,
+          presentationHeader,
+          proof,
+          messages: revealed,
+        })
+      ).verified,
   };
 }
 

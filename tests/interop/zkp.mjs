@@ -8,7 +8,8 @@ const bytes = (hex) => Uint8Array.from(Buffer.from(hex, "hex"));
 const hex = (data) => Buffer.from(data).toString("hex");
 const scalar = (text) => zkp.scalarFromBytes(bytes(text));
 const suites = { "SHA-256": bbs.SHA_256, "SHAKE-256": bbs.SHAKE_256 };
-const messagesOf = (told) => told.messages.map((one) => suites[told.suite].messageScalar(bytes(one)));
+const messagesOf = (told) =>
+  told.messages.map((one) => suites[told.suite].messageScalar(bytes(one)));
 const mapped = (object, change) =>
   Object.fromEntries(Object.entries(object).map(([name, one]) => [name, change(one)]));
 
@@ -41,7 +42,11 @@ const calls = {
   verify: (told) => {
     const credentials = mapped(told.presentation.credentials, presented);
     const presentation = { credentials, proof: bytes(told.presentation.proof) };
-    zkp.verify(told.request, presentation, mapped(told.issuers, (keys) => keys.map(bytes)));
+    zkp.verify(
+      told.request,
+      presentation,
+      mapped(told.issuers, (keys) => keys.map(bytes)),
+    );
     return true;
   },
   commit: (told) => {
@@ -56,31 +61,54 @@ const calls = {
   header: (told) => hex(zkp.headerOf(told.schema, told.issuer)),
   bbs_key: (told) => hex(bbs.publicKey(scalar(told.secret))),
   bbs_sign: (told) =>
-    hex(bbs.signatureToBytes(bbs.sign(scalar(told.secret), bytes(told.header), messagesOf(told), suites[told.suite]))),
+    hex(
+      bbs.signatureToBytes(
+        bbs.sign(scalar(told.secret), bytes(told.header), messagesOf(told), suites[told.suite]),
+      ),
+    ),
   bbs_verify: (told) => {
     const signature = bbs.signatureFromBytes(bytes(told.signature));
-    return bbs.verify(bytes(told.key), signature, bytes(told.header), messagesOf(told), suites[told.suite]);
+    return bbs.verify(
+      bytes(told.key),
+      signature,
+      bytes(told.header),
+      messagesOf(told),
+      suites[told.suite],
+    );
   },
   bbs_prove: (told) => {
     const signature = bbs.signatureFromBytes(bytes(told.signature));
     const [key, header, occasion] = [told.key, told.header, told.presentation_header].map(bytes);
     const suite = suites[told.suite];
-    return hex(bbs.prove(key, signature, header, messagesOf(told), told.disclosed, occasion, suite));
+    return hex(
+      bbs.prove(key, signature, header, messagesOf(told), told.disclosed, occasion, suite),
+    );
   },
   bbs_check: (told) => {
     const messages = messagesOf(told);
     const disclosed = new Map(told.disclosed.map((index) => [index, messages[index]]));
     const [key, proof, header, occasion] = [
-      told.key, told.proof, told.header, told.presentation_header,
+      told.key,
+      told.proof,
+      told.header,
+      told.presentation_header,
     ].map(bytes);
     bbs.verifyProof(key, proof, header, disclosed, occasion, suites[told.suite]);
     return true;
   },
   theirs_sign: async (told) =>
-    hex(await theirs.sign({ ...asTheirs(told), secretKey: bytes(told.secret), messages: told.messages.map(bytes) })),
+    hex(
+      await theirs.sign({
+        ...asTheirs(told),
+        secretKey: bytes(told.secret),
+        messages: told.messages.map(bytes),
+      }),
+    ),
   theirs_verify: (told) =>
     theirs.verifySignature({
-      ...asTheirs(told), signature: bytes(told.signature), messages: told.messages.map(bytes),
+      ...asTheirs(told),
+      signature: bytes(told.signature),
+      messages: told.messages.map(bytes),
     }),
   theirs_prove: async (told) =>
     hex(

@@ -53,7 +53,12 @@ export class Interface {
 
   /** P1, which belongs to the suite and not to the interface. */
   get p1(): G1Point {
-    this.first ??= this.next(utf8(this.suite + "H2G_HM2S_"), "BP_MESSAGE_GENERATOR_SEED", 1, undefined)[1];
+    this.first ??= this.next(
+      utf8(this.suite + "H2G_HM2S_"),
+      "BP_MESSAGE_GENERATOR_SEED",
+      1,
+      undefined,
+    )[1];
     return this.first;
   }
 
@@ -211,7 +216,11 @@ export class ProofCommitment {
     suite: Interface,
   ): ProofCommitment {
     const [r1, r2, e_, r1_, r3_] = [1, 2, 3, 4, 5].map(randomScalar) as [
-      Scalar, Scalar, Scalar, Scalar, Scalar,
+      Scalar,
+      Scalar,
+      Scalar,
+      Scalar,
+      Scalar,
     ];
     const d = multiply(base(byIndex(messages), bound, messages.length, suite), r2);
     const aBar = multiply(signature.a, modulo(r1 * r2));
@@ -222,7 +231,14 @@ export class ProofCommitment {
     for (const [index, blinding] of blindings) {
       t2 = t2.add(multiply(points[index + 1]!, blinding));
     }
-    return new ProofCommitment({ aBar, bBar, d, t1, t2 }, [r1, inverse(r2), signature.e, e_, r1_, r3_]);
+    return new ProofCommitment({ aBar, bBar, d, t1, t2 }, [
+      r1,
+      inverse(r2),
+      signature.e,
+      e_,
+      r1_,
+      r3_,
+    ]);
   }
 
   respond(c: Scalar): [Scalar, Scalar, Scalar] {
@@ -276,7 +292,11 @@ export function verifyProof(
   if ([...disclosed.keys()].some((index) => index < 0 || index >= total)) throw wrong();
   const bound = domain(key, header, total, suite);
   const points = suite.generators(total);
-  const t1 = sumOfProducts([[bBar!, c], [aBar!, e], [d!, r1]]);
+  const t1 = sumOfProducts([
+    [bBar!, c],
+    [aBar!, e],
+    [d!, r1],
+  ]);
   const hidden = [...Array(total).keys()].filter((index) => !disclosed.has(index));
   const t2 = sumOfProducts([
     [suite.p1, c],

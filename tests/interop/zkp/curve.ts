@@ -26,7 +26,10 @@ const WIDE_BYTES = 48;
 
 /** What this package refuses; `code` says of which kind. It never holds a value or a secret. */
 export class ZkpError extends Error {
-  constructor(readonly code: Code, message: string) {
+  constructor(
+    readonly code: Code,
+    message: string,
+  ) {
     super(message);
     this.name = "ZkpError";
   }
@@ -111,7 +114,11 @@ export function publicPoint(secret: Scalar): G2Point {
 export function sumOfProducts(terms: readonly (readonly [G1Point, Scalar])[]): G1Point {
   const used = terms.filter(([point, scalar]) => scalar !== 0n && !point.is0());
   if (used.length === 0) return IDENTITY;
-  return pippenger(G1.Point, used.map(([point]) => point), used.map(([, scalar]) => scalar));
+  return pippenger(
+    G1.Point,
+    used.map(([point]) => point),
+    used.map(([, scalar]) => scalar),
+  );
 }
 
 /** Whether the product of the pairings is one. An empty product shows nothing. */

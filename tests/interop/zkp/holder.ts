@@ -29,7 +29,10 @@ export function commit(
   const [point, first] = [multiply(generator, secret), multiply(generator, blinding)];
   const c = challenge(key, header, nonce, point, first);
   const response = modulo(blinding + c * secret);
-  return { commitment: join(point.toBytes(true), scalarToBytes(c), scalarToBytes(response)), secret };
+  return {
+    commitment: join(point.toBytes(true), scalarToBytes(c), scalarToBytes(response)),
+    secret,
+  };
 }
 
 /** The issuer's part: check that the secret is known, and sign it unseen behind the attributes. */
@@ -71,7 +74,9 @@ function challenge(
   transcript.add("header", header);
   transcript.add("nonce", nonce);
   transcript.add("commitment", point.toBytes(true));
-  transcript.add("first", first.is0() ? join(new Uint8Array([0xc0]), new Uint8Array(47)) : first.toBytes(true));
+  transcript.add(
+    "first",
+    first.is0() ? join(new Uint8Array([0xc0]), new Uint8Array(47)) : first.toBytes(true),
+  );
   return transcript.challenge("holder");
 }
-

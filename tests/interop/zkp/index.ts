@@ -2,12 +2,8 @@
 export * as bbs from "./bbs.js";
 export { ZkpError, scalarFromBytes, scalarToBytes } from "./curve.js";
 export { commit, signBound } from "./holder.js";
-export {
-  prove,
-  verify,
-  type HeldCredential,
-  type Presentation,
-  type PresentedCredential,
-} from "./presentation.js";
+export { type HeldCredential, type Presentation, type PresentedCredential } from "./layout.js";
+export { prove } from "./prove.js";
+export { verify } from "./verify.js";
 export { readRequest, type ProofRequest, type Statement } from "./request.js";
 export { STATUS_TOKEN, headerOf, readHeader, scalarsOf, type Schema } from "./schema.js";

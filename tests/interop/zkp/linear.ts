@@ -1,5 +1,14 @@
 /** One linear system over hidden attributes and bits: M (m, b) = k, brought to echelon form. */
-import { ZkpError, fromNumber, inverse, join, modulo, randomScalar, u64, type Scalar } from "./curve.js";
+import {
+  ZkpError,
+  fromNumber,
+  inverse,
+  join,
+  modulo,
+  randomScalar,
+  u64,
+  type Scalar,
+} from "./curve.js";
 
 export interface Row {
   /** By the number of the variable: hidden attributes first, then bits. */
@@ -15,7 +24,11 @@ export class LinearSystem {
   private readonly pivots: Map<number, Pivot>;
   readonly free: readonly number[];
 
-  constructor(readonly attributes: number, readonly bits: number, readonly rows: readonly Row[]) {
+  constructor(
+    readonly attributes: number,
+    readonly bits: number,
+    readonly rows: readonly Row[],
+  ) {
     if (rows.length > MOST_ROWS) throw new ZkpError("too_large", "too many rows");
     this.pivots = reduce(rows);
     this.free = [...Array(attributes + bits).keys()].filter((one) => !this.pivots.has(one));
@@ -73,7 +86,8 @@ function reduce(rows: readonly Row[]): Map<number, Pivot> {
       if (known) eliminate(left, variable, known);
     }
     if (left.coefficients.size === 0) {
-      if (left.constant !== 0n) throw new ZkpError("statement_invalid", "the statements contradict");
+      if (left.constant !== 0n)
+        throw new ZkpError("statement_invalid", "the statements contradict");
       continue;
     }
     const pivot = Math.max(...left.coefficients.keys());

@@ -156,7 +156,10 @@ export class Compiler {
       return members.map((one) => (one === witness(variable) ? 1n : 0n));
     });
     this.row([[variable, 1n], ...bits.map((bit, at) => [bit, -members[at]!] as const)], 0n);
-    this.row(bits.map((bit) => [bit, 1n] as const), 1n);
+    this.row(
+      bits.map((bit) => [bit, 1n] as const),
+      1n,
+    );
   }
 
   private notMember(place: Place, values: readonly Value[]): void {
@@ -176,7 +179,10 @@ export class Compiler {
     const chosen = this.newBits(open.length, (witness) =>
       open.map((gap) => (gap === gapOf(witness) ? 1n : 0n)),
     );
-    this.row(chosen.map((bit) => [bit, 1n] as const), 1n);
+    this.row(
+      chosen.map((bit) => [bit, 1n] as const),
+      1n,
+    );
     const ends = (end: 0 | 1) => chosen.map((bit, at) => [bit, -open[at]![end]] as const);
     this.distance(variable, ends(0), 0n, -1n, most, (witness) => gapOf(witness)[0]);
     this.distance(variable, ends(1), 0n, 1n, most, (witness) => gapOf(witness)[1]);
@@ -198,6 +204,12 @@ export class Compiler {
       return JSON.stringify(type, Object.keys(type).sort());
     });
     if (first !== second) throw invalid("equal: the attributes are of different types or units");
-    this.row([[this.variable(place), 1n], [this.variable(other), -1n]], 0n);
+    this.row(
+      [
+        [this.variable(place), 1n],
+        [this.variable(other), -1n],
+      ],
+      0n,
+    );
   }
 }

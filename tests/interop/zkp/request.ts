@@ -53,7 +53,8 @@ export function readRequest(told: unknown): ProofRequest {
     throw new ZkpError("too_large", "at most 32 statements over 8 credentials");
   }
   if (!credentials.every(isText) || !isText(audience)) throw wrong("names are text");
-  if (!isBytes(nonce) || nonce.length < 22 || !isBytes(hash)) throw wrong("nonce and hash are base64url");
+  if (!isBytes(nonce) || nonce.length < 22 || !isBytes(hash))
+    throw wrong("nonce and hash are base64url");
   statements.forEach(readStatement);
   const named = new Set((statements as Statement[]).flatMap(credentialsOf));
   const unique = new Set(credentials);
@@ -66,7 +67,11 @@ export function readRequest(told: unknown): ProofRequest {
 function readStatement(told: unknown): void {
   const type = isObject(told) ? (told["type"] as Statement["type"]) : undefined;
   const members = type !== undefined && Object.hasOwn(MEMBERS, type) ? MEMBERS[type] : undefined;
-  if (!isObject(told) || !members || !hasMembers(told, ["type", "credential", "attribute", ...members])) {
+  if (
+    !isObject(told) ||
+    !members ||
+    !hasMembers(told, ["type", "credential", "attribute", ...members])
+  ) {
     throw wrong("a statement is of a known type, with the members of its type");
   }
   const fits = ["credential", "attribute", ...members].every((name) => READERS[name]!(told[name]));
@@ -103,7 +108,8 @@ const READERS: Record<string, (value: unknown) => boolean> = {
 
 /** Base64url without padding, and no bits set beyond the last byte. */
 function isBytes(value: unknown): value is string {
-  if (typeof value !== "string" || value.length > 2048 || !/^[A-Za-z0-9_-]*$/.test(value)) return false;
+  if (typeof value !== "string" || value.length > 2048 || !/^[A-Za-z0-9_-]*$/.test(value))
+    return false;
   const last = ALPHABET.indexOf(value.slice(-1));
   return [true, false, last % 16 === 0, last % 4 === 0][value.length % 4]!;
 }
