@@ -2,7 +2,7 @@
 
 A credential of eight attributes, one of them shown, one statement over 16 bits: 18 or older. The
 probe of a figure is what proofs are made of, in the backend alone: a multiplication, nine points
-decoded, a product of two pairings, 1.64 ms on the machine that the bounds were set for, so that
+decoded, a product of two pairings, 1.64 ms where the bounds were set, so that
 "prove in 2.6 ms" is 1.59 of it. The floor of a batch is what its 128 proofs cannot
 do without in this backend: nine points decoded and 27 scalars read of each, its hashes, and the
 sums and pairings of all together. Peers are installed for the run, by the locks under `peers/`, and
@@ -69,7 +69,7 @@ OLDER: Final = OlderThan(Place("id", "birth_date"), 18, "2026-11-26")
 COUNTRY: Final = Reveal(Place("id", "country"))
 BATCHES = (8, 32, 128)
 ROUNDS, CALLS = 15, 10
-BACKEND = 0.130 + 9 * 0.053 + 1.030  # ms, on the machine that the bounds were set for
+BACKEND = 0.130 + 9 * 0.053 + 1.030  # ms, where the bounds were set
 POINTS, SCALARS, TRANSCRIPT = 9, 27, 4096  # of one proof; bytes that are hashed, about
 
 
@@ -239,7 +239,7 @@ def _sizes(world: _World, theirs: float) -> list[Figure]:
     ]
 
 
-# What each has to hold, in milliseconds of the machine that the bounds were set for.
+# What each has to hold, in milliseconds where the bounds were set.
 HOLD: Final = {
     "prove": 2.6,
     "verify": 3.3,
