@@ -31,12 +31,23 @@ MOST_SIGNERS = 8
 class KnownLogKey:
     """A log key without its private half.
 
-    `until_size`: the largest tree it has signed, None while it still signs.
+    `until_size`: the largest tree it has signed, None while nobody has noted it. `signs_until`: the
+    time (Unix seconds) at which one that was rotated out ceases to sign.
     """
 
     public_key: bytes
     until_size: int | None
     compromised: bool
+    signs_until: int | None = None
+
+    def counts_until(self, now: int, published: int) -> int | None:
+        """The largest tree for which its word counts; None while it signs.
+
+        Nobody notes it before the next checkpoint: of a quiet log the newest, `published`, is the
+        largest that it can have signed.
+        """
+        over = self.signs_until is not None and self.signs_until <= now
+        return published if over and self.until_size is None else self.until_size
 
     def named(self, origin: str) -> VerifierKey:
         """Its text form under the log's origin."""
@@ -124,6 +135,7 @@ class LogKeys:
                 _public(orjson.loads(row.public_jwk)["x"]),
                 row.log_size if row.state != "active" else None,
                 compromised=row.state == "compromised",
+                signs_until=row.signs_until,
             )
             for row in rows
         ]

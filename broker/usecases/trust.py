@@ -3,7 +3,7 @@
 import hashlib
 
 from broker.domain.trust import CompromisedKey, RetiredLogKey, Trust
-from broker.store import keys
+from broker.store import keys, log_tree
 from broker.usecases.context import Context
 from broker.usecases.key_making import CERTIFIED, leaf_of
 
@@ -16,16 +16,15 @@ def trust(ctx: Context) -> Trust:
     origin = ctx.log.origin
     logs = [key for key in ctx.log.known_keys() if not key.compromised]
     with ctx.db.reading() as tx:
+        latest = log_tree.latest_checkpoint(tx)
         stolen = [row for row in keys.compromised(tx) if row.purpose in CERTIFIED]
+    published = 0 if latest is None else latest.size
+    until = [(key.named(origin), key.counts_until(ctx.now(), published)) for key in logs]
     return Trust(
         roots=tuple(ctx.keys.anchors()),
-        logs=tuple(key.named(origin) for key in logs if key.until_size is None),
+        logs=tuple(key for key, size in until if size is None),
         timestamps=ctx.settings.timestamp_roots,
-        retired_logs=tuple(
-            RetiredLogKey(key.named(origin), key.until_size)
-            for key in logs
-            if key.until_size is not None
-        ),
+        retired_logs=tuple(RetiredLogKey(key, size) for key, size in until if size is not None),
         compromised=tuple(
             CompromisedKey(
                 hashlib.sha256(leaf_of(row)).hexdigest(),

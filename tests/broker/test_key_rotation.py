@@ -178,6 +178,22 @@ def test_the_old_log_key_cosigns_until_readers_have_the_new_one(
     assert broker.evidence(consent_id).verdict == "verified"
 
 
+def test_what_an_old_log_key_signs_is_bounded_while_the_log_is_quiet(broker: World) -> None:
+    note = _note(broker)
+    key_rotation.rotate(broker.ctx, "log", "demo", overlap_days=1)
+    newest = _note(broker)
+    assert trust(broker.ctx).retired_logs == ()
+    broker.time[0] += 2 * DAY
+    # Nothing has happened since, so that nobody has noted how far it went.
+    told = trust(broker.ctx)
+    (retired,) = told.retired_logs
+    assert len(told.logs) == 1
+    assert retired.until_size == open_checkpoint_of(newest, told.verifiers()).size
+    assert open_checkpoint_of(note, told.verifiers()).size < retired.until_size
+    broker.advance(2)
+    assert trust(broker.ctx).retired_logs == (retired,)
+
+
 def test_a_broker_starts_from_a_head_that_the_old_key_signed(broker: World) -> None:
     broker.advance(2)
     key_rotation.rotate(broker.ctx, "log", "demo", overlap_days=0)
