@@ -32,12 +32,23 @@ ANSWER_SECONDS = 60
 POLL_SECONDS = 0.05
 POLLS = 60
 
+DESCRIPTION = """
+A value of your own for this act. A retry with it has no second effect and gets the first answer,
+for a day. Where it cannot, it is answered with 409 and one of these codes:
+
+- `idempotency_in_progress`: the first call is under way. Repeat after `Retry-After`.
+- `idempotency_conflict`: another request had this key. Take a new one.
+- `idempotency_replayed`: it was done, and its answer is not there any more, because it held a
+  secret, or because the broker was stopped between the act and its answer. Look up what it did;
+  where that leads nowhere, ask anew with a new key.
+"""
+
 IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
         max_length=200,
-        description="A value of your own for this act: a retry with it has no second effect.",
+        description=DESCRIPTION,
     ),
 ]
 
@@ -143,7 +154,10 @@ class _Call:
             row = self.find()
         else:
             raise IdempotencyInProgress("the same call is under way: repeat it in a moment")
-        raise IdempotencyReplayed("this was done before, and its answer was lost: look it up")
+        raise IdempotencyReplayed(
+            "this was done before, and its answer was lost with the process that did it: look up "
+            "what it did, or ask anew with a new Idempotency-Key"
+        )
 
     def _first_answer(self, status: int, sealed: bytes | None) -> Answer:
         if sealed is None:

@@ -98,7 +98,7 @@ class IdempotencyInProgress(BrokerError):
 
 
 class IdempotencyReplayed(BrokerError):
-    """The call was done before, and its answer was not kept because it held a secret."""
+    """The call was done before, and its answer is lost: it held a secret, or its process died."""
 
     code = "idempotency_replayed"
 

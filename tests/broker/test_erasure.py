@@ -235,7 +235,16 @@ def test_what_a_partner_still_sees_open_takes_no_signature(made: World) -> None:
     assert all(one.state in {"withdrawn", "expired"} for one in rows(made, "consent") if one.terms)
 
 
-def test_signed_evidence_goes_when_its_time_is_over(made: World) -> None:
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_signed_evidence_goes_when_its_time_is_over(
+    engine: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = "" if engine == "sqlite" else request.getfixturevalue("postgres_database")
+    with world(tmp_path / "home", database_url=url) as made:
+        _goes_when_its_time_is_over(made)
+
+
+def _goes_when_its_time_is_over(made: World) -> None:
     (ended,) = granted(made.customer("crm-1"), "base")
     made.withdrawal(ended, made.officer)
     customer = made.customer("crm-2")
