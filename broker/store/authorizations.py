@@ -43,14 +43,16 @@ def count_of(tx: Connection, invitation_id: str) -> int:
     return tx.execute(query.where(AUTHORIZATION.c.invitation_id == invitation_id)).scalar_one()
 
 
-def by_request_uri(tx: Connection, tenant_id: str, hashed: str) -> AuthorizationRow | None:
-    """The request behind a `request_uri`, by its hash; locked until the end of `tx`."""
-    return _one(tx, tenant_id, AUTHORIZATION.c.request_uri_hash == hashed)
+def by_request_uri(
+    tx: Connection, tenant_id: str, hashed: str, *, lock: bool
+) -> AuthorizationRow | None:
+    """The request behind a `request_uri`, by its hash; with `lock` until the end of `tx`."""
+    return _one(tx, tenant_id, AUTHORIZATION.c.request_uri_hash == hashed, lock=lock)
 
 
 def by_code(tx: Connection, tenant_id: str, hashed: str) -> AuthorizationRow | None:
     """The request behind a code, by its hash; locked until the end of `tx`."""
-    return _one(tx, tenant_id, AUTHORIZATION.c.code_hash == hashed)
+    return _one(tx, tenant_id, AUTHORIZATION.c.code_hash == hashed, lock=True)
 
 
 def move(
@@ -79,12 +81,15 @@ def prune(tx: Connection, before: int) -> int:
     return tx.execute(delete(AUTHORIZATION).where(AUTHORIZATION.c.expires_at < before)).rowcount
 
 
-def _one(tx: Connection, tenant_id: str, condition: object) -> AuthorizationRow | None:
-    row = tx.execute(
-        select(AUTHORIZATION)
-        .where(condition, AUTHORIZATION.c.tenant_id == tenant_id)  # type: ignore[arg-type]  # SQLModel's columns are untyped
-        .with_for_update()
-    ).one_or_none()
+def _one(
+    tx: Connection, tenant_id: str, condition: object, *, lock: bool
+) -> AuthorizationRow | None:
+    chosen = select(AUTHORIZATION).where(
+        condition,  # type: ignore[arg-type]  # SQLModel's columns are untyped
+        AUTHORIZATION.c.tenant_id == tenant_id,
+    )
+    # PostgreSQL locks nothing in a transaction that only reads, but raises.
+    row = tx.execute(chosen.with_for_update() if lock else chosen).one_or_none()
     if row is None:
         return None
     found = AuthorizationRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)

@@ -135,7 +135,7 @@ def push(
 def ask(ctx: Context, tenant_id: str, client_id: str, request_uri: str) -> Asked:
     """What to show the customer; raises `RequestUriInvalid`, `InvalidGrant`."""
     with ctx.db.reading() as tx:
-        row = _pushed(ctx, tx, tenant_id, client_id, request_uri)
+        row = _pushed(ctx, tx, tenant_id, client_id, request_uri, lock=False)
         invitation = contacts.invitation(tx, tenant_id, row.invitation_id)
         if invitation.state != "open" or invitation.expires_at <= ctx.now():
             raise InvalidGrant("the offer was used or is over; ask for a new one")
@@ -156,7 +156,7 @@ def agree(
     """
     code = b64url(secrets.token_bytes(SECRET_BYTES))
     with ctx.db.transaction() as tx:
-        row = _pushed(ctx, tx, tenant_id, client_id, request_uri)
+        row = _pushed(ctx, tx, tenant_id, client_id, request_uri, lock=True)
         invitation = contacts.invitation(tx, tenant_id, row.invitation_id)
         problem = offer_over(ctx, tx, invitation) or wrong_tx_code(ctx, tx, invitation, tx_code)
         if problem is None:
@@ -178,7 +178,7 @@ def agree(
 def decline(ctx: Context, tenant_id: str, client_id: str, request_uri: str) -> str:
     """The customer declines: where their browser tells the wallet so. The offer stays open."""
     with ctx.db.transaction() as tx:
-        row = _pushed(ctx, tx, tenant_id, client_id, request_uri)
+        row = _pushed(ctx, tx, tenant_id, client_id, request_uri, lock=True)
         authorizations.move(tx, row.id, "pushed", "refused")
     return authorization_refusal(
         row.redirect_uri,
@@ -289,10 +289,10 @@ def _invited(ctx: Context, tx: Connection, tenant_id: str, state: str | None) ->
 
 
 def _pushed(
-    ctx: Context, tx: Connection, tenant_id: str, client_id: str, request_uri: str
+    ctx: Context, tx: Connection, tenant_id: str, client_id: str, request_uri: str, *, lock: bool
 ) -> AuthorizationRow:
     reference = secret_hash(request_uri.removeprefix(REQUEST_URI))
-    row = authorizations.by_request_uri(tx, tenant_id, reference)
+    row = authorizations.by_request_uri(tx, tenant_id, reference, lock=lock)
     # One answer for everything: whoever guesses learns nothing.
     if (
         row is None

@@ -374,9 +374,10 @@ DOORS: dict[str, Door] = {
     "GET /log/checkpoint": Door(get("/log/checkpoint"), PUBLIC, own=True),
     "GET /log/tile/entries/{address}": Door(get("/log/tile/entries/000.p/1"), PUBLIC, own=True),
     "GET /log/tile/{level}/{address}": Door(get("/log/tile/0/000.p/1"), PUBLIC, own=True),
-    "GET /healthz": Door(get("/healthz"), PUBLIC, own=True),
-    "GET /readyz": Door(get("/readyz"), PUBLIC, own=True),
-    "GET /metrics": Door(get("/metrics"), PUBLIC, own=True),
+    # What tells of the process has no address below a tenant.
+    "GET /healthz": Door(get("/healthz"), own=True),
+    "GET /readyz": Door(get("/readyz"), own=True),
+    "GET /metrics": Door(get("/metrics"), own=True),
     "GET /openapi.json": Door(get("/openapi.json"), PUBLIC, own=True),
     "GET /docs": Door(get("/docs"), PUBLIC, own=True),
     "GET /docs/oauth2-redirect": Door(get("/docs/oauth2-redirect"), PUBLIC, own=True),

@@ -7,27 +7,48 @@ all, by the owner.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from tests.broker.roles import served_database
 from tests.faults.doors import DOORS, WAYS, Door
 from tests.faults.two_tenants import ABSENT, OTHER, Stage, leaked, two_tenants, without_ids
 
+DATABASES = ["sqlite", "postgresql"]
 NAMES = [f"{name} {door.calls.__name__}" for name, door in WAYS]
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with two_tenants(tmp_path_factory.mktemp("tenants")) as made:
-        yield made
+@pytest.fixture(scope="module", params=DATABASES)
+def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
+    with database(request, "tenants") as url:
+        home = tmp_path_factory.mktemp("tenants")
+        with two_tenants(home, database_url=url) as made:
+            yield made
 
 
-@pytest.fixture(scope="module")
-def at_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+@pytest.fixture(scope="module", params=DATABASES)
+def at_home(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
     """Another broker, where the owner does what is tried here."""
-    with two_tenants(tmp_path_factory.mktemp("home")) as made:
-        yield made
+    with database(request, "at_home") as url:
+        home = tmp_path_factory.mktemp("home")
+        with two_tenants(home, database_url=url) as made:
+            yield made
+
+
+@contextmanager
+def database(request: pytest.FixtureRequest, name: str) -> Iterator[str]:
+    """SQLite, or PostgreSQL as the role that only serves and that row-level security binds."""
+    if request.param == "sqlite":
+        yield ""
+        return
+    with served_database(request.getfixturevalue("postgres_server"), name) as roles:
+        yield roles.serving
 
 
 def operations(stage: Stage) -> dict[str, bool]:
