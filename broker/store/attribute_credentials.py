@@ -72,9 +72,11 @@ def add_offer(tx: Connection, row: OfferRow) -> None:
 
 
 def offer_by_code(tx: Connection, tenant_id: str, code_hash: str) -> OfferRow | None:
-    """The offer of a code."""
+    """The offer of a code, held until the end of `tx`: of guesses at once each is counted."""
     row = tx.execute(
-        select(OFFER).where(OFFER.c.code_hash == code_hash, OFFER.c.tenant_id == tenant_id)
+        select(OFFER)
+        .where(OFFER.c.code_hash == code_hash, OFFER.c.tenant_id == tenant_id)
+        .with_for_update()
     ).one_or_none()
     return None if row is None else OfferRow(**row._mapping)  # noqa: SLF001
 

@@ -14,6 +14,7 @@ from broker.store import contacts, proofs, registry
 from broker.store.proofs import ProofRequestRow
 from broker.usecases import audit
 from broker.usecases.answering import REJECTIONS_LOGGED, Accepted, Refused, Rejected
+from broker.usecases.attribute_keys import stolen_keys
 from broker.usecases.context import Context, at_one_moment
 from broker.usecases.granting import DAY, sha256
 from broker.usecases.presentation_request import Document, response_key
@@ -108,7 +109,8 @@ def _check(ctx: Context, row: ProofRequestRow, received: ReceivedProof) -> _Chec
     """Check everything that does not need the database, the cheap before the dear.
 
     1. The proof says that it answers this request, in one of the forms that it had.
-    2. It shows the credentials asked for, each under a key of an issuer that is trusted for it.
+    2. It shows the credentials asked for, each under a key of an issuer that is trusted for it,
+       and none under a key of this tenant that was stolen since it was asked.
     3. Each is of the schema asked for, and its header names the issuer of its key.
     4. The proof holds (`zkp.verify`: length, points, challenges, equations).
 
@@ -120,7 +122,13 @@ def _check(ctx: Context, row: ProofRequestRow, received: ReceivedProof) -> _Chec
     # 2.
     if set(received.credentials) != set(query.credentials):
         raise Refused("proof_credentials_differ", "the proof is over other credentials than asked")
+    stolen = stolen_keys(ctx, row.tenant_id)
     for name, shown in received.credentials.items():
+        if shown.key in stolen:
+            raise Refused(
+                "issuer_key_compromised",
+                f"the credential {name} was signed by a key that is no longer trusted",
+            )
         if shown.key not in query.credentials[name].keys:
             raise Refused(
                 "issuer_not_trusted",

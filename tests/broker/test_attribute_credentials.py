@@ -268,11 +268,23 @@ def test_keys_are_rotated_and_stolen_ones_are_trusted_no_more(broker: World) -> 
     assert proven(broker, wallet, keys) == proven(broker, newer, keys) == "proven"
     listed = {one["id"]: one for one in key_rotation.every_key(broker.ctx)}
     assert (listed[made.id]["purpose"], listed[made.id]["state"]) == ("attributes", "active")
+    headers = {"Idempotency-Key": "before the theft"}
+    body = {
+        "template": TEMPLATE,
+        "credentials": {"id": {"schema": PERSON.id, "issuers": keys}},
+        "statements": [EARNS],
+    }
+    asked = broker.api("POST", "/v1/proof-requests", json=body, headers=headers).json()
     done = key_rotation.compromise(broker.ctx, made.id, broker.time[0])
     assert done.replaced_by is not None
     after = [one["key"] for one in trusted(broker)]
     assert keys[0]["key"] not in after
     assert old["key"] in after
+    with pytest.raises(PeerRefused):
+        show(broker, newer, asked["wallet_link"])
+    assert broker.logged("proof.rejected")[-1].body["code"] == "issuer_key_compromised"
+    show(broker, wallet, asked["wallet_link"])
+    assert follow(broker, asked)["state"] == "proven"
 
 
 def test_what_nobody_takes_is_over_after_ten_minutes_and_with_its_partner(broker: World) -> None:
