@@ -7,15 +7,16 @@ import base64
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from broker.cli.attesting import PERSON
 from broker.domain.bundle import pack, unpack
 from broker.domain.ids import new_id
 from broker.domain.trust import Trust
-from broker.outbound.client import Client
+from broker.outbound.client import ApiError, Client
 from credentials.keys import SoftwareKey, thumbprint
 from credentials.pki import create_root
 from credentials.status import StatusCheck
@@ -63,6 +64,9 @@ def _parties(broker_server: Broker, folder: Path) -> Iterator[Parties]:
         Client(broker_server.address, one["client_id"], one["private_jwk"])
         for one in (clients["partner"], clients["officer"])
     )
+    # Metadata that also describe a format which the wallet does not know.
+    with suppress(ApiError):  # it is there already
+        officer.post("/v1/attribute-types", PERSON, idempotent=True)
     yield Parties(
         broker_server,
         partner,
