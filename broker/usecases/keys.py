@@ -229,6 +229,11 @@ class KeyRing:
 
     def hmac_key(self, label: str) -> bytes:
         """A 32-byte secret for each use: pairwise identifiers, hashed contacts, codes."""
+        # Without the lock: who refreshes holds it while asking the database, and would wait for
+        # transactions that wait here.
+        found = self._secrets.get(label)
+        if found is not None:
+            return found
         with self._lock:
             if label not in self._secrets:
                 with self._db.reading() as tx:

@@ -1,8 +1,9 @@
 """Several processes start on an empty database: they end up with the same keys."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 
 import pytest
 from sqlalchemy import insert, select
@@ -77,3 +78,33 @@ def test_keys_are_made_once_whoever_starts_at_the_same_time(address: str) -> Non
         purposes = sorted(tx.execute(select(KEYS.c.purpose)).scalars())
     db.close()
     assert purposes == ["issuer", "log", "request", "root"]
+
+
+def test_a_secret_in_memory_is_there_while_keys_are_read_anew(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who refreshes waits for a connection of the pool: transactions must not wait for it."""
+    master = MasterKey.generate()
+    _with_tenant(address, master)
+    with closing(Database(address)) as db:
+        ring = KeyRing(db, master, lambda: NOW, ADDRESS)
+        ring.prepare("demo")
+        kept, reading, go_on = ring.hmac_key("token"), Event(), Event()
+        read = ring._read_trust  # noqa: SLF001
+
+        def slowly() -> object:
+            reading.set()
+            assert go_on.wait(60)
+            return read()
+
+        monkeypatch.setattr(ring, "_read_trust", slowly)
+        with ThreadPoolExecutor(2) as pool:
+            refreshing = pool.submit(ring.refresh)
+            assert reading.wait(60)
+            asked = pool.submit(ring.hmac_key, "token")
+            try:
+                assert asked.result(timeout=20) == kept
+                assert not refreshing.done()
+            finally:
+                go_on.set()
+            refreshing.result(timeout=60)
