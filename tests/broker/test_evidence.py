@@ -37,7 +37,7 @@ Made = tuple[bytes, Trust, Kept]
 @pytest.fixture(scope="module")
 def made(broker_server: Broker) -> Made:
     steps, kept, trust = whole_way(broker_server)
-    assert steps[-2:] == ["evidence", "tampered"]
+    assert {"evidence", "tampered"} <= set(steps)
     return kept.evidence, trust, kept
 
 

@@ -72,7 +72,7 @@ def test_the_whole_way_with_a_key_that_never_leaves_the_device(
     environment = {"BROKER_ISSUER_KEY": _uri(device), "BROKER_PKCS11_PIN": PIN}
     with running_broker(tmp_path, environment) as broker:
         steps, kept, anchors = whole_way(broker)
-        assert steps[-2:] == ["evidence", "tampered"]
+        assert {"evidence", "tampered"} <= set(steps)
         assert verify_evidence(kept.evidence, anchors).verdict == "verified"
         listed = json.loads(broker.run("keys", "list", "--json").stdout)["keys"]
     (issuer,) = [key for key in listed if key["purpose"] == "issuer"]
