@@ -10,7 +10,6 @@ there may be several processes.
 
 import argparse
 import contextlib
-import os
 import secrets
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,11 @@ from sqlalchemy import (
     insert,
 )
 from sqlalchemy import select as select_from
+from uvicorn.supervisors import Multiprocess
 
 from dev.running import free_port
 
 START_SECONDS = 30
-DATABASE = "PROBE_DATABASE"
 ROW = Table(
     "row",
     MetaData(),
@@ -75,9 +75,8 @@ def _sqlite(url: str) -> Engine:
     return engine
 
 
-def create_app() -> FastAPI:
-    """The probe's application, over the database that the environment names."""
-    url = os.environ[DATABASE]
+def create_app(url: str) -> FastAPI:
+    """The probe's application over a database."""
     in_one_process = url.startswith("sqlite")
     engine = _sqlite(url) if in_one_process else create_engine(url, pool_size=10)
     ROW.metadata.create_all(engine)
@@ -147,9 +146,8 @@ def main() -> None:
     parser.add_argument("database")
     parser.add_argument("workers", type=int, nargs="?", default=1)
     options = parser.parse_args()
-    os.environ[DATABASE] = options.database
-    uvicorn.run(
-        "benchmarks.insert_and_read:create_app",
+    config = uvicorn.Config(
+        partial(create_app, options.database),
         factory=True,
         host="127.0.0.1",
         port=options.port,
@@ -158,6 +156,10 @@ def main() -> None:
         log_level="warning",
         server_header=False,
     )
+    if options.workers > 1:
+        Multiprocess(config, sockets=[config.bind_socket()]).run()
+    else:
+        uvicorn.Server(config).run()
 
 
 if __name__ == "__main__":
