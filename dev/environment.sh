@@ -47,8 +47,11 @@ pip() { # pip's words are shown only when it fails
 
 echo "setup: installing requirements/$want.lock (a minute or two the first time)"
 rm -f .venv/.installed-*
-pip install --quiet --require-hashes -r "requirements/$want.lock"
+# The lock is whole, so nothing is resolved again: pip 23 would take pydantic[email], which one package
+# asks of another, for unpinned as soon as the registry has a newer release than the lock.
+pip install --quiet --no-deps --require-hashes -r "requirements/$want.lock"
 echo "setup: installing the broker itself"
 pip install --quiet --no-deps --no-build-isolation -e .
+pip check
 fingerprint "$want" >".venv/.installed-$want"
 echo "setup: ready"

@@ -7,11 +7,9 @@ cd "$(dirname "$0")/.."
 # As pip does: the certificates of the machine, so that a company's mirror is reached too.
 export UV_SYSTEM_CERTS=true
 
-# With the extras that a package asks of another (pydantic[email]): to pip 23, which many machines
-# still make environments with, they are a requirement of their own and have to be pinned as such.
 resolve() { # extras and options..., the output last
   .venv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
-    --generate-hashes --no-strip-extras --no-header --quiet "$@"
+    --generate-hashes --no-header --quiet "$@"
 }
 
 write() { # into the folder $1, with the further options after it

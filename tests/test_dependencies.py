@@ -21,10 +21,7 @@ def wanted() -> set[str]:
 
 def locked(lock: str) -> dict[str, str]:
     text = (ROOT / "requirements" / lock).read_text()
-    return {
-        normal(name): version
-        for name, version in re.findall(r"(?m)^([\w.-]+)(?:\[.+\])?==(\S+)", text)
-    }
+    return {normal(name): version for name, version in re.findall(r"(?m)^([\w.-]+)==(\S+)", text)}
 
 
 def documented() -> dict[str, str]:

@@ -53,7 +53,7 @@ def anoncreds_and_bbs() -> Iterator[tuple[Peer, Peer]]:
         _run(sys.executable, "-m", "venv", folder / "venv")
         python = folder / "venv" / "bin" / "python"
         lock = HERE / "anoncreds.lock"
-        _run(python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", lock)
+        _run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", lock)
         for file in ("package.json", "package-lock.json", "bbs_peers.mjs"):
             shutil.copy(HERE / file, folder / file)
         _run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)

@@ -50,7 +50,7 @@ def test_everything_that_is_installed_has_a_hash() -> None:
     assert len(installs) >= 3
     for one in installs:
         assert "--require-hashes" in one or "--no-index" in one or one.startswith("$pip ")
-    assert 'install --require-hashes"' in run
+    assert 'install --no-deps --require-hashes"' in run
     assert "requirements/server.lock" in run
 
 
