@@ -117,11 +117,10 @@ def _is_due(row: StatusListRow, published_at: int, now: int) -> bool:
 
 
 def _renew(ctx: Context, row: StatusListRow, now: int) -> StatusListRow:
+    # The row was read before the places: a change in between is shown now, and shown again.
     with ctx.db.reading() as tx:
-        # The revision first: a change between the two reads is then shown, and shown again.
-        before = _found(status_lists.find(tx, row.tenant_id, row.id))
-        places = status_lists.set_places(tx, before, now)
-    entries = StatusList.empty(BITS, before.size)
+        places = status_lists.set_places(tx, row, now)
+    entries = StatusList.empty(BITS, row.size)
     entries.set_all(places, Status.INVALID)
     # After the revision: a key that was marked as stolen has every list signed anew, and one that
     # was read with that mark is signed by the key that took over.
@@ -137,8 +136,8 @@ def _renew(ctx: Context, row: StatusListRow, now: int) -> StatusListRow:
         expires_at=now + LIFETIME_SECONDS,
     )
     with ctx.db.transaction() as tx:
-        if status_lists.publish(tx, row.id, revision=before.revision, token=token, now=now):
-            return replace(before, token=token, published_at=now)
+        if status_lists.publish(tx, row.id, revision=row.revision, token=token, now=now):
+            return replace(row, token=token, published_at=now)
         return _found(status_lists.find(tx, row.tenant_id, row.id))
 
 
