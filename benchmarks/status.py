@@ -1,4 +1,4 @@
-"""Status lists: fetched over HTTP against a no-op of the same server; 1,000,000 published anew.
+"""Status lists: fetched over HTTP against a no-op; 1,000,000 published anew.
 
 The no-op is a bare FastAPI endpoint under the same server. Publishing anew is everything between a
 withdrawal and the next fetch: the row of the list, the places of 10,000 ended consents from the

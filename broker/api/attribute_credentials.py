@@ -1,13 +1,12 @@
 """Credentials of attributes: their kinds, and offers to customers; facts for later proofs."""
 
-import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from broker.api.deps import AnyCaller, Ctx, OfficerCaller
-from broker.api.idempotency import Answer, IdempotencyKey, run
+from broker.api.idempotency import Answer, IdempotencyKey, canonical, run
 from broker.usecases.attribute_keys import published_keys
 from broker.usecases.attribute_offer import offer_attributes
 from broker.usecases.attribute_type import AttributeType, add_type, attribute_types
@@ -116,7 +115,7 @@ def post_attribute_type(
         out = _type_out(ctx, caller.tenant_id, kind)
         return Answer(201, out.model_dump_json().encode())
 
-    fingerprint = b"POST /v1/attribute-types\n" + _canonical(document)
+    fingerprint = b"POST /v1/attribute-types\n" + canonical(document)
     answer = run(ctx, caller, fingerprint, key, work)
     return Response(answer.body, status_code=answer.status, media_type="application/json")
 
@@ -149,7 +148,7 @@ def post_attribute_offer(
         )
         return Answer(201, out.model_dump_json().encode())
 
-    fingerprint = b"POST /v1/attribute-offers\n" + _canonical(body.model_dump())
+    fingerprint = b"POST /v1/attribute-offers\n" + canonical(body.model_dump())
     answer = run(ctx, caller, fingerprint, key, work, store=False)
     return Response(
         answer.body,
@@ -167,8 +166,3 @@ def _type_out(ctx: Context, tenant_id: str, kind: AttributeType) -> AttributeTyp
         header=b64url(kind.header),
         issuers=[TrustedOut(issuer=kind.issuer, key=b64url(one)) for one in keys],
     )
-
-
-def _canonical(body: dict[str, Any]) -> bytes:
-    # Unlike orjson it writes any value that a body can hold, half surrogate pairs too.
-    return json.dumps(body, sort_keys=True).encode()

@@ -1,14 +1,12 @@
 """Proof requests and proofs, for partners and officers: facts without data."""
 
-import json
 from importlib.resources import files
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from broker.api.deps import AnyCaller, Ctx, PartnerCaller
 from broker.api.errors import status_of
-from broker.api.idempotency import Answer, IdempotencyKey, run
+from broker.api.idempotency import Answer, IdempotencyKey, canonical, run
 from broker.api.problems import MEDIA_TYPE, problem
 from broker.api.proof_schemas import ProofIn, ProofRequestIn, ProofRequestOut, proof_request_out
 from broker.api.wellknown import PUBLIC
@@ -43,7 +41,7 @@ def open_proof_request(
         )
         return Answer(201, proof_request_out(opened, ctx.now()).model_dump_json().encode())
 
-    fingerprint = b"POST /v1/proof-requests\n" + _canonical(body.model_dump(by_alias=True))
+    fingerprint = b"POST /v1/proof-requests\n" + canonical(body.model_dump(by_alias=True))
     answer = run(ctx, caller, fingerprint, key, work)
     return Response(answer.body, status_code=answer.status, media_type="application/json")
 
@@ -81,7 +79,7 @@ def verify_proof(
             return Answer(refused.status_code, bytes(refused.body))
         return Answer(OK, proof_request_out(found, ctx.now()).model_dump_json().encode())
 
-    fingerprint = b"POST /v1/proofs/verify\n" + _canonical(body.model_dump())
+    fingerprint = b"POST /v1/proofs/verify\n" + canonical(body.model_dump())
     answer = run(ctx, caller, fingerprint, key, work)
     media_type = "application/json" if answer.status == OK else MEDIA_TYPE
     return Response(answer.body, status_code=answer.status, media_type=media_type)
@@ -95,8 +93,3 @@ def verify_proof(
 async def get_proof_request_schema() -> Response:
     """The JSON Schema of proof requests: which statements there are."""
     return Response(SCHEMA, media_type="application/schema+json", headers=PUBLIC)
-
-
-def _canonical(body: dict[str, Any]) -> bytes:
-    # Unlike orjson it writes any value that a body can hold, half surrogate pairs too.
-    return json.dumps(body, sort_keys=True).encode()

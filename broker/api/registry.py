@@ -1,13 +1,12 @@
 """What a tenant has registered, for its partners and officers to read; templates and mappings."""
 
-import json
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Body, Query, Response
 
 from broker.api.deps import AnyCaller, Caller, Ctx, OfficerCaller
-from broker.api.idempotency import Answer, IdempotencyKey, run
+from broker.api.idempotency import Answer, IdempotencyKey, canonical, run
 from broker.api.registry_schemas import (
     TEMPLATE_EXAMPLE,
     AlgorithmsOut,
@@ -98,7 +97,7 @@ def post_template(
         stored = add_template(ctx, caller.tenant_id, body)
         return Answer(201, orjson.dumps(template_out(stored).model_dump()))
 
-    fingerprint = b"POST /v1/templates\n" + _canonical(body)
+    fingerprint = b"POST /v1/templates\n" + canonical(body)
     answer = run(ctx, caller, fingerprint, key, work)
     return Response(answer.body, status_code=answer.status, media_type="application/json")
 
@@ -136,8 +135,3 @@ def _registry(ctx: Context, caller: Caller) -> Registry:
 def _own(caller: Caller, partner_id: str) -> None:
     if caller.role == "partner" and caller.client_id != partner_id:
         raise Forbidden("a partner sees and sets its own mapping only")
-
-
-def _canonical(body: dict[str, Any]) -> bytes:
-    # Unlike orjson it writes any value that a body can hold, half surrogate pairs too.
-    return json.dumps(body, sort_keys=True).encode()

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection
-
 from broker.domain.errors import InvalidRequest, UnknownPartner
 from broker.domain.ids import new_id
 from broker.domain.proof import check_statements
@@ -67,13 +65,23 @@ def open_request(
     ctx = at_one_moment(ctx)
     query = _query(meta)
     check_statements(query.statements, ctx.now())
+    # Before the transaction: a key that is not in memory yet is read in one of its own.
+    contact_key = ctx.keys.hmac_key("contact")
     with ctx.db.transaction() as tx:
         if partners.find(tx, tenant_id, partner_id, lock=True).state != "active":
             raise UnknownPartner("the partner is suspended")
         template = registry.template(tx, tenant_id, template_id)
         contact = None
         if subject_ref is not None:
-            contact = _contact(ctx, tx, tenant_id, partner_id, subject_ref)
+            contact = contacts.get_or_create(
+                tx,
+                ctx.master,
+                tenant_id=tenant_id,
+                partner_id=partner_id,
+                subject_ref=subject_ref,
+                ref_hash=contacts.subject_ref_hash(contact_key, partner_id, subject_ref),
+                now=ctx.now(),
+            )
         row = _new(ctx, tenant_id, partner_id, query, template, contact)
         proofs.add(tx, row)
         audit.record(
@@ -134,21 +142,6 @@ def _query(meta: Mapping[str, Any]) -> ProofQuery:
         return ProofQuery.of(parse_dcql({"credentials": [query]}))
     except WalletProtocolError as problem:
         raise InvalidRequest(str(problem)) from problem
-
-
-def _contact(
-    ctx: Context, tx: Connection, tenant_id: str, partner_id: str, subject_ref: str
-) -> ContactRow:
-    key = ctx.keys.hmac_key("contact")
-    return contacts.get_or_create(
-        tx,
-        ctx.master,
-        tenant_id=tenant_id,
-        partner_id=partner_id,
-        subject_ref=subject_ref,
-        ref_hash=contacts.subject_ref_hash(key, partner_id, subject_ref),
-        now=ctx.now(),
-    )
 
 
 def _new(
