@@ -215,14 +215,15 @@ def _reseal(
             "it to BROKER_MASTER_KEY_PREVIOUS, or put its file back",
             err=True,
         )
-    if not done.settled:
+    followed = done.settled and left <= done.unopened
+    if not followed:
         typer.echo(
             "consent-broker: brokers go on sealing under an earlier master key: restart those that "
             "have not read the new one (each machine needs this BROKER_HOME, or see "
             "docs/deployment.md), then consent-broker keys reseal; keep the earlier key until then",
             err=True,
         )
-    if done.unopened or not done.settled:
+    if done.unopened or not followed:
         raise typer.Exit(REFUSED)
 
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from broker.settings import SettingsError, read_settings
-from broker.store import deletion_tasks, sealed_columns, tables
+from broker.store import deletion_tasks, keys, sealed_columns, tables
 from broker.store.master_key_file import FILE_NAME, MasterKeyFile
 from broker.store.sealed_columns import SEALED
 from broker.usecases import resealing
@@ -116,6 +116,29 @@ def test_a_key_that_is_put_back_leaves_nothing_unopened(tmp_path: Path) -> None:
         assert done.done > 0
         assert (done.unopened, done.settled) == (0, True)
         assert set(under_keys(rotated).values()) == {0, done.done}
+
+
+def test_what_a_broker_adds_while_values_are_counted_is_under_no_unknown_key(
+    postgres_database: str, tmp_path: Path
+) -> None:
+    with world(tmp_path, database_url=postgres_database) as made:
+        older = MasterKey.generate()
+        both = MasterKey.from_bytes(made.ctx.master.to_bytes(), previous=[older.to_bytes()])
+        ctx = _under(made.ctx, both)
+        added: list[str] = []
+
+        def add(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            if "FROM secret" in statement and not added:
+                added.append("at the first look")
+                with made.ctx.db.transaction() as tx:
+                    assert keys.add_secret(tx, "late", older.seal(b"late", "secret:late"), 0)
+
+        engine = ctx.db._reader  # noqa: SLF001 (between its statements)
+        event.listen(engine, "after_cursor_execute", add)
+        counted = under_keys(ctx)
+        event.remove(engine, "after_cursor_execute", add)
+        assert added
+        assert "unknown" not in counted
 
 
 def test_brokers_that_seal_under_the_older_key_are_waited_for(
