@@ -162,7 +162,8 @@ class Statements:
             algorithm_version="1",
             territory="CN",
         )
-        return Asker(row.tenant_id, row.token_hash, row.partner_id, row.subject_ref_hash), question
+        asker = Asker(row.tenant_id, row.token_hash, row.partner_id, row.subject_ref_hash, "")
+        return asker, question
 
     def _read(self, tx: Connection, number: int) -> int:
         found = decisions.read(tx, *self._asked(tx, number))

@@ -23,7 +23,7 @@ from broker.api.registry_schemas import (
 from broker.domain.errors import Forbidden
 from broker.domain.schemas import CONSENT_TEMPLATE
 from broker.domain.template import Registry
-from broker.store import registry
+from broker.store import demands, registry
 from broker.usecases.context import Context
 from broker.usecases.mapping import mapping, set_mapping
 from broker.usecases.tenant import add_template
@@ -43,9 +43,11 @@ TemplateBody = Annotated[
 
 @router.get("/v1/purposes")
 def get_purposes(ctx: Ctx, caller: AnyCaller) -> PurposesOut:
-    """The purposes for which consent can be asked."""
-    known = _registry(ctx, caller)
-    return PurposesOut(purposes=[purpose_out(purpose) for purpose in known.purposes.values()])
+    """The purposes for which consent can be asked, and what has to be proven for them."""
+    with ctx.db.reading() as tx:
+        known = registry.registry(tx, caller.tenant_id).purposes.values()
+        demanded = demands.demands(tx, caller.tenant_id)
+    return PurposesOut(purposes=[purpose_out(one, demanded.get(one.id)) for one in known])
 
 
 @router.get("/v1/algorithms")

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from broker.domain.demand import stored_demand
 from broker.domain.template import Template
 from broker.domain.terms import AlgorithmTerms, AttributeTerms, Label, PurposeTerms
 
@@ -68,6 +69,11 @@ class PurposeOut(BaseModel):
     id: str = Field(description="A term of the W3C Data Privacy Vocabulary.")
     label: LabelOut
     necessary_for_service: bool = Field(description="Whether the service cannot be had without it.")
+    demand: dict[str, Any] | None = Field(
+        default=None,
+        description="What has to be proven of a contact before a decision permits: schema, "
+        "statements, and max_age_seconds, how old the proof may be. A denial names it.",
+    )
 
 
 class AlgorithmOut(BaseModel):
@@ -187,12 +193,13 @@ def label_out(label: Label) -> LabelOut:
     return LabelOut(zh=label.zh, en=label.en)
 
 
-def purpose_out(purpose: PurposeTerms) -> PurposeOut:
+def purpose_out(purpose: PurposeTerms, demand: str | None) -> PurposeOut:
     """The wire form of a purpose."""
     return PurposeOut(
         id=purpose.id,
         label=label_out(purpose.label),
         necessary_for_service=purpose.necessary_for_service,
+        demand=None if demand is None else stored_demand(demand).to_json(),
     )
 
 

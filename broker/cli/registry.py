@@ -10,6 +10,7 @@ import typer
 
 from broker.cli.clients import officer, partner
 from broker.cli.composed import Json, Tenant, composed, read_json_file
+from broker.cli.demands import issuer, purpose_demand
 from broker.cli.kill_switch import kill_switch
 from broker.domain.addresses import ROOT_TENANT, tenant_url
 from broker.domain.template import Registry
@@ -50,8 +51,10 @@ def register(app: typer.Typer) -> None:
         ("attribute", attribute),
         ("template", template),
         ("kill-switch", kill_switch),
+        ("issuer", issuer),
     ):
         app.add_typer(commands, name=name)
+    purpose.command("demand")(purpose_demand)
 
 
 @tenant.command("add")

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from broker.domain.demand import DemandFacts
 from broker.domain.errors import InvalidTerms
 
 NO_CONSENT = "none"
@@ -147,6 +148,8 @@ class Facts:
     attribute: AttributeFacts
     consents: tuple[ConsentFacts, ...]
     subject_id: str | None
+    demand: DemandFacts | None = None
+    """What the purpose demands to be proven, and what was, where it demands anything."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import orjson
 
 from broker.domain.access import ConsentFacts, Question
 from broker.domain.conditions import Reason
+from broker.domain.demand import DemandFacts
 
 OBLIGATION = "urn:consent-broker:obligation:"
 DAY_SECONDS = 86_400
@@ -95,14 +96,28 @@ def permit_obligations(
 
 
 def denial_obligations(
-    reasons: Sequence[Reason], consent_id: str | None, request_url: str
+    reasons: Sequence[Reason],
+    consent_id: str | None,
+    base: str,
+    demand: DemandFacts | None,
+    now: int,
 ) -> tuple[Obligation, ...]:
-    """What a denial obliges to, each once; `request_url` is where consent can be asked for."""
+    """What a denial obliges to, each once; `base` is the tenant's address.
+
+    `request_consent` says where consent can be asked for, `request_proof` where a proof is and
+    what it has to show, as a proof request says it.
+    """
     found: list[Obligation] = []
     for name in dict.fromkeys(reason.obligation for reason in reasons):
         properties: dict[str, Any] = {}
         if name == "request_consent":
-            properties["endpoint"] = request_url
+            properties["endpoint"] = f"{base}/v1/consent-requests"
+        elif name == "request_proof" and demand is not None:
+            properties = {
+                "endpoint": f"{base}/v1/proof-requests",
+                "max_age_seconds": demand.demand.max_age_seconds,
+                **demand.demand.asked(demand.trusted, now),
+            }
         elif consent_id is not None:
             properties["consent"] = consent_id
         found.append(Obligation(name, OBLIGATION + name, properties))

@@ -37,6 +37,7 @@ from broker.domain.access import (
     territory_of,
 )
 from broker.domain.conditions import POLICY_ERROR, Reason, read_conditions
+from broker.domain.demand import DemandFacts
 from broker.domain.errors import InvalidPolicies
 from broker.domain.policies import CONSENT_POLICIES, CONSENT_SCHEMA
 from broker.domain.terms import ACTIONS
@@ -182,22 +183,30 @@ def consent_policies() -> ConsentPolicies:
 
 def _context(question: Question, facts: Facts, consent: ConsentFacts | None, now: int) -> str:
     separate = separate_consents(question, facts, consent, now)
-    return orjson.dumps(
-        {
-            "action": question.action,
-            "purpose": _uid("Purpose", facts.purpose.id),
-            "algorithm": _algorithm(facts.algorithm.id, facts.algorithm.version),
-            "territory": territory_of(question, facts),
-            "now": now,
-            "killSwitch": facts.kill_switch,
-            "consent": _record(consent),
-            "separate": {
-                "thirdParty": separate.third_party,
-                "sensitive": separate.sensitive,
-                "crossBorder": separate.cross_border,
-            },
-        }
-    ).decode()
+    context: dict[str, Any] = {
+        "action": question.action,
+        "purpose": _uid("Purpose", facts.purpose.id),
+        "algorithm": _algorithm(facts.algorithm.id, facts.algorithm.version),
+        "territory": territory_of(question, facts),
+        "now": now,
+        "killSwitch": facts.kill_switch,
+        "consent": _record(consent),
+        "separate": {
+            "thirdParty": separate.third_party,
+            "sensitive": separate.sensitive,
+            "crossBorder": separate.cross_border,
+        },
+    }
+    if facts.demand is not None:
+        context["proof"] = _proof(facts.demand, now)
+    return orjson.dumps(context).decode()
+
+
+def _proof(facts: DemandFacts, now: int) -> dict[str, int]:
+    record = {"maxAge": facts.demand.max_age_seconds}
+    if facts.proven is not None:
+        record["age"] = now - facts.proven.proven_at
+    return record
 
 
 def _record(consent: ConsentFacts | None) -> dict[str, Any]:

@@ -73,6 +73,7 @@ def _facts_query(contact: ColumnElement[bool], *first: ColumnElement[Any]) -> Se
             ATTRIBUTE.c.version,
             PURPOSE.c.id,
             PURPOSE.c.kill_switch,
+            PURPOSE.c.demand,
             PURPOSE.c.version,
             ALGORITHM.c.purpose_id,
             ALGORITHM.c.state,

@@ -15,6 +15,8 @@ from broker.domain.access import (
     Question,
     stored_terms,
 )
+from broker.domain.demand import Demand, DemandFacts, stored_demand
+from broker.store import demands
 from broker.store.decision_statements import (
     BY_CONSENT,
     BY_CONTACT,
@@ -29,13 +31,15 @@ class Asker:
     """Who asks, by the hash of a bearer token at the tenant of the address.
 
     `subject_ref_hash` is the keyed hash of the question's `subject_ref` as that of `partner_id`,
-    which is who the caller says they are.
+    which is who the caller says they are. `address` is the tenant's, as its own credentials of
+    attributes name it.
     """
 
     tenant_id: str
     token_hash: str
     partner_id: str
     subject_ref_hash: str | None
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +56,22 @@ class Snapshot:
 def read(tx: Connection, asker: Asker, question: Question) -> Snapshot | None:
     """Token, partner, registered facts and every consent of the contact; None: no such token.
 
+    What was proven of the contact is read for a purpose alone that demands it.
     The consent that `question.consent_id` names is found only where it is the partner's own.
     """
     rows = _rows(tx, asker, question)
-    return _snapshot(rows, question) if rows else None
+    return _snapshot(tx, asker, rows, question) if rows else None
 
 
 def unchanged(tx: Connection, asker: Asker, question: Question, snapshot: Snapshot) -> bool:
     """Whether the same question finds the same rows still, leaving aside how many uses are left."""
     rows = _rows(tx, asker, question)
-    return [row[:-1] for row in rows] == [row[:-1] for row in snapshot.rows]
+    if [row[:-1] for row in rows] != [row[:-1] for row in snapshot.rows]:
+        return False
+    was = snapshot.facts.demand
+    return was is None or was == _demand(
+        tx, asker, was.demand, snapshot.partner_id, snapshot.contact_id
+    )
 
 
 def hold(tx: Connection, snapshot: Snapshot) -> None:
@@ -115,12 +125,14 @@ def _rows(tx: Connection, asker: Asker, question: Question) -> list[tuple[Any, .
     return statement.rows(tx, values)
 
 
-def _snapshot(rows: list[tuple[Any, ...]], question: Question) -> Snapshot:
+def _snapshot(
+    tx: Connection, asker: Asker, rows: list[tuple[Any, ...]], question: Question
+) -> Snapshot:
     (
         expires_at, tenant_id, tenant_stopped, _policies, _tenant_version,
         partner_id, country, partner_state, partner_stopped, _partner_version,
         attribute, category, sensitive, stored_in, _attribute_version,
-        purpose, purpose_stopped, _purpose_version,
+        purpose, purpose_stopped, demand, _purpose_version,
         declared_purpose, state, risk_tier, automated, algorithm_stopped, _algorithm_version,
         contact_id, subject_id,
         *_first_consent,
@@ -150,8 +162,24 @@ def _snapshot(rows: list[tuple[Any, ...]], question: Question) -> Snapshot:
         ),
         consents=tuple([_consent(row[-9:]) for row in rows if row[-9] is not None]),
         subject_id=subject_id,
+        demand=None
+        if demand is None
+        else _demand(tx, asker, stored_demand(demand), partner_id, contact_id),
     )
     return Snapshot(partner_id, expires_at, facts, contact_id, rows)
+
+
+def _demand(
+    tx: Connection, asker: Asker, demand: Demand, partner_id: str, contact_id: str | None
+) -> DemandFacts:
+    return demands.facts(
+        tx,
+        demand,
+        tenant_id=asker.tenant_id,
+        own_address=asker.address,
+        partner_id=partner_id,
+        contact_id=contact_id,
+    )
 
 
 def _consent(row: tuple[Any, ...]) -> ConsentFacts:

@@ -33,6 +33,7 @@ class ProofRequestRow:
     state: str
     expires_at: int
     created_at: int
+    shown: str | None = None
     sealed_proof: bytes | None = None
     entry_id: str | None = None
     rejections: int = 0
@@ -68,7 +69,14 @@ def find(
 
 
 def prove(
-    tx: Connection, request_id: str, *, sealed: bytes, entry_id: str, now: int, kept_until: int
+    tx: Connection,
+    request_id: str,
+    *,
+    sealed: bytes,
+    shown: str,
+    entry_id: str,
+    now: int,
+    kept_until: int,
 ) -> bool:
     """Note that an open request was proven; False when another answer came first."""
     changed = tx.execute(
@@ -76,6 +84,7 @@ def prove(
         .where(REQUEST.c.id == request_id, REQUEST.c.state == "open", REQUEST.c.expires_at > now)
         .values(
             state="proven",
+            shown=shown,
             sealed_proof=sealed,
             entry_id=entry_id,
             proven_at=now,

@@ -15,6 +15,7 @@ entry is there already. A denial is a value.
 from dataclasses import replace
 
 from broker.domain.access import Facts
+from broker.domain.addresses import tenant_url
 from broker.domain.conditions import LOG_UNAVAILABLE, STATE_CHANGED, SUBJECT_NOT_CALLER
 from broker.domain.decision import Decision
 from broker.domain.errors import Forbidden, IdempotencyInProgress, Unauthorized
@@ -111,7 +112,8 @@ def _asker(ctx: Context, asking: Asking) -> Asker:
     if reference is not None:
         key = ctx.keys.hmac_key("contact")
         reference = contacts.subject_ref_hash(key, asking.partner_id, reference)
-    return Asker(asking.tenant_id, asking.token_hash, asking.partner_id, reference)
+    address = tenant_url(ctx.settings.public_url, asking.tenant_id)
+    return Asker(asking.tenant_id, asking.token_hash, asking.partner_id, reference, address)
 
 
 async def _refusal(ctx: Context, asking: Asking) -> Unauthorized | Forbidden:

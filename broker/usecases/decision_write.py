@@ -138,7 +138,11 @@ class Write:
             consent_id=consent_id,
             reasons=self.verdict.reasons,
             obligations=denial_obligations(
-                self.verdict.reasons, consent_id, f"{base}/v1/consent-requests"
+                self.verdict.reasons,
+                consent_id,
+                base,
+                self.snapshot.facts.demand,
+                self.ctx.now(),
             ),
             policies=self.policies.version,
             time=self.ctx.now(),
@@ -197,6 +201,8 @@ class Write:
             "conditions": [reason.id for reason in verdict.reasons],
             "policies": self.policies.version,
         }
+        if facts.demand is not None and facts.demand.proven is not None:
+            body["proof_request"] = facts.demand.proven.request_id
         if question.agent is not None:
             body["agent"] = _keyed(
                 self.ctx,

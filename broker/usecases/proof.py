@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import orjson
 
+from broker.domain.demand import Issuer
 from broker.domain.errors import Gone, LogUnavailable
 from broker.domain.tracing import span
 from broker.store import contacts, proofs, registry
+from broker.store.demands import shown_text
 from broker.store.proofs import ProofRequestRow
 from broker.usecases import audit
 from broker.usecases.answering import REJECTIONS_LOGGED, Accepted, Refused, Rejected
@@ -196,6 +198,7 @@ def _take(ctx: Context, checked: _Checked) -> OpenedProof:
             tx,
             row.id,
             sealed=sealed,
+            shown=_shown(checked),
             entry_id=entry_id,
             now=now,
             kept_until=now + template.evidence_retention_days * DAY,
@@ -223,6 +226,16 @@ def _kept(checked: _Checked) -> bytes:
         "proof": b64url(checked.received.proof),
     }
     return orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
+
+
+def _shown(checked: _Checked) -> str:
+    """What decisions read: the statements, and whose credential it was under each name."""
+    asked = query_of(checked.row)
+    issuers = {}
+    for name, one in checked.received.credentials.items():
+        schema, issuer = Schema.from_header(one.header)
+        issuers[name] = Issuer(schema.id, issuer, b64url(one.key))
+    return shown_text(issuers, [statement.to_json() for statement in asked.statements])
 
 
 def _refused(ctx: Context, row: ProofRequestRow, refusal: WalletRefusal) -> None:

@@ -16,7 +16,9 @@ from broker.domain.access import (
     PurposeFacts,
     Question,
 )
+from broker.domain.demand import Demand, DemandFacts, Issuer, Proven
 from broker.domain.policy import consent_policies
+from zkp import OlderThan, Place
 
 NOW = 1_000
 PURPOSE = "dpv:ServicePersonalisation"
@@ -65,6 +67,11 @@ FACTS = Facts(
     consents=(CONSENT,),
     subject_id="s-1",
 )
+ISSUER = Issuer("person/1", "https://registry.example", "k" * 128)
+DEMAND = Demand(ISSUER.schema, (OlderThan(Place("holder", "birth_date"), 18, "1970-01-01"),), 600)
+PROVEN = Proven(
+    "zp-1", NOW - 600, (OlderThan(Place("id", "birth_date"), 18, "2026-11-22"),), {"id": ISSUER}
+)
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,10 @@ class Case:
 
     def attribute(self, **changes: Any) -> "Case":
         return self.stored(attribute=replace(self.facts.attribute, **changes))
+
+    def demand(self, **changes: Any) -> "Case":
+        facts = DemandFacts(DEMAND, (ISSUER,), PROVEN)
+        return self.stored(demand=replace(facts, **changes))
 
     @property
     def failed(self) -> list[tuple[str, str]]:
@@ -153,5 +164,10 @@ ONE_CONDITION: dict[str, tuple[str, Callable[[Case], Case]]] = {
     "automated-decision.refused": (
         "automated_decision_refused",
         lambda case: case.consent(refuses_automated_decisions=True),
+    ),
+    "proof.none": ("proof_required", lambda case: case.demand(proven=None)),
+    "proof.old": (
+        "proof_too_old",
+        lambda case: case.demand(proven=replace(PROVEN, proven_at=NOW - 601)),
     ),
 }

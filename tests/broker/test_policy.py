@@ -21,6 +21,10 @@ def test_each_condition_denies_under_its_own_name_and_nothing_else_is_named(cond
     assert breaks(Case()).failed == [(condition, code)]
 
 
+def test_a_proof_as_old_as_the_demand_allows_is_fresh() -> None:
+    assert Case().demand().failed == []
+
+
 def test_every_condition_of_the_policies_is_tested() -> None:
     assert set(consent_policies().conditions) == set(ONE_CONDITION)
 
@@ -28,7 +32,7 @@ def test_every_condition_of_the_policies_is_tested() -> None:
 def test_a_denial_names_every_condition_that_fails_at_once() -> None:
     case = Case()
     states = {"consent.none", "consent.requested", "consent.refused", "consent.withdrawn"}
-    states |= {"consent.expired", "consent.superseded"}
+    states |= {"consent.expired", "consent.superseded", "proof.none"}
     together = set(ONE_CONDITION) - states - {"validity.ahead"}
     for condition in sorted(together):
         case = ONE_CONDITION[condition][1](case)
@@ -135,7 +139,8 @@ def test_a_state_that_the_policies_do_not_know_permits_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "condition", ["consent.withdrawn", "recipient", "attribute", "validity.over"]
+    "condition",
+    ["consent.withdrawn", "recipient", "attribute", "validity.over", "proof.none", "proof.old"],
 )
 def test_without_its_condition_the_permit_itself_still_refuses(condition: str) -> None:
     policies = ConsentPolicies(_without(condition), CONSENT_SCHEMA)

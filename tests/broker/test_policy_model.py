@@ -13,9 +13,11 @@ from broker.domain.access import (
     PurposeFacts,
     Question,
 )
+from broker.domain.demand import DemandFacts
 from broker.domain.policy import consent_policies
-from tests.broker.policy_cases import NOW, PURPOSE
+from tests.broker.policy_cases import DEMAND, NOW, PROVEN, PURPOSE
 
+DEMANDS = (DemandFacts(DEMAND, (), PROVEN), DemandFacts(DEMAND, (), None))
 STATES = {
     "requested": "consent.requested",
     "refused": "consent.refused",
@@ -39,6 +41,11 @@ def model(question: Question, facts: Facts, now: int) -> set[str]:
         or facts.algorithm.purpose_id != facts.purpose.id,
         "attribute.unregistered": not facts.attribute.registered,
     }
+    if facts.demand is not None:
+        proven = facts.demand.proven
+        failed["proof.none"] = proven is None
+        most = facts.demand.demand.max_age_seconds
+        failed["proof.old"] = proven is not None and now - proven.proven_at > most
     if not facts.consents:
         failed["consent.none"] = True
         return {name for name, fails in failed.items() if fails}
@@ -135,6 +142,7 @@ def cases(draw: st.DrawFn) -> tuple[Question, Facts, int]:
         ),
         consents=() if draw(rarely()) else (consent,),
         subject_id="s-1",
+        demand=draw(st.sampled_from([None, None, *DEMANDS])),
     )
     return question, facts, draw(st.sampled_from([NOW, 999, 1_999, 2_000]))
 

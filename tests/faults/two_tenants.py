@@ -13,9 +13,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from httpx2 import Response
 from sqlalchemy import select
 
+from broker.domain.demand import Issuer
 from broker.domain.terms import Label
 from broker.store import consents, tables
 from broker.usecases.deletion import open_task
+from broker.usecases.demand import trust_issuer
 from broker.usecases.partner import NewClient, add_officer, add_partner
 from broker.usecases.tenant import add_tenant
 from credentials.keys import SoftwareKey, sign_jws
@@ -282,6 +284,12 @@ def _attribute_code(made: World) -> str:
     return found.pre_authorized_code
 
 
+def _trust(made: World) -> None:
+    """An issuer of attributes whose word the tenant takes."""
+    issuer = registry().trusted()
+    trust_issuer(made.ctx, "demo", Issuer(ATTESTED["id"], **issuer))
+
+
 def _task(made: World, consent_id: str) -> str:
     """A deletion task, which a withdrawal would have made."""
     with made.ctx.db.transaction() as tx:
@@ -291,6 +299,7 @@ def _task(made: World, consent_id: str) -> str:
 
 def _in_use(made: World) -> Known:
     """A consent that is granted, decided on and asked to be withdrawn; a request that is open."""
+    _trust(made)
     granted = made.customer("crm-secret-1").grant("base", "visits")
     consent, second = (one["id"] for one in granted["consents"] if one["state"] == "granted")
     assert made.decide("crm-secret-1")["decision"]

@@ -15,6 +15,7 @@ from broker.domain.backup import Manifest as BackupManifest
 from broker.domain.bundle import pack, unpack
 from broker.domain.checkpoint import Checkpoint, open_checkpoint, open_checkpoint_of
 from broker.domain.deletion import RECEIPT_TYPE, Asked, read_receipt, sign_receipt
+from broker.domain.demand import read_demand
 from broker.domain.entry import Entry, LogKey, SealedEntry
 from broker.domain.errors import BrokerError
 from broker.domain.evidence import verify_evidence
@@ -65,6 +66,14 @@ COSIGNED = cosignature.CosignatureSigner(WITNESS.key, LOG.sign_bytes, 1_790_000_
 TEMPLATE = json.loads(
     (Path(builders.__file__).parents[2] / "broker/usecases/demonstration.json").read_text("utf-8")
 )["templates"][0]
+DEMAND = {
+    "schema": "person/1",
+    "statements": [
+        {"type": "older_than", "attribute": "birth_date", "years": 18},
+        {"type": "member_of", "attribute": "city", "values": ["Berlin", "Paris"]},
+    ],
+    "max_age_seconds": 600,
+}
 EVALUATION = {
     "subject": {"type": "agent", "id": "bot", "properties": {"partner": "p-1"}},
     "action": {"name": "read"},
@@ -212,6 +221,12 @@ PARSERS = (
         "domain.template.read_template domain.template.parse_template",
         lambda data: read_template(value(data)),
         dumped(TEMPLATE),
+    ),
+    _p(
+        "demand",
+        "domain.demand.read_demand",
+        lambda data: read_demand(value(data)),
+        dumped(DEMAND),
     ),
     _p(
         "evaluation",

@@ -5,7 +5,7 @@ own context, so that a value moved to another row does not open. Hashes are base
 A `version` column counts changes to a row: a decision compares it inside its transaction.
 """
 
-from broker.store.tables.attributes import AttributeOffer, AttributeType
+from broker.store.tables.attributes import AttributeOffer, AttributeType, TrustedIssuer
 from broker.store.tables.base import metadata
 from broker.store.tables.clients import (
     AccessToken,
@@ -87,6 +87,7 @@ __all__ = [
     "Subject",
     "Template",
     "Tenant",
+    "TrustedIssuer",
     "UsedOnce",
     "metadata",
 ]

@@ -49,3 +49,17 @@ class AttributeOffer(SQLModel, table=True):
     state: str = "open"
     expires_at: int = time()
     created_at: int = time()
+
+
+class TrustedIssuer(SQLModel, table=True):
+    """A key (96 bytes, base64url) whose word a tenant takes for a kind of credential.
+
+    Beside its own: what is proven by credentials of others is carried into no decision.
+    """
+
+    __tablename__ = "trusted_issuer"
+    tenant_id: str = Field(primary_key=True, foreign_key="tenant.id")
+    schema_id: str = Field(primary_key=True)
+    issuer: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    created_at: int = time()

@@ -1,6 +1,6 @@
 """What partners ask to be proven without being shown."""
 
-from sqlalchemy import Index, LargeBinary
+from sqlalchemy import Index, LargeBinary, Text
 from sqlalchemy import text as sql
 from sqlmodel import Field, SQLModel
 
@@ -15,7 +15,7 @@ class ProofRequest(SQLModel, table=True):
 
     `document` is as that of a presentation request. Of the answer the proof alone is kept, sealed,
     until `kept_until`: no attribute was in it. `contact_id` is whom it is about, where the partner
-    said so.
+    said so. `shown` (JSON) is what decisions read of it: statements, and whose credentials.
     """
 
     __tablename__ = "proof_request"
@@ -33,6 +33,7 @@ class ProofRequest(SQLModel, table=True):
     document: str = text()
     request_hash: str
     state: str = "open"
+    shown: str | None = Field(default=None, sa_type=Text)
     sealed_proof: bytes | None = Field(default=None, sa_type=LargeBinary)
     entry_id: str | None = None
     rejections: int = 0

@@ -1,12 +1,16 @@
 """What a tenant has registered."""
 
+from sqlalchemy import Text
 from sqlmodel import Field, SQLModel
 
 from broker.store.tables.base import one_of, text, time
 
 
 class Purpose(SQLModel, table=True):
-    """A purpose of the tenant, an identifier of the W3C Data Privacy Vocabulary."""
+    """A purpose of the tenant, an identifier of the W3C Data Privacy Vocabulary.
+
+    `demand` is what has to be proven of whoever's data are used for it (JSON), where anything.
+    """
 
     tenant_id: str = Field(primary_key=True, foreign_key="tenant.id")
     id: str = Field(primary_key=True)
@@ -14,6 +18,7 @@ class Purpose(SQLModel, table=True):
     label_en: str
     necessary_for_service: bool = False
     kill_switch: bool = False
+    demand: str | None = Field(default=None, sa_type=Text)
     version: int = 1
 
 
