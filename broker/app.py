@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from broker.api import (
     access,
     attribute_credentials,
+    attribute_status,
     consents,
     deletion_tasks,
     errors,
@@ -161,6 +162,7 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
         subjects,
         deletion_tasks,
         attribute_credentials,
+        attribute_status,
         openid4vci,
         openid4vp,
         proofs,

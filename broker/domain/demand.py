@@ -13,7 +13,7 @@ A statement that says more counts as well: "21 or older" shows "18 or older".
 import datetime as dt
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
@@ -30,6 +30,7 @@ from zkp import (
     Statement,
     ZkpError,
 )
+from zkp.predicates import STATUS_SCHEMA
 from zkp.statements import read_statement
 
 CREDENTIAL: Final = "holder"
@@ -138,7 +139,12 @@ def newest(demand: Demand, trusted: Sequence[Issuer], found: Sequence[Proven]) -
 
 
 def _shows(proven: Proven, demand: Demand, trusted: frozenset[Issuer]) -> bool:
-    if not proven.issuers or not trusted.issuperset(proven.issuers.values()):
+    # A status token is of its credential's own key (`zkp`): whose word it is, is said by that.
+    shown_by = [
+        replace(one, schema=demand.schema) if one.schema == STATUS_SCHEMA else one
+        for one in proven.issuers.values()
+    ]
+    if not shown_by or not trusted.issuperset(shown_by):
         return False
     # All of one credential: "18 or older" of one person and a city of another say nothing.
     return any(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from broker.domain.errors import NotFound, StateConflict
 from broker.store import tables
@@ -29,6 +29,10 @@ class OfferRow:
     expires_at: int
     created_at: int
     refusals: int = 0
+    key_id: str | None = None
+    revocation_id: str | None = None
+    revocation_place: int | None = None
+    revoked_at: int | None = None
 
 
 def is_one(subject: str) -> bool:
@@ -99,12 +103,56 @@ def redeem(tx: Connection, offer_id: str, claims: bytes, expires_at: int) -> boo
     return done.rowcount == 1
 
 
-def finish(tx: Connection, offer_id: str) -> bool:
+def finish(
+    tx: Connection, offer_id: str, key_id: str, revocation_id: str | None, place: int | None
+) -> bool:
     """Note that the credential was issued, and delete the claims; False when it was before."""
     done = tx.execute(
         update(OFFER)
         .where(OFFER.c.id == offer_id, OFFER.c.state == "redeemed")
-        .values(state="issued", claims=None)
+        .values(
+            state="issued",
+            claims=None,
+            key_id=key_id,
+            revocation_id=revocation_id,
+            revocation_place=place,
+        )
+    )
+    return done.rowcount == 1
+
+
+def count_revocable(tx: Connection, tenant_id: str, key_id: str) -> int:
+    """How many credentials that can be revoked a key has signed, revoked ones included."""
+    found = select(func.count()).where(
+        OFFER.c.tenant_id == tenant_id,
+        OFFER.c.key_id == key_id,
+        OFFER.c.revocation_place.is_not(None),
+    )
+    return int(tx.execute(found).scalar_one())
+
+
+def live(tx: Connection, tenant_id: str, key_id: str, first: int, past: int) -> list[str]:
+    """The identifiers of a key's credentials that stand, by their places."""
+    found = (
+        select(OFFER.c.revocation_id)
+        .where(
+            OFFER.c.tenant_id == tenant_id,
+            OFFER.c.key_id == key_id,
+            OFFER.c.revocation_place >= first,
+            OFFER.c.revocation_place < past,
+            OFFER.c.revoked_at.is_(None),
+        )
+        .order_by(OFFER.c.revocation_place, OFFER.c.revocation_id)
+    )
+    return list(tx.execute(found).scalars())
+
+
+def revoke(tx: Connection, offer_id: str, now: int) -> bool:
+    """Revoke the credential of an offer; False when it was revoked before."""
+    done = tx.execute(
+        update(OFFER)
+        .where(OFFER.c.id == offer_id, OFFER.c.revoked_at.is_(None))
+        .values(revoked_at=now)
     )
     return done.rowcount == 1
 

@@ -22,7 +22,9 @@ from wallet_adapters.openid4vci.errors import (
     ProofInvalid,
     UnknownCredentialConfiguration,
 )
+from wallet_adapters.status_token import place_of
 from zkp import ZkpError, sign_bound
+from zkp.predicates import REVOCATION_ID
 
 
 def offer_of_token(tx: Connection, tenant_id: str, token_hash: str, now: int) -> OfferRow | None:
@@ -63,7 +65,9 @@ def issue_attributes(
     # 4.
     kind = attribute_type(ctx, tenant_id, offer.type_id)
     claims = open_claims(token, offer)
-    key = signing_key(ctx, tenant_id)
+    key_id, key = signing_key(ctx, tenant_id)
+    revocation_id = str(claims[REVOCATION_ID]) if kind.revocable else None
+    place = None if revocation_id is None else place_of(revocation_id)
     try:
         signature = sign_bound(
             key,
@@ -80,7 +84,7 @@ def issue_attributes(
     # 5.
     with ctx.db.transaction() as tx:
         spend_nonce(tx, nonce, ctx.now())
-        if not store.finish(tx, offer.id):
+        if not store.finish(tx, offer.id, key_id, revocation_id, place):
             raise CredentialRequestDenied("the credential of this offer was issued already")
         access_tokens.end(tx, tenant_id, token_hash)
         told = {"offer": offer.id, "type": offer.type_id}

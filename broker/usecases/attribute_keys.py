@@ -14,12 +14,23 @@ PURPOSE = "attributes"
 ALGORITHM = "BBS-BLS12-381-SHA-256"
 
 
-def signing_key(ctx: Context, tenant_id: str) -> SecretKey:
-    """The key that signs now; made on first use. Outside of any transaction.
+def signing_key(ctx: Context, tenant_id: str) -> tuple[str, SecretKey]:
+    """The key that signs now, with its id; made on first use. Outside of any transaction.
 
     It is opened anew each time: a key that was rotated, or stolen, signs nothing more anywhere.
     """
     row = _active(ctx, tenant_id)
+    return row.id, opened(ctx, row)
+
+
+def standing(ctx: Context, tenant_id: str) -> list[KeyRow]:
+    """The keys whose signatures stand, the one that signs first."""
+    with ctx.db.reading() as tx:
+        return store.of(tx, PURPOSE, tenant_id, "active", "retired")
+
+
+def opened(ctx: Context, row: KeyRow) -> SecretKey:
+    """The secret of a key."""
     return SecretKey.from_bytes(ctx.master.open(row.sealed, f"signing-key:{row.id}"))
 
 

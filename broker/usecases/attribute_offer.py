@@ -48,6 +48,8 @@ from wallet_adapters.openid4vci import (
 from wallet_adapters.openid4vci.attributes import configuration_id
 from wallet_adapters.openid4vci.errors import InvalidGrant, TxCodeWrong
 from zkp import Value, ZkpError
+from zkp.predicates import REVOCATION_ID
+from zkp.schema import IDENTIFIER_BITS
 
 _CLAIMS_KEY = b"consent-broker attribute claims v1"
 
@@ -77,6 +79,10 @@ def offer_attributes(
     their bounds are refused here, before anything is kept. The message names no value.
     """
     kind = attribute_type(ctx, tenant_id, type_id)
+    if kind.revocable:
+        if REVOCATION_ID in claims:
+            raise InvalidRequest(f"{REVOCATION_ID} is drawn here: leave it out")
+        claims = {**claims, REVOCATION_ID: str(secrets.randbits(IDENTIFIER_BITS))}
     try:
         kind.schema.scalars(claims)
     except ZkpError as problem:

@@ -14,7 +14,7 @@ from broker.store import registry
 from broker.usecases import audit
 from broker.usecases.context import Context
 from zkp import Attribute, Schema, ZkpError
-from zkp.predicates import STATUS_SCHEMA
+from zkp.predicates import REVOCATION_ID, STATUS_SCHEMA
 
 TYPE_ID = re.compile(r"[a-z][a-z0-9_-]{0,39}/[1-9][0-9]{0,3}")
 MOST_TYPES, MOST_ATTRIBUTES, LONGEST = 32, 32, 16_384
@@ -31,6 +31,11 @@ class AttributeType:
     def header(self) -> bytes:
         """What is signed beside the attributes."""
         return self.schema.header(self.issuer)
+
+    @property
+    def revocable(self) -> bool:
+        """Whether credentials of this kind have an identifier by which they are revoked."""
+        return Attribute(REVOCATION_ID, "identifier") in self.schema.attributes
 
 
 def add_type(ctx: Context, tenant_id: str, document: Mapping[str, Any]) -> AttributeType:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from broker.settings import Settings
 from broker.store.db import Database
 from broker.usecases.keys import KeyRing
-from broker.usecases.published import PublishedLists
+from broker.usecases.published import PublishedLists, PublishedShards
 from broker.usecases.sequencer import Sequencer
 from credentials.sealing import MasterKey
 
@@ -26,6 +26,7 @@ class Context:
     log: Sequencer
     now: Callable[[], int]
     published: PublishedLists = field(default_factory=PublishedLists)
+    shards: PublishedShards = field(default_factory=PublishedShards)
     stopping: threading.Event = field(default_factory=threading.Event)
 
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import orjson
+
 from broker.domain.errors import InvalidRequest, UnknownPartner
 from broker.domain.ids import new_id
 from broker.domain.proof import check_statements
@@ -13,6 +15,7 @@ from broker.store import contacts, partners, proofs, registry
 from broker.store.contacts import ContactRow
 from broker.store.proofs import ProofRequestRow
 from broker.usecases import audit
+from broker.usecases.attribute_keys import standing
 from broker.usecases.context import Context, at_one_moment
 from broker.usecases.presentation_request import (
     Asked,
@@ -21,12 +24,13 @@ from broker.usecases.presentation_request import (
     seal_response_key,
     unsigned_client_id,
 )
-from credentials.jcs import b64url
+from credentials.jcs import b64url, b64url_decode
 from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.openid4vp.dcql import parse_dcql
 from wallet_adapters.openid4vp.proof import FORMAT, QUERY, ProofQuery, proof_request
 from wallet_adapters.openid4vp.request import x509_hash_client_id
-from zkp import ProofRequest
+from wallet_adapters.status_token import epoch_at
+from zkp import NotRevoked, ProofRequest
 
 LIFETIME_SECONDS = 900
 NONCE_BYTES = 32
@@ -67,6 +71,7 @@ def open_request(
     check_statements(query.statements, ctx.now())
     # Before the transaction: a key that is not in memory yet is read in one of its own.
     contact_key = ctx.keys.hmac_key("contact")
+    _check_epochs(ctx, tenant_id, query)
     with ctx.db.transaction() as tx:
         if partners.find(tx, tenant_id, partner_id, lock=True).state != "active":
             raise UnknownPartner("the partner is suspended")
@@ -142,6 +147,18 @@ def _query(meta: Mapping[str, Any]) -> ProofQuery:
         return ProofQuery.of(parse_dcql({"credentials": [query]}))
     except WalletProtocolError as problem:
         raise InvalidRequest(str(problem)) from problem
+
+
+def _check_epochs(ctx: Context, tenant_id: str, query: ProofQuery) -> None:
+    """Of this tenant's credentials, that they are not revoked is asked for now: not for earlier."""
+    asked = [one for one in query.statements if isinstance(one, NotRevoked)]
+    if not asked:
+        return
+    own = {b64url_decode(orjson.loads(row.public_jwk)["x"]) for row in standing(ctx, tenant_id)}
+    epoch = epoch_at(ctx.now())
+    for one in asked:
+        if query.credentials[one.token].keys & own and one.epoch != epoch:
+            raise InvalidRequest(f"not_revoked: the epoch is {epoch} now (GET /attribute-status)")
 
 
 def _new(

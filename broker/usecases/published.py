@@ -2,6 +2,7 @@
 
 import gzip
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,6 +26,32 @@ class Published:
     def compressed_etag(self) -> str:
         """Other bytes have another strong tag (RFC 9110, section 8.8.3.3)."""
         return f'{self.etag[:-1]}-gzip"'
+
+
+class PublishedShards:
+    """Shards of status tokens as this process last signed them. Safe from several threads.
+
+    One is signed at a time: a thousand signatures take a while, and all who wait want the same.
+    """
+
+    MOST = 64
+
+    def __init__(self) -> None:
+        self._shards: dict[tuple[str, str, int], tuple[str, bytes]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, shard: tuple[str, str, int], content: str, make: Callable[[], bytes]) -> bytes:
+        """The shard as it was made for this content (a hash), or made now."""
+        found = self._shards.get(shard)
+        if found is not None and found[0] == content:
+            return found[1]
+        with self._lock:
+            found = self._shards.get(shard)
+            if found is None or found[0] != content:
+                if len(self._shards) >= self.MOST:
+                    self._shards.clear()
+                found = self._shards[shard] = (content, make())
+            return found[1]
 
 
 class PublishedLists:

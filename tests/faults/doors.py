@@ -297,6 +297,15 @@ DOORS: dict[str, Door] = {
             lambda known: {"type": known.attribute_type, "claims": {"points": 1}},
         )
     ),
+    "POST /v1/attribute-offers/{offer_id}/revocation": Door(
+        post("/v1/attribute-offers/{attribute_offer}/revocation", lambda _known: {}),
+        at_home=None,  # nobody has taken it yet
+    ),
+    # Open to everybody, as status lists are; a shard of another tenant's key is not found.
+    "GET /attribute-status": Door(get("/attribute-status"), PUBLIC, own=True),
+    "GET /attribute-status/{epoch}/{key_id}/{bits}/{shard}": Door(
+        get("/attribute-status/{attribute_shard}")
+    ),
     "GET /schemas/proof-request/1.json": Door(
         get("/schemas/proof-request/1.json"), PUBLIC, own=True
     ),

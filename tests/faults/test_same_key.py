@@ -15,6 +15,9 @@ import pytest
 from sqlalchemy import func, select, union_all
 
 from broker.domain.deletion import Asked, sign_receipt
+from broker.domain.ids import new_id
+from broker.store import attribute_credentials
+from broker.store.attribute_credentials import OfferRow
 from broker.store.audit import ENTRY, PENDING
 from broker.store.consents import CONSENT
 from broker.usecases.bootstrap import demo_clients
@@ -27,6 +30,7 @@ from tests.faults.two_tenants import ATTESTED
 from tests.postgres import Server
 from tests.programs import ROOT
 from wallet_adapters.loopback import Wallet, parse_request_link, read_unsigned_request
+from wallet_adapters.status_token import place_of
 
 AT_ONCE = 32
 TEMPLATE = json.loads((ROOT / "broker/usecases/demonstration.json").read_text("utf-8"))[
@@ -148,6 +152,28 @@ def attribute_offer(at: Deployment, name: str) -> Act:
     return Act("partner", "/v1/attribute-offers", body, entries(at, "attributes.offered"))
 
 
+def revocation(at: Deployment, name: str) -> Act:
+    offer = OfferRow(
+        id=new_id(attribute_credentials.PREFIX),
+        tenant_id="demo",
+        offered_by=at.partner_id,
+        type_id=f"{name}/1",
+        code_hash=name,
+        tx_code_hash=name,
+        claims=None,
+        state="issued",
+        expires_at=at.ctx.now(),
+        created_at=at.ctx.now(),
+        key_id="k-of-the-tenant",
+        revocation_id="5",
+        revocation_place=place_of("5"),
+    )
+    with at.ctx.db.transaction() as tx:
+        attribute_credentials.add_offer(tx, offer)
+    path = f"/v1/attribute-offers/{offer.id}/revocation"
+    return Act("partner", path, {}, entries(at, "attributes.revoked"))
+
+
 def _counted(at: Deployment, name: str, path: str, body: Any) -> Act:  # noqa: ANN401 (JSON)
     consent_id = at.seeds.consent(at.partner_id, name, uses_left=5)
 
@@ -181,6 +207,7 @@ ACTS = {
     "POST /v1/proofs/verify": proof,
     "POST /v1/attribute-types": attribute_type,
     "POST /v1/attribute-offers": attribute_offer,
+    "POST /v1/attribute-offers/{offer_id}/revocation": revocation,
     "POST /access/v1/evaluation": evaluation,
     "POST /access/v1/evaluations": evaluations,
 }

@@ -21,9 +21,10 @@ from broker.usecases.demand import trust_issuer
 from broker.usecases.partner import NewClient, add_officer, add_partner
 from broker.usecases.tenant import add_tenant
 from credentials.keys import SoftwareKey, sign_jws
-from tests.broker.flow_world import PUBLIC_URL, World, world
+from tests.broker.flow_world import PUBLIC_URL, START, World, world
 from tests.broker.proving import ask, registry
 from wallet_adapters.openid4vci import parse_offer_link
+from wallet_adapters.status_token import epoch_at
 
 OTHER = "acme"
 OTHER_URL = f"{PUBLIC_URL}/t/{OTHER}"
@@ -75,6 +76,8 @@ class Known:
     proof_key: str
     attribute_type: str
     attribute_code: str
+    attribute_offer: str
+    attribute_shard: str
     more: tuple[str, ...] = ()
 
     def secrets(self) -> list[str]:
@@ -110,6 +113,8 @@ ABSENT = Known(
     proof_key="z" * 128,
     attribute_type="absent/1",
     attribute_code="y" * 43,
+    attribute_offer="ao-" + "z" * 20,
+    attribute_shard=f"{epoch_at(START)}/k-{'z' * 20}/0/0",
 )
 
 
@@ -273,15 +278,21 @@ def pushed_request(state: str) -> dict[str, str]:
     }
 
 
-def _attribute_code(made: World) -> str:
-    """The code of an offer of attributes that nobody has redeemed."""
+def _attribute_code(made: World) -> tuple[str, str]:
+    """Code and id of an offer of attributes that nobody has redeemed."""
     headers = {"Idempotency-Key": "of the attributes"}
     made.api("POST", "/v1/attribute-types", made.officer, json=ATTESTED, headers=headers)
     body = {"type": ATTESTED["id"], "claims": {"points": 5}}
     offered = made.api("POST", "/v1/attribute-offers", json=body, headers=headers).json()
     found = parse_offer_link(offered["offer_by_value"])
     assert not isinstance(found, str)
-    return found.pre_authorized_code
+    return found.pre_authorized_code, offered["id"]
+
+
+def _attribute_shard(made: World) -> str:
+    """Where the status tokens of the tenant's key are."""
+    index = made.http.get("/attribute-status").json()
+    return f"{index['epoch']}/{index['keys'][0]['id']}/0/0"
 
 
 def _trust(made: World) -> None:
@@ -327,6 +338,7 @@ def _in_use(made: World) -> Known:
         lists = tables.metadata.tables["status_list"]
         kept = select(lists.c.id).where(lists.c.partner_id == made.partner)
         status_list: str = tx.execute(kept).scalar_one()
+    code, offer_id = _attribute_code(made)
     return Known(
         issuer=PUBLIC_URL,
         partner=made.partner,
@@ -350,6 +362,8 @@ def _in_use(made: World) -> Known:
         proof=proof["id"],
         proof_key=office.trusted()["key"],
         attribute_type=ATTESTED["id"],
-        attribute_code=_attribute_code(made),
+        attribute_code=code,
+        attribute_offer=offer_id,
+        attribute_shard=_attribute_shard(made),
         more=more,
     )

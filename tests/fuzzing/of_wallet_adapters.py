@@ -87,6 +87,7 @@ from wallet_adapters.openid4vp.proof import (
 from wallet_adapters.openid4vp.response import parse_proof_response
 from wallet_adapters.openid4vp.transaction_data import fallback_nonce, verify_fallback_nonce
 from wallet_adapters.openid4vp.verify import verify_several
+from wallet_adapters.status_token import read_status_index, read_status_shard
 from wallet_adapters.wire import (
     decode_base64url,
     parse_form,
@@ -144,6 +145,15 @@ KIND = AttributesConfiguration(ATTRIBUTES.header.encode(), (REGISTRY.key.public.
 DELIVERED = attributes_response(
     REGISTRY.key.public, KIND.header, ATTRIBUTES.opened().signature, ATTRIBUTES.values
 )
+STATUS_INDEX: dict[str, Any] = {
+    "epoch": 1,
+    "ends_at": 2,
+    "keys": [{"id": "k-1", "key": ATTRIBUTES.key, "bits": 3}],
+}
+STATUS_SHARD: dict[str, Any] = {
+    "header": b64url(KIND.header),
+    "tokens": {"00" * 16: ATTRIBUTES.signature},
+}
 COMMITMENT = b64url(commit(REGISTRY.key.public, KIND.header, PERSON, b"n" * 16)[0].to_bytes())
 DETAILS = [{"type": "openid_credential", "credential_configuration_id": "customer"}]
 _METADATA = {
@@ -245,6 +255,12 @@ def _delivered(data: bytes) -> object:
     """A kind of credential as metadata have it, and a credential of it."""
     kind = read_configuration({"kind": members(data).get("kind", KIND.as_dict())}, "kind")
     return read_attributes_response(members(data), kind)
+
+
+def _status_tokens(data: bytes) -> object:
+    """An index and a shard in one, so that each gets what fits it."""
+    index = read_status_index(members(data))
+    return index, read_status_shard(members(data))
 
 
 def _proof_query(data: bytes) -> object:
@@ -533,6 +549,12 @@ PARSERS = (
         _delivered,
         dumped({"kind": KIND.as_dict()} | DELIVERED),
         dumped(DELIVERED),
+    ),
+    _p(
+        "status tokens",
+        "status_token.read_status_index status_token.read_status_shard",
+        _status_tokens,
+        dumped(STATUS_INDEX | STATUS_SHARD),
     ),
     _p("proof query", "", _proof_query, dumped(PROOF_QUERY.meta())),
     _p(

@@ -25,7 +25,9 @@ class AttributeOffer(SQLModel, table=True):
 
     `claims` are encrypted under a key that follows from the code of the offer, and once that is
     redeemed from the wallet's token; of both the broker keeps hashes alone. They go when the
-    credential is issued, or the offer is over.
+    credential is issued, or the offer is over. Of a credential that can be revoked its random
+    identifier stays, which no proof shows, with the key that signed it and the identifier's place
+    among all (32 bits of its hash).
     """
 
     __tablename__ = "attribute_offer"
@@ -37,6 +39,7 @@ class AttributeOffer(SQLModel, table=True):
             sqlite_where=CLAIMS_KEPT,
             postgresql_where=CLAIMS_KEPT,
         ),
+        Index("ix_attribute_offer_status", "key_id", "revocation_place"),
     )
     id: str = Field(primary_key=True)
     tenant_id: str = Field(foreign_key="tenant.id")
@@ -47,6 +50,10 @@ class AttributeOffer(SQLModel, table=True):
     refusals: int = 0
     claims: bytes | None = Field(default=None, sa_type=LargeBinary)
     state: str = "open"
+    key_id: str | None = None
+    revocation_id: str | None = None
+    revocation_place: int | None = time(nullable=True)
+    revoked_at: int | None = time(nullable=True)
     expires_at: int = time()
     created_at: int = time()
 
