@@ -7,6 +7,7 @@ only tokens bound the time until a revocation is noticed.
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -78,7 +79,10 @@ def status_shard(
     told = orjson.dumps([epoch, found])
     content = hashlib.sha256(told).hexdigest()
     return ctx.shards.of(
-        (tenant_id, key_id, shard), content, lambda: _signed(ctx, tenant_id, row, epoch, found)
+        (tenant_id, key_id, str(epoch), str(bits), str(shard)),
+        content,
+        lambda known: _signed(ctx, tenant_id, row, epoch, found, known),
+        lambda tokens: _written(ctx, tenant_id, row, epoch, tokens),
     )
 
 
@@ -107,21 +111,41 @@ def revoke_attributes(
     return now
 
 
-def _signed(ctx: Context, tenant_id: str, row: KeyRow, epoch: int, found: list[str]) -> bytes:
-    key = opened(ctx, row)
-    header = STATUS_TOKEN.header(tenant_url(ctx.settings.public_url, tenant_id))
+def _signed(
+    ctx: Context,
+    tenant_id: str,
+    row: KeyRow,
+    epoch: int,
+    found: Sequence[str],
+    known: Mapping[str, str],
+) -> Mapping[str, str]:
+    key, header = opened(ctx, row), _header(ctx, tenant_id)
     tokens = {}
     for revocation_id in found:
-        values = STATUS_TOKEN.scalars({"epoch": epoch, "revocation_id": revocation_id})
-        tokens[tag_of(revocation_id)] = b64url(sign(key, header, values, TYPED).to_bytes())
+        tag = tag_of(revocation_id)
+        if tag not in known:
+            values = STATUS_TOKEN.scalars({"epoch": epoch, "revocation_id": revocation_id})
+            tokens[tag] = b64url(sign(key, header, values, TYPED).to_bytes())
+        else:
+            tokens[tag] = known[tag]
+    return tokens
+
+
+def _written(
+    ctx: Context, tenant_id: str, row: KeyRow, epoch: int, tokens: Mapping[str, str]
+) -> bytes:
     told = {
         "epoch": epoch,
         "ends_at": ends_at(epoch),
         "issuer_key": _public(row),
-        "header": b64url(header),
-        "tokens": tokens,
+        "header": b64url(_header(ctx, tenant_id)),
+        "tokens": dict(tokens),
     }
     return orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
+
+
+def _header(ctx: Context, tenant_id: str) -> bytes:
+    return STATUS_TOKEN.header(tenant_url(ctx.settings.public_url, tenant_id))
 
 
 def _public(row: KeyRow) -> str:

@@ -2,7 +2,7 @@
 
 import gzip
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,23 +34,34 @@ class PublishedShards:
     One is signed at a time: a thousand signatures take a while, and all who wait want the same.
     """
 
-    MOST = 64
+    MOST = 256
 
     def __init__(self) -> None:
-        self._shards: dict[tuple[str, str, int], tuple[str, bytes]] = {}
+        self._shards: dict[tuple[str, ...], tuple[str, bytes, Mapping[str, str]]] = {}
         self._lock = threading.Lock()
 
-    def of(self, shard: tuple[str, str, int], content: str, make: Callable[[], bytes]) -> bytes:
-        """The shard as it was made for this content (a hash), or made now."""
+    def of(
+        self,
+        shard: tuple[str, ...],
+        content: str,
+        sign: Callable[[Mapping[str, str]], Mapping[str, str]],
+        write: Callable[[Mapping[str, str]], bytes],
+    ) -> bytes:
+        """The shard as it was made for this content (a hash), or made now.
+
+        `sign` is handed the tokens that were signed before for the same shard: one credential more
+        is one signature more.
+        """
         found = self._shards.get(shard)
         if found is not None and found[0] == content:
             return found[1]
         with self._lock:
             found = self._shards.get(shard)
             if found is None or found[0] != content:
-                if len(self._shards) >= self.MOST:
-                    self._shards.clear()
-                found = self._shards[shard] = (content, make())
+                tokens = sign({} if found is None else found[2])
+                if found is None and len(self._shards) >= self.MOST:
+                    del self._shards[next(iter(self._shards))]
+                found = self._shards[shard] = (content, write(tokens), tokens)
             return found[1]
 
 

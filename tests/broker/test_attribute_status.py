@@ -24,6 +24,7 @@ from wallet_adapters.status_token import (
     places_of,
     shard_of,
 )
+from zkp import sign
 
 KIND: dict[str, Any] = {
     "id": "person/3",
@@ -164,6 +165,29 @@ def test_a_shard_is_the_same_for_everybody_and_names_nobody(broker: World) -> No
     assert len(answers[0].json()["tokens"]) == 2
     for wallet in (li, other):
         assert str(wallet.attributes[0].values["revocation_id"]) not in answers[0].text
+
+
+def test_a_credential_more_is_a_signature_more(
+    broker: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed: list[int] = []
+
+    def counted(*parts: Any) -> Any:  # noqa: ANN401
+        signed.append(1)
+        return sign(*parts)
+
+    monkeypatch.setattr("broker.usecases.attribute_status.sign", counted)
+    wallet = holder(broker)
+    issued(broker, wallet)
+    for _ in range(2):
+        assert take(broker, wallet) == 1
+    assert len(signed) == 1
+    issued(broker, wallet)
+    assert take(broker, wallet) == 2
+    assert len(signed) == 2
+    broker.advance(EPOCH_SECONDS)
+    assert take(broker, wallet) == 2
+    assert len(signed) == 4
 
 
 def test_shards_of_others_epochs_keys_and_sizes_are_not_there(broker: World) -> None:
