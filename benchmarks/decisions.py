@@ -12,7 +12,7 @@ from benchmarks.insert_and_read import running_probe
 from benchmarks.load import post, rate, write_requests
 from benchmarks.probe import interleaved
 from benchmarks.seeding import granted, new_partner, token_of
-from broker.app import build_context, prepare
+from broker.composition import build_context, prepare
 from broker.settings import Settings
 from dev.running import running_broker
 

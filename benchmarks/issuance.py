@@ -15,7 +15,7 @@ from benchmarks.insert_and_read import running_probe
 from benchmarks.load import HOST, driven, post, rate, write_requests
 from benchmarks.probe import interleaved
 from benchmarks.seeding import new_partner
-from broker.app import build_context, prepare
+from broker.composition import build_context, prepare
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.ids import new_id
 from broker.settings import Settings

@@ -21,7 +21,7 @@ from benchmarks.insert_and_read import running_probe
 from benchmarks.load import HOST, rate, write_requests
 from benchmarks.probe import interleaved
 from benchmarks.seeding import TEMPLATE, new_partner
-from broker.app import build_context, prepare
+from broker.composition import build_context, prepare
 from broker.domain.addresses import ROOT_TENANT
 from broker.settings import Settings
 from broker.store.acting import acting_for

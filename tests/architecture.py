@@ -205,8 +205,7 @@ RULES = (
         "passes it. (A deadline is a duration: time.monotonic may measure it.)",
         _clocks,
         except_in=(
-            "broker/app.py",
-            "broker/cli.py",
+            "broker/composition.py",
             "broker/cli/*",
             "broker/api/deps.py",
             "broker/outbound/client.py",  # a client is another party, with a clock of its own

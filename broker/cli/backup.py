@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import DBAPIError
 
-from broker.app import build_context, present_master_key
 from broker.cli.composed import REFUSED, USAGE, Json
+from broker.composition import build_context, present_master_key
 from broker.domain.backup import Manifest
 from broker.domain.errors import BrokerError, LogRolledBack
 from broker.settings import Settings, SettingsError, read_settings

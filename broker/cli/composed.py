@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.exc import OperationalError
 
-from broker.app import build_context
+from broker.composition import build_context
 from broker.domain.errors import BrokerError
 from broker.settings import SettingsError, read_settings
 from broker.store.acting import acting_for_all

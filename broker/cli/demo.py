@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from broker.app import build_context
 from broker.cli.journey import Journey, Step, Unexpected
+from broker.composition import build_context
 from broker.outbound.client import ApiError, Client
 from broker.settings import read_settings
 from broker.store.acting import acting_for_all

@@ -8,12 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
 
-from broker.api import logs
-from broker.app import build_context, create_app, prepare
-from broker.cli import workers
-from broker.cli.draining import drain_on_sigterm
+from broker.composition import build_context, prepare
 from broker.domain.bundle import LARGEST_BUNDLE
 from broker.domain.errors import BrokerError
 from broker.domain.evidence import Report, verify_evidence
@@ -79,6 +75,13 @@ def serve(
     HOST, PORT, WORKERS, PUBLIC_URL, DATABASE_URL, BROKER_HOME and BROKER_MASTER_KEY choose how;
     see README.
     """
+    import uvicorn
+
+    from broker.api import logs
+    from broker.app import create_app
+    from broker.cli import workers
+    from broker.cli.draining import drain_on_sigterm
+
     try:
         settings = read_settings()
         settings = replace(settings, workers=count or settings.workers)

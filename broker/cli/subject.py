@@ -8,8 +8,6 @@ from typing import Annotated, Any, Literal
 import orjson
 import typer
 
-from broker.api.deletion_tasks import task_out
-from broker.api.subjects import erasure_out
 from broker.cli.composed import USAGE, Json, Tenant, composed
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.bundle import pack
@@ -132,6 +130,8 @@ def erase_command(
     template's retention; with the last of it the customer's log key is destroyed (PIPL 47,
     GDPR 17).
     """
+    from broker.api.subjects import erasure_out
+
     named = _named(partner, subject_ref, consent)
     with composed() as ctx:
         with ctx.db.reading() as tx:
@@ -171,6 +171,8 @@ def erasures_command(
     as_json: Json = False,
 ) -> None:
     """List the erasures that hold something still, with the date. 待完成的删除。"""
+    from broker.api.subjects import erasure_out
+
     with composed() as ctx, ctx.db.reading() as tx:
         registry.tenant(tx, tenant)
         found = [erasure_out(row) for row in erasures.of_tenant(tx, tenant, pending=not every)]
@@ -193,6 +195,8 @@ def tasks(
     as_json: Json = False,
 ) -> None:
     """What recipients have to delete, and whether they have. 接收方的删除任务。"""
+    from broker.api.deletion_tasks import task_out
+
     with composed() as ctx:
         found, behind = deletion.tasks(
             ctx, tenant, partner, limit=MOST_SHOWN, state=state, after=after

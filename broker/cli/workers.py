@@ -16,8 +16,9 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from broker.api import logs
-from broker.app import build_context, create_app
+from broker.app import create_app
 from broker.cli.draining import drain_on_sigterm
+from broker.composition import build_context
 from broker.settings import Settings, read_settings, share_metrics
 
 GRACE_SECONDS = 10

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.app import build_context, prepare
+from broker.composition import build_context, prepare
 from broker.domain.errors import StateConflict
 from broker.domain.terms import Label
 from broker.settings import Settings

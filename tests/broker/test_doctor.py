@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from broker.app import build_context, prepare
 from broker.cli import app
 from broker.cli.doctor_texts import texts
+from broker.composition import build_context, prepare
 from broker.domain.finding import Finding
 from broker.domain.policy import ConsentPolicies
 from broker.outbound.own_address import ask_own_address

@@ -10,8 +10,8 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from broker.api import errors, kill_switches
-from broker.app import build_context
 from broker.cli import app
+from broker.composition import build_context
 from broker.domain.errors import InvalidRequest, NotFound
 from broker.domain.kill_switch import KINDS, KillSwitch, Kind
 from broker.settings import read_settings

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from broker.app import build_context, prepare
 from broker.cli import app
+from broker.composition import build_context, prepare
 from broker.settings import read_settings
 from broker.store.master_key_file import FILE_NAME
 from broker.usecases.bootstrap import demo_clients

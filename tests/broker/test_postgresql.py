@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import InsufficientPrivilege
 from structlog.testing import capture_logs
 
-from broker.app import build_context, prepare
+from broker.composition import build_context, prepare
 from broker.settings import Settings, SettingsError
 from dev.running import running_broker
 from tests.broker.journeys import whole_way

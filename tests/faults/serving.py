@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import select, update
 
-from broker.app import build_context
+from broker.composition import build_context
 from broker.settings import read_settings
 from broker.store import tables
 from broker.store.consents import CONSENT

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from broker.app import build_context, prepare
 from broker.cli import app
+from broker.composition import build_context, prepare
 from broker.domain.backup import FORMAT, Manifest
 from broker.domain.errors import BackupInvalid, BackupRefused
 from broker.domain.evidence import verify_evidence

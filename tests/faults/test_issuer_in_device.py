@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.app import build_context, prepare
+from broker.composition import build_context, prepare
 from broker.domain.errors import KeyDeviceUnavailable
 from broker.domain.evidence import verify_evidence
 from broker.domain.terms import Label

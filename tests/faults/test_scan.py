@@ -24,7 +24,7 @@ import httpx2
 import pytest
 from sqlalchemy import insert, update
 
-from broker.app import build_context
+from broker.composition import build_context
 from broker.outbound.client import Carrier, Client
 from broker.settings import read_settings
 from broker.store import audit as audit_rows

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from broker.app import build_context
+from broker.composition import build_context
 from broker.domain.bundle import pack, unpack
 from broker.domain.evidence import MANIFEST_TYPE, Report, file_hash, verify_evidence
 from broker.domain.trust import Trust

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from broker.app import build_context
 from broker.cli import app
+from broker.composition import build_context
 from broker.settings import read_settings
 from broker.usecases.bootstrap import ensure_demo_tenant
 from tests.broker.proving import registry

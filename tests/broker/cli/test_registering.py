@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from broker.app import build_context
 from broker.cli import app
+from broker.composition import build_context
 from broker.settings import read_settings
 from broker.usecases.bootstrap import ensure_demo_tenant
 from broker.usecases.token import client_token

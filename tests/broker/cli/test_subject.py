@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from broker.app import build_context
 from broker.cli import app
+from broker.composition import build_context
 from broker.domain.bundle import unpack
 from broker.domain.held import LONGEST_SECONDS
 from broker.settings import read_settings
