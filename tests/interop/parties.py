@@ -1,13 +1,17 @@
 """Who takes part: a running broker with its partner and officer, and the wallet of wallet.mjs."""
 
+import base64
 import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from broker.cli.attesting import PERSON
 from broker.domain.trust import Trust
-from broker.outbound.client import Client
+from broker.outbound.client import ApiError, Client
 from dev.running import Broker
 
 HERE = Path(__file__).resolve().parent
@@ -65,6 +69,40 @@ class Parties:
             "evidence", "verify", str(path), "--trust", str(trust or self.trust_file), "--json"
         )
         return done.returncode, json.loads(done.stdout)
+
+
+@contextmanager
+def parties_of(broker_server: Broker, folder: Path) -> Iterator[Parties]:
+    """The parties of a running broker; the trust file and the root's certificate go to `folder`."""
+    trust_file = folder / "trust.json"
+    exported = broker_server.run("trust", "export", "--out", str(trust_file))
+    assert exported.returncode == 0, exported.stderr
+    trust = Trust.parse(trust_file.read_bytes())
+    root = folder / "root.pem"
+    root.write_bytes(
+        b"-----BEGIN CERTIFICATE-----\n"
+        + base64.encodebytes(trust.roots[0])
+        + b"-----END CERTIFICATE-----\n"
+    )
+    clients = json.loads((broker_server.home / "demo-clients.json").read_text())
+    partner, officer = (
+        Client(broker_server.address, one["client_id"], one["private_jwk"])
+        for one in (clients["partner"], clients["officer"])
+    )
+    # Metadata that also describe a format which the wallet does not know.
+    with suppress(ApiError):  # it is there already
+        officer.post("/v1/attribute-types", PERSON, idempotent=True)
+    yield Parties(
+        broker_server,
+        partner,
+        clients["partner"]["client_id"],
+        officer,
+        trust,
+        trust_file,
+        root,
+    )
+    partner.close()
+    officer.close()
 
 
 @dataclass

@@ -3,26 +3,22 @@
 `wallet.mjs` is made of npm's @openid4vc/openid4vci and @openid4vc/openid4vp and of jose.
 """
 
-import base64
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from broker.cli.attesting import PERSON
 from broker.domain.bundle import pack, unpack
 from broker.domain.ids import new_id
 from broker.domain.trust import Trust
-from broker.outbound.client import ApiError, Client
 from credentials.keys import SoftwareKey, thumbprint
 from credentials.pki import create_root
 from credentials.status import StatusCheck
 from credentials.verify import verify_credential
 from dev.running import Broker, running_broker
-from tests.interop.parties import HERE, Parties, Wallet
+from tests.interop.parties import HERE, Parties, Wallet, parties_of
 from tests.npm import installed
 from tests.programs import require
 
@@ -43,41 +39,8 @@ def node() -> Path:
 
 @pytest.fixture(scope="module")
 def parties(broker_server: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parties]:
-    with _parties(broker_server, tmp_path_factory.mktemp("trust")) as made:
+    with parties_of(broker_server, tmp_path_factory.mktemp("trust")) as made:
         yield made
-
-
-@contextmanager
-def _parties(broker_server: Broker, folder: Path) -> Iterator[Parties]:
-    trust_file = folder / "trust.json"
-    exported = broker_server.run("trust", "export", "--out", str(trust_file))
-    assert exported.returncode == 0, exported.stderr
-    trust = Trust.parse(trust_file.read_bytes())
-    root = folder / "root.pem"
-    root.write_bytes(
-        b"-----BEGIN CERTIFICATE-----\n"
-        + base64.encodebytes(trust.roots[0])
-        + b"-----END CERTIFICATE-----\n"
-    )
-    clients = json.loads((broker_server.home / "demo-clients.json").read_text())
-    partner, officer = (
-        Client(broker_server.address, one["client_id"], one["private_jwk"])
-        for one in (clients["partner"], clients["officer"])
-    )
-    # Metadata that also describe a format which the wallet does not know.
-    with suppress(ApiError):  # it is there already
-        officer.post("/v1/attribute-types", PERSON, idempotent=True)
-    yield Parties(
-        broker_server,
-        partner,
-        clients["partner"]["client_id"],
-        officer,
-        trust,
-        trust_file,
-        root,
-    )
-    partner.close()
-    officer.close()
 
 
 @pytest.fixture
@@ -273,7 +236,7 @@ def test_it_encrypts_its_answer_where_that_is_asked_for(node: Path, tmp_path: Pa
     told = {"BROKER_RESPONSE_MODE": "direct_post.jwt"}
     with (
         running_broker(tmp_path, told) as broker,
-        _parties(broker, tmp_path) as parties,
+        parties_of(broker, tmp_path) as parties,
     ):
         wallet = Wallet(node, parties, tmp_path / "wallet.json", new_id("crm"))
         invitation = wallet.invite()
@@ -294,7 +257,7 @@ def test_the_strict_profile_from_the_first_offer_to_the_consent(node: Path, tmp_
     }
     with (
         running_broker(tmp_path, told) as broker,
-        _parties(broker, tmp_path) as parties,
+        parties_of(broker, tmp_path) as parties,
     ):
         wallet = Wallet(node, parties, tmp_path / "wallet.json", new_id("crm"))
         invitation = wallet.invite()

@@ -7,3 +7,4 @@ export { prove } from "./prove.js";
 export { verify } from "./verify.js";
 export { readRequest, type ProofRequest, type Statement } from "./request.js";
 export { STATUS_TOKEN, headerOf, readHeader, scalarsOf, type Schema } from "./schema.js";
+export { answer, take, takeStatus } from "./wallet.js";
