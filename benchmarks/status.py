@@ -2,7 +2,8 @@
 
 The no-op is a bare FastAPI endpoint under the same server. Publishing anew is everything between a
 withdrawal and the next fetch: the row of the list, the places of 10,000 ended consents from the
-database, the list, its signature, the row again.
+database, the list, its signature, the row again. 5 ms were asked of a machine on which an ES256
+signature is made and checked in 88 us; here they are as many signatures, made and checked in turns.
 """
 
 import itertools
@@ -14,9 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import insert, select, update
 
-from benchmarks.figure import Figure, ratio_at_least, value_at_most
+from benchmarks.figure import Figure, ratio_at_least, ratio_at_most
 from benchmarks.insert_and_read import running_probe
 from benchmarks.load import HOST, rate, write_requests
 from benchmarks.probe import interleaved
@@ -34,6 +37,9 @@ from dev.running import running_broker
 
 ENTRIES, WITHDRAWN = 1_000_000, 10_000
 ROUNDS, TIMES = 7, 15
+SIGNATURES = 20
+ASKED_MS, ASKED_ON_MS = 5, 0.021 + 0.067
+"""The bound, and one ES256 signature made and checked where it was set, in milliseconds."""
 
 
 def run() -> list[Figure]:
@@ -45,7 +51,7 @@ def run() -> list[Figure]:
         with acting_for(ROOT_TENANT):
             ordinary, large = _list_of_a_partner(ctx, "Ordinary"), _list_of_a_partner(ctx, "Large")
             _end_many(ctx, large)
-            computing, waiting = _publishing(ctx, large)
+            computing, waiting, signature = _publishing(ctx, large)
         ctx.db.close()
         with (
             running_broker(home, {"BROKER_RATE_LIMITS": "off"}) as broker,
@@ -73,7 +79,8 @@ def run() -> list[Figure]:
             name="status: 1,000,000 entries published anew, database included, processor time",
             value=1e3 * computing,
             unit="ms",
-            bound=value_at_most(5),
+            probe=1e3 * signature,
+            bound=ratio_at_most(ASKED_MS / ASKED_ON_MS),
         ),
         Figure(
             name="status: the same with waiting for the disk, where the new token is stored",
@@ -120,10 +127,10 @@ def _end_many(ctx: Context, list_id: str) -> None:
         )
 
 
-def _publishing(ctx: Context, list_id: str) -> tuple[float, float]:
-    """The seconds from a withdrawal's mark to the token that shows it, computed and in all."""
+def _publishing(ctx: Context, list_id: str) -> tuple[float, float, float]:
+    """Seconds from a withdrawal's mark to its token, computed and in all; and of a signature."""
     clock = itertools.count(ctx.now(), 2)
-    computed, taken = [], []
+    computed, taken, signed = [], [], []
     for now in itertools.islice(clock, TIMES):
         later = replace(ctx, now=lambda now=now: now)  # type: ignore[misc]  # each its own second
         with ctx.db.transaction() as tx:
@@ -132,4 +139,18 @@ def _publishing(ctx: Context, list_id: str) -> tuple[float, float]:
         published(later, ROOT_TENANT, list_id)
         computed.append(time.thread_time() - start_computing)
         taken.append(time.perf_counter() - start)
-    return statistics.median(computed[1:]), statistics.median(taken[1:])
+        signed.append(_signature())
+    return (
+        statistics.median(computed[1:]),
+        statistics.median(taken[1:]),
+        statistics.median(signed[1:]),
+    )
+
+
+def _signature() -> float:
+    """Processor time of one ES256 signature, made and checked by the library itself."""
+    key, algorithm, data = ec.generate_private_key(ec.SECP256R1()), ec.ECDSA(hashes.SHA256()), b"-"
+    start = time.thread_time()
+    for _ in range(SIGNATURES):
+        key.public_key().verify(key.sign(data, algorithm), data, algorithm)
+    return (time.thread_time() - start) / SIGNATURES
