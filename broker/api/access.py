@@ -10,6 +10,8 @@
 A partner asks for itself and for its agents: anything else is denied with `subject_not_caller`.
 A consent that is not the caller's is not told apart from one that is not there. Without a
 territory the partner's own country counts. A denial is an answer (200), recorded like a permit.
+With `"value": {"amount": "12.50", "currency": "CNY"}` in the context, what the use is worth to the
+partner, a permit is charged for, and `context.fee` says what.
 """
 
 import asyncio
@@ -48,8 +50,9 @@ router = APIRouter(tags=["access"])
 async def evaluate(request: Request) -> Response:
     """May this attribute be used so? Permit with obligations, or deny with every reason.
 
-    An `Idempotency-Key` is needed where the consent counts its uses: a retry then gets the first
-    answer and is not counted, as long as it would still be permitted.
+    An `Idempotency-Key` is needed where the consent counts its uses or `context.value` is declared:
+    a retry then gets the first answer and is neither counted nor charged for, as long as it would
+    still be permitted.
     """
     ctx: Context = request.app.state.context
     caller = _Caller(request, await token_of(ctx, request))
@@ -101,7 +104,12 @@ class _Caller:
     def asking(self, evaluation: Evaluation, key: str | None) -> Asking:
         """The evaluation as a question of this caller."""
         return Asking(
-            self.tenant_id, self.token_hash, evaluation.partner_id, evaluation.question, key
+            self.tenant_id,
+            self.token_hash,
+            evaluation.partner_id,
+            evaluation.question,
+            key,
+            evaluation.value,
         )
 
 

@@ -12,6 +12,7 @@ import orjson
 
 from broker.domain.access import Question
 from broker.domain.errors import InvalidRequest, InvalidTerms
+from broker.domain.fee import DeclaredValue, read_value
 from broker.domain.terms import parse_purpose
 
 LONGEST_TEXT = 1024
@@ -22,10 +23,14 @@ Semantic = Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One evaluation: the question, and which partner its subject is (empty: none that we know)."""
+    """One evaluation: the question, and which partner its subject is (empty: none that we know).
+
+    `value` is what the use is worth by the caller's own word, where it was declared.
+    """
 
     partner_id: str
     question: Question
+    value: DeclaredValue | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,7 @@ def _evaluation(request: Mapping[str, Any], where: str = "") -> Evaluation:
             consent_id=_optional(properties, "consent", f"{where}resource.properties."),
             agent=agent,
         ),
+        read_value(context["value"], f"{where}context.value") if "value" in context else None,
     )
 
 

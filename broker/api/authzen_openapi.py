@@ -48,6 +48,17 @@ _CONTEXT = {
             "type": "string",
             "description": "Where data are used (ISO 3166-1); else the partner's country.",
         },
+        "value": {
+            "type": "object",
+            "description": "What the use is worth to you, for the channel fee; in a batch that of "
+            "each evaluation.",
+            "required": ["amount", "currency"],
+            "additionalProperties": False,
+            "properties": {
+                "amount": {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,6})?$"},
+                "currency": {"type": "string", "examples": ["CNY"]},
+            },
+        },
     },
 }
 _PARTS = {"subject": _SUBJECT, "action": _ACTION, "resource": _RESOURCE, "context": _CONTEXT}
@@ -102,6 +113,18 @@ _DECISION = {
                     },
                 },
                 "policies": {"type": "string"},
+                "fee": {
+                    "type": "object",
+                    "description": "What was charged for the use: `amount` is `rate_percent` of "
+                    "the declared value, exact, in its currency; `id` the entry in the log.",
+                    "required": ["id", "value", "rate_percent", "amount"],
+                    "properties": {
+                        "id": {"type": "string"},
+                        "value": {"type": "object"},
+                        "rate_percent": {"type": "string"},
+                        "amount": {"type": "string"},
+                    },
+                },
             },
         },
     },
@@ -141,7 +164,7 @@ def _operation(request: dict[str, Any], answer: dict[str, Any], example: Any) ->
                 "name": "Idempotency-Key",
                 "in": "header",
                 "required": False,
-                "description": "Needed where the consent counts its uses.",
+                "description": "Needed where the consent counts its uses, or a value is declared.",
                 "schema": {"type": "string", "maxLength": 200},
             },
             {

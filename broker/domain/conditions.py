@@ -70,6 +70,14 @@ SUBJECT_NOT_CALLER: Final = Reason(
     zh="只能为自己或自己的程序请求判断。",
     en="A partner asks for itself or for its own agents only.",
 )
+FEE_CURRENCY: Final = Reason(
+    id="fee.currency",
+    code="currency_mismatch",
+    law=("EU-DGA-12",),
+    obligation="declare_value",
+    zh="所申报价值的币种不是该租户结算的币种。",
+    en="The declared value is in another currency than the tenant charges in.",
+)
 
 
 def read_conditions(policies: str) -> tuple[Mapping[str, Reason], tuple[str, ...]]:

@@ -37,6 +37,8 @@ class Decision:
     obligations: tuple[Obligation, ...]
     policies: str
     time: int
+    fee: dict[str, Any] | None = None
+    """What was charged for the use, where the caller declared its value."""
 
     def to_json(self) -> dict[str, Any]:
         """The decision as an AuthZEN 1.0 evaluation response (section 5.5)."""
@@ -47,6 +49,8 @@ class Decision:
             context["reasons"] = [reason.to_json() for reason in self.reasons]
         context["obligations"] = self.obligations
         context["policies"] = self.policies
+        if self.fee is not None:
+            context["fee"] = self.fee
         return {"decision": self.permit, "context": context}
 
     def dump(self) -> bytes:
@@ -101,11 +105,12 @@ def denial_obligations(
     base: str,
     demand: DemandFacts | None,
     now: int,
+    currency: str | None = None,
 ) -> tuple[Obligation, ...]:
     """What a denial obliges to, each once; `base` is the tenant's address.
 
     `request_consent` says where consent can be asked for, `request_proof` where a proof is and
-    what it has to show, as a proof request says it.
+    what it has to show, as a proof request says it; `declare_value` in which `currency`.
     """
     found: list[Obligation] = []
     for name in dict.fromkeys(reason.obligation for reason in reasons):
@@ -118,6 +123,8 @@ def denial_obligations(
                 "max_age_seconds": demand.demand.max_age_seconds,
                 **demand.demand.asked(demand.trusted, now),
             }
+        elif name == "declare_value":
+            properties["currency"] = currency
         elif consent_id is not None:
             properties["consent"] = consent_id
         found.append(Obligation(name, OBLIGATION + name, properties))

@@ -21,6 +21,7 @@ _TAKEN = {
     "checkpoint": "EXISTS (SELECT 1 FROM checkpoint WHERE size = NEW.size)",
 }
 _FUNCTION = "refuse_change_of_the_log"
+_LEDGER_FUNCTION = "refuse_change_of_the_ledger"
 
 
 def create(dialect: str) -> tuple[str, ...]:
@@ -39,6 +40,38 @@ def drop(dialect: str) -> tuple[str, ...]:
         "DROP TRIGGER log_head_grows ON log_head",
         f"DROP FUNCTION {_FUNCTION}()",
     )
+
+
+def guard_fees(dialect: str) -> tuple[str, ...]:
+    """The statements that make `fee_charge` append-only; `DROP TABLE` undoes all but the function.
+
+    They are apart from the log's: those are taken away while a log is reopened.
+    """
+    refuse = "BEGIN SELECT RAISE(ABORT, 'fee_charge is append-only'); END"
+    if dialect == "sqlite":
+        taken = (
+            "EXISTS (SELECT 1 FROM fee_charge WHERE id = NEW.id OR decision_id = NEW.decision_id)"
+        )
+        return (
+            f"CREATE TRIGGER fee_charge_no_update BEFORE UPDATE ON fee_charge {refuse}",
+            f"CREATE TRIGGER fee_charge_no_delete BEFORE DELETE ON fee_charge {refuse}",
+            f"CREATE TRIGGER fee_charge_next BEFORE INSERT ON fee_charge WHEN {taken} {refuse}",
+        )
+    return (
+        (
+            f"CREATE FUNCTION {_LEDGER_FUNCTION}() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION USING MESSAGE = TG_TABLE_NAME || ' is append-only'; END $$"
+        ),
+        (
+            "CREATE TRIGGER fee_charge_append_only BEFORE UPDATE OR DELETE OR TRUNCATE "
+            f"ON fee_charge FOR EACH STATEMENT EXECUTE FUNCTION {_LEDGER_FUNCTION}()"
+        ),
+    )
+
+
+def unguard_fees(dialect: str) -> tuple[str, ...]:
+    """What `DROP TABLE fee_charge` leaves behind of `guard_fees`."""
+    return () if dialect == "sqlite" else (f"DROP FUNCTION {_LEDGER_FUNCTION}()",)
 
 
 def _create_on_sqlite() -> Iterator[str]:

@@ -188,9 +188,9 @@ def entries_about(
     # In this order: an entry that gets its index meanwhile is found twice, not missed.
     waiting = tx.execute(select(PENDING).where(about(PENDING)).order_by(PENDING.c.seq)).all()
     logged = tx.execute(select(ENTRY).where(about(ENTRY)).order_by(ENTRY.c.log_index))
-    found = [FoundEntry(row.log_index, _sealed(row)) for row in logged]
+    found = [FoundEntry(row.log_index, sealed_entry(row)) for row in logged]
     known = {one.sealed.id for one in found}
-    return found + [FoundEntry(None, _sealed(row)) for row in waiting if row.id not in known]
+    return found + [FoundEntry(None, sealed_entry(row)) for row in waiting if row.id not in known]
 
 
 def is_pending(tx: Connection, tenant_id: str, entry_id: str) -> bool:
@@ -237,10 +237,11 @@ def _append_statement(dialect: Dialect) -> tuple[str, bool]:
 
 
 def _logged(row: Row[Any]) -> LoggedEntry:
-    return LoggedEntry(row.log_index, _sealed(row))
+    return LoggedEntry(row.log_index, sealed_entry(row))
 
 
-def _sealed(row: Row[Any]) -> SealedEntry:
+def sealed_entry(row: Row[Any]) -> SealedEntry:
+    """The entry in a row of either table, as it is stored."""
     return SealedEntry(
         id=row.id,
         tenant_id=row.tenant_id,

@@ -35,6 +35,8 @@ class TenantRow:
     sealed_log_key: bytes
     version: int
     created_at: int
+    fee_rate: int | None = None
+    fee_currency: str | None = None
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 1. Read the token, the registered facts and every consent of the contact: one statement.
 2. The token is a partner's and valid; the subject of the question is that partner.
 3. Judge by the policies, with no transaction open.
-4. A permit whose use is counted needs an `Idempotency-Key`, and a retry gets the first answer.
-5. One short write: count the use, hold what the permit rests on, read it again, compare, record.
+4. A permit whose use is counted or charged for needs an `Idempotency-Key`; a retry gets the first
+   answer.
+5. One short write: count the use, hold what the permit rests on, read it again, compare, record,
+   charge.
 6. Whatever changed meanwhile: from 1, three times in all; then deny `state_changed`.
 
 What it promises: no permit for a question that was sent after the acknowledgement of a withdrawal
@@ -16,12 +18,18 @@ from dataclasses import replace
 
 from broker.domain.access import Facts
 from broker.domain.addresses import tenant_url
-from broker.domain.conditions import LOG_UNAVAILABLE, STATE_CHANGED, SUBJECT_NOT_CALLER
+from broker.domain.conditions import (
+    FEE_CURRENCY,
+    LOG_UNAVAILABLE,
+    STATE_CHANGED,
+    SUBJECT_NOT_CALLER,
+)
 from broker.domain.decision import Decision
 from broker.domain.errors import Forbidden, IdempotencyInProgress, Unauthorized
+from broker.domain.fee import Tariff
 from broker.domain.policy import ConsentPolicies, Verdict, consent_policies
 from broker.domain.tracing import span
-from broker.store import access_tokens, contacts, decisions, idempotency
+from broker.store import access_tokens, contacts, decisions, fees, idempotency
 from broker.store.decisions import Asker, Snapshot
 from broker.store.idempotency import KeyTaken
 from broker.usecases.context import Context
@@ -49,19 +57,21 @@ async def _decide(ctx: Context, asking: Asking) -> Decision:
     charge = Charge.of(ctx, asking)
     asker = _asker(ctx, asking)
     for attempts_left in reversed(range(ATTEMPTS)):
-        snapshot, first = await ctx.db.read(
+        # The tariff after the tenant's row: by its version a change since is noticed.
+        snapshot, first, tariff = await ctx.db.read(
             lambda tx: (
                 decisions.read(tx, asker, asking.question),
                 None if charge is None else idempotency.find(tx, charge.key, ctx.now()),
+                None if asking.value is None else fees.tariff(tx, asking.tenant_id),
             )
         )
         if snapshot is None or snapshot.expires_at <= ctx.now():
             raise await _refusal(ctx, asking)
         answered = None if charge is None or first is None else charge.answered(ctx, first)
-        verdict = _judge(ctx, policies, asking, snapshot, answered)
+        verdict = _judge(ctx, policies, asking, snapshot, answered, tariff)
         if verdict.permit and answered is not None:
             return answered
-        write = Write(ctx, policies, asking, asker, snapshot, verdict, charge)
+        write = Write(ctx, policies, asking, asker, snapshot, verdict, charge, tariff)
         write.check_key()
         try:
             decision = await ctx.db.write(write.run)
@@ -81,6 +91,7 @@ def _judge(
     asking: Asking,
     snapshot: Snapshot,
     answered: Decision | None,
+    tariff: Tariff | None,
 ) -> Verdict:
     if snapshot.partner_id != asking.partner_id:
         # Nothing else is said: it would be about somebody else.
@@ -88,10 +99,15 @@ def _judge(
     now = ctx.now()
     facts = snapshot.facts if answered is None else _paid(snapshot.facts, answered)
     verdict = policies.judge(asking.question, facts, now)
-    if ctx.log.permits(now):
+    reasons = list(verdict.reasons)
+    if tariff is not None and asking.value is not None and answered is None:
+        # What was charged stays, whatever the tariff has become since.
+        reasons += [FEE_CURRENCY] if asking.value.currency != tariff.currency else []
+    if not ctx.log.permits(now):
+        reasons.append(LOG_UNAVAILABLE)
+    if len(reasons) == len(verdict.reasons):
         return verdict
-    reasons = (*verdict.reasons, LOG_UNAVAILABLE)
-    return Verdict(permit=False, reasons=reasons, consent=verdict.consent)
+    return Verdict(permit=False, reasons=tuple(reasons), consent=verdict.consent)
 
 
 def _paid(facts: Facts, answered: Decision) -> Facts:

@@ -2,6 +2,7 @@
 
 import hmac
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from sqlalchemy import Connection
@@ -10,12 +11,13 @@ from broker.domain.access import ConsentFacts, Facts, Question, territory_of
 from broker.domain.addresses import tenant_url
 from broker.domain.decision import Decision, denial_obligations, permit_obligations
 from broker.domain.errors import IdempotencyConflict, IdempotencyKeyRequired
+from broker.domain.fee import DeclaredValue, Tariff
 from broker.domain.policy import ConsentPolicies, Verdict
 from broker.domain.terms import ACTIONS
 from broker.store import decisions, idempotency
 from broker.store.decisions import Asker, Snapshot
 from broker.store.idempotency import IdempotencyRow, KeyOf
-from broker.usecases import audit
+from broker.usecases import audit, fee
 from broker.usecases.context import Context
 from credentials.jcs import b64url
 
@@ -29,7 +31,8 @@ class Asking:
     """A question as it arrived: by whom, with which token (hash), at which tenant's address.
 
     `partner_id` is who the subject of the question says they are; `key` is the caller's
-    `Idempotency-Key`, of use where the consent counts its uses.
+    `Idempotency-Key`, of use where the consent counts its uses and where the caller declares the
+    use's `value`, for which the channel fee is charged.
     """
 
     tenant_id: str
@@ -37,11 +40,12 @@ class Asking:
     partner_id: str
     question: Question
     key: str | None = None
+    value: DeclaredValue | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """The caller's key for a use that is counted."""
+    """The caller's key for a use that is counted or charged for."""
 
     key: KeyOf
     request_hash: str
@@ -53,7 +57,10 @@ class Charge:
             return None
         # A name space of its own: the key of an evaluation never meets that of another call.
         key_hash = _keyed(ctx, "idempotency", b"evaluation key\x00" + asking.key.encode())
-        question = b"evaluation\x00" + orjson.dumps([asking.partner_id, asking.question])
+        asked = [asking.partner_id, asking.question]
+        if asking.value is not None:
+            asked.append(asking.value)
+        question = b"evaluation\x00" + orjson.dumps(asked)
         return cls(
             KeyOf(asking.tenant_id, asking.partner_id, key_hash),
             _keyed(ctx, "idempotency", question),
@@ -86,16 +93,20 @@ class Write:
     snapshot: Snapshot
     verdict: Verdict
     charge: Charge | None
+    tariff: Tariff | None
+    """The tenant's, as it stood with the snapshot, where the caller declared a value."""
 
     def check_key(self) -> None:
-        """Raise `IdempotencyKeyRequired` where a use would be counted without a key."""
+        """Raise `IdempotencyKeyRequired` where a use would be counted or charged without a key."""
         consent = self.verdict.consent
-        if (
-            self.verdict.permit
-            and self.charge is None
-            and consent
-            and consent.uses_left is not None
-        ):
+        if not self.verdict.permit or self.charge is not None or consent is None:
+            return
+        if self.asking.value is not None:
+            raise IdempotencyKeyRequired(
+                "a use with a declared value is charged for: send an Idempotency-Key, a value of "
+                "your own"
+            )
+        if consent.uses_left is not None:
             raise IdempotencyKeyRequired(
                 "uses of this consent are counted: send an Idempotency-Key, a value of your own"
             )
@@ -105,27 +116,31 @@ class Write:
         consent = self.verdict.consent
         if not self.verdict.permit or consent is None:
             return self.deny(tx)
-        counted = self.charge if consent.uses_left is not None else None
-        if counted is not None and not decisions.use(tx, consent.id):
+        counted = consent.uses_left is not None
+        if counted and not decisions.use(tx, consent.id):
             return None
         decisions.hold(tx, self.snapshot)
         if not self._stands(tx, consent):
-            if counted is not None:
+            if counted:
                 decisions.give_back(tx, consent.id)
             return None
         decision = self._permit(tx, consent)
-        if counted is not None:
-            now = self.ctx.now()
-            idempotency.take(
-                tx,
-                counted.key,
-                request_hash=counted.request_hash,
-                expires_at=now + FIRST_ANSWER_SECONDS,
-                now=now,
-            )
-            sealed = self.ctx.master.seal(decision.dump(), counted.context)
-            idempotency.keep(tx, counted.key, status=OK, sealed=sealed)
+        if self.charge is not None and (counted or self.asking.value is not None):
+            self._keep(tx, self.charge, decision)
         return decision
+
+    def _keep(self, tx: Connection, charge: Charge, decision: Decision) -> None:
+        """Keep the first answer to a key: the same call again neither counts nor is charged."""
+        now = self.ctx.now()
+        idempotency.take(
+            tx,
+            charge.key,
+            request_hash=charge.request_hash,
+            expires_at=now + FIRST_ANSWER_SECONDS,
+            now=now,
+        )
+        sealed = self.ctx.master.seal(decision.dump(), charge.context)
+        idempotency.keep(tx, charge.key, status=OK, sealed=sealed)
 
     def deny(self, tx: Connection) -> Decision:
         """Record a denial."""
@@ -143,6 +158,7 @@ class Write:
                 base,
                 self.snapshot.facts.demand,
                 self.ctx.now(),
+                None if self.tariff is None else self.tariff.currency,
             ),
             policies=self.policies.version,
             time=self.ctx.now(),
@@ -161,7 +177,24 @@ class Write:
             ),
             policies=self.policies.version,
             time=now,
+            fee=self._charged(tx, entry_id),
         )
+
+    def _charged(self, tx: Connection, entry_id: str) -> dict[str, Any] | None:
+        """The fee for the use, charged; None where the caller declared no value."""
+        if self.asking.value is None or self.tariff is None:
+            return None
+        made = fee.charge(
+            self.ctx,
+            tx,
+            tenant_id=self.asking.tenant_id,
+            decision_id=entry_id,
+            partner_id=self.snapshot.partner_id,
+            purpose=self.asking.question.purpose_wire,
+            value=self.asking.value,
+            tariff=self.tariff,
+        )
+        return made.to_json()
 
     def _stands(self, tx: Connection, consent: ConsentFacts) -> bool:
         """Whether a permit still rests on what it was judged by."""

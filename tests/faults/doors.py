@@ -275,6 +275,13 @@ DOORS: dict[str, Door] = {
         get("/v1/deletion-tasks/{task}/receipt"),
         at_home=None,  # there is none yet
     ),
+    "GET /v1/fees/tariff": Door(get("/v1/fees/tariff"), PUBLIC | HIDDEN, own=True),
+    "GET /v1/fees/statement": Door(
+        get("/v1/fees/statement?month=2026-11"), PUBLIC | HIDDEN, own=True
+    ),
+    "GET /v1/fees/reconciliation": Door(
+        get("/v1/fees/reconciliation?month=2026-11"), PUBLIC | HIDDEN, own=True, at_home=OFFICER
+    ),
     "POST /v1/proof-requests": Door(post("/v1/proof-requests", proving), at_home=PARTNER),
     "GET /v1/proof-requests/{request_id}": Door(get("/v1/proof-requests/{proof}")),
     "POST /v1/proofs/verify": Door(

@@ -14,14 +14,16 @@ from httpx2 import Response
 from sqlalchemy import select
 
 from broker.domain.demand import Issuer
+from broker.domain.fee import USUAL, DeclaredValue
 from broker.domain.terms import Label
 from broker.store import consents, tables
+from broker.usecases import fee
 from broker.usecases.deletion import open_task
 from broker.usecases.demand import trust_issuer
 from broker.usecases.partner import NewClient, add_officer, add_partner
 from broker.usecases.tenant import add_tenant
 from credentials.keys import SoftwareKey, sign_jws
-from tests.broker.flow_world import PUBLIC_URL, START, World, world
+from tests.broker.flow_world import PUBLIC_URL, PURPOSE, START, World, world
 from tests.broker.proving import ask, registry
 from wallet_adapters.openid4vci import parse_offer_link
 from wallet_adapters.status_token import epoch_at
@@ -301,6 +303,21 @@ def _trust(made: World) -> None:
     trust_issuer(made.ctx, "demo", Issuer(ATTESTED["id"], **issuer))
 
 
+def _charge(made: World, decision_id: str) -> None:
+    """A fee, as a declared value would have brought it."""
+    with made.ctx.db.transaction() as tx:
+        fee.charge(
+            made.ctx,
+            tx,
+            tenant_id="demo",
+            decision_id=decision_id,
+            partner_id=made.partner,
+            purpose=PURPOSE,
+            value=DeclaredValue(1_000_000, "CNY"),
+            tariff=USUAL,
+        )
+
+
 def _task(made: World, consent_id: str) -> str:
     """A deletion task, which a withdrawal would have made."""
     with made.ctx.db.transaction() as tx:
@@ -313,7 +330,9 @@ def _in_use(made: World) -> Known:
     _trust(made)
     granted = made.customer("crm-secret-1").grant("base", "visits")
     consent, second = (one["id"] for one in granted["consents"] if one["state"] == "granted")
-    assert made.decide("crm-secret-1")["decision"]
+    decided = made.decide("crm-secret-1")
+    assert decided["decision"]
+    _charge(made, decided["context"]["id"])
     asked = made.ask("crm-secret-1")
     signing = made.request(asked["wallet_link"])
     headers = {"Idempotency-Key": IDEMPOTENCY_KEY}

@@ -38,7 +38,7 @@ OF_THE_BROKER = {
     "used_once": "hashes of nonces, which name nobody",
 }
 OF_TENANTS = sorted(TABLES.keys() - OF_THE_BROKER.keys())
-LOG = ("audit_entry",)  # which refuses changes to everybody
+LOG = ("audit_entry", "fee_charge")  # which refuse changes to everybody
 
 
 def owner(table: Table) -> Any:  # noqa: ANN401 (a column)

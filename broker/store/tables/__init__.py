@@ -35,6 +35,7 @@ from broker.store.tables.customers import (
     StatusListRow,
     Subject,
 )
+from broker.store.tables.fees import FeeCharge
 from broker.store.tables.log import (
     AuditEntry,
     AuditPending,
@@ -68,6 +69,7 @@ __all__ = [
     "DeletionTask",
     "Erasure",
     "Evidence",
+    "FeeCharge",
     "Idempotency",
     "Invitation",
     "IssuedCredential",

@@ -8,7 +8,10 @@ from broker.store.tables.base import one_of, text, time
 
 
 class Tenant(SQLModel, table=True):
-    """A company that runs consents on this broker; `id` is part of its addresses."""
+    """A company that runs consents on this broker; `id` is part of its addresses.
+
+    `fee_rate` (millionths) and `fee_currency` are its tariff, the usual one where null.
+    """
 
     id: str = Field(primary_key=True)
     name_zh: str
@@ -20,6 +23,8 @@ class Tenant(SQLModel, table=True):
     sealed_log_key: bytes
     version: int = 1
     created_at: int = time()
+    fee_rate: int | None = None
+    fee_currency: str | None = None
 
 
 class SigningKey(SQLModel, table=True):

@@ -8,6 +8,8 @@ from broker.store.tables.base import SEQUENCE, one_of, text, time
 
 # Which entries are held back; a query finds the index by these very words.
 HELD = sql("not_before IS NOT NULL")
+# Which entries are of fees, likewise.
+CHARGED = sql("type = 'fee.charged'")
 
 
 class AuditPending(SQLModel, table=True):
@@ -44,6 +46,13 @@ class AuditEntry(SQLModel, table=True):
     __table_args__ = (
         Index("ix_audit_entry_consent", "consent_id", "log_index"),
         Index("ix_audit_entry_subject", "subject_id", "log_index"),
+        # Partial: no other entry touches it.
+        Index(
+            "ix_audit_entry_fee",
+            *("tenant_id", "log_index"),
+            sqlite_where=CHARGED,
+            postgresql_where=CHARGED,
+        ),
     )
     log_index: int = Field(
         sa_type=SEQUENCE, primary_key=True, sa_column_kwargs={"autoincrement": False}
