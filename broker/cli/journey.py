@@ -254,12 +254,19 @@ class Journey:
         )
 
     def _prove_age(self) -> Iterator[Step]:
-        """A fact without the data: 18 or older, and no date of birth."""
+        """A fact without the data: 18 or older, and no date of birth; and its revocation."""
         age = Age(self._partner, self._officer, self._wallet, self._carry, _now)
+        states = {}
         for name, title_en, title_zh, shown in age.steps(TEMPLATE, self._subject_ref):
             yield from self._done(name, title_en, title_zh, shown)
-        _expect(shown["state"] == "proven", f"the age should be proven: {shown['state']}")
-        _expect(LI["birth_date"] not in str(shown), "the date of birth should not be told")
+            states[name] = shown.get("state")
+            _expect(
+                name == "attribute_credential" or LI["birth_date"] not in str(shown),
+                "the date of birth should not be told",
+            )
+        _expect(states["proven"] == "proven", f"the age should be proven: {states}")
+        found = states["revoked_proves_nothing"]
+        _expect(found == "refused", f"a revoked credential should prove nothing: {found}")
 
     def _evaluate(
         self,

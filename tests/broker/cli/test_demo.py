@@ -13,7 +13,8 @@ STEPS = [
     *("invitation", "customer_credential", "consent_request", "signed", "credential"),
     *("permit", "deny_version", "deny_abroad", "deny_attribute"),
     *("withdrawal", "deny_withdrawn", "deletion", "evidence", "tampered"),
-    *("attribute_credential", "proof_request", "proven"),
+    *("attribute_credential", "status_tokens", "proof_request", "proven"),
+    *("attribute_revoked", "revoked_proves_nothing"),
 ]
 KEPT = {"consent-credential.txt", "evidence.zip", "receipt.txt", "transcript.json", "trust.json"}
 
@@ -41,7 +42,14 @@ def test_it_drives_the_whole_way_and_keeps_what_it_leaves(
     assert steps["proven"]["shown"]["statements"][0]["years"] == 18
     assert "birth_date" in steps["attribute_credential"]["shown"]["in_the_wallet"]
     born = steps["attribute_credential"]["shown"]["in_the_wallet"]["birth_date"]
-    assert born not in json.dumps([steps["proof_request"], steps["proven"]])
+    after = [*STEPS[STEPS.index("attribute_credential") + 1 :]]
+    assert born not in json.dumps([steps[name] for name in after])
+    assert [steps[name]["shown"]["tokens"] for name in ("status_tokens", "attribute_revoked")] == [
+        *(1, 0)
+    ]
+    assert [steps[name]["shown"]["state"] for name in ("proven", "revoked_proves_nothing")] == [
+        *("proven", "refused")
+    ]
     assert steps["withdrawal"]["shown"] == {"state": "withdrawn", "grade": "same_key"}
 
     assert {path.name for path in out.iterdir()} >= KEPT
@@ -58,7 +66,8 @@ def test_it_shows_people_each_step_in_both_languages(broker_server: Broker) -> N
         (4, "钱包展示条款，客户只签其中一项"),
         (6, "按约使用：允许"),
         (14, "改动一位即不通过"),
-        (17, "零知识证明：年满18岁，出生日期未离开钱包"),
+        (18, "零知识证明：年满18岁，出生日期未离开钱包"),
+        (20, "再次询问：没有令牌便无从证明，钱包也不说明原因"),
     ):
         line = next(line for line in done.stdout.splitlines() if words in line)
         assert line.startswith(f"{number}. ")
