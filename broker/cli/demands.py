@@ -8,7 +8,7 @@ import typer
 
 from broker.cli.composed import USAGE, Json, Tenant, composed, read_json_file
 from broker.domain.addresses import ROOT_TENANT
-from broker.domain.demand import LONGEST, Issuer
+from broker.domain.demand import LONGEST, Issuer, Trusted
 from broker.store import demands, registry
 from broker.usecases import demand as usecases
 
@@ -20,6 +20,14 @@ issuer = typer.Typer(
 Address = Annotated[str, typer.Argument(help="The issuer's address, as its credentials name it.")]
 Key = Annotated[str, typer.Argument(help="Its BBS key: 96 bytes, base64url. 公钥。")]
 Schema = Annotated[str, typer.Option("--schema", help="For which kind, like person/1. 凭证类型。")]
+Epoch = Annotated[
+    int | None,
+    typer.Option(
+        "--epoch-seconds",
+        help="How long its status tokens hold, 21600 of brokers like this; "
+        "needed where a purpose demands not_revoked. 状态令牌时段长度。",
+    ),
+]
 
 
 def purpose_demand(
@@ -35,7 +43,8 @@ def purpose_demand(
     """Demand a proof, at most so old, before data are used for a purpose. 设定须先证明的陈述。
 
     Like {"schema": "person/1", "statements": [{"type": "older_than", "attribute": "birth_date",
-    "years": 18}], "max_age_seconds": 600}. It counts from the next decision on.
+    "years": 18}, {"type": "not_revoked", "attribute": "revocation_id"}], "max_age_seconds": 600}.
+    It counts from the next decision on.
     """
     if (file is None) is not none:
         typer.echo("consent-broker: name a file, or --none", err=True)
@@ -50,12 +59,18 @@ def purpose_demand(
 
 @issuer.command("add")
 def issuer_add(
-    address: Address, key: Key, schema: Schema, tenant: Tenant = ROOT_TENANT, as_json: Json = False
+    address: Address,
+    key: Key,
+    schema: Schema,
+    epoch_seconds: Epoch = None,
+    tenant: Tenant = ROOT_TENANT,
+    as_json: Json = False,
 ) -> None:
     """Trust an issuer's key for a kind; the tenant's own count anyway. 信任签发方。"""
+    added = Trusted(Issuer(schema, address, key), epoch_seconds)
     with composed() as ctx:
-        usecases.trust_issuer(ctx, tenant, Issuer(schema, address, key))
-    _told(Issuer(schema, address, key), "is trusted for", as_json=as_json)
+        usecases.trust_issuer(ctx, tenant, added.issuer, epoch_seconds)
+    _told(added, "is trusted for", as_json=as_json)
 
 
 @issuer.command("remove")
@@ -65,7 +80,8 @@ def issuer_remove(
     """Trust it no more, from the next decision on. 不再信任。"""
     with composed() as ctx:
         usecases.distrust_issuer(ctx, tenant, Issuer(schema, address, key))
-    _told(Issuer(schema, address, key), "is trusted no more for", as_json=as_json)
+    removed = Trusted(Issuer(schema, address, key))
+    _told(removed, "is trusted no more for", as_json=as_json)
 
 
 @issuer.command("list")
@@ -78,16 +94,22 @@ def issuer_list(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
         typer.echo(json.dumps([_json(one) for one in found], ensure_ascii=False))
         return
     for one in found:
-        typer.echo("  ".join(_json(one).values()))
+        typer.echo("  ".join(str(part) for part in _json(one).values()))
 
 
-def _told(one: Issuer, what: str, *, as_json: bool) -> None:
+def _told(one: Trusted, what: str, *, as_json: bool) -> None:
     typer.echo(
         json.dumps(_json(one), ensure_ascii=False)
         if as_json
-        else f"{one.issuer} {what} {one.schema}"
+        else f"{one.issuer.issuer} {what} {one.issuer.schema}"
     )
 
 
-def _json(one: Issuer) -> dict[str, str]:
-    return {"schema": one.schema, "issuer": one.issuer, "key": one.key}
+def _json(one: Trusted) -> dict[str, str | int]:
+    found = one.issuer
+    told: dict[str, str | int] = {
+        "schema": found.schema,
+        "issuer": found.issuer,
+        "key": found.key,
+    }
+    return told if one.epoch_seconds is None else told | {"epoch_seconds": one.epoch_seconds}

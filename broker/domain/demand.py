@@ -4,10 +4,14 @@ A demand is kept and published as JSON:
 
     schema           the id of the kind of credential, `person/1`
     statements       as in `/schemas/proof-request/1.json`, without `credential` (it is one
-                     credential) and, for `older_than`, without `on`: it is meant today
+                     credential); `older_than` without `on`: it is meant today; `not_revoked`
+                     without `token` and `epoch`: it is meant now
     max_age_seconds  how old a proof may be, by the broker's clock
 
-A statement that says more counts as well: "21 or older" shows "18 or older".
+A statement that says more counts as well: "21 or older" shows "18 or older". That a credential was
+not revoked in an epoch counts until the epoch is over, and as long after it as a proof request is
+open: whoever was asked in its last seconds may answer. Epochs are counted from 1970-01-01, in the
+length that the issuer keeps to; of an issuer whose length is not known none counts.
 """
 
 import datetime as dt
@@ -19,13 +23,14 @@ from typing import Any, Final
 import orjson
 
 from broker.domain.errors import InvalidRequest
-from broker.domain.proof import check_statements
+from broker.domain.proof import ANSWER_SECONDS, check_statements
 from zkp import (
     AtLeast,
     AtMost,
     Between,
     MemberOf,
     NotMemberOf,
+    NotRevoked,
     OlderThan,
     Statement,
     ZkpError,
@@ -34,13 +39,19 @@ from zkp.predicates import STATUS_SCHEMA
 from zkp.statements import read_statement
 
 CREDENTIAL: Final = "holder"
+TOKEN: Final = "status"
 MOST_STATEMENTS: Final = 8
 LONGEST_AGE: Final = 366 * 86_400
 LONGEST_SCHEMA: Final = 2_048
 LONGEST: Final = 16_384
-DEMANDED: Final = (OlderThan, AtLeast, AtMost, Between, MemberOf, NotMemberOf)
+DEMANDED: Final = (OlderThan, AtLeast, AtMost, Between, MemberOf, NotMemberOf, NotRevoked)
+# What a demand leaves to the moment, by the kind of statement.
+_OF_NOW: Final[Mapping[str, Mapping[str, Any]]] = {
+    OlderThan.kind: {"on": "1970-01-01"},
+    NotRevoked.kind: {"token": TOKEN, "epoch": 0},
+}
+_LEFT_OUT: Final = {"credential", "on", "token", "epoch"}
 _MEMBERS: Final = {"schema", "statements", "max_age_seconds"}
-_DAY: Final = "1970-01-01"
 _CACHED: Final = 256
 
 
@@ -51,6 +62,24 @@ class Issuer:
     schema: str
     issuer: str
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """An issuer whom a tenant trusts, and how long its epochs are: None where nobody knows."""
+
+    issuer: Issuer
+    epoch_seconds: int | None = None
+
+    def epoch_at(self, now: int) -> int | None:
+        """The epoch of this issuer's status tokens at a moment."""
+        return None if self.epoch_seconds is None else now // self.epoch_seconds
+
+    def counts_until(self, epoch: int) -> int | None:
+        """The first moment at which "not revoked in this epoch" does not count any more."""
+        if self.epoch_seconds is None:
+            return None
+        return (epoch + 1) * self.epoch_seconds + ANSWER_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +98,40 @@ class Demand:
             "max_age_seconds": self.max_age_seconds,
         }
 
-    def asked(self, issuers: Sequence[Issuer], now: int) -> dict[str, Any]:
-        """`credentials` and `statements` of a proof request that would answer it today."""
-        today = dt.datetime.fromtimestamp(now, dt.UTC).date().isoformat()
+    def asked(self, trusted: Sequence[Trusted], now: int) -> dict[str, Any]:
+        """`credentials` and `statements` of a proof request that would answer it today.
+
+        A request is of one epoch: of issuers whose epochs differ it names those of the length that
+        most have.
+        """
+        standing = any(isinstance(one, NotRevoked) for one in self.statements)
+        alike = _most_alike(trusted) if standing else trusted
+        issuers = [{"issuer": one.issuer.issuer, "key": one.issuer.key} for one in alike]
+        credentials = {CREDENTIAL: {"schema": self.schema, "issuers": issuers}}
+        if standing:
+            credentials[TOKEN] = {"schema": STATUS_SCHEMA, "issuers": issuers}
         statements = [statement.to_json() for statement in self.statements]
+        today = dt.datetime.fromtimestamp(now, dt.UTC).date().isoformat()
         for one in statements:
             if one["type"] == OlderThan.kind:
                 one["on"] = today
-        trusted = [{"issuer": one.issuer, "key": one.key} for one in issuers]
-        return {
-            "credentials": {CREDENTIAL: {"schema": self.schema, "issuers": trusted}},
-            "statements": statements,
-        }
+            elif one["type"] == NotRevoked.kind:
+                one["epoch"] = alike[0].epoch_at(now) if alike else 0
+        return {"credentials": credentials, "statements": statements}
 
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """What one proof showed: its statements, and by which issuer's credential for each name."""
+    """What one proof showed: its statements, and by which issuer's credential for each name.
+
+    `status_until`: where a demand wants it not revoked, when that stops to count (Unix seconds).
+    """
 
     request_id: str
     proven_at: int
     statements: tuple[Statement, ...]
     issuers: Mapping[str, Issuer]
+    status_until: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +139,7 @@ class DemandFacts:
     """A demand as a decision meets it: whom the tenant trusts, and what was proven that counts."""
 
     demand: Demand
-    trusted: tuple[Issuer, ...]
+    trusted: tuple[Trusted, ...]
     proven: Proven | None
 
 
@@ -132,38 +173,70 @@ def stored_demand(text: str) -> Demand:
     return read_demand(orjson.loads(text))
 
 
-def newest(demand: Demand, trusted: Sequence[Issuer], found: Sequence[Proven]) -> Proven | None:
-    """The newest proof that shows all of a demand, by credentials of trusted issuers alone."""
-    counting = [one for one in found if _shows(one, demand, frozenset(trusted))]
-    return max(counting, key=lambda one: one.proven_at, default=None)
+def newest(demand: Demand, trusted: Sequence[Trusted], found: Sequence[Proven]) -> Proven | None:
+    """The newest proof that shows all of a demand, by credentials of trusted issuers alone.
+
+    Where it has to be unrevoked, that which counts the longest: an answer to an older request may
+    come after one to a newer.
+    """
+    by_issuer = {one.issuer: one for one in trusted}
+    counting = [known for one in found if (known := _shown(one, demand, by_issuer)) is not None]
+    return max(counting, key=lambda one: (one.status_until or 0, one.proven_at), default=None)
 
 
-def _shows(proven: Proven, demand: Demand, trusted: frozenset[Issuer]) -> bool:
+def _shown(proven: Proven, demand: Demand, trusted: Mapping[Issuer, Trusted]) -> Proven | None:
+    """A proof that shows all of a demand, and until when; None for every other."""
     # A status token is of its credential's own key (`zkp`): whose word it is, is said by that.
     shown_by = [
         replace(one, schema=demand.schema) if one.schema == STATUS_SCHEMA else one
         for one in proven.issuers.values()
     ]
-    if not shown_by or not trusted.issuperset(shown_by):
-        return False
+    if not shown_by or not trusted.keys() >= set(shown_by):
+        return None
     # All of one credential: "18 or older" of one person and a city of another say nothing.
-    return any(
-        all(
-            any(
-                shown.place.credential == name and implies(shown, wanted)
-                for shown in proven.statements
-            )
-            for wanted in demand.statements
-        )
-        for name, issuer in proven.issuers.items()
-        if issuer.schema == demand.schema
-    )
+    for name, issuer in proven.issuers.items():
+        of_this = [one for one in proven.statements if one.place.credential == name]
+        if issuer.schema != demand.schema or not all(
+            any(implies(shown, wanted) for shown in of_this) for wanted in demand.statements
+        ):
+            continue
+        until = _standing(proven, demand, of_this, trusted[issuer])
+        if until is not None:
+            return replace(proven, status_until=until or None)
+    return None
+
+
+def _standing(
+    proven: Proven, demand: Demand, of_this: Sequence[Statement], by: Trusted
+) -> int | None:
+    """Until when it counts as unrevoked; 0 where nobody wants that, None where it never does."""
+    ends = []
+    for wanted in demand.statements:
+        if not isinstance(wanted, NotRevoked):
+            continue
+        known = by.epoch_at(proven.proven_at)
+        epochs = [
+            one.epoch for one in of_this if isinstance(one, NotRevoked) and implies(one, wanted)
+        ]
+        # A token of an epoch to come says nothing of now, whoever signed it.
+        until = [by.counts_until(epoch) for epoch in epochs if known is not None and epoch <= known]
+        ends.append(max((one for one in until if one is not None), default=None))
+    if None in ends:
+        return None
+    return min((one for one in ends if one is not None), default=0)
+
+
+def _most_alike(trusted: Sequence[Trusted]) -> list[Trusted]:
+    lengths = [one.epoch_seconds for one in trusted if one.epoch_seconds is not None]
+    most = max(lengths, key=lengths.count, default=None)
+    return [one for one in trusted if most is not None and one.epoch_seconds == most]
 
 
 def implies(shown: Statement, wanted: Statement) -> bool:
     """Whether what was shown of an attribute is what is wanted of it, or more.
 
-    Days that have come count for `older_than`: who was 18 then is 18 now.
+    Days that have come count for `older_than`: who was 18 then is 18 now. Of `not_revoked` the
+    epoch is judged apart.
     """
     if type(shown) is not type(wanted) or shown.place.attribute != wanted.place.attribute:
         return False
@@ -180,7 +253,7 @@ def implies(shown: Statement, wanted: Statement) -> bool:
             return frozenset(shown.values) <= frozenset(wanted.values)
         case NotMemberOf(), NotMemberOf():
             return frozenset(shown.values) >= frozenset(wanted.values)
-    return False
+    return isinstance(shown, NotRevoked)
 
 
 def _not_above(low: object, high: object) -> bool:
@@ -196,14 +269,12 @@ def _not_above(low: object, high: object) -> bool:
 
 
 def _statement(told: object) -> Statement:
-    if not isinstance(told, dict) or "credential" in told or "on" in told:
+    if not isinstance(told, dict) or told.keys() & _LEFT_OUT:
         raise InvalidRequest(
-            "a demanded statement is an object without credential and on: it is of one "
-            "credential, today"
+            "a demanded statement is an object without credential, on, token and epoch: it is of "
+            "one credential, now"
         )
-    full = {**told, "credential": CREDENTIAL}
-    if told.get("type") == OlderThan.kind:
-        full["on"] = _DAY
+    full = {**told, "credential": CREDENTIAL, **_OF_NOW.get(str(told.get("type")), {})}
     try:
         return read_statement(full)
     except ZkpError as problem:
@@ -211,4 +282,4 @@ def _statement(told: object) -> Statement:
 
 
 def _kept(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: one for name, one in told.items() if name not in {"credential", "on"}}
+    return {name: one for name, one in told.items() if name not in _LEFT_OUT}

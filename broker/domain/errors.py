@@ -37,6 +37,12 @@ class StatementShows(BrokerError):
     code = "statement_shows_attribute"
 
 
+class EpochNotCurrent(BrokerError):
+    """That a credential is not revoked was asked for another epoch than it is."""
+
+    code = "epoch_not_current"
+
+
 class StateConflict(BrokerError):
     """The thing is not in the state that this act needs (or another act came first)."""
 

@@ -206,6 +206,8 @@ def _proof(facts: DemandFacts, now: int) -> dict[str, int]:
     record = {"maxAge": facts.demand.max_age_seconds}
     if facts.proven is not None:
         record["age"] = now - facts.proven.proven_at
+        if facts.proven.status_until is not None:
+            record["statusUntil"] = facts.proven.status_until
     return record
 
 

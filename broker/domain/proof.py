@@ -12,6 +12,8 @@ from zkp import Between, MemberOf, OlderThan, Reveal, Statement
 
 # Somewhere on earth it is tomorrow already.
 AHEAD_SECONDS = 14 * 3_600
+ANSWER_SECONDS = 900
+"""How long a proof request is open."""
 
 
 def check_statements(statements: Sequence[Statement], now: int) -> None:

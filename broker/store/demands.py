@@ -6,10 +6,11 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Connection, bindparam, delete, insert, literal_column, select, update
 
-from broker.domain.demand import Demand, DemandFacts, Issuer, Proven, newest
+from broker.domain.demand import Demand, DemandFacts, Issuer, Proven, Trusted, newest
 from broker.domain.errors import NotFound, StateConflict
 from broker.store import tables
 from broker.store.prepared import Prepared
+from wallet_adapters.status_token import EPOCH_SECONDS
 from zkp.statements import read_statement
 
 PURPOSE = tables.Purpose.__table__  # type: ignore[attr-defined]
@@ -34,7 +35,7 @@ PROOFS = Prepared(
     .limit(literal_column(str(MOST_PROOFS)))
 )
 TRUSTED = Prepared(
-    select(ISSUER.c.issuer, ISSUER.c.key)
+    select(ISSUER.c.issuer, ISSUER.c.key, ISSUER.c.epoch_seconds)
     .where(
         ISSUER.c.tenant_id == bindparam("tenant_id"), ISSUER.c.schema_id == bindparam("schema_id")
     )
@@ -67,8 +68,11 @@ def facts(
     own = OWN_KEYS.rows(tx, {"tenant_id": tenant_id})
     named = TRUSTED.rows(tx, {"tenant_id": tenant_id, "schema_id": demand.schema})
     trusted = (
-        *(Issuer(demand.schema, own_address, orjson.loads(jwk)["x"]) for (jwk,) in own),
-        *(Issuer(demand.schema, issuer, key) for issuer, key in named),
+        *(
+            Trusted(Issuer(demand.schema, own_address, orjson.loads(jwk)["x"]), EPOCH_SECONDS)
+            for (jwk,) in own
+        ),
+        *(Trusted(Issuer(demand.schema, issuer, key), length) for issuer, key, length in named),
     )
     proven = None
     if contact_id is not None:
@@ -113,8 +117,9 @@ def demands(tx: Connection, tenant_id: str) -> dict[str, str]:
     return {row.id: row.demand for row in rows}
 
 
-def trust(tx: Connection, tenant_id: str, issuer: Issuer, now: int) -> None:
+def trust(tx: Connection, tenant_id: str, trusted: Trusted, now: int) -> None:
     """Trust an issuer's key for a kind of credential; raises `StateConflict` where it is."""
+    issuer = trusted.issuer
     if tx.execute(select(ISSUER.c.key).where(*_is(tenant_id, issuer))).first() is not None:
         raise StateConflict("this key of this issuer is trusted for this kind already")
     tx.execute(
@@ -123,6 +128,7 @@ def trust(tx: Connection, tenant_id: str, issuer: Issuer, now: int) -> None:
             schema_id=issuer.schema,
             issuer=issuer.issuer,
             key=issuer.key,
+            epoch_seconds=trusted.epoch_seconds,
             created_at=now,
         )
     )
@@ -134,14 +140,14 @@ def distrust(tx: Connection, tenant_id: str, issuer: Issuer) -> None:
         raise NotFound("this key of this issuer is not trusted for this kind")
 
 
-def trusted_issuers(tx: Connection, tenant_id: str) -> list[Issuer]:
+def trusted_issuers(tx: Connection, tenant_id: str) -> list[Trusted]:
     """Whom a tenant trusts beside its own keys, by kind and address."""
     rows = tx.execute(
-        select(ISSUER.c.schema_id, ISSUER.c.issuer, ISSUER.c.key)
+        select(ISSUER.c.schema_id, ISSUER.c.issuer, ISSUER.c.key, ISSUER.c.epoch_seconds)
         .where(ISSUER.c.tenant_id == tenant_id)
         .order_by(ISSUER.c.schema_id, ISSUER.c.issuer, ISSUER.c.key)
     )
-    return [Issuer(*row) for row in rows]
+    return [Trusted(Issuer(*row[:3]), row.epoch_seconds) for row in rows]
 
 
 def _is(tenant_id: str, issuer: Issuer) -> tuple[Any, ...]:

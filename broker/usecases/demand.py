@@ -3,7 +3,7 @@
 import orjson
 from sqlalchemy import Connection
 
-from broker.domain.demand import Demand, Issuer, read_demand
+from broker.domain.demand import Demand, Issuer, Trusted, read_demand
 from broker.domain.errors import InvalidRequest
 from broker.store import demands, registry
 from broker.usecases import audit
@@ -14,6 +14,7 @@ from zkp import PublicKey, ZkpError
 
 LONGEST_TEXT = 2_048
 MOST_ISSUERS = 64
+SHORTEST_EPOCH, LONGEST_EPOCH = 60, 31_622_400
 
 
 def set_demand(ctx: Context, tenant_id: str, purpose_id: str, value: object) -> Demand | None:
@@ -32,18 +33,24 @@ def set_demand(ctx: Context, tenant_id: str, purpose_id: str, value: object) -> 
     return demand
 
 
-def trust_issuer(ctx: Context, tenant_id: str, issuer: Issuer) -> None:
+def trust_issuer(
+    ctx: Context, tenant_id: str, issuer: Issuer, epoch_seconds: int | None = None
+) -> None:
     """Trust credentials of a kind that this key of this issuer signed, in decisions.
 
-    Raises `InvalidRequest`, `StateConflict`, `NotFound` (tenant).
+    `epoch_seconds` is how long each epoch of its status tokens is; without it nothing that it
+    signed counts where a purpose demands that it is not revoked. Raises `InvalidRequest`,
+    `StateConflict`, `NotFound` (tenant).
     """
     _check(issuer)
+    if epoch_seconds is not None and not SHORTEST_EPOCH <= epoch_seconds <= LONGEST_EPOCH:
+        raise InvalidRequest(f"an epoch has {SHORTEST_EPOCH} to {LONGEST_EPOCH} seconds")
     with ctx.db.transaction() as tx:
         registry.tenant(tx, tenant_id)
         if len(demands.trusted_issuers(tx, tenant_id)) >= MOST_ISSUERS:
             raise InvalidRequest(f"a tenant trusts at most {MOST_ISSUERS} keys of issuers")
-        demands.trust(tx, tenant_id, issuer, ctx.now())
-        _record(ctx, tx, tenant_id, "issuer.trusted", issuer)
+        demands.trust(tx, tenant_id, Trusted(issuer, epoch_seconds), ctx.now())
+        _record(ctx, tx, tenant_id, "issuer.trusted", issuer, epoch_seconds)
 
 
 def distrust_issuer(ctx: Context, tenant_id: str, issuer: Issuer) -> None:
@@ -56,8 +63,21 @@ def distrust_issuer(ctx: Context, tenant_id: str, issuer: Issuer) -> None:
         _record(ctx, tx, tenant_id, "issuer.distrusted", issuer)
 
 
-def _record(ctx: Context, tx: Connection, tenant_id: str, what: str, issuer: Issuer) -> None:
-    body = {"schema": issuer.schema, "issuer": issuer.issuer, "key": issuer.key}
+def _record(
+    ctx: Context,
+    tx: Connection,
+    tenant_id: str,
+    what: str,
+    issuer: Issuer,
+    epoch_seconds: int | None = None,
+) -> None:
+    body: dict[str, object] = {
+        "schema": issuer.schema,
+        "issuer": issuer.issuer,
+        "key": issuer.key,
+    }
+    if epoch_seconds is not None:
+        body["epoch_seconds"] = epoch_seconds
     audit.record(ctx, tx, tenant_id=tenant_id, type=what, body=body)
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 
-from broker.domain.errors import InvalidRequest, UnknownPartner
+from broker.domain.errors import EpochNotCurrent, InvalidRequest, UnknownPartner
 from broker.domain.ids import new_id
-from broker.domain.proof import check_statements
+from broker.domain.proof import ANSWER_SECONDS, check_statements
 from broker.domain.template import Template
-from broker.store import contacts, partners, proofs, registry
+from broker.store import contacts, demands, partners, proofs, registry
 from broker.store.contacts import ContactRow
 from broker.store.proofs import ProofRequestRow
 from broker.usecases import audit
@@ -24,15 +24,14 @@ from broker.usecases.presentation_request import (
     seal_response_key,
     unsigned_client_id,
 )
-from credentials.jcs import b64url, b64url_decode
+from credentials.jcs import b64url
 from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.openid4vp.dcql import parse_dcql
 from wallet_adapters.openid4vp.proof import FORMAT, QUERY, ProofQuery, proof_request
 from wallet_adapters.openid4vp.request import x509_hash_client_id
-from wallet_adapters.status_token import epoch_at
+from wallet_adapters.status_token import EPOCH_SECONDS
 from zkp import NotRevoked, ProofRequest
 
-LIFETIME_SECONDS = 900
 NONCE_BYTES = 32
 
 
@@ -63,8 +62,8 @@ def open_request(
     The proof is kept as long as the evidence of the template. `subject_ref` says of whom the
     partner asks: decisions about that contact may then rest on what was proven.
 
-    One transaction: the request, audit. Raises `InvalidRequest`, `StatementShows`, `NotFound`
-    (template), `UnknownPartner` (suspended).
+    One transaction: the request, audit. Raises `InvalidRequest`, `StatementShows`,
+    `EpochNotCurrent`, `NotFound` (template), `UnknownPartner` (suspended).
     """
     ctx = at_one_moment(ctx)
     query = _query(meta)
@@ -150,15 +149,25 @@ def _query(meta: Mapping[str, Any]) -> ProofQuery:
 
 
 def _check_epochs(ctx: Context, tenant_id: str, query: ProofQuery) -> None:
-    """Of this tenant's credentials, that they are not revoked is asked for now: not for earlier."""
+    """That a credential is not revoked is asked for now, not for earlier or later.
+
+    By the epochs of this tenant's credentials, and of those issuers in its list whose epochs have
+    a length there; of others nobody knows.
+    """
     asked = [one for one in query.statements if isinstance(one, NotRevoked)]
     if not asked:
         return
-    own = {b64url_decode(orjson.loads(row.public_jwk)["x"]) for row in standing(ctx, tenant_id)}
-    epoch = epoch_at(ctx.now())
-    for one in asked:
-        if query.credentials[one.token].keys & own and one.epoch != epoch:
-            raise InvalidRequest(f"not_revoked: the epoch is {epoch} now (GET /attribute-status)")
+    own = (orjson.loads(row.public_jwk)["x"] for row in standing(ctx, tenant_id))
+    lengths = dict.fromkeys(own, EPOCH_SECONDS)
+    with ctx.db.reading() as tx:
+        for one in demands.trusted_issuers(tx, tenant_id):
+            if one.epoch_seconds is not None:
+                lengths.setdefault(one.issuer.key, one.epoch_seconds)
+    for statement in asked:
+        for key in query.credentials[statement.token].keys:
+            length = lengths.get(b64url(key))
+            if length is not None and statement.epoch != (epoch := ctx.now() // length):
+                raise EpochNotCurrent(f"not_revoked: the epoch is {epoch} now")
 
 
 def _new(
@@ -190,7 +199,7 @@ def _new(
         document=document.dump(),
         request_hash="",
         state="open",
-        expires_at=ctx.now() + LIFETIME_SECONDS,
+        expires_at=ctx.now() + ANSWER_SECONDS,
         created_at=ctx.now(),
     )
     return replace(row, request_hash=b64url(request_of(ctx, row).request_hash))

@@ -16,7 +16,7 @@ from broker.domain.access import (
     PurposeFacts,
     Question,
 )
-from broker.domain.demand import Demand, DemandFacts, Issuer, Proven
+from broker.domain.demand import Demand, DemandFacts, Issuer, Proven, Trusted
 from broker.domain.policy import consent_policies
 from zkp import OlderThan, Place
 
@@ -106,8 +106,12 @@ class Case:
         return self.stored(attribute=replace(self.facts.attribute, **changes))
 
     def demand(self, **changes: Any) -> "Case":
-        facts = DemandFacts(DEMAND, (ISSUER,), PROVEN)
+        facts = DemandFacts(DEMAND, (Trusted(ISSUER),), PROVEN)
         return self.stored(demand=replace(facts, **changes))
+
+    def proven(self, **changes: Any) -> "Case":
+        known = self.facts.demand and self.facts.demand.proven
+        return self.demand(proven=replace(known or PROVEN, **changes))
 
     @property
     def failed(self) -> list[tuple[str, str]]:
@@ -168,6 +172,7 @@ ONE_CONDITION: dict[str, tuple[str, Callable[[Case], Case]]] = {
     "proof.none": ("proof_required", lambda case: case.demand(proven=None)),
     "proof.old": (
         "proof_too_old",
-        lambda case: case.demand(proven=replace(PROVEN, proven_at=NOW - 601)),
+        lambda case: case.proven(proven_at=NOW - 601),
     ),
+    "proof.status": ("proof_status_over", lambda case: case.proven(status_until=NOW)),
 }

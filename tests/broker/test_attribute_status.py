@@ -242,7 +242,7 @@ def test_an_identifier_is_drawn_and_no_other_epoch_is_asked_for(broker: World) -
     now = epoch_at(broker.time[0])
     for epoch in (now - 1, now + 1):
         answer = asked(broker, epoch)
-        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+        assert (answer.status_code, answer.json()["code"]) == (400, "epoch_not_current")
     wallets = [holder(broker), holder(broker)]
     for wallet in wallets:
         issued(broker, wallet)

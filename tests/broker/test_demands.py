@@ -13,6 +13,7 @@ from broker.domain.demand import (
     Demand,
     Issuer,
     Proven,
+    Trusted,
     implies,
     newest,
     read_demand,
@@ -287,6 +288,8 @@ NOT_TO_BE_DEMANDED: dict[str, object] = {
     "for ever": DEMAND | {"max_age_seconds": 400 * DAY},
     "true": DEMAND | {"max_age_seconds": True},
     "no schema": DEMAND | {"schema": ""},
+    "an epoch": DEMAND
+    | {"statements": [{"type": "not_revoked", "attribute": "revocation_id", "epoch": 1}]},
 }
 
 
@@ -333,10 +336,13 @@ def test_all_of_a_demand_is_of_one_credential() -> None:
     one = Proven("zp-1", 1, (adult, city), {"id": issuer})
     two = Proven("zp-2", 2, (adult, elsewhere), {"id": issuer, "other": issuer})
     none = Proven("zp-3", 3, (adult, city), {})
-    assert newest(demand, [issuer], [one, two, none]) == one
+    assert newest(demand, [Trusted(issuer)], [one, two, none]) == one
     assert newest(demand, [], [one]) is None
     # One credential of somebody unknown beside it, and it is not carried.
     beside = replace(one, issuers={"id": issuer, "x": replace(issuer, key="other")})
-    assert newest(demand, [issuer], [beside]) is None
+    assert newest(demand, [Trusted(issuer)], [beside]) is None
     other_kind = Demand("person/2", demand.statements, 1)
-    assert newest(other_kind, [issuer, replace(issuer, schema="person/2")], [one]) is None
+    assert (
+        newest(other_kind, [Trusted(issuer), Trusted(replace(issuer, schema="person/2"))], [one])
+        is None
+    )

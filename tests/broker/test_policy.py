@@ -23,6 +23,7 @@ def test_each_condition_denies_under_its_own_name_and_nothing_else_is_named(cond
 
 def test_a_proof_as_old_as_the_demand_allows_is_fresh() -> None:
     assert Case().demand().failed == []
+    assert Case().proven(status_until=NOW + 1).failed == []
 
 
 def test_every_condition_of_the_policies_is_tested() -> None:
@@ -140,7 +141,15 @@ def test_a_state_that_the_policies_do_not_know_permits_nothing() -> None:
 
 @pytest.mark.parametrize(
     "condition",
-    ["consent.withdrawn", "recipient", "attribute", "validity.over", "proof.none", "proof.old"],
+    [
+        "consent.withdrawn",
+        "recipient",
+        "attribute",
+        "validity.over",
+        "proof.none",
+        "proof.old",
+        "proof.status",
+    ],
 )
 def test_without_its_condition_the_permit_itself_still_refuses(condition: str) -> None:
     policies = ConsentPolicies(_without(condition), CONSENT_SCHEMA)

@@ -1,5 +1,7 @@
 """The engine against a model of the rules in plain Python, written from the law table."""
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +19,13 @@ from broker.domain.demand import DemandFacts
 from broker.domain.policy import consent_policies
 from tests.broker.policy_cases import DEMAND, NOW, PROVEN, PURPOSE
 
-DEMANDS = (DemandFacts(DEMAND, (), PROVEN), DemandFacts(DEMAND, (), None))
+DEMANDS = tuple(
+    DemandFacts(DEMAND, (), proven)
+    for proven in (
+        *(PROVEN, None),
+        *(replace(PROVEN, status_until=NOW + ahead) for ahead in (0, 1)),
+    )
+)
 STATES = {
     "requested": "consent.requested",
     "refused": "consent.refused",
@@ -46,6 +54,8 @@ def model(question: Question, facts: Facts, now: int) -> set[str]:
         failed["proof.none"] = proven is None
         most = facts.demand.demand.max_age_seconds
         failed["proof.old"] = proven is not None and now - proven.proven_at > most
+        until = None if proven is None else proven.status_until
+        failed["proof.status"] = until is not None and now >= until
     if not facts.consents:
         failed["consent.none"] = True
         return {name for name, fails in failed.items() if fails}

@@ -62,6 +62,7 @@ class TrustedIssuer(SQLModel, table=True):
     """A key (96 bytes, base64url) whose word a tenant takes for a kind of credential.
 
     Beside its own: what is proven by credentials of others is carried into no decision.
+    `epoch_seconds` is the length of its epochs; where it is missing, nobody counts as unrevoked.
     """
 
     __tablename__ = "trusted_issuer"
@@ -70,3 +71,4 @@ class TrustedIssuer(SQLModel, table=True):
     issuer: str = Field(primary_key=True)
     key: str = Field(primary_key=True)
     created_at: int = time()
+    epoch_seconds: int | None = None

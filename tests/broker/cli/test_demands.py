@@ -72,4 +72,10 @@ def test_issuers_are_trusted_and_no_more(home: Path) -> None:
     assert (short.exit_code, "96 bytes" in short.stderr) == (REFUSED, True)
     assert told("issuer", "remove", *named) == expected
     assert told("issuer", "list") == []
+    epochs = expected | {"epoch_seconds": 21_600}
+    assert told("issuer", "add", *named, "--epoch-seconds", "21600") == epochs
+    assert told("issuer", "list") == [epochs]
+    assert told("issuer", "remove", *named) == expected
+    wrong = run("issuer", "add", *named, "--epoch-seconds", "5")
+    assert (wrong.exit_code, "seconds" in wrong.stderr) == (REFUSED, True)
     assert run("issuer", "remove", *named).exit_code == REFUSED
