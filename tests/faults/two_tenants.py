@@ -357,7 +357,7 @@ def _in_use(made: World) -> Known:
         lists = tables.metadata.tables["status_list"]
         kept = select(lists.c.id).where(lists.c.partner_id == made.partner)
         status_list: str = tx.execute(kept).scalar_one()
-    code, offer_id = _attribute_code(made)
+    attribute_code, offer_id = _attribute_code(made)
     return Known(
         issuer=PUBLIC_URL,
         partner=made.partner,
@@ -381,7 +381,7 @@ def _in_use(made: World) -> Known:
         proof=proof["id"],
         proof_key=office.trusted()["key"],
         attribute_type=ATTESTED["id"],
-        attribute_code=code,
+        attribute_code=attribute_code,
         attribute_offer=offer_id,
         attribute_shard=_attribute_shard(made),
         more=more,
