@@ -44,6 +44,8 @@ _APPENDED = (
 )
 _in_order = attrgetter(*(name if name != "created_at" else "time" for name in _APPENDED))
 
+LOOKED_THROUGH = 1_000_000
+
 # Built once: building a statement takes longer than executing it.
 _LEAF_DATA = {
     "sqlite": (
@@ -191,6 +193,30 @@ def entries_about(
     found = [FoundEntry(row.log_index, sealed_entry(row)) for row in logged]
     known = {one.sealed.id for one in found}
     return found + [FoundEntry(None, sealed_entry(row)) for row in waiting if row.id not in known]
+
+
+def latest_of_type(
+    tx: Connection, tenant_id: str, kind: str, *, before: int | None, limit: int
+) -> list[LoggedEntry]:
+    """The tenant's newest entries of a type, below index `before`, the newest first.
+
+    It looks through `LOOKED_THROUGH` entries of the log at most: there is no index by type.
+    """
+    if before is None:
+        newest = tx.execute(select(func.max(ENTRY.c.log_index))).scalar_one_or_none()
+        before = 0 if newest is None else newest + 1
+    found = (
+        select(ENTRY)
+        .where(
+            ENTRY.c.log_index < before,
+            ENTRY.c.log_index >= before - LOOKED_THROUGH,
+            ENTRY.c.tenant_id == tenant_id,
+            ENTRY.c.type == kind,
+        )
+        .order_by(ENTRY.c.log_index.desc())
+        .limit(limit)
+    )
+    return [_logged(row) for row in tx.execute(found)]
 
 
 def is_pending(tx: Connection, tenant_id: str, entry_id: str) -> bool:

@@ -21,6 +21,7 @@ from broker.usecases import fee
 from broker.usecases.deletion import open_task
 from broker.usecases.demand import trust_issuer
 from broker.usecases.partner import NewClient, add_officer, add_partner
+from broker.usecases.policy_set import add
 from broker.usecases.tenant import add_tenant
 from credentials.keys import SoftwareKey, sign_jws
 from tests.broker.flow_world import PUBLIC_URL, PURPOSE, START, World, world
@@ -39,6 +40,10 @@ ATTESTED: dict[str, Any] = {
     "id": "secret-kind/1",
     "attributes": [{"name": "points", "type": "number", "low": 0, "high": 9, "unit": "points"}],
 }
+OWN_POLICY = """
+@id("own.secret-rule") @law("contract") @code("own_rule") @obligation("stop") @zh("无。") @en("No.")
+forbid (principal, action, resource) when { context.territory == "AQ" };
+"""
 
 # What belongs to nobody, or is written by whoever calls.
 OF_NOBODY = frozenset(
@@ -384,5 +389,5 @@ def _in_use(made: World) -> Known:
         attribute_code=attribute_code,
         attribute_offer=offer_id,
         attribute_shard=_attribute_shard(made),
-        more=more,
+        more=(*more, add(made.ctx, "demo", OWN_POLICY).digest, "own.secret-rule"),
     )

@@ -45,7 +45,14 @@ from broker.store.tables.log import (
     LogTile,
 )
 from broker.store.tables.proofs import ProofRequest
-from broker.store.tables.registry import Algorithm, Attribute, AttributeMapping, Purpose, Template
+from broker.store.tables.registry import (
+    Algorithm,
+    Attribute,
+    AttributeMapping,
+    PolicySet,
+    Purpose,
+    Template,
+)
 from broker.store.tables.rights import DeletionTask, Erasure
 from broker.store.tables.schema import SchemaSupport
 
@@ -78,6 +85,7 @@ __all__ = [
     "LogTile",
     "Officer",
     "Partner",
+    "PolicySet",
     "PresentationRequest",
     "ProofRequest",
     "Purpose",
