@@ -297,6 +297,7 @@ DOORS: dict[str, Door] = {
     ),
     "POST /v1/proof-requests": Door(post("/v1/proof-requests", proving), at_home=PARTNER),
     "GET /v1/proof-requests/{request_id}": Door(get("/v1/proof-requests/{proof}")),
+    "GET /v1/proof-questions": Door(get("/v1/proof-questions"), PUBLIC | HIDDEN, own=True),
     "POST /v1/proofs/verify": Door(
         post(
             "/v1/proofs/verify", lambda known: {"request": known.proof, "presentation": {"x": "y"}}

@@ -44,7 +44,7 @@ from broker.store.tables.log import (
     LogHead,
     LogTile,
 )
-from broker.store.tables.proofs import ProofRequest
+from broker.store.tables.proofs import ProofQuestion, ProofRequest
 from broker.store.tables.registry import (
     Algorithm,
     Attribute,
@@ -87,6 +87,7 @@ __all__ = [
     "Partner",
     "PolicySet",
     "PresentationRequest",
+    "ProofQuestion",
     "ProofRequest",
     "Purpose",
     "SchemaSupport",
