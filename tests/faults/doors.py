@@ -288,6 +288,13 @@ DOORS: dict[str, Door] = {
         get("/v1/deletion-tasks/{task}/receipt"),
         at_home=None,  # there is none yet
     ),
+    "GET /v1/consents/{consent_id}/lineage": Door(
+        get("/v1/consents/{consent}/lineage"), at_home=OFFICER
+    ),
+    "GET /v1/uses/{entry_id}/lineage": Door(get("/v1/uses/{use}/lineage"), at_home=OFFICER),
+    "GET /schemas/openlineage-decisions-facet/1.json": Door(
+        get("/schemas/openlineage-decisions-facet/1.json"), PUBLIC, own=True
+    ),
     "GET /v1/fees/tariff": Door(get("/v1/fees/tariff"), PUBLIC | HIDDEN, own=True),
     "GET /v1/fees/statement": Door(
         get("/v1/fees/statement?month=2026-11"), PUBLIC | HIDDEN, own=True

@@ -68,6 +68,7 @@ class Known:
     consent: str
     second_consent: str
     entry: str
+    use: str
     template: str
     page: str
     presentation: str
@@ -105,6 +106,7 @@ ABSENT = Known(
     consent="c-" + "z" * 20,
     second_consent="c-" + "y" * 20,
     entry="e-" + "z" * 20,
+    use="e-" + "y" * 20,
     template="absent-template",
     page="z" * 32,
     presentation="pr-" + "z" * 20,
@@ -372,6 +374,7 @@ def _in_use(made: World) -> Known:
         consent=consent,
         second_consent=second,
         entry=entry,
+        use=decided["context"]["id"],
         template=made.template("secret-template"),
         page=granted["page_url"].rsplit("/", 1)[1],
         presentation=signing.response_uri.rsplit("/", 1)[1],
