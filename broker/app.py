@@ -15,6 +15,7 @@ from broker.api import (
     attribute_credentials,
     attribute_status,
     consents,
+    data,
     deletion_tasks,
     errors,
     evidence,
@@ -23,14 +24,11 @@ from broker.api import (
     invitations,
     kill_switches,
     limits,
-    lineage,
     log,
     logs,
     oauth,
     openid4vci,
     openid4vp,
-    policy_sets,
-    proof_questions,
     proofs,
     rate_limits,
     registry,
@@ -38,6 +36,7 @@ from broker.api import (
     subjects,
     tenancy,
     tracing,
+    vault,
     wellknown,
     withdraw_all,
 )
@@ -52,6 +51,7 @@ from broker.usecases.erasure import release_due
 from broker.usecases.independent_time import IndependentTime, sources
 from broker.usecases.retention import delete_evidence_over
 from broker.usecases.token import forget_expired
+from broker.usecases.vault_upkeep import delete_due
 from broker.web import authorization, pages
 from broker.web import withdraw_all as withdraw_all_pages
 from credentials.errors import CredentialError
@@ -123,16 +123,15 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
         subjects,
         deletion_tasks,
         fees,
-        lineage,
+        data,
+        vault,
         attribute_credentials,
         attribute_status,
         openid4vci,
         openid4vp,
         proofs,
-        proof_questions,
         registry,
         kill_switches,
-        policy_sets,
         status,
         wellknown,
         log,
@@ -176,6 +175,7 @@ def _sweep(ctx: Context, stopping: threading.Event) -> None:
                 release_due(ctx)
                 delete_evidence_over(ctx)
                 forget_expired(ctx)
+                delete_due(ctx)
                 with ctx.db.reading() as tx:
                     tenants = registry_rows.tenants(tx)
             for tenant_id in tenants:

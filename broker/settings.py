@@ -20,12 +20,7 @@ METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _RATE = re.compile(
     r"(?P<name>[a-z]+)=(?P<rate>[0-9]{1,6}(\.[0-9]{1,3})?)/(?P<burst>[1-9][0-9]{0,6})"
 )
-SECRETS = (
-    "DATABASE_URL",
-    "BROKER_MASTER_KEY",
-    "BROKER_MASTER_KEY_PREVIOUS",
-    "BROKER_PKCS11_PIN",
-)
+SECRETS = ("DATABASE_URL", "BROKER_MASTER_KEY", "BROKER_MASTER_KEY_PREVIOUS", "BROKER_PKCS11_PIN")
 PROFILES = ("development", "production", "strict")
 
 
@@ -73,10 +68,10 @@ class Settings:
     is where those of one machine put their figures together. `rate_limits` are each worker's;
     `trusted_proxies` are the addresses (uvicorn's form) whose word on the caller's address is
     taken. `deletion_days` is how long a recipient may take at most to delete what it must.
-    `proof_questions` is how many different statements a partner may ask of an attribute in a year.
     `drain_seconds` is how long a broker that was told to stop says so before it does.
     `otlp_endpoint` is the collector that gets traces, none when empty; requests to `traced_hosts`
-    carry the trace on. `demonstration`: a start makes it.
+    carry the trace on. `demonstration`: a start makes it. `vault_root` is the folder of the vault
+    `local`.
     """
 
     home: Path
@@ -105,10 +100,10 @@ class Settings:
     rate_limits: Mapping[str, Rate] = field(default_factory=lambda: RATES)
     trusted_proxies: str = "127.0.0.1"
     deletion_days: int = 30
-    proof_questions: int = 8
     drain_seconds: int = 0
     otlp_endpoint: str = ""
     traced_hosts: frozenset[str] = frozenset()
+    vault_root: Path | None = None
 
     def __post_init__(self) -> None:
         """Raise `SettingsError` for what cannot be had together."""
@@ -183,10 +178,10 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         rate_limits=_rates(env.get("BROKER_RATE_LIMITS", "")),
         trusted_proxies=env.get("FORWARDED_ALLOW_IPS", "127.0.0.1"),
         deletion_days=_integer(env, "BROKER_DELETION_DAYS", 30, 1, 3650),
-        proof_questions=_integer(env, "BROKER_PROOF_QUESTIONS", 8, 1, 10_000),
         drain_seconds=_integer(env, "BROKER_DRAIN_SECONDS", 0, 0, 600),
         otlp_endpoint=_collector(env.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")),
         traced_hosts=_hosts(env.get("BROKER_TRACED_HOSTS", "")),
+        vault_root=Path(env["BROKER_VAULT_ROOT"]) if env.get("BROKER_VAULT_ROOT") else None,
     )
 
 

@@ -8,44 +8,44 @@ For each credential of each presentation, and for its bits:
     4.  (sum y^i f_i (c - f_i)) G + z_t H - c R1 - R0 = 0
     5.  e(Abar, W) e(Bbar, -BP2) = 1
 
-Each is multiplied by a random weight of 128 bits, drawn after every proof is fixed, and all are
-added up: one multiplication of many points, one product of pairings with one factor for each key.
-If some equation does not hold, the sum is zero with a probability of at most 2**-128; the weight of
-the first may be one, since a sum of which that one alone fails is not zero. A batch that fails is
-halved until the bad ones are found.
+Sums are taken as exponents of e(., BP2), so that all five are of one kind. Each is multiplied by a
+random weight of 128 bits, drawn after every proof is fixed, and all are added up: one
+multiplication of many points, one product of pairings with a factor for each key. If some equation
+does not hold, the product is one with a probability of at most 2**-128; the weight of the first may
+be one, since a sum of which that one alone fails is not zero. A batch that fails is halved until
+the bad ones are found.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from zkp.curve import (
-    G1_IDENTITY,
     G2_GENERATOR,
     ZERO,
     G1Point,
     Scalar,
     pairing_product_is_one,
     random_weights,
+    sum_of_multiples,
     sum_of_products,
 )
 from zkp.errors import Malformed, ProofInvalid, TooLarge, ZkpError
 from zkp.keys import PublicKey
 from zkp.layout import Layout, PresentedCredential, revealed_values
-from zkp.pedersen import bit, multiple
+from zkp.pedersen import base, bit
 from zkp.presentation import (
-    BIT_POINTS,
-    CREDENTIAL_POINTS,
+    BitPoints,
+    Known,
     Presentation,
     ReadProof,
     begin,
-    credential_domain,
     draw_c,
     draw_without_bits,
     draw_y,
-    revealed_messages,
 )
 from zkp.request import ProofRequest
-from zkp.schema import TYPED, Schema
+from zkp.schema import TYPED
 from zkp.suite import P1
 
 MOST_PRESENTATIONS = 4096
@@ -75,27 +75,25 @@ class ToVerify:
     issuers: Issuers
 
 
-@dataclass
-class _Equation:
-    """A sum that has to be the identity: points of the proof by place, constant ones by name.
-
-    The commitments, whose factor is one in the proof's equations, keep it here: their weight stays
-    a number of 128 bits, which is half the work.
-    """
-
-    points: dict[int, Scalar]
-    generators: dict[int, Scalar] = field(default_factory=dict)
-    constants: dict[str, Scalar] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class _Checkable:
-    """A presentation as equations over the points of its proof, once its challenges are drawn."""
+    """A presentation whose challenges are drawn: what its equations are made of.
+
+    `responses` are those of all variables; `product` is the sum in (4).
+    """
 
     verified: ProvenPresentation
-    points: tuple[G1Point, ...]
-    equations: tuple[_Equation, ...]
-    pairings: tuple[tuple[PublicKey, G1Point, G1Point], ...]
+    layout: Layout
+    proof: ReadProof
+    known: Mapping[str, Known]
+    responses: Sequence[Scalar]
+    c: Scalar
+    product: Scalar
+
+    @property
+    def equations(self) -> int:
+        """How many there are."""
+        return 3 * len(self.known) + 2 * (self.proof.bits is not None)
 
 
 def verify(
@@ -157,109 +155,99 @@ def _equations(one: ToVerify) -> _Checkable:
             raise ProofInvalid("a credential is of an issuer that is not accepted")
     revealed_values(request, layout, shown)
     proof = ReadProof.of(one.presentation.proof, layout, len(request.credentials))
-    transcript = begin(request, layout, shown, proof.encoded)
+    known = {name: Known.of(shown[name], layout.schemas[name]) for name in request.credentials}
+    transcript = begin(request, layout, shown, known, proof.encoded)
     if proof.bits is None:
         y, c = ZERO, draw_without_bits(transcript)
     else:
         y = draw_y(transcript, proof.bits.b, proof.bits.a)
         c = draw_c(transcript, proof.bits.r1, proof.bits.r0)
     responses = layout.system.complete(proof.free, c)
-    equations: list[_Equation] = []
-    pairings = []
-    for number, name in enumerate(request.credentials):
-        points, credential = proof.shown[number], shown[name]
-        hidden = {index: responses[variable] for index, variable in layout.hidden[name]}
-        public = _public(credential, layout.schemas[name])
-        equations += _of_credential(number, public, proof.scalars[number], hidden, c)
-        pairings.append((credential.key, points.a_bar, points.b_bar))
-    equations += _of_bits(proof, responses[layout.system.attributes :], y, c)
+    product = _product(responses[layout.system.attributes :], y, c)
     verified = ProvenPresentation(request, dict(shown), dict(layout.issuers))
-    return _Checkable(verified, proof.points, tuple(equations), tuple(pairings))
+    return _Checkable(verified, layout, proof, known, responses, c, product)
 
 
-def _public(credential: PresentedCredential, schema: Schema) -> dict[int, Scalar]:
-    """What is public of B, as factors of generators: P1 + Q domain + sum H_i m_i."""
-    revealed = revealed_messages(credential, schema)
-    factors = {P1: _ONE, 0: credential_domain(credential, schema)}
-    return factors | {index + 1: message for index, message in revealed.items()}
-
-
-def _of_credential(
-    number: int,
-    public: Mapping[int, Scalar],
-    scalars: tuple[Scalar, Scalar, Scalar],
-    hidden: Mapping[int, Scalar],
-    c: Scalar,
-) -> list[_Equation]:
-    e, r1, r3 = scalars
-    a_bar, b_bar, d, t1, t2 = range(CREDENTIAL_POINTS * number, CREDENTIAL_POINTS * (number + 1))
-    first = _Equation({t1: _ONE, b_bar: -c, a_bar: -e, d: -r1})
-    second = _Equation({t2: _ONE, d: -r3})
-    for generator, factor in public.items():
-        second.generators[generator] = -(factor * c)
-    for index, response in hidden.items():
-        second.generators[index + 1] = -response
-    return [first, second]
-
-
-def _of_bits(proof: ReadProof, f: Sequence[Scalar], y: Scalar, c: Scalar) -> list[_Equation]:
-    if proof.bits is None:
-        return []
-    start = len(proof.points) - BIT_POINTS
-    b, a, r1, r0 = range(start, start + BIT_POINTS)
-    third = _Equation({a: _ONE, b: c}, constants={"H": -proof.z})
-    third.constants |= {bit(number): -response for number, response in enumerate(f)}
-    product, power = ZERO, y
+def _product(f: Sequence[Scalar], y: Scalar, c: Scalar) -> Scalar:
+    total, power = ZERO, y
     for response in f:
-        product += power * response * (c - response)
+        total += power * response * (c - response)
         power *= y
-    fourth = _Equation({r0: _ONE, r1: c}, constants={"G": -product, "H": -proof.z_t})
-    return [third, fourth]
+    return total
 
 
 # 5.
 def _hold(batch: Sequence[_Checkable]) -> bool:
-    points: list[G1Point] = []
-    scalars: list[Scalar] = []
-    generators: dict[int, Scalar] = {}
-    constants: dict[str, Scalar] = {}
-    weights = _weights(sum(len(one.equations) for one in batch))
+    """Whether all equations hold: each is one of exponents of e(., BP2), and they are added up."""
+    sums = _Sums()
+    weights = _weights(sum(one.equations for one in batch))
     for one in batch:
-        factors = [ZERO] * len(one.points)
-        for equation in one.equations:
-            weight = next(weights)
-            for place, factor in equation.points.items():
-                factors[place] += factor * weight
-            for number, factor in equation.generators.items():
-                generators[number] = generators.get(number, ZERO) + factor * weight
-            for name, factor in equation.constants.items():
-                constants[name] = constants.get(name, ZERO) + factor * weight
-        points += one.points
-        scalars += factors
-    total = sum_of_products(points, scalars)
-    total += TYPED.sum_of_multiples(generators)
-    for name, factor in constants.items():
-        total += multiple(name, factor)
-    return total == G1_IDENTITY and _pairings_hold(batch)
+        for number, name in enumerate(one.known):
+            sums.add_credential(one, number, name, [next(weights) for _ in range(3)])
+        if one.proof.bits is not None:
+            sums.add_bits(one, one.proof.bits, next(weights), next(weights))
+    return sums.hold()
 
 
-def _pairings_hold(batch: Sequence[_Checkable]) -> bool:
-    pairings = [pairing for one in batch for pairing in one.pairings]
-    if len(pairings) == 1:
-        [(key, a_bar, b_bar)] = pairings
-        return pairing_product_is_one([(a_bar, key.point), (b_bar, -G2_GENERATOR)])
-    weights = list(_weights(len(pairings)))
-    by_key: dict[bytes, tuple[PublicKey, list[G1Point], list[Scalar]]] = {}
-    for (key, a_bar, _), weight in zip(pairings, weights, strict=True):
-        _, lefts, of_key = by_key.setdefault(key.data, (key, [], []))
-        lefts.append(a_bar)
-        of_key.append(weight)
-    pairs = [(sum_of_products(lefts, of_key), key.point) for key, lefts, of_key in by_key.values()]
-    right = sum_of_products([b_bar for _, _, b_bar in pairings], weights)
-    return pairing_product_is_one([*pairs, (right, -G2_GENERATOR)])
-
-
-def _weights(count: int) -> Iterator[Scalar]:
+def _weights(number: int) -> Iterator[Scalar]:
     """One for the first equation, 128 random bits for each of the others."""
     yield _ONE
-    yield from random_weights(count - 1)
+    yield from random_weights(number - 1)
+
+
+class _Sums:
+    """Equations, each times its weight, added up.
+
+    They are turned so that the commitments, whose factor is one, keep it: their weight stays a
+    number of 128 bits, which is half the work. The factors of constant points are counted against
+    the others.
+    """
+
+    def __init__(self) -> None:
+        self._points: list[G1Point] = []
+        self._scalars: list[Scalar] = []
+        self._generators: dict[int, Scalar] = defaultdict(lambda: ZERO)
+        self._constants: dict[str, Scalar] = defaultdict(lambda: ZERO)
+        self._lefts: dict[bytes, tuple[PublicKey, list[G1Point], list[Scalar]]] = {}
+
+    def add_credential(
+        self, one: _Checkable, number: int, name: str, weights: Sequence[Scalar]
+    ) -> None:
+        """(5), (1) and (2)."""
+        w5, w1, w2 = weights
+        points, (e, r1, r3) = one.proof.shown[number], one.proof.scalars[number]
+        key = one.verified.credentials[name].key
+        _, lefts, of_key = self._lefts.setdefault(key.data, (key, [], []))
+        lefts.append(points.a_bar)
+        of_key.append(w5)
+        self._points += (points.a_bar, points.b_bar, points.d, points.t1, points.t2)
+        self._scalars += (-(e * w1), -(one.c * w1 + w5), -(r1 * w1 + r3 * w2), w1, w2)
+        known, factor, generators = one.known[name], one.c * w2, self._generators
+        generators[P1] += factor
+        generators[0] += known.domain * factor
+        for index, message in known.revealed.items():
+            generators[index + 1] += message * factor
+        for index, variable in one.layout.hidden[name]:
+            generators[index + 1] += one.responses[variable] * w2
+
+    def add_bits(self, one: _Checkable, bits: BitPoints, w3: Scalar, w4: Scalar) -> None:
+        """(3) and (4)."""
+        self._points += (bits.b, bits.a, bits.r1, bits.r0)
+        self._scalars += (one.c * w3, w3, one.c * w4, w4)
+        constants = self._constants
+        for number, response in enumerate(one.responses[one.layout.system.attributes :]):
+            constants[bit(number)] += response * w3
+        constants["G"] += one.product * w4
+        constants["H"] += one.proof.z * w3 + one.proof.z_t * w4
+
+    def hold(self) -> bool:
+        """Whether e(sum of Abar, W) for each key, times e(the rest, BP2), is one."""
+        terms = [(TYPED.base(number), factor) for number, factor in self._generators.items()]
+        terms += [(base(name), factor) for name, factor in self._constants.items()]
+        right = sum_of_products(self._points, self._scalars) - sum_of_multiples(terms)
+        pairs = [(_weighted(lefts, some), key.point) for key, lefts, some in self._lefts.values()]
+        return pairing_product_is_one([*pairs, (right, G2_GENERATOR)])
+
+
+def _weighted(points: Sequence[G1Point], weights: Sequence[Scalar]) -> G1Point:
+    return points[0] if weights == [_ONE] else sum_of_products(points, weights)

@@ -25,6 +25,7 @@ from zkp.curve import (
     G1Point,
     Scalar,
     g1_from_bytes,
+    g2_table,
     pairing_product_is_one,
     random_scalars,
     random_weights,
@@ -77,6 +78,12 @@ def domain(key: PublicKey, header: bytes, messages: int, interface: Interface = 
     return interface.hash(told + len(header).to_bytes(8) + header)
 
 
+@lru_cache(maxsize=256)
+def always_signed(key: PublicKey, header: bytes, messages: int, interface: Interface) -> G1Point:
+    """P1 + Q domain: what every B of a kind of credential begins with."""
+    return interface.sum_of_multiples(_base({}, domain(key, header, messages, interface), _ONE))
+
+
 def sign(
     secret: SecretKey, header: bytes, messages: Sequence[Scalar], interface: Interface = SHA_256
 ) -> Signature:
@@ -113,9 +120,12 @@ def verify(
     interface: Interface = SHA_256,
 ) -> None:
     """`CoreVerify`. Raises `SignatureInvalid`."""
-    signed = base(messages, domain(key, header, len(messages), interface), interface)
-    # e(A, W) e(A e - B, BP2) = 1
-    pairs = [(signature.a, key.point), (signature.a * signature.e - signed, G2_GENERATOR)]
+    signed = always_signed(key, header, len(messages), interface)
+    if messages:
+        factors = {index + 1: message for index, message in enumerate(messages)}
+        signed += interface.sum_of_multiples(factors)
+    # e(A, W + BP2 e) e(-B, BP2) = 1
+    pairs = [(signature.a, key.point + g2_table() * signature.e), (-signed, G2_GENERATOR)]
     if not pairing_product_is_one(pairs):
         raise SignatureInvalid("the signature is not of this key over this header and messages")
 
@@ -189,9 +199,9 @@ class ProofCommitment:
             second[index + 1] += blinding
         shown = Shown(
             a_bar=a_bar,
-            b_bar=d * r1 - a_bar * signature.e,
+            b_bar=sum_of_products([d, a_bar], [r1, -signature.e]),
             d=d,
-            t1=a_bar * e_ + d * r1_,
+            t1=sum_of_products([a_bar, d], [e_, r1_]),
             t2=interface.sum_of_multiples(second),
         )
         return cls(shown, (r1, r2.inverse(), signature.e, e_, r1_, r3_))

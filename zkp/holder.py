@@ -66,7 +66,7 @@ def commit(
     """The holder's part: a commitment for one credential, and the secret to keep."""
     number = len(schema.attributes) + 1
     secret, blinding = random_scalars(2)
-    point, first = TYPED.multiple(number, secret), TYPED.multiple(number, blinding)
+    point, first = (TYPED.sum_of_multiples({number: one}) for one in (secret, blinding))
     challenge = _challenge(key, header, nonce, point, first)
     return HolderCommitment(point, challenge, blinding + challenge * secret), secret
 
@@ -82,7 +82,8 @@ def sign_bound(
 ) -> Signature:
     """The issuer's part. Raises `ProofInvalid` (the secret is not known), `AttributeInvalid`."""
     number = len(schema.attributes) + 1
-    first = TYPED.multiple(number, commitment.response) - commitment.point * commitment.challenge
+    first = TYPED.sum_of_multiples({number: commitment.response})
+    first -= commitment.point * commitment.challenge
     if _challenge(secret.public, header, nonce, commitment.point, first) != commitment.challenge:
         raise ProofInvalid("the commitment does not show that its holder knows the secret")
     messages = schema.scalars(values)

@@ -4,13 +4,14 @@ G_1 .. G_1024 for the bits, G for the product argument, H for what hides: hashed
 under a tag of their own, so that none is a known multiple of another or of BBS's generators.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
-from zkp.curve import FixedBase, G1Point, Scalar, hash_to_g1_xmd
+from zkp.curve import Constant, FixedBase, G1Point, Scalar, hash_to_g1_xmd, sum_of_multiples
 
 _TAG: Final = b"CONSENT-BROKER-ZKP-V1_BLS12381G1_XMD:SHA-256_SSWU_RO_PEDERSEN_"
-_TABLES: Final = 64  # of the bits; each takes about 0.7 MB
+_TABLES: Final = 64  # of the bits; each takes about 1.1 MB
 
 
 @cache
@@ -20,7 +21,7 @@ def point(name: str) -> G1Point:
 
 
 @cache
-def table(name: str) -> FixedBase:
+def table(name: str) -> FixedBase[G1Point]:
     """A point's multiples."""
     return FixedBase(point(name))
 
@@ -31,7 +32,12 @@ def bit(number: int) -> str:
     return f"G{number + 1}"
 
 
-def multiple(name: str, scalar: Scalar) -> G1Point:
-    """A point times a scalar; by its table where it is met often enough for one."""
+def base(name: str) -> Constant:
+    """A point, with its table where it is met often enough for one."""
     often = name in {"G", "H"} or int(name[1:]) <= _TABLES
-    return table(name) * scalar if often else point(name) * scalar
+    return table(name) if often else point(name)
+
+
+def multiples(factors: Mapping[str, Scalar]) -> G1Point:
+    """The sum of points, by their names, times their factors."""
+    return sum_of_multiples([(base(name), factor) for name, factor in factors.items()])

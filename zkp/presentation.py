@@ -30,7 +30,7 @@ from zkp.curve import (
 from zkp.errors import PointInvalid, ProofInvalid, ScalarInvalid, StatementFalse
 from zkp.keys import PublicKey
 from zkp.layout import Layout, PresentedCredential, revealed_values
-from zkp.pedersen import bit, multiple, point
+from zkp.pedersen import bit, multiples, point
 from zkp.request import ProofRequest
 from zkp.schema import TYPED, Schema, Value
 from zkp.transcript import Transcript
@@ -63,6 +63,25 @@ class Presentation:
 
     credentials: Mapping[str, PresentedCredential]
     proof: bytes
+
+
+@dataclass(frozen=True)
+class Known:
+    """What both sides know of B: the domain, and the revealed messages by index, ascending."""
+
+    domain: Scalar
+    revealed: Mapping[int, Scalar]
+
+    @classmethod
+    def of(cls, credential: PresentedCredential, schema: Schema) -> Self:
+        """Raises `AttributeInvalid`."""
+        count = len(schema.attributes) + credential.bound
+        places = sorted((schema.index(name), name) for name in credential.revealed)
+        revealed = {
+            index: schema.attributes[index].scalar(credential.revealed[name])
+            for index, name in places
+        }
+        return cls(domain(credential.key, credential.header, count, TYPED), revealed)
 
 
 @dataclass(frozen=True)
@@ -151,19 +170,20 @@ def prove(request: ProofRequest, held: Mapping[str, HeldCredential]) -> Presenta
     values = _witness(layout, held, messages)
     if not layout.system.holds(values):
         raise StatementFalse("a statement is not true of these attributes")
+    known = {name: Known.of(shown[name], layout.schemas[name]) for name in names}
     blindings = layout.system.blindings()
     commitments = {
         name: ProofCommitment.make(
             held[name].signature,
             messages[name],
-            credential_domain(shown[name], layout.schemas[name]),
+            known[name].domain,
             {index: blindings[variable] for index, variable in layout.hidden[name]},
             interface=TYPED,
         )
         for name in names
     }
     points = [commitments[name].shown.to_bytes() for name in names]
-    transcript = begin(request, layout, shown, points)
+    transcript = begin(request, layout, shown, known, points)
     bits = _Bits(values[layout.system.attributes :], blindings[layout.system.attributes :])
     challenge = bits.challenge(transcript)
     answers = [
@@ -179,6 +199,7 @@ def begin(
     request: ProofRequest,
     layout: Layout,
     shown: Mapping[str, PresentedCredential],
+    known: Mapping[str, Known],
     points: Sequence[bytes],
 ) -> Transcript:
     """The transcript up to the commitments of the credentials, whose points come as bytes."""
@@ -186,15 +207,15 @@ def begin(
     transcript.add(b"request", request.canonical())
     layout.system.absorb(transcript)
     for name, five in zip(request.credentials, points, strict=True):
-        credential, schema = shown[name], layout.schemas[name]
+        credential = shown[name]
         transcript.add(b"credential", name.encode())
         transcript.add(b"key", credential.key.data)
         transcript.add(b"header", credential.header)
         transcript.add(b"bound", bytes([credential.bound]))
-        for index, message in revealed_messages(credential, schema).items():
+        for index, message in known[name].revealed.items():
             transcript.add(b"index", index.to_bytes(8))
             transcript.add_scalars(b"revealed", [message])
-        transcript.add_scalars(b"domain", [credential_domain(credential, schema)])
+        transcript.add_scalars(b"domain", [known[name].domain])
         transcript.add(b"points", five)
     return transcript
 
@@ -219,21 +240,6 @@ def draw_without_bits(transcript: Transcript) -> Scalar:
     return transcript.challenge(b"c")
 
 
-def credential_domain(credential: PresentedCredential, schema: Schema) -> Scalar:
-    """The BBS domain of a credential."""
-    count = len(schema.attributes) + credential.bound
-    return domain(credential.key, credential.header, count, TYPED)
-
-
-def revealed_messages(credential: PresentedCredential, schema: Schema) -> dict[int, Scalar]:
-    """The messages that are revealed, by index, ascending. Raises `AttributeInvalid`."""
-    found = {
-        schema.index(name): schema.attributes[schema.index(name)].scalar(value)
-        for name, value in credential.revealed.items()
-    }
-    return dict(sorted(found.items()))
-
-
 class _Bits:
     """The prover's side of the argument that b is a vector of bits."""
 
@@ -246,19 +252,20 @@ class _Bits:
         """Commit, draw y, commit to the two coefficients, draw c."""
         if not self._bits:
             return draw_without_bits(transcript)
-        b, a = multiple("H", self._beta), multiple("H", self._alpha)
-        for number, (value, blinding) in enumerate(zip(self._bits, self._blindings, strict=True)):
+        b = multiples({"H": self._beta})
+        for number, value in enumerate(self._bits):
             if value != ZERO:
                 b += point(bit(number))
-            a += multiple(bit(number), blinding)
+        blinded = {bit(number): blinding for number, blinding in enumerate(self._blindings)}
+        a = multiples({"H": self._alpha, **blinded})
         first = zero = ZERO
         power = y = draw_y(transcript, b, a)
         for value, blinding in zip(self._bits, self._blindings, strict=True):
             first += power * blinding if value == ZERO else -(power * blinding)
             zero -= power * blinding.square()
             power *= y
-        r1 = multiple("G", first) + multiple("H", self._tau1)
-        r0 = multiple("G", zero) + multiple("H", self._tau0)
+        r1 = multiples({"G": first, "H": self._tau1})
+        r0 = multiples({"G": zero, "H": self._tau0})
         self.points = BitPoints(b, a, r1, r0)
         return draw_c(transcript, r1, r0)
 

@@ -18,6 +18,7 @@ from zkp.statements import LONGEST_TEXT, Statement, read_statement, read_text
 VERSION: Final = "consent-broker-proof/1"
 MOST_CREDENTIALS, MOST_STATEMENTS = 8, 32
 SHORTEST_NONCE: Final = 16
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,7 @@ class ProofRequest:
 
     def canonical(self) -> bytes:
         """The bytes that a challenge depends on."""
-        return json.dumps(
-            self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=True
-        ).encode("ascii")
+        return _CANONICAL.encode(self.to_json()).encode("ascii")
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Self:

@@ -41,7 +41,7 @@ class Statement:
     def to_json(self) -> dict[str, Any]:
         """As it is sent."""
         told: dict[str, Any] = {"type": self.kind, **self.place.to_json()}
-        for member in _members(type(self)):
+        for member in _MEMBERS[type(self)]:
             told[member] = _WRITERS.get(member, _as_it_is)(getattr(self, member))
         return told
 
@@ -140,6 +140,9 @@ KINDS: Final[Mapping[str, type[Statement]]] = {
         *(MemberOf, NotMemberOf, Equal, NotRevoked),
     )
 }
+_MEMBERS: Final[Mapping[type[Statement], tuple[str, ...]]] = {
+    kind: tuple(one.name for one in fields(kind) if one.name != "place") for kind in KINDS.values()
+}
 
 
 def read_statement(told: object) -> Statement:
@@ -148,10 +151,10 @@ def read_statement(told: object) -> Statement:
         raise StatementInvalid("a statement is an object")
     name = told.get("type")
     kind = KINDS.get(name) if isinstance(name, str) else None
-    if kind is None or set(told) != {"type", "credential", "attribute", *_members(kind)}:
+    if kind is None or set(told) != {"type", "credential", "attribute", *_MEMBERS[kind]}:
         raise StatementInvalid("a statement is of a known type, with the members of its type")
     place = Place(read_text(told["credential"]), read_text(told["attribute"]))
-    return kind(place, **{member: _READERS[member](told[member]) for member in _members(kind)})
+    return kind(place, **{member: _READERS[member](told[member]) for member in _MEMBERS[kind]})
 
 
 def read_text(value: object) -> str:
@@ -161,10 +164,6 @@ def read_text(value: object) -> str:
     if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
         raise StatementInvalid("text that is Unicode was expected: half of a pair is none")
     return value
-
-
-def _members(kind: type[Statement]) -> list[str]:
-    return [one.name for one in fields(kind) if one.name != "place"]
 
 
 def _whole(value: object) -> int:

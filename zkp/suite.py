@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Final
 
 from zkp.curve import (
-    G1_IDENTITY,
+    Constant,
     Expand,
     FixedBase,
     G1Point,
@@ -23,13 +23,14 @@ from zkp.curve import (
     hash_to_g1_xmd,
     hash_to_g1_xof,
     hash_to_scalar,
+    sum_of_multiples,
 )
 from zkp.errors import TooLarge
 
 MOST_MESSAGES: Final = 128
 P1: Final = -1  # its number among an interface's constant points
 _EXPANSION = 48
-_TABLES = 33  # of the generators met first; each takes about 0.7 MB
+_TABLES = 33  # of the generators met first; each takes about 1.1 MB
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Suite:
         return self.points(1, self.id + b"H2G_HM2S_", b"BP_MESSAGE_GENERATOR_SEED")[0]
 
     @cached_property
-    def p1_table(self) -> FixedBase:
+    def p1_table(self) -> FixedBase[G1Point]:
         """The multiples of P1."""
         return FixedBase(self.p1)
 
@@ -71,15 +72,12 @@ BLS12_381_SHAKE_256: Final = Suite(
 
 @dataclass(frozen=True)
 class Interface:
-    """A BBS interface: a suite and an `api_id`; it keeps its generators. Safe from threads.
-
-    `bases[0]` is Q_1, `bases[i]` is H_i, as points that are multiplied by look-up.
-    """
+    """A BBS interface: a suite and an `api_id`; it keeps its generators. Safe from threads."""
 
     suite: Suite
     api_id: bytes
     _points: list[G1Point] = field(default_factory=list, compare=False, repr=False)
-    _tables: dict[int, FixedBase] = field(default_factory=dict, compare=False, repr=False)
+    _tables: dict[int, FixedBase[G1Point]] = field(default_factory=dict, compare=False, repr=False)
 
     def generators(self, messages: int) -> list[G1Point]:
         """Q_1, H_1, ... H_n for n messages. Raises `TooLarge` above 128."""
@@ -92,24 +90,21 @@ class Interface:
             )
         return self._points[: messages + 1]
 
-    def multiple(self, number: int, scalar: Scalar) -> G1Point:
-        """The constant point of this number (-1 is P1, 0 is Q_1, i is H_i) times a scalar."""
+    def base(self, number: int) -> Constant:
+        """The constant point of a number: -1 for P1, 0 for Q_1, i for H_i."""
         if number == P1:
-            return self.suite.p1_table * scalar
+            return self.suite.p1_table
         table = self._tables.get(number)
         if table is None:
             point = self.generators(max(number, 1))[number]
             if number >= _TABLES:
-                return point * scalar
+                return point
             table = self._tables[number] = FixedBase(point)
-        return table * scalar
+        return table
 
     def sum_of_multiples(self, factors: Mapping[int, Scalar]) -> G1Point:
-        """The sum of constant points, numbered as in `multiple`, times their factors."""
-        total = G1_IDENTITY
-        for number, factor in factors.items():
-            total += self.multiple(number, factor)
-        return total
+        """The sum of constant points, numbered as in `base`, times their factors."""
+        return sum_of_multiples([(self.base(one), factor) for one, factor in factors.items()])
 
     def hash(self, data: bytes) -> Scalar:
         """`hash_to_scalar` under the interface's own tag, `api_id || "H2S_"`."""

@@ -20,11 +20,13 @@ def problem(
     *,
     errors: Sequence[Mapping[str, str]] = (),
     headers: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Response:
     """A problem document: `type` and `code` name the kind, `detail` says cause and cure.
 
     `instance` is the id of the request, as the log has it: never its path, which may hold a
     secret. `errors` lists fields at fault by name; nothing here repeats what was sent in them.
+    `more` are members that this kind has beside these (section 3.2).
     """
     body: dict[str, Any] = {
         "type": TYPE_PREFIX + code,
@@ -39,6 +41,7 @@ def problem(
         body["instance"] = INSTANCE_PREFIX + request_id
     if errors:
         body["errors"] = [dict(error) for error in errors]
+    body |= more or {}
     return Response(
         orjson.dumps(body),
         status_code=status,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from broker.cli.attesting import LI, Age
+from broker.cli.sealing import SealedData
 from broker.domain.evidence import Report, verify_evidence
 from broker.domain.ids import new_id
 from broker.domain.trust import Trust
@@ -71,7 +72,10 @@ class Journey:
         request = yield from self._ask()
         consent_id = yield from self._sign(request)
         yield from self._decide()
-        yield from self._withdraw(consent_id)
+        data = self._sealed(consent_id)
+        for shown in data.steps():
+            yield from self._done(*shown)
+        yield from self._withdraw(consent_id, data)
         yield from self._prove(consent_id)
         yield from self._prove_age()
 
@@ -198,7 +202,20 @@ class Journey:
             attribute="medical_summary",
         )
 
-    def _withdraw(self, consent_id: str) -> Iterator[Step]:
+    def _sealed(self, consent_id: str) -> SealedData:
+        """What is sealed under the consent, from the wallet to the partner."""
+        return SealedData(
+            self._partner,
+            self._partner_id,
+            self._wallet,
+            self._carry,
+            _now,
+            consent_id,
+            ATTRIBUTE,
+            PURPOSE,
+        )
+
+    def _withdraw(self, consent_id: str, data: SealedData) -> Iterator[Step]:
         asked = self._partner.post(f"/v1/consents/{consent_id}/withdrawal", {})
         answer_request(
             self._wallet, asked["wallet_link"], carry=self._carry, now=_now(), grant=["same_key"]
@@ -214,6 +231,9 @@ class Journey:
         yield from self._evaluate(
             "deny_withdrawn", "The next use? No", "撤回后再用：拒绝", expected=False
         )
+        for shown in data.closed():
+            _expect(shown[-1]["decision"] is False, "the vault should be closed")
+            yield from self._done(*shown)
         yield from self._delete(consent_id)
 
     def _delete(self, consent_id: str) -> Iterator[Step]:

@@ -62,6 +62,30 @@ LOG_UNAVAILABLE: Final = Reason(
     zh="审计日志不可用，暂不允许任何使用。",
     en="The audit log is not available, and nothing is permitted that cannot be proven.",
 )
+NOT_IN_VAULT: Final = Reason(
+    id="data.none",
+    code="data_not_in_vault",
+    law=("PIPL-6", "GDPR-5"),
+    obligation="await_data",
+    zh="客户尚未将此信息项放入保险库。",
+    en="The customer has put nothing of this attribute into a vault.",
+)
+VAULT_UNREACHABLE: Final = Reason(
+    id="data.unreachable",
+    code="vault_unreachable",
+    law=("PIPL-51", "GDPR-32"),
+    obligation="retry",
+    zh="保险库暂时无法访问。",
+    en="The vault does not answer at the moment.",
+)
+ENVELOPE_DAMAGED: Final = Reason(
+    id="data.damaged",
+    code="envelope_damaged",
+    law=("PIPL-51", "GDPR-32"),
+    obligation="await_data",
+    zh="保险库中的内容与客户签名的不符。",
+    en="The vault holds something else than the customer signed for.",
+)
 SUBJECT_NOT_CALLER: Final = Reason(
     id="subject.not-caller",
     code="subject_not_caller",
@@ -80,15 +104,13 @@ FEE_CURRENCY: Final = Reason(
 )
 
 
-def read_conditions(policies: str) -> tuple[Mapping[str, Reason], list[tuple[str, ...]]]:
-    """The conditions of the forbids in the order of the file, and what each permit obliges to.
+def read_conditions(policies: str) -> tuple[Mapping[str, Reason], tuple[str, ...]]:
+    """The conditions of the forbids in the order of the file, and what the permit obliges to.
 
-    Raises `InvalidPolicies` where a policy lacks an annotation, two have one name, or one is a
-    template.
+    Raises `InvalidPolicies` where a policy lacks an annotation, and for anything but one permit
+    with conditions.
     """
     policy_set = orjson.loads(policies_to_json_str(policies))
-    if policy_set["templates"]:
-        raise InvalidPolicies("there must be no policy templates")
     conditions: dict[str, Reason] = {}
     permits: list[tuple[str, ...]] = []
     numbered = policy_set["staticPolicies"]
@@ -96,8 +118,7 @@ def read_conditions(policies: str) -> tuple[Mapping[str, Reason], list[tuple[str
         annotations = numbered[name].get("annotations", {})
         missing = [key for key in ANNOTATIONS if not annotations.get(key)]
         if missing:
-            named = annotations.get("id") or f"the policy in place {int(name[6:]) + 1}"
-            raise InvalidPolicies(f"{named} lacks @{missing[0]}, without which no reason is given")
+            raise InvalidPolicies(f"{name} lacks @{missing[0]}, without which no reason is given")
         if numbered[name]["effect"] == "permit":
             permits.append(tuple(annotations["obligation"].split(";")))
             continue
@@ -111,4 +132,6 @@ def read_conditions(policies: str) -> tuple[Mapping[str, Reason], list[tuple[str
             zh=annotations["zh"],
             en=annotations["en"],
         )
-    return conditions, permits
+    if policy_set["templates"] or len(permits) != 1 or not conditions:
+        raise InvalidPolicies("there must be one permit, conditions, and no policy templates")
+    return conditions, permits[0]

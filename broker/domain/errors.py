@@ -37,21 +37,6 @@ class StatementShows(BrokerError):
     code = "statement_shows_attribute"
 
 
-class TooManyQuestions(BrokerError):
-    """A partner has asked so many different statements of an attribute already."""
-
-    code = "too_many_questions"
-
-    def __init__(self, schema: str, attribute: str, allowed: int) -> None:
-        """`allowed` is how many a partner has within a year (`domain/proof_question.py`)."""
-        super().__init__(
-            f"you have asked {allowed} different statements about this attribute within a year, "
-            "and more would find out what it hides: ask one of those again "
-            "(GET /v1/proof-questions), or have the operator raise BROKER_PROOF_QUESTIONS"
-        )
-        self.schema, self.attribute, self.allowed = schema, attribute, allowed
-
-
 class EpochNotCurrent(BrokerError):
     """That a credential is not revoked was asked for another epoch than it is."""
 
@@ -140,6 +125,48 @@ class UnknownPartner(BrokerError):
     """The partner is not registered, or suspended."""
 
     code = "unknown_partner"
+
+
+class UnknownVault(BrokerError):
+    """There is no vault of this name."""
+
+    code = "unknown_vault"
+
+
+class NoSealingKey(BrokerError):
+    """The partner has registered no key that wallets could seal to."""
+
+    code = "no_sealing_key"
+
+
+class ConsentNotLive(BrokerError):
+    """The consent is not granted, or not in force now: nothing is put into a vault under it."""
+
+    code = "consent_not_live"
+
+
+class VaultUnreachable(BrokerError):
+    """A vault does not answer, or refuses us; trying again may help."""
+
+    code = "vault_unreachable"
+
+
+class EnvelopeDamaged(BrokerError):
+    """A vault gives no envelope, or another than was put into it."""
+
+    code = "envelope_damaged"
+
+
+class RangeNotSatisfiable(BrokerError):
+    """The range that was asked for begins behind the end."""
+
+    code = "range_not_satisfiable"
+
+
+class TransferStopped(BrokerError):
+    """What a transfer rested on has ended while it ran; the rest is not sent."""
+
+    code = "transfer_stopped"
 
 
 class LogUnavailable(BrokerError):

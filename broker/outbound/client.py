@@ -58,6 +58,13 @@ class Client:
         answer: dict[str, Any] = self._send("POST", path, json=body, headers=headers).json()
         return answer
 
+    def put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """PUT JSON under a fresh Idempotency-Key. Raises `ApiError`."""
+        self._renew()
+        headers = {"Idempotency-Key": secrets.token_urlsafe(18)}
+        answer: dict[str, Any] = self._send("PUT", path, json=body, headers=headers).json()
+        return answer
+
     def confirm_deletion(
         self, task: Mapping[str, Any], *, deleted_at: int, method: str = "deleted"
     ) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from broker.domain.consent import Transition
 from broker.domain.errors import NotFound, StateConflict
-from broker.store import tables
+from broker.store import tables, vault
 from broker.store.prepared import Prepared
 from broker.store.tables.consents import GRANTED, OPEN
 
@@ -157,12 +157,6 @@ def of_request(tx: Connection, request_id: str) -> list[ConsentRow]:
     return [_consent(row) for row in rows]
 
 
-def terms_of(tx: Connection, consent_ids: Collection[str]) -> dict[str, str]:
-    """The terms (JSON text) of consents by their ids; empty where they were erased."""
-    rows = tx.execute(select(CONSENT.c.id, CONSENT.c.terms).where(CONSENT.c.id.in_(consent_ids)))
-    return {row.id: row.terms for row in rows}
-
-
 def grant(tx: Connection, consent_id: str, change: Transition, given: Grant, now: int) -> None:
     """Write a grant; raises `StateConflict` when the consent has left the expected state."""
     _swap(tx, consent_id, change, decided_at=now, **vars(given))
@@ -179,7 +173,8 @@ def move(
 ) -> None:
     """Write a change of state; raises `StateConflict` when the state is not as expected.
 
-    Its partner may see it from `shown_from` on, at once when None.
+    Its partner may see it from `shown_from` on, at once when None. What lies in a vault under a
+    consent that ends is deleted from then on; decisions deny it before.
     """
     columns: dict[str, Any] = (
         {"decided_at": now} if change.before == "requested" else {"ended_at": now}
@@ -189,6 +184,8 @@ def move(
     if shown_from is not None:
         columns["shown_from"] = shown_from
     _swap(tx, consent_id, change, **columns)
+    if change.before == "granted":
+        vault.end(tx, consent_id, now if shown_from is None else shown_from)
 
 
 def live_twins(tx: Connection, row: ConsentRow, template_id: str) -> list[ConsentRow]:

@@ -111,6 +111,7 @@ SEALED: Sequence[SealedColumn] = (
     SealedColumn("evidence", "sealed", ("id",), "evidence:{}".format),
     SealedColumn("issued_credential", "sealed", ("consent_id", "kind"), "issued:{}:{}".format),
     SealedColumn("deletion_task", "sealed_receipt", ("id",), "deletion:{}".format),
+    SealedColumn("envelope", "sealed_reference", ("id",), "envelope:{}".format),
     SealedColumn(
         "idempotency",
         "sealed",

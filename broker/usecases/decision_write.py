@@ -1,7 +1,8 @@
 """The one short transaction of a decision: count a use, check again, record."""
 
 import hmac
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -9,18 +10,17 @@ from sqlalchemy import Connection
 
 from broker.domain.access import ConsentFacts, Facts, Question, territory_of
 from broker.domain.addresses import tenant_url
+from broker.domain.conditions import Reason
 from broker.domain.decision import Decision, denial_obligations, permit_obligations
 from broker.domain.errors import IdempotencyConflict, IdempotencyKeyRequired
 from broker.domain.fee import DeclaredValue, Tariff
-from broker.domain.policy import Verdict
-from broker.domain.replay import OTHER, UNREGISTERED
+from broker.domain.policy import ConsentPolicies, Verdict
 from broker.domain.terms import ACTIONS
 from broker.store import decisions, idempotency
 from broker.store.decisions import Asker, Snapshot
 from broker.store.idempotency import IdempotencyRow, KeyOf
 from broker.usecases import audit, fee
 from broker.usecases.context import Context
-from broker.usecases.loaded_policies import Policies
 from credentials.jcs import b64url
 
 FIRST_ANSWER_SECONDS = 86_400
@@ -35,6 +35,8 @@ class Asking:
     `partner_id` is who the subject of the question says they are; `key` is the caller's
     `Idempotency-Key`, of use where the consent counts its uses and where the caller declares the
     use's `value`, for which the channel fee is charged.
+    Where data are asked for and not only a decision, `refusals` are why they cannot be given, and
+    `data` is what the log says of them.
     """
 
     tenant_id: str
@@ -43,6 +45,8 @@ class Asking:
     question: Question
     key: str | None = None
     value: DeclaredValue | None = None
+    refusals: tuple[Reason, ...] = ()
+    data: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class Write:
     """The one short transaction of a decision. It may run twice: it acts through `tx` alone."""
 
     ctx: Context
-    policies: Policies
+    policies: ConsentPolicies
     asking: Asking
     asker: Asker
     snapshot: Snapshot
@@ -229,15 +233,14 @@ class Write:
         body: dict[str, object] = {
             "decision": verdict.permit,
             "partner": self.snapshot.partner_id,
-            "action": question.action if question.action in ACTIONS else OTHER,
-            "attribute": facts.attribute.name if facts.attribute.registered else UNREGISTERED,
-            "purpose": question.purpose_wire if registered else UNREGISTERED,
-            "territory": territory if _is_country(territory) else OTHER,
+            "action": question.action if question.action in ACTIONS else "other",
+            "attribute": facts.attribute.name if facts.attribute.registered else "unregistered",
+            "purpose": question.purpose_wire if registered else "unregistered",
+            "territory": territory if _is_country(territory) else "other",
             "conditions": [reason.id for reason in verdict.reasons],
             "policies": self.policies.version,
+            **self.asking.data,
         }
-        if verdict.facts is not None:
-            body["facts"] = verdict.facts
         if facts.demand is not None and facts.demand.proven is not None:
             body["proof_request"] = facts.demand.proven.request_id
         if question.agent is not None:

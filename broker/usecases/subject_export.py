@@ -26,6 +26,7 @@ from broker.store import (
     presentations,
     proofs,
     registry,
+    vault,
 )
 from broker.store.audit import FoundEntry
 from broker.store.consents import ConsentRow
@@ -107,6 +108,7 @@ def _told(ctx: Context, tx: Connection, person: Person) -> dict[str, Any]:
         "consent_requests": _requests(tx, person),
         "consents": [_consent(ctx, tx, row) for row in consents],
         "proof_requests": _proof_requests(ctx, tx, person),
+        "envelopes": _envelopes(ctx, tx, person, consents),
         "decisions": [one for one in opened if one["entry"]["type"] == DECISION],
         "acts": [one for one in opened if one["entry"]["type"] not in {DECISION, *LOOKS}],
         "looks": [one for one in opened if one["entry"]["type"] in LOOKS],
@@ -228,6 +230,24 @@ def _consent(ctx: Context, tx: Connection, row: ConsentRow) -> dict[str, Any]:
         ],
         "deletion": _deletion(ctx, tx, row),
     }
+
+
+def _envelopes(
+    ctx: Context, tx: Connection, person: Person, consents: Iterable[ConsentRow]
+) -> list[dict[str, Any]]:
+    """Where sealed attributes lie; the broker cannot open them."""
+    names = ("id", "attribute", "masking", "vault", "digest", "size", "state", "created_at")
+    return [
+        {
+            "consent": row.consent_id,
+            **{name: getattr(row, name) for name in names},
+            "deleted_at": row.deleted_at,
+            "reference": ctx.master.open(row.sealed_reference, f"envelope:{row.id}").decode()
+            if row.sealed_reference
+            else None,
+        }
+        for row in vault.of_consents(tx, person.tenant_id, [one.id for one in consents])
+    ]
 
 
 def _issued(ctx: Context, tx: Connection, row: ConsentRow, kind: str) -> str | None:

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from tests.broker.flow_world import PURPOSE
 from tests.broker.proving import ADULT
@@ -12,7 +13,6 @@ from tests.faults.two_tenants import (
     ATTESTED,
     IDEMPOTENCY_KEY,
     OTHER_URL,
-    OWN_POLICY,
     PRE_AUTHORIZED,
     WALLET,
     Call,
@@ -22,6 +22,8 @@ from tests.faults.two_tenants import (
     pushed_request,
 )
 from tests.wallet_adapters.forging import jws
+from wallet_adapters.envelope import MEDIA_TYPE, new_sealing_key
+from wallet_adapters.vault_reference import VaultReference, sign_vault_reference
 
 HIDDEN = frozenset({401, 403, 404})
 KEY = {"Idempotency-Key": IDEMPOTENCY_KEY}
@@ -210,16 +212,40 @@ def kinds(_stage: Stage, _known: Known, person: Person) -> list[Call]:
     return [Call("POST", "/v1/attribute-types", json=body, headers=headers)]
 
 
-def switching(_stage: Stage, _known: Known, _person: Person) -> list[Call]:
-    """To what is in force: at home it must not spoil what other doors need."""
-    return [Call("PUT", "/v1/policy-sets/in-force", json={"number": 0, "expected": 0})]
+def sealing(_stage: Stage, _known: Known, person: Person) -> list[Call]:
+    """One's own key, under a key of its own."""
+    public = {name: value for name, value in new_sealing_key().items() if name != "d"}
+    headers = {"Idempotency-Key": f"sealing key of the {person.role}"}
+    return [Call("PUT", "/v1/sealing-key", json=public, headers=headers)]
 
 
-def policies(_stage: Stage, known: Known, person: Person) -> list[Call]:
-    """One's own, under a key of its own: where it succeeds the common one would be used up."""
-    headers = {"Idempotency-Key": f"policies of the {person.role}"}
-    body = {"text": OWN_POLICY.replace("secret-rule", "my-rule")}
-    return [Call("POST", "/v1/policy-sets", json=body, headers=headers)]
+def putting(stage: Stage, known: Known, person: Person) -> list[Call]:
+    """Signed by a key that is nobody's wallet's here, at either address."""
+    return [
+        Call(
+            "PUT",
+            f"/v1/envelopes/{known.consent}/purchase_count_12m",
+            content=b"a.b.c.d.e",
+            headers={
+                "Content-Type": MEDIA_TYPE,
+                "Vault-Reference": sign_vault_reference(
+                    person.key,
+                    VaultReference(
+                        audience=audience,
+                        signed_at=stage.world.time[0],
+                        consent_id=known.consent,
+                        attribute="purchase_count_12m",
+                        masking="none",
+                        vault="local",
+                        kid="k" * 43,
+                        digest="d" * 43,
+                        size=9,
+                    ),
+                ),
+            },
+        )
+        for audience in (OTHER_URL, known.issuer)
+    ]
 
 
 PUBLIC = frozenset({200})
@@ -288,13 +314,6 @@ DOORS: dict[str, Door] = {
         get("/v1/deletion-tasks/{task}/receipt"),
         at_home=None,  # there is none yet
     ),
-    "GET /v1/consents/{consent_id}/lineage": Door(
-        get("/v1/consents/{consent}/lineage"), at_home=OFFICER
-    ),
-    "GET /v1/uses/{entry_id}/lineage": Door(get("/v1/uses/{use}/lineage"), at_home=OFFICER),
-    "GET /schemas/openlineage-decisions-facet/1.json": Door(
-        get("/schemas/openlineage-decisions-facet/1.json"), PUBLIC, own=True
-    ),
     "GET /v1/fees/tariff": Door(get("/v1/fees/tariff"), PUBLIC | HIDDEN, own=True),
     "GET /v1/fees/statement": Door(
         get("/v1/fees/statement?month=2026-11"), PUBLIC | HIDDEN, own=True
@@ -302,9 +321,21 @@ DOORS: dict[str, Door] = {
     "GET /v1/fees/reconciliation": Door(
         get("/v1/fees/reconciliation?month=2026-11"), PUBLIC | HIDDEN, own=True, at_home=OFFICER
     ),
+    "PUT /v1/sealing-key": Door(sealing, PUBLIC | HIDDEN, own=True, at_home=PARTNER),
+    # For wallets: whoever knows a partner's id may seal to it, at the tenant that it works for.
+    "GET /v1/vaults/{partner_id}": Door(get("/v1/vaults/{partner}")),
+    "PUT /v1/envelopes/{consent_id}/{attribute}": Door(
+        putting,
+        HIDDEN | {400},
+        at_home=None,  # it takes a wallet's signature
+    ),
+    "GET /v1/envelopes": Door(get("/v1/envelopes?consent={consent}"), at_home=OFFICER),
+    "GET /v1/data/{consent_id}/{attribute}": Door(
+        get(f"/v1/data/{{consent}}/purchase_count_12m?purpose={quote(PURPOSE, safe='')}"),
+        at_home=PARTNER,
+    ),
     "POST /v1/proof-requests": Door(post("/v1/proof-requests", proving), at_home=PARTNER),
     "GET /v1/proof-requests/{request_id}": Door(get("/v1/proof-requests/{proof}")),
-    "GET /v1/proof-questions": Door(get("/v1/proof-questions"), PUBLIC | HIDDEN, own=True),
     "POST /v1/proofs/verify": Door(
         post(
             "/v1/proofs/verify", lambda known: {"request": known.proof, "presentation": {"x": "y"}}
@@ -359,22 +390,6 @@ DOORS: dict[str, Door] = {
         get("/v1/kill-switches"), PUBLIC | HIDDEN, own=True, at_home=OFFICER
     ),
     "PUT /v1/kill-switches/{kind}/{switch_id}": Door(stopping, at_home=OFFICER),
-    "GET /v1/policy-sets": Door(get("/v1/policy-sets"), PUBLIC | HIDDEN, own=True, at_home=OFFICER),
-    # Each tenant counts its own sets: the same number at two tenants is two sets.
-    "GET /v1/policy-sets/{number}": Door(
-        get("/v1/policy-sets/1"), PUBLIC | HIDDEN, own=True, at_home=OFFICER
-    ),
-    "POST /v1/policy-sets": Door(policies, HIDDEN | {201, 409}, own=True, at_home=OFFICER),
-    "PUT /v1/policy-sets/in-force": Door(switching, PUBLIC | HIDDEN, own=True, at_home=OFFICER),
-    "POST /v1/policy-sets/preview": Door(
-        post("/v1/policy-sets/preview", lambda _known: {"text": "", "last": 10}),
-        PUBLIC | HIDDEN,
-        own=True,
-        at_home=OFFICER,
-    ),
-    "GET /schemas/policies.cedarschema": Door(
-        get("/schemas/policies.cedarschema"), PUBLIC, own=True
-    ),
     "GET /v1/log/proof": Door(get("/v1/log/proof?entry={entry}"), at_home=OFFICER),
     # For wallets: who knows the address may ask, at the tenant whose address it is.
     "GET /openid4vci/offer/{invitation_id}": Door(get("/openid4vci/offer/{invitation}")),

@@ -48,6 +48,7 @@ OPENERS: dict[tuple[str, str], Callable[[Any], str]] = {
     ("issued_credential", "sealed"): lambda row: f"issued:{row.consent_id}:{row.kind}",
     ("proof_request", "sealed_proof"): lambda row: f"proof:{row.id}",
     ("deletion_task", "sealed_receipt"): lambda row: f"deletion:{row.id}",
+    ("envelope", "sealed_reference"): lambda row: f"envelope:{row.id}",
 }
 ENTRIES = ("audit_entry", "audit_pending")
 

@@ -51,6 +51,15 @@ class Caller:
         told = {"Content-Type": "application/json", **headers}
         return self._send("POST", path, json.dumps(body).encode(), told)
 
+    def send(
+        self, method: str, path: str, body: Mapping[str, Any] | None, **headers: str
+    ) -> Answer:
+        """Any method, with JSON where there is a body, and the errors of `post`."""
+        if body is None:
+            return self._send(method, path, None, headers)
+        told = {"Content-Type": "application/json", **headers}
+        return self._send(method, path, json.dumps(body).encode(), told)
+
     def get(self, path: str) -> Answer:
         """GET, with the errors of `post`."""
         return self._send("GET", path, None, {})

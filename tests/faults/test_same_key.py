@@ -5,30 +5,38 @@ Over two servers on PostgreSQL and, in the long form, one on SQLite, whose own c
 here; one without a row fails.
 """
 
+import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from sqlalchemy import func, select, union_all
 
 from broker.domain.deletion import Asked, sign_receipt
 from broker.domain.ids import new_id
-from broker.store import attribute_credentials
+from broker.domain.vault import piece_digests
+from broker.outbound.vaults import FolderVault
+from broker.store import attribute_credentials, vault
 from broker.store.attribute_credentials import OfferRow
 from broker.store.audit import ENTRY, PENDING
 from broker.store.consents import CONSENT
+from broker.store.vault import EnvelopeRow
 from broker.usecases.bootstrap import demo_clients
+from credentials.jcs import b64url
 from credentials.keys import SoftwareKey
+from tests.broker.builders import WIRE
 from tests.broker.proving import LI, asking, presentation, registry
 from tests.faults.lengths import SOAK
 from tests.faults.operations import described
-from tests.faults.serving import Answer, Deployment, asked, at_once, deployment, fresh_key
+from tests.faults.serving import Answer, Caller, Deployment, asked, at_once, deployment, fresh_key
 from tests.faults.two_tenants import ATTESTED
 from tests.postgres import Server
 from tests.programs import ROOT
+from wallet_adapters.envelope import new_sealing_key
 from wallet_adapters.loopback import Wallet, parse_request_link, read_unsigned_request
 from wallet_adapters.status_token import place_of
 
@@ -46,6 +54,11 @@ class Act:
     path: str
     body: Any
     happened: Callable[[], int]
+    method: str = "POST"
+
+    def by(self, caller: Caller, headers: Mapping[str, str]) -> Answer:
+        """Do it once."""
+        return caller.send(self.method, self.path, self.body, **headers)
 
 
 def entries(at: Deployment, kind: str) -> Callable[[], int]:
@@ -140,14 +153,6 @@ def proof(at: Deployment, name: str) -> Act:
     return Act("partner", "/v1/proofs/verify", body, entries(at, "proof.verified"))
 
 
-def policy_set(at: Deployment, name: str) -> Act:
-    text = (
-        f'@id("own.{name}") @law("contract") @code("own_once") @obligation("stop") @zh("无。") '
-        '@en("No.") forbid (principal, action, resource) when { context.territory == "AQ" };'
-    )
-    return Act("officer", "/v1/policy-sets", {"text": text}, entries(at, "policies.added"))
-
-
 def attribute_type(at: Deployment, name: str) -> Act:
     body = ATTESTED | {"id": f"{name}/1"}
     return Act("officer", "/v1/attribute-types", body, entries(at, "attribute_type.added"))
@@ -184,13 +189,18 @@ def revocation(at: Deployment, name: str) -> Act:
 
 def _counted(at: Deployment, name: str, path: str, body: Any) -> Act:  # noqa: ANN401 (JSON)
     consent_id = at.seeds.consent(at.partner_id, name, uses_left=5)
+    return Act("partner", path, body, _used(at, consent_id))
+
+
+def _used(at: Deployment, consent_id: str) -> Callable[[], int]:
+    """How many uses of a consent that had five were counted."""
 
     def used() -> int:
         with at.ctx.db.reading() as tx:
             left = select(CONSENT.c.uses_left).where(CONSENT.c.id == consent_id)
             return 5 - int(tx.execute(left).scalar_one())
 
-    return Act("partner", path, body, used)
+    return used
 
 
 def evaluation(at: Deployment, name: str) -> Act:
@@ -202,6 +212,39 @@ def evaluations(at: Deployment, name: str) -> Act:
     return _counted(at, name, "/access/v1/evaluations", body)
 
 
+def sealing_key(at: Deployment, _name: str) -> Act:
+    public = {member: value for member, value in new_sealing_key().items() if member != "d"}
+    happened = entries(at, "partner.sealing_key")
+    return Act("partner", "/v1/sealing-key", public, happened, "PUT")
+
+
+def data(at: Deployment, name: str) -> Act:
+    consent_id, content = at.seeds.consent(at.partner_id, name, uses_left=5), b"sealed"
+    envelope = EnvelopeRow(
+        id=new_id("env"),
+        tenant_id="demo",
+        partner_id=at.partner_id,
+        consent_id=consent_id,
+        attribute="home_city",
+        masking="none",
+        vault="local",
+        path=f"demo/same-key/{name}",
+        kid="k",
+        digest=b64url(hashlib.sha256(content).digest()),
+        size=len(content),
+        pieces=piece_digests(content),
+        sealed_reference=b"",
+        state="stored",
+        signed_at=at.ctx.now(),
+        created_at=at.ctx.now(),
+    )
+    with at.ctx.db.transaction() as tx:
+        vault.add(tx, envelope)
+    FolderVault(at.ctx.settings.home / "vault").put(envelope.path, content)
+    path = f"/v1/data/{consent_id}/home_city?territory=CN&purpose={quote(WIRE, safe='')}"
+    return Act("partner", path, None, _used(at, consent_id), "GET")
+
+
 ACTS = {
     "POST /v1/consent-requests": consent_request,
     "POST /v1/invitations": invitation,
@@ -211,9 +254,10 @@ ACTS = {
     "POST /v1/withdrawals": withdrawal_of_everything,
     "POST /v1/subject-erasures": erasure,
     "POST /v1/deletion-tasks/{task_id}/receipt": receipt,
+    "PUT /v1/sealing-key": sealing_key,
+    "GET /v1/data/{consent_id}/{attribute}": data,
     "POST /v1/proof-requests": proof_request,
     "POST /v1/proofs/verify": proof,
-    "POST /v1/policy-sets": policy_set,
     "POST /v1/attribute-types": attribute_type,
     "POST /v1/attribute-offers": attribute_offer,
     "POST /v1/attribute-offers/{offer_id}/revocation": revocation,
@@ -254,14 +298,14 @@ def test_one_key_has_one_effect(at: Deployment, name: str) -> None:
     before = act.happened()
     headers = {"Idempotency-Key": fresh_key()}
     callers = [at.caller(act.role, number % len(at.servers)) for number in range(AT_ONCE)]
-    answers = at_once([partial(one.post, act.path, act.body, **headers) for one in callers])
+    answers = at_once([partial(act.by, one, headers) for one in callers])
     assert act.happened() - before == 1
     done = [answer for answer in answers if answer.status < 300]
     assert done
     # Those that came while the first was under way are told so; the others get its answer.
     assert {answer.status for answer in answers} <= {done[0].status, 409}
     assert {_told(answer) for answer in done} == {_told(done[0])}
-    again = callers[-1].post(act.path, act.body, **headers)
+    again = act.by(callers[-1], headers)
     # What holds a secret is not kept: then a repetition is told that it was done.
     assert _told(again) == _told(done[0]) or again.json["code"] == "idempotency_replayed"
     assert act.happened() - before == 1

@@ -21,11 +21,13 @@ from broker.usecases import fee
 from broker.usecases.deletion import open_task
 from broker.usecases.demand import trust_issuer
 from broker.usecases.partner import NewClient, add_officer, add_partner
-from broker.usecases.policy_set import add
 from broker.usecases.tenant import add_tenant
 from credentials.keys import SoftwareKey, sign_jws
-from tests.broker.flow_world import PUBLIC_URL, PURPOSE, START, World, world
+from tests.broker.flow_world import PUBLIC_URL, PURPOSE, START, Customer, World, world
 from tests.broker.proving import ask, registry
+from tests.broker.vaults import register
+from wallet_adapters.envelope import new_sealing_key
+from wallet_adapters.loopback import ToSeal, put_into_vault
 from wallet_adapters.openid4vci import parse_offer_link
 from wallet_adapters.status_token import epoch_at
 
@@ -40,10 +42,6 @@ ATTESTED: dict[str, Any] = {
     "id": "secret-kind/1",
     "attributes": [{"name": "points", "type": "number", "low": 0, "high": 9, "unit": "points"}],
 }
-OWN_POLICY = """
-@id("own.secret-rule") @law("contract") @code("own_rule") @obligation("stop") @zh("无。") @en("No.")
-forbid (principal, action, resource) when { context.territory == "AQ" };
-"""
 
 # What belongs to nobody, or is written by whoever calls.
 OF_NOBODY = frozenset(
@@ -53,7 +51,7 @@ OF_NOBODY = frozenset(
     }
 )
 # What differs from one answer to the next: ids, the request's own, nonces in a page.
-_VARYING = re.compile(r"\b[a-z]{1,2}-[a-z2-7]{20}\b|urn:consent-broker:request:\w+")
+_VARYING = re.compile(r"\b[a-z]{1,3}-[a-z2-7]{20}\b|urn:consent-broker:request:\w+")
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,6 @@ class Known:
     consent: str
     second_consent: str
     entry: str
-    use: str
     template: str
     page: str
     presentation: str
@@ -86,6 +83,7 @@ class Known:
     attribute_code: str
     attribute_offer: str
     attribute_shard: str
+    envelope: str
     more: tuple[str, ...] = ()
 
     def secrets(self) -> list[str]:
@@ -106,7 +104,6 @@ ABSENT = Known(
     consent="c-" + "z" * 20,
     second_consent="c-" + "y" * 20,
     entry="e-" + "z" * 20,
-    use="e-" + "y" * 20,
     template="absent-template",
     page="z" * 32,
     presentation="pr-" + "z" * 20,
@@ -124,6 +121,7 @@ ABSENT = Known(
     attribute_code="y" * 43,
     attribute_offer="ao-" + "z" * 20,
     attribute_shard=f"{epoch_at(START)}/k-{'z' * 20}/0/0",
+    envelope="env-" + "z" * 20,
 )
 
 
@@ -158,6 +156,7 @@ class Call:
     path: str
     json: Any = None
     form: Mapping[str, str] | None = None
+    content: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -176,6 +175,8 @@ class Stage:
         sent = {"json": call.json} if call.json is not None else {}
         if call.form is not None:
             sent["data"] = dict(call.form)
+        if call.content is not None:
+            sent["content"] = call.content
         found: Response = self.world.http.request(
             call.method, base + call.path, headers=headers, **sent
         )
@@ -325,6 +326,13 @@ def _charge(made: World, decision_id: str) -> None:
         )
 
 
+def _envelope(made: World, customer: Customer, consent_id: str) -> str:
+    """What the customer has sealed to the partner."""
+    register(made, new_sealing_key())
+    what = ToSeal(PUBLIC_URL, made.partner, consent_id, "purchase_count_12m", 12)
+    return str(put_into_vault(customer.wallet, what, carry=made.carry, now=made.time[0])["id"])
+
+
 def _task(made: World, consent_id: str) -> str:
     """A deletion task, which a withdrawal would have made."""
     with made.ctx.db.transaction() as tx:
@@ -335,8 +343,10 @@ def _task(made: World, consent_id: str) -> str:
 def _in_use(made: World) -> Known:
     """A consent that is granted, decided on and asked to be withdrawn; a request that is open."""
     _trust(made)
-    granted = made.customer("crm-secret-1").grant("base", "visits")
+    customer = made.customer("crm-secret-1")
+    granted = customer.grant("base", "visits")
     consent, second = (one["id"] for one in granted["consents"] if one["state"] == "granted")
+    envelope = _envelope(made, customer, consent)
     decided = made.decide("crm-secret-1")
     assert decided["decision"]
     _charge(made, decided["context"]["id"])
@@ -374,7 +384,6 @@ def _in_use(made: World) -> Known:
         consent=consent,
         second_consent=second,
         entry=entry,
-        use=decided["context"]["id"],
         template=made.template("secret-template"),
         page=granted["page_url"].rsplit("/", 1)[1],
         presentation=signing.response_uri.rsplit("/", 1)[1],
@@ -392,5 +401,6 @@ def _in_use(made: World) -> Known:
         attribute_code=attribute_code,
         attribute_offer=offer_id,
         attribute_shard=_attribute_shard(made),
-        more=(*more, add(made.ctx, "demo", OWN_POLICY).digest, "own.secret-rule"),
+        envelope=envelope,
+        more=more,
     )

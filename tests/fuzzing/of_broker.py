@@ -30,14 +30,13 @@ from broker.domain.note import (
     parse_signer_key,
     verify_note,
 )
-from broker.domain.policies import CONSENT_POLICIES
-from broker.domain.policy import policies_with
 from broker.domain.template import read_template
 from broker.domain.terms import Label, Party, Terms, parse_purpose
 from broker.domain.tiles import entry_bundle, parse_entry_bundle, parse_tile_path
 from broker.domain.timestamp import verify_timestamp
 from broker.domain.tlog_proof import LogProof, verify_log_proof
 from broker.domain.trust import CompromisedKey, RetiredLogKey, Trust
+from broker.domain.vault import read_range
 from broker.domain.witnessing import cosignatures, known_size
 from broker.outbound.pkcs11 import KeyAddress
 from broker.outbound.public_address import is_public, read_address
@@ -68,12 +67,6 @@ COSIGNED = cosignature.CosignatureSigner(WITNESS.key, LOG.sign_bytes, 1_790_000_
 TEMPLATE = json.loads(
     (Path(builders.__file__).parents[2] / "broker/usecases/demonstration.json").read_text("utf-8")
 )["templates"][0]
-OWN_POLICIES = """
-@id("own.far") @law("contract") @code("own_far") @obligation("stop") @zh("远。") @en("\\u{1f600}")
-forbid (principal is Agent, action in [Action::"train", Action::"share"], resource)
-when { context.consent has usesLeft && [1, 2].contains(context.consent.usesLeft) } // few
-unless { if context has proof then context.proof.maxAge > 60 else resource.name like "home*" };
-""".encode()
 DEMAND = {
     "schema": "person/1",
     "statements": [
@@ -242,13 +235,6 @@ PARSERS = (
         lambda data: (parse_evaluations(data), parse_evaluation(data)),
         dumped(EVALUATION),
         dumped({"evaluations": [EVALUATION] * 2, "options": {}}),
-    ),
-    _p(
-        "own policies",
-        "domain.policy_set.read_own_conditions",
-        lambda data: policies_with(text(data) or "x"),
-        OWN_POLICIES,
-        CONSENT_POLICIES.encode()[:30_000],
     ),
     _p("depth of a body", "", lambda data: deeper_than(data, 32), dumped(TEMPLATE)),
     _p(
@@ -422,6 +408,13 @@ PARSERS = (
         "domain.deletion.read_receipt",
         _receipt,
         b64url_decode(RECEIPT.split(".")[1]),
+    ),
+    _p(
+        "range",
+        "domain.vault.read_range",
+        lambda data: read_range(text(data), 1_000),
+        b"bytes=0-99",
+        b"bytes=-5",
     ),
     _p(
         "erasures file",

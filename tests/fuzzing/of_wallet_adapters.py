@@ -4,6 +4,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from joserfc import jwe
+from joserfc.jwk import ECKey
+
 from credentials.errors import CredentialError
 from credentials.jcs import b64url
 from credentials.keys import SoftwareKey
@@ -12,6 +15,7 @@ from tests.broker.proving import LI, PERSON, Registry
 from tests.fuzzing.parser import Parser, dumped, form, members, text, value
 from tests.wallet_adapters.forging import jws
 from tests.wallet_adapters.parties import NOW, URL, VCT, Authority
+from wallet_adapters import envelope
 from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.loopback import (
     Answer,
@@ -88,6 +92,7 @@ from wallet_adapters.openid4vp.response import parse_proof_response
 from wallet_adapters.openid4vp.transaction_data import fallback_nonce, verify_fallback_nonce
 from wallet_adapters.openid4vp.verify import verify_several
 from wallet_adapters.status_token import read_status_index, read_status_shard
+from wallet_adapters.vault_reference import REFERENCE_TYPE, read_vault_reference
 from wallet_adapters.wire import (
     decode_base64url,
     parse_form,
@@ -175,6 +180,12 @@ _TOKEN = {
     "authorization_details": [DETAILS[0] | {"credential_identifiers": ["c"]}],
 }
 
+SEALING = envelope.new_sealing_key()
+PUBLIC_SEALING = envelope.read_sealing_key({k: v for k, v in SEALING.items() if k != "d"})
+ENVELOPE = envelope.seal_envelope(
+    envelope.Sealed("c-1", "home_city", "none", {"city": "Shanghai"}), PUBLIC_SEALING
+).encode()
+
 
 def _answered(read: Callable[[Answer], object]) -> Callable[[bytes], object]:
     """What another server answers: its first byte stands for the status."""
@@ -211,6 +222,29 @@ def _dpop(data: bytes) -> object:
     usual = {"typ": "dpop+jwt", "jwk": KEY.public_jwk()}
     token = jws(KEY, usual | (header if isinstance(header, dict) else {}), told)
     return dpop.verify_dpop_proof(token, method="POST", url=URL, now=NOW, access_token="t")
+
+
+def _reference(data: bytes) -> object:
+    """Claims behind the signature of the key that it brings."""
+    told = members(data)
+    header = told.pop("header", None)
+    usual = {"typ": REFERENCE_TYPE, "jwk": KEY.public_jwk()}
+    token = jws(KEY, usual | (header if isinstance(header, dict) else {}), told)
+    return read_vault_reference(token, audience=URL, now=NOW)
+
+
+def _envelope_content(data: bytes) -> object:
+    """What is inside of an envelope that opens."""
+    header = {
+        "alg": envelope.KEY_AGREEMENT,
+        "enc": envelope.CONTENT,
+        "typ": envelope.ENVELOPE_TYPE,
+        "kid": PUBLIC_SEALING["kid"],
+    }
+    key = ECKey.import_key({name: PUBLIC_SEALING[name] for name in ("kty", "crv", "x", "y")})
+    algorithms = [envelope.KEY_AGREEMENT, envelope.CONTENT]
+    sealed = jwe.encrypt_compact(header, data, key, algorithms=algorithms)
+    return envelope.open_envelope(sealed.encode(), SEALING, consent_id="c-1", attribute="home_city")
 
 
 def _request_object(data: bytes) -> object:
@@ -445,6 +479,43 @@ PARSERS = (
                 "nonce": "n",
                 "ath": dpop.token_hash("t"),
                 "header": {"alg": "ES256"},
+            }
+        ),
+    ),
+    _p(
+        "sealing key",
+        "envelope.read_sealing_key",
+        lambda data: envelope.read_sealing_key(value(data)),
+        dumped(PUBLIC_SEALING),
+        dumped({"kty": "OKP", "crv": "X25519", "x": "0uESUnUH3HmMj1WUIpcX3PuwsiphRrfkj3ApUchWAzE"}),
+    ),
+    _p(
+        "envelope",
+        "envelope.read_envelope_header envelope.open_envelope",
+        lambda data: envelope.open_envelope(data, SEALING, consent_id="c-1", attribute="home_city"),
+        ENVELOPE,
+    ),
+    _p(
+        "content of an envelope",
+        "envelope.open_envelope",
+        _envelope_content,
+        dumped({"consent": "c-1", "attribute": "home_city", "masking": "none", "value": [1]}),
+    ),
+    _p(
+        "vault reference",
+        "vault_reference.read_vault_reference",
+        _reference,
+        dumped(
+            {
+                "aud": URL,
+                "iat": NOW,
+                "consent": "c-1",
+                "attribute": "home_city",
+                "masking": "none",
+                "vault": "local",
+                "kid": "k",
+                "digest": "d" * 43,
+                "size": 9,
             }
         ),
     ),

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 from zkp.bbs import ProofCommitment
 from zkp.curve import ORDER, ZERO, Scalar, random_scalar, scalar_from_int
 from zkp.layout import Layout, PresentedCredential
-from zkp.pedersen import bit, multiple
+from zkp.pedersen import bit, multiples
 from zkp.presentation import (
     PROOF_VERSION,
     BitPoints,
     HeldCredential,
+    Known,
     Presentation,
     begin,
-    credential_domain,
     draw_c,
     draw_without_bits,
     draw_y,
@@ -59,34 +59,33 @@ def cheat(asked: ProofRequest, held: Mapping[str, HeldCredential], how: Cheat) -
             true[variable] = messages[name][index]
     values = how.values(layout, true)
     blindings = how.blindings(layout)
+    known = {name: Known.of(shown[name], layout.schemas[name]) for name in names}
     commitments = [
         ProofCommitment.make(
             held[name].signature,
             messages[name],
-            credential_domain(shown[name], layout.schemas[name]),
+            known[name].domain,
             {index: blindings[variable] for index, variable in layout.hidden[name]},
             interface=TYPED,
         )
         for name in names
     ]
     words = how.said(asked)
-    transcript = begin(words, layout, shown, [one.shown.to_bytes() for one in commitments])
+    transcript = begin(words, layout, shown, known, [one.shown.to_bytes() for one in commitments])
     first = layout.system.attributes
     bits, points, z, z_t = values[first:], None, ZERO, ZERO
     if bits:
         alpha, beta, tau0, tau1 = (random_scalar() for _ in range(4))
-        b, a = multiple("H", beta), multiple("H", alpha)
-        for number, (value, blinding) in enumerate(zip(bits, blindings[first:], strict=True)):
-            b += multiple(bit(number), value)
-            a += multiple(bit(number), blinding)
+        b = multiples({"H": beta, **by_bit(bits)})
+        a = multiples({"H": alpha, **by_bit(blindings[first:])})
         y = draw_y(transcript, b, a)
         product = how.product or honest_product
         one, zero = product(y, bits, blindings[first:])
         points = BitPoints(
             b,
             a,
-            multiple("G", one) + multiple("H", tau1),
-            multiple("G", zero) + multiple("H", tau0),
+            multiples({"G": one, "H": tau1}),
+            multiples({"G": zero, "H": tau0}),
         )
         c = draw_c(transcript, points.r1, points.r0)
         z, z_t = alpha + c * beta, tau0 + c * tau1
@@ -143,3 +142,8 @@ def presented(held: HeldCredential, revealed: Mapping[str, Value]) -> PresentedC
 
 def said_otherwise(**changed: object) -> Callable[[ProofRequest], ProofRequest]:
     return lambda asked: replace(asked, **changed)  # type: ignore[arg-type]
+
+
+def by_bit(scalars: Scalars) -> dict[str, Scalar]:
+    """Factors of the bits' points, by their names."""
+    return {bit(number): scalar for number, scalar in enumerate(scalars)}

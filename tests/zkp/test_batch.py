@@ -7,8 +7,9 @@ import pytest
 
 from tests.faults.lengths import short_or_long
 from tests.zkp.world import EPOCH, LI, PERSON, TODAY, World, of, request
-from zkp.batch import ProvenPresentation, ToVerify, verify, verify_batch
-from zkp.curve import ORDER
+from zkp import batch as checks
+from zkp.batch import ProvenPresentation, ToVerify, _equations, _hold, verify, verify_batch
+from zkp.curve import ORDER, Scalar
 from zkp.errors import Malformed, ProofInvalid, TooLarge, ZkpError
 from zkp.holder import COMMITMENT_BYTES, HolderCommitment, commit, sign_bound
 from zkp.presentation import HeldCredential, Presentation, prove
@@ -65,6 +66,34 @@ def test_errors_that_cancel_under_equal_weights(worlds: list[World]) -> None:
     two = [ToVerify(asked, prove(asked, worlds[0].held), worlds[0].issuers) for _ in range(2)]
     found = verify_batch([spoilt(two[0], 1), spoilt(two[1], -1)])
     assert all(isinstance(one, ProofInvalid) for one in found)
+
+
+def test_each_equation_counts_and_none_makes_up_for_another(
+    worlds: list[World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the challenge, where a prover cannot reach: there each equation is spoilt alone."""
+    asked = request(OlderThan(of("birth_date"), 18, TODAY))
+    good = _equations(ToVerify(asked, prove(asked, worlds[0].held), worlds[0].issuers))
+    proof, one = good.proof, Scalar(1)
+    [(e, r1, r3)], [five] = proof.scalars, proof.shown
+    other = {"id": replace(good.verified.credentials["id"], key=worlds[1].key.public)}
+    changes = {
+        "1": replace(proof, scalars=((e + one, r1, r3),)),
+        "2": replace(proof, scalars=((e, r1, r3 + one),)),
+        "3": replace(proof, z=proof.z + one),
+        "4": replace(proof, z_t=proof.z_t + one),
+    }
+    bad = {name: replace(good, proof=changed) for name, changed in changes.items()}
+    bad["5"] = replace(good, verified=replace(good.verified, credentials=other))
+    # (5) is wrong by as much as (1), the other way round.
+    moved = replace(five, b_bar=five.b_bar + five.d, t1=five.t1 + five.d * (good.c + one))
+    bad["1 against 5"] = replace(good, proof=replace(proof, shown=(moved,)))
+    assert _hold([good])
+    for name, changed in bad.items():
+        assert not _hold([changed]), name
+        assert not _hold([good, changed]), name
+    monkeypatch.setattr(checks, "random_weights", lambda count: [one] * count)
+    assert _hold([bad["1 against 5"]])
 
 
 def test_nothing_and_too_much(worlds: list[World]) -> None:

@@ -35,10 +35,12 @@ from zkp.curve import (
     expand_message_xmd,
     g1_from_bytes,
     g2_from_bytes,
+    g2_table,
     hash_to_g1_xmd,
     pairing_product_is_one,
     scalar_from_bytes,
     scalar_from_int,
+    sum_of_multiples,
     sum_of_products,
 )
 from zkp.errors import Malformed, PointInvalid, ScalarInvalid, TooLarge, ZkpError
@@ -108,6 +110,36 @@ def test_pairings_agree() -> None:
 def test_a_table_gives_the_multiples(scalar: int) -> None:
     value = scalar_from_int(scalar)
     assert TABLE * value == G1_GENERATOR * value
+
+
+EDGES = [0, 1, 2, 127, 128, 129, 255, 256, 0x8080, ORDER // 2, ORDER - 128, ORDER - 1]
+
+
+@pytest.mark.parametrize("scalar", EDGES)
+def test_tables_at_the_edges_of_their_digits(scalar: int) -> None:
+    value = scalar_from_int(scalar)
+    assert TABLE * value == G1_GENERATOR * value
+    assert g2_table() * value == G2_GENERATOR * value
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 20), st.booleans(), st.integers(0, ORDER - 1)), min_size=1)
+)
+def test_a_sum_of_constant_points_is_that_of_their_multiples(
+    factors: list[tuple[int, bool, int]],
+) -> None:
+    """Whether they have tables or not."""
+    chosen = [
+        (TABLE if tabled else G1_GENERATOR * Scalar(base), scalar_from_int(scalar))
+        for base, tabled, scalar in factors
+    ]
+    total = sum((1 if tabled else base) * scalar for base, tabled, scalar in factors)
+    assert sum_of_multiples(chosen) == G1_GENERATOR * scalar_from_int(total % ORDER)
+
+
+def test_no_sum_of_nothing() -> None:
+    with pytest.raises(Malformed):
+        sum_of_multiples([])
 
 
 TABLE = FixedBase(G1_GENERATOR)

@@ -45,6 +45,7 @@ from wallet_adapters.loopback.state import (
     Message,
     Wallet,
 )
+from wallet_adapters.loopback.vault import ToSeal, put_into_vault
 
 __all__ = [
     "KNOWN_TRANSACTION_DATA",
@@ -57,6 +58,7 @@ __all__ = [
     "Message",
     "PresentationRequest",
     "RequestLink",
+    "ToSeal",
     "Wallet",
     "accept_attributes",
     "accept_offer",
@@ -68,6 +70,7 @@ __all__ = [
     "fetch_request_object",
     "parse_request_link",
     "present",
+    "put_into_vault",
     "read_credentials",
     "read_direct_post_answer",
     "read_issuer_metadata",

@@ -44,17 +44,11 @@ from broker.store.tables.log import (
     LogHead,
     LogTile,
 )
-from broker.store.tables.proofs import ProofQuestion, ProofRequest
-from broker.store.tables.registry import (
-    Algorithm,
-    Attribute,
-    AttributeMapping,
-    PolicySet,
-    Purpose,
-    Template,
-)
+from broker.store.tables.proofs import ProofRequest
+from broker.store.tables.registry import Algorithm, Attribute, AttributeMapping, Purpose, Template
 from broker.store.tables.rights import DeletionTask, Erasure
 from broker.store.tables.schema import SchemaSupport
+from broker.store.tables.vault import Envelope, SealingKey
 
 __all__ = [
     "AccessToken",
@@ -74,6 +68,7 @@ __all__ = [
     "CredentialCopy",
     "DeferredIssuance",
     "DeletionTask",
+    "Envelope",
     "Erasure",
     "Evidence",
     "FeeCharge",
@@ -85,12 +80,11 @@ __all__ = [
     "LogTile",
     "Officer",
     "Partner",
-    "PolicySet",
     "PresentationRequest",
-    "ProofQuestion",
     "ProofRequest",
     "Purpose",
     "SchemaSupport",
+    "SealingKey",
     "Secret",
     "ServedRequest",
     "SigningKey",

@@ -11,8 +11,8 @@ from dev.running import Broker, free_port
 
 STEPS = [
     *("invitation", "customer_credential", "consent_request", "signed", "credential"),
-    *("permit", "deny_version", "deny_abroad", "deny_attribute"),
-    *("withdrawal", "deny_withdrawn", "deletion", "evidence", "tampered"),
+    *("permit", "deny_version", "deny_abroad", "deny_attribute", "sealed", "data"),
+    *("withdrawal", "deny_withdrawn", "deny_data", "deletion", "evidence", "tampered"),
     *("attribute_credential", "status_tokens", "proof_request", "proven"),
     *("attribute_revoked", "revoked_proves_nothing"),
 ]
@@ -39,6 +39,13 @@ def test_it_drives_the_whole_way_and_keeps_what_it_leaves(
     for name in ("deny_version", "deny_abroad", "deny_attribute", "deny_withdrawn"):
         assert steps[name]["shown"]["decision"] is False
         assert all(reason["law"] for reason in steps[name]["shown"]["reasons"])
+    opened = steps["data"]["shown"]["opened_by_the_partner"]
+    assert opened == {"count": 12, "since": "2025-11"}
+    assert steps["deny_data"]["shown"] == {
+        "decision": False,
+        "status": 403,
+        "code": "consent_withdrawn",
+    }
     assert steps["proven"]["shown"]["statements"][0]["years"] == 18
     assert "birth_date" in steps["attribute_credential"]["shown"]["in_the_wallet"]
     born = steps["attribute_credential"]["shown"]["in_the_wallet"]["birth_date"]
@@ -58,6 +65,20 @@ def test_it_drives_the_whole_way_and_keeps_what_it_leaves(
     assert verify_evidence((out / "evidence.zip").read_bytes(), trust).verdict == "verified"
 
 
+def test_operators_see_what_lies_in_vaults(broker_server: Broker) -> None:
+    assert broker_server.run("demo", "--json").returncode == 0
+    swept = broker_server.run("vault", "sweep", "--json")
+    assert swept.returncode == 0, swept.stderr
+    listed = broker_server.run("vault", "list", "--json")
+    (local,) = json.loads(listed.stdout)
+    assert local["vault"] == "local"
+    assert local["deleted"]["envelopes"] >= 1
+    assert "ending" not in local
+    assert "deleted" in broker_server.run("vault", "list").stdout
+    checked = broker_server.run("vault", "check", "--json")
+    assert (checked.returncode, json.loads(checked.stdout)) == (0, {"checked": 0, "damaged": []})
+
+
 def test_it_shows_people_each_step_in_both_languages(broker_server: Broker) -> None:
     done = broker_server.run("demo")
     assert done.returncode == 0, done.stderr
@@ -65,9 +86,9 @@ def test_it_shows_people_each_step_in_both_languages(broker_server: Broker) -> N
         (1, "商家邀请客户"),
         (4, "钱包展示条款，客户只签其中一项"),
         (6, "按约使用：允许"),
-        (14, "改动一位即不通过"),
-        (18, "零知识证明：年满18岁，出生日期未离开钱包"),
-        (20, "再次询问：没有令牌便无从证明，钱包也不说明原因"),
+        (17, "改动一位即不通过"),
+        (21, "零知识证明：年满18岁，出生日期未离开钱包"),
+        (23, "再次询问：没有令牌便无从证明，钱包也不说明原因"),
     ):
         line = next(line for line in done.stdout.splitlines() if words in line)
         assert line.startswith(f"{number}. ")

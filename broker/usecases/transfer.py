@@ -1,0 +1,178 @@
+"""Hand an envelope out of a vault to its partner: decided, counted, checked, stopped.
+
+1. Find the envelope, and what of it is asked for; read its first piece and check it.
+2. Decide (`decide`): live consent, policies, uses. Whatever the vault cannot give is a reason to
+   deny, so that nothing is counted for data that do not come, and the log has it.
+3. Before each piece look again whether the consent is in force and nobody was stopped; read it,
+   check it against its digest, and only then send it.
+
+A transfer that is stopped has its entry, and ends before its announced length: the partner sees
+that it is not whole. Parts of one transfer carry one `Idempotency-Key`, and are one use.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Final, NoReturn
+
+from sqlalchemy import Connection
+from starlette.concurrency import run_in_threadpool
+
+from broker.domain.access import Question
+from broker.domain.conditions import ENVELOPE_DAMAGED, NOT_IN_VAULT, VAULT_UNREACHABLE, Reason
+from broker.domain.decision import Decision
+from broker.domain.errors import (
+    EnvelopeDamaged,
+    TransferStopped,
+    Unauthorized,
+    UnknownVault,
+    VaultUnreachable,
+)
+from broker.domain.vault import Span, check_piece, piece_span, read_range
+from broker.outbound.vaults import Vault
+from broker.store import access_tokens, consents, vault
+from broker.store.vault import EnvelopeRow, InUse
+from broker.usecases import audit
+from broker.usecases.context import Context
+from broker.usecases.decide import Asking, decide
+from broker.usecases.vault_register import open_vault
+
+OF_THE_VAULT: Final = frozenset({NOT_IN_VAULT.code, VAULT_UNREACHABLE.code, ENVELOPE_DAMAGED.code})
+"""Codes of reasons that lie in the vault, not in what the customer allowed."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a partner asks for, with which token (hash): the question names consent and attribute.
+
+    `range_header` is the request's Range, None without one or where all is to be sent.
+    """
+
+    tenant_id: str
+    token_hash: str
+    question: Question
+    key: str | None
+    range_header: str | None = None
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A permitted transfer; `parts` gives its bytes, once."""
+
+    ctx: Context
+    row: EnvelopeRow
+    decision: Decision
+    span: Span
+    whole: bool
+    in_use: InUse
+    first: bytes = field(repr=False)
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """The bytes in pieces, each checked; raises `TransferStopped`, which is logged.
+
+        Nothing is sent that another piece follows which cannot be: the caller closes the
+        connection then.
+        """
+        place = open_vault(self.ctx, self.row.vault)
+        sent = 0
+        for number in self.span.pieces():
+            await self._go_on(sent)
+            try:
+                piece = (
+                    self.first
+                    if number == self.span.pieces()[0]
+                    else await run_in_threadpool(_piece, place, self.row, number)
+                )
+            except (VaultUnreachable, EnvelopeDamaged) as error:
+                await self._stop(sent, error.code)
+            part = self.span.within(number, piece)
+            yield part
+            sent += len(part)
+
+    async def _go_on(self, sent: int) -> None:
+        now = self.ctx.now()
+        if not await self.ctx.db.read(lambda tx: vault.in_use(tx, self.in_use, now)):
+            await self._stop(sent, "not_in_force")
+
+    async def _stop(self, sent: int, why: str) -> NoReturn:
+        await self.ctx.db.write(lambda tx: self._record(tx, sent, why))
+        raise TransferStopped("the transfer was stopped: ask again for the decision as it is now")
+
+    def _record(self, tx: Connection, sent: int, why: str) -> None:
+        consent = consents.consent(tx, self.row.tenant_id, self.row.consent_id)
+        audit.record(
+            self.ctx,
+            tx,
+            tenant_id=self.row.tenant_id,
+            type="transfer.stopped",
+            consent_id=self.row.consent_id,
+            subject_id=consent.subject_id,
+            body={
+                "decision": self.decision.entry_id,
+                "envelope": self.row.id,
+                "partner": self.row.partner_id,
+                "sent": sent,
+                "cause": why,
+            },
+        )
+
+
+async def open_transfer(ctx: Context, wanted: Wanted) -> Transfer | Decision:
+    """A transfer that may begin, or the denial.
+
+    Raises `RangeNotSatisfiable`, `Unauthorized`, and what `decide` raises.
+    """
+    partner_id, rows = await ctx.db.read(lambda tx: _find(tx, ctx, wanted))
+    # 1.
+    row = rows[0] if rows else None
+    span = None if row is None else read_range(wanted.range_header, row.size)
+    refusals, first = await _first_piece(ctx, row, span)
+    # 2.
+    asking = Asking(
+        wanted.tenant_id,
+        wanted.token_hash,
+        partner_id,
+        wanted.question,
+        wanted.key,
+        refusals=refusals,
+        data={} if row is None else {"envelope": row.id},
+    )
+    decision = await decide(ctx, asking)
+    if not decision.permit or row is None:
+        return decision
+    question = wanted.question
+    in_use = InUse(
+        row.consent_id, question.purpose_id, question.algorithm_id, question.algorithm_version
+    )
+    whole = span is None
+    return Transfer(ctx, row, decision, span or Span(0, row.size), whole, in_use, first)
+
+
+def _find(tx: Connection, ctx: Context, wanted: Wanted) -> tuple[str, list[EnvelopeRow]]:
+    token = access_tokens.find(tx, wanted.tenant_id, wanted.token_hash)
+    if token is None or token.expires_at <= ctx.now():
+        raise Unauthorized("the access token is unknown or has expired: get a new one")
+    question = wanted.question
+    rows = vault.wanted(
+        tx, wanted.tenant_id, token.subject, question.consent_id or "", question.attribute
+    )
+    return token.subject, rows
+
+
+async def _first_piece(
+    ctx: Context, row: EnvelopeRow | None, span: Span | None
+) -> tuple[tuple[Reason, ...], bytes]:
+    if row is None:
+        return (NOT_IN_VAULT,), b""
+    number = 0 if span is None else span.pieces()[0]
+    try:
+        place = open_vault(ctx, row.vault)
+        return (), await run_in_threadpool(_piece, place, row, number)
+    except (VaultUnreachable, UnknownVault):
+        return (VAULT_UNREACHABLE,), b""
+    except EnvelopeDamaged:
+        return (ENVELOPE_DAMAGED,), b""
+
+
+def _piece(place: Vault, row: EnvelopeRow, number: int) -> bytes:
+    span = piece_span(number, row.size)
+    return check_piece(row.pieces, number, place.read(row.path, span.first, span.past))

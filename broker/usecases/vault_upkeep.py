@@ -1,0 +1,108 @@
+"""What keeps vaults in order: envelopes of ended consents go, and what is there is checked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection
+
+from broker.domain.errors import BrokerError, EnvelopeDamaged, UnknownVault, VaultUnreachable
+from broker.domain.vault import check_piece, piece_span
+from broker.outbound.vaults import Vault
+from broker.store import consents, vault
+from broker.store.vault import EnvelopeRow
+from broker.usecases import audit
+from broker.usecases.context import Context
+from broker.usecases.vault_register import open_vault
+
+DUE_AT_ONCE: Final = 100
+CHECKED_AT_ONCE: Final = 200
+
+_log = structlog.get_logger("broker")
+
+
+def delete_due(ctx: Context) -> int:
+    """Delete what is due by now from its vault, of any tenant; how many envelopes that were.
+
+    The file goes first, then one transaction says so: after a crash between it is done again. What
+    a vault does not take now is tried again by the next call.
+    """
+    with ctx.db.reading() as tx:
+        due = vault.due(tx, ctx.now(), DUE_AT_ONCE)
+    done = 0
+    for row in due:
+        try:
+            open_vault(ctx, row.vault).delete(row.path)
+        except BrokerError as error:
+            _log.warning("envelope_not_deleted", vault=row.vault, code=error.code)
+            continue
+        with ctx.db.transaction() as tx:
+            done += _deleted(ctx, tx, row)
+    return done
+
+
+@dataclass(frozen=True)
+class Damage:
+    """An envelope that its vault does not give as it was put in; `code` says why."""
+
+    envelope_id: str
+    consent_id: str
+    attribute: str
+    vault: str
+    code: str
+
+
+def check(
+    ctx: Context, tenant_id: str, told: Callable[[EnvelopeRow], None] = lambda _row: None
+) -> tuple[int, list[Damage]]:
+    """Read every stored envelope of a tenant and compare it; how many, and what is wrong.
+
+    `told` is called after each.
+    """
+    damaged: list[Damage] = []
+    count, after = 0, ""
+    while True:
+        with ctx.db.reading() as tx:
+            rows = vault.stored(tx, tenant_id, after, CHECKED_AT_ONCE)
+        if not rows:
+            return count, damaged
+        for row in rows:
+            try:
+                _read_all(open_vault(ctx, row.vault), row)
+            except (VaultUnreachable, EnvelopeDamaged, UnknownVault) as error:
+                damaged.append(Damage(row.id, row.consent_id, row.attribute, row.vault, error.code))
+            count += 1
+            told(row)
+        after = rows[-1].id
+
+
+def _read_all(place: Vault, row: EnvelopeRow) -> None:
+    for number in range(-(-row.size // piece_span(0, row.size).length)):
+        span = piece_span(number, row.size)
+        check_piece(row.pieces, number, place.read(row.path, span.first, span.past))
+
+
+def _deleted(ctx: Context, tx: Connection, row: EnvelopeRow) -> bool:
+    """Write that an envelope is gone from its vault, once."""
+    if not vault.stands(tx, row.id):
+        return False
+    if row.state == "writing":  # it was never there for anybody
+        return vault.forget(tx, row.id)
+    consent = consents.consent(tx, row.tenant_id, row.consent_id)
+    entry_id = audit.record(
+        ctx,
+        tx,
+        tenant_id=row.tenant_id,
+        type="envelope.deleted",
+        consent_id=row.consent_id,
+        subject_id=consent.subject_id,
+        body={
+            "envelope": row.id,
+            "attribute": row.attribute,
+            "masking": row.masking,
+            "vault": row.vault,
+            "digest": row.digest,
+        },
+    )
+    return vault.deleted(tx, row.id, entry_id, ctx.now())

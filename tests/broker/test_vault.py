@@ -1,0 +1,281 @@
+"""Sealed attributes in vaults: put by the wallet, decided, counted, checked, stopped, deleted."""
+
+import hashlib
+import json
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from broker.domain.errors import LogUnavailable
+from broker.domain.vault import PIECE_BYTES
+from broker.store.consents import CONSENT
+from broker.store.vault import ENVELOPE
+from broker.usecases import vault, vault_upkeep
+from tests.broker.flow_world import World, world
+from tests.broker.vaults import ATTRIBUTE, Filled, codes, register
+from wallet_adapters.envelope import SealingKeyInvalid, new_sealing_key
+from wallet_adapters.loopback.errors import PeerRefused
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world(tmp_path_factory.mktemp("vault") / "home") as broker:
+        yield broker
+
+
+@pytest.fixture
+def filled(made: World) -> Filled:
+    return Filled(made).grant()
+
+
+def files(made: World) -> list[Path]:
+    root = made.ctx.settings.home / "vault"
+    return [path for path in root.rglob("*") if path.is_file()]
+
+
+def file_of(at: Filled) -> Path:
+    with at.world.ctx.db.reading() as tx:
+        rows = select(ENVELOPE.c.path).where(
+            ENVELOPE.c.consent_id == at.consent, ENVELOPE.c.state == "stored"
+        )
+        return at.world.ctx.settings.home / "vault" / str(tx.execute(rows).scalar_one())
+
+
+def counted(made: World, uses: int) -> Filled:
+    at = Filled(made).grant()
+    with made.ctx.db.transaction() as tx:
+        tx.execute(CONSENT.update().where(CONSENT.c.id == at.consent).values(uses_left=uses))
+    return at
+
+
+def uses_left(at: Filled) -> int:
+    with at.world.ctx.db.reading() as tx:
+        chosen = select(CONSENT.c.uses_left).where(CONSENT.c.id == at.consent)
+        return int(tx.execute(chosen).scalar_one())
+
+
+@pytest.mark.parametrize("curve", ["P-256", "X25519"])
+def test_what_the_wallet_sealed_reaches_the_partner_alone(made: World, curve: str) -> None:
+    at = Filled(made, new_sealing_key(curve)).grant()
+    told = at.put({"count": 12, "note": "值"})
+    answer = at.get()
+    assert answer.status_code == 200, answer.text
+    assert at.opened(answer.content).value == {"count": 12, "note": "值"}
+    assert answer.headers["content-type"] == "application/jose"
+    assert answer.headers["cache-control"] == "no-store"
+    digest = b64encode(hashlib.sha256(answer.content).digest()).decode()
+    assert answer.headers["repr-digest"] == f"sha-256=:{digest}:"
+    kinds = [one["id"] for one in answer_obligations(answer)]
+    assert kinds == ["retention", "territory", "watermark", "no_onward_sharing"]
+    # The decision that the log has is that of this transfer.
+    entry = next(
+        one for one in made.logged("decision") if one.id == answer.headers["broker-decision"]
+    )
+    assert (entry.body["decision"], entry.body["envelope"]) == (True, told["id"])
+    (stored,) = [
+        one for one in made.logged("envelope.stored") if one.body["envelope"] == told["id"]
+    ]
+    assert stored.consent_id == at.consent
+
+
+def answer_obligations(answer: Any) -> Any:  # noqa: ANN401 (JSON)
+    return json.loads(answer.headers["broker-obligations"])
+
+
+def test_a_denial_names_every_reason_and_gives_nothing(filled: Filled) -> None:
+    filled.put()
+    answer = filled.get(params={"territory": "SG"})
+    assert answer.status_code == 403
+    assert answer.json()["code"] == "territory_outside_terms"
+    assert codes(answer) == ["territory_outside_terms", "cross_border_consent_missing"]
+    assert answer.json()["decision"]["decision"] is False
+
+
+def test_what_is_not_there_is_a_recorded_denial(filled: Filled) -> None:
+    answer = filled.get()
+    assert (answer.status_code, answer.json()["code"]) == (404, "data_not_in_vault")
+    entry = filled.world.logged("decision")[-1]
+    assert entry.id == answer.json()["decision"]["context"]["id"]
+    assert entry.body["conditions"] == ["data.none"]
+    unknown = filled.get("shoe_size")
+    assert unknown.status_code == 403
+    assert codes(unknown)[:2] == ["attribute_outside_terms", "sensitive_consent_missing"]
+    assert "data_not_in_vault" in codes(unknown)
+
+
+def test_another_partner_gets_nothing_and_learns_nothing(made: World, filled: Filled) -> None:
+    filled.put()
+    other = made.second_partner()
+    params = {"purpose": "dpv:ServicePersonalisation#algo:churn-v3@1"}
+    theirs = made.api("GET", f"/v1/data/{filled.consent}/{ATTRIBUTE}", other, params=params)
+    none = made.api("GET", f"/v1/data/c-nothing/{ATTRIBUTE}", other, params=params)
+    assert theirs.status_code == none.status_code == 403
+    assert codes(theirs) == codes(none)
+    assert codes(theirs) == ["consent_not_found", "data_not_in_vault"]
+    officer = made.api("GET", f"/v1/data/{filled.consent}/{ATTRIBUTE}", made.officer, params=params)
+    assert officer.status_code == 403
+
+
+def test_ranges_of_one_transfer_are_one_use(made: World) -> None:
+    at = counted(made, 1)
+    at.put("x" * (2 * PIECE_BYTES))
+    needed = at.get()
+    assert (needed.status_code, needed.json()["code"]) == (400, "idempotency_key_required")
+    assert uses_left(at) == 1
+    key = {"Idempotency-Key": "one-transfer"}
+    first = at.get(headers={**key, "Range": "bytes=0-99999"})
+    assert (first.status_code, len(first.content)) == (206, 100_000)
+    size = int(first.headers["content-range"].rpartition("/")[2])
+    rest = at.get(headers={**key, "Range": "bytes=100000-"})
+    assert at.opened(first.content + rest.content).value == "x" * (2 * PIECE_BYTES)
+    tail = at.get(headers={**key, "Range": "bytes=-7"})
+    assert tail.content == rest.content[-7:]
+    assert tail.headers["content-range"] == f"bytes {size - 7}-{size - 1}/{size}"
+    assert uses_left(at) == 0
+    beyond = at.get(headers={**key, "Range": f"bytes={size}-"})
+    assert (beyond.status_code, beyond.json()["code"]) == (416, "range_not_satisfiable")
+    again = at.get(headers={"Idempotency-Key": "another"})
+    assert (again.status_code, codes(again)) == (403, ["uses_exhausted"])
+
+
+def test_nothing_is_counted_for_what_does_not_come(made: World) -> None:
+    at = counted(made, 1)
+    key = {"Idempotency-Key": "k"}
+    assert at.get(headers=key).json()["code"] == "data_not_in_vault"
+    at.put()
+    path = file_of(at)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    damaged = at.get(headers=key)
+    assert (damaged.status_code, damaged.json()["code"]) == (502, "envelope_damaged")
+    path.unlink()
+    assert at.get(headers=key).json()["code"] == "envelope_damaged"
+    root = made.ctx.settings.home / "vault"
+    away = root.rename(root.with_name("away"))
+    try:
+        lost = at.get(headers=key)
+        assert (lost.status_code, lost.json()["code"]) == (503, "vault_unreachable")
+        assert "retry-after" in lost.headers
+    finally:
+        away.rename(root)
+    path.write_bytes(whole)
+    assert uses_left(at) == 1
+    assert at.get(headers=key).status_code == 200
+    assert uses_left(at) == 0
+
+
+def test_a_link_in_the_vault_is_not_followed(filled: Filled, tmp_path: Path) -> None:
+    filled.put()
+    path = file_of(filled)
+    elsewhere = tmp_path / "elsewhere"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    assert filled.get().json()["code"] == "vault_unreachable"
+
+
+def test_a_withdrawal_ends_it_and_the_log_says_that_it_is_gone(made: World, filled: Filled) -> None:
+    told = filled.put()
+    path = file_of(filled)
+    assert made.withdrawal(filled.consent, made.officer).status_code == 200
+    assert codes(filled.get()) == ["consent_withdrawn", "data_not_in_vault"]
+    assert path.exists()
+    assert vault_upkeep.delete_due(made.ctx) >= 1
+    assert not path.exists()
+    assert not path.parent.exists()
+    assert vault_upkeep.delete_due(made.ctx) == 0
+    listed = made.api("GET", "/v1/envelopes", made.officer, params={"consent": filled.consent})
+    (one,) = listed.json()["envelopes"]
+    (entry,) = [e for e in made.logged("envelope.deleted") if e.body["envelope"] == told["id"]]
+    assert (one["state"], one["entry"], one["deleted_at"]) == ("deleted", entry.id, made.time[0])
+    assert made.evidence(filled.consent).verdict == "verified"
+    with pytest.raises(PeerRefused) as refused:
+        filled.put()
+    assert refused.value.status == 409
+
+
+def test_a_newer_envelope_takes_the_place_of_the_older(made: World, filled: Filled) -> None:
+    filled.put(1)
+    older = file_of(filled)
+    made.time[0] += 1
+    filled.put(2)
+    assert filled.opened(filled.get().content).value == 2
+    vault_upkeep.delete_due(made.ctx)
+    assert not older.exists()
+    made.time[0] -= 1
+    with pytest.raises(PeerRefused) as refused:
+        filled.put(3)
+    made.time[0] += 1
+    assert refused.value.status == 409
+    assert filled.opened(filled.get().content).value == 2
+
+
+def test_what_was_half_written_is_cleaned_up(
+    made: World, filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files(made)
+
+    def fail(*_: object) -> None:
+        raise LogUnavailable("as a crash would")
+
+    monkeypatch.setattr(vault, "_put_in_place", fail)
+    with pytest.raises(PeerRefused):
+        filled.put()
+    monkeypatch.undo()
+    assert len(files(made)) == len(before) + 1
+    assert filled.get().json()["code"] == "data_not_in_vault"
+    assert vault_upkeep.delete_due(made.ctx) == 0
+    made.advance(601)
+    assert vault_upkeep.delete_due(made.ctx) == 1
+    assert files(made) == before
+
+
+def test_who_may_put_what(made: World, filled: Filled) -> None:
+    stranger = made.customer("crm-stranger")
+    mine, filled.customer = filled.customer, stranger
+    with pytest.raises(PeerRefused) as refused:
+        filled.put()
+    assert refused.value.status == 404
+    filled.customer = mine
+    with pytest.raises(PeerRefused) as refused:
+        filled.put(attribute="medical_summary")
+    assert refused.value.status == 400
+    # A key that the partner has replaced.
+    register(made, new_sealing_key())
+    filled.put()
+    assert filled.get().status_code == 200
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        {"kty": "EC", "crv": "P-384", "x": "AA", "y": "AA"},
+        {"kty": "OKP", "crv": "X25519", "x": "A" * 43},
+        {"kty": "EC", "crv": "P-256", "x": "A" * 43, "y": "A" * 43},
+        {"kty": "oct", "crv": "P-256", "x": "AA"},
+    ],
+)
+def test_only_good_keys_are_sealed_to(made: World, key: dict[str, str]) -> None:
+    answer = register(made, key)
+    assert (answer.status_code, answer.json()["code"]) == (400, SealingKeyInvalid.code)
+
+
+def test_a_private_key_is_refused(made: World) -> None:
+    headers = {"Idempotency-Key": "a-private-one"}
+    answer = made.api("PUT", "/v1/sealing-key", json=new_sealing_key(), headers=headers)
+    assert "private key" in answer.json()["detail"]
+
+
+def test_check_reads_everything_and_names_what_is_damaged(made: World, filled: Filled) -> None:
+    told = filled.put("y" * PIECE_BYTES)
+    count, damaged = vault_upkeep.check(made.ctx, "demo")
+    assert count >= 1
+    assert told["id"] not in {one.envelope_id for one in damaged}
+    with file_of(filled).open("r+b") as file:
+        file.seek(PIECE_BYTES + 5)
+        file.write(b"\x00")
+    _, damaged = vault_upkeep.check(made.ctx, "demo")
+    assert [one.code for one in damaged if one.envelope_id == told["id"]] == ["envelope_damaged"]
