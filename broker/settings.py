@@ -68,10 +68,10 @@ class Settings:
     is where those of one machine put their figures together. `rate_limits` are each worker's;
     `trusted_proxies` are the addresses (uvicorn's form) whose word on the caller's address is
     taken. `deletion_days` is how long a recipient may take at most to delete what it must.
+    `proof_questions` is how many different statements a partner may ask of an attribute in a year.
     `drain_seconds` is how long a broker that was told to stop says so before it does.
     `otlp_endpoint` is the collector that gets traces, none when empty; requests to `traced_hosts`
-    carry the trace on. `demonstration`: a start makes it. `vault_root` is the folder of the vault
-    `local`.
+    carry the trace on. `demonstration`: a start makes it. `vault_root`: the vault `local`'s folder.
     """
 
     home: Path
@@ -100,6 +100,7 @@ class Settings:
     rate_limits: Mapping[str, Rate] = field(default_factory=lambda: RATES)
     trusted_proxies: str = "127.0.0.1"
     deletion_days: int = 30
+    proof_questions: int = 8
     drain_seconds: int = 0
     otlp_endpoint: str = ""
     traced_hosts: frozenset[str] = frozenset()
@@ -178,6 +179,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         rate_limits=_rates(env.get("BROKER_RATE_LIMITS", "")),
         trusted_proxies=env.get("FORWARDED_ALLOW_IPS", "127.0.0.1"),
         deletion_days=_integer(env, "BROKER_DELETION_DAYS", 30, 1, 3650),
+        proof_questions=_integer(env, "BROKER_PROOF_QUESTIONS", 8, 1, 10_000),
         drain_seconds=_integer(env, "BROKER_DRAIN_SECONDS", 0, 0, 600),
         otlp_endpoint=_collector(env.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")),
         traced_hosts=_hosts(env.get("BROKER_TRACED_HOSTS", "")),

@@ -32,6 +32,7 @@ STATUS: Final[dict[str, int]] = {
     "unauthorized": 401,
     "forbidden": 403,
     "unknown_partner": 403,
+    "too_many_questions": 403,
     "not_found": 404,
     "data_not_in_vault": 404,
     "log_tile_path_invalid": 404,

@@ -12,6 +12,7 @@ from broker.cli.clients import officer, partner
 from broker.cli.composed import Json, Tenant, composed, read_json_file
 from broker.cli.demands import issuer, purpose_demand
 from broker.cli.kill_switch import kill_switch
+from broker.cli.policies import policy
 from broker.domain.addresses import ROOT_TENANT, tenant_url
 from broker.domain.template import Registry
 from broker.domain.terms import AlgorithmTerms, Label, PurposeTerms
@@ -51,6 +52,7 @@ def register(app: typer.Typer) -> None:
         ("attribute", attribute),
         ("template", template),
         ("kill-switch", kill_switch),
+        ("policy", policy),
         ("issuer", issuer),
     ):
         app.add_typer(commands, name=name)

@@ -104,13 +104,15 @@ FEE_CURRENCY: Final = Reason(
 )
 
 
-def read_conditions(policies: str) -> tuple[Mapping[str, Reason], tuple[str, ...]]:
-    """The conditions of the forbids in the order of the file, and what the permit obliges to.
+def read_conditions(policies: str) -> tuple[Mapping[str, Reason], list[tuple[str, ...]]]:
+    """The conditions of the forbids in the order of the file, and what each permit obliges to.
 
-    Raises `InvalidPolicies` where a policy lacks an annotation, and for anything but one permit
-    with conditions.
+    Raises `InvalidPolicies` where a policy lacks an annotation, two have one name, or one is a
+    template.
     """
     policy_set = orjson.loads(policies_to_json_str(policies))
+    if policy_set["templates"]:
+        raise InvalidPolicies("there must be no policy templates")
     conditions: dict[str, Reason] = {}
     permits: list[tuple[str, ...]] = []
     numbered = policy_set["staticPolicies"]
@@ -118,7 +120,8 @@ def read_conditions(policies: str) -> tuple[Mapping[str, Reason], tuple[str, ...
         annotations = numbered[name].get("annotations", {})
         missing = [key for key in ANNOTATIONS if not annotations.get(key)]
         if missing:
-            raise InvalidPolicies(f"{name} lacks @{missing[0]}, without which no reason is given")
+            named = annotations.get("id") or f"the policy in place {int(name[6:]) + 1}"
+            raise InvalidPolicies(f"{named} lacks @{missing[0]}, without which no reason is given")
         if numbered[name]["effect"] == "permit":
             permits.append(tuple(annotations["obligation"].split(";")))
             continue
@@ -132,6 +135,4 @@ def read_conditions(policies: str) -> tuple[Mapping[str, Reason], tuple[str, ...
             zh=annotations["zh"],
             en=annotations["en"],
         )
-    if policy_set["templates"] or len(permits) != 1 or not conditions:
-        raise InvalidPolicies("there must be one permit, conditions, and no policy templates")
-    return conditions, permits[0]
+    return conditions, permits

@@ -37,6 +37,21 @@ class StatementShows(BrokerError):
     code = "statement_shows_attribute"
 
 
+class TooManyQuestions(BrokerError):
+    """A partner has asked so many different statements of an attribute already."""
+
+    code = "too_many_questions"
+
+    def __init__(self, schema: str, attribute: str, allowed: int) -> None:
+        """`allowed` is how many a partner has within a year (`domain/proof_question.py`)."""
+        super().__init__(
+            f"you have asked {allowed} different statements about this attribute within a year, "
+            "and more would find out what it hides: ask one of those again "
+            "(GET /v1/proof-questions), or have the operator raise BROKER_PROOF_QUESTIONS"
+        )
+        self.schema, self.attribute, self.allowed = schema, attribute, allowed
+
+
 class EpochNotCurrent(BrokerError):
     """That a credential is not revoked was asked for another epoch than it is."""
 

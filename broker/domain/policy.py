@@ -8,6 +8,7 @@ no decision, or a denial that no condition explains is a denial with the code `p
 
 import functools
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,7 @@ from broker.domain.access import (
     PartnerFacts,
     PurposeFacts,
     Question,
+    Separate,
     best_consent,
     separate_consents,
     territory_of,
@@ -40,6 +42,8 @@ from broker.domain.conditions import POLICY_ERROR, Reason, read_conditions
 from broker.domain.demand import DemandFacts
 from broker.domain.errors import InvalidPolicies
 from broker.domain.policies import CONSENT_POLICIES, CONSENT_SCHEMA
+from broker.domain.policy_set import check_size, read_own_conditions
+from broker.domain.replay import kept
 from broker.domain.terms import ACTIONS
 from credentials.jcs import b64url
 
@@ -55,32 +59,45 @@ class Verdict:
     permit: bool
     reasons: tuple[Reason, ...]
     consent: ConsentFacts | None
+    facts: Mapping[str, Any] | None = None
+    """What it rested on, as the log keeps it; None where nothing was judged."""
 
 
 class ConsentPolicies:
     """A validated set of policies. Safe from several threads.
 
     `version` is a hash of the texts and goes into every decision; `conditions` are its legal
-    conditions by their `@id`.
+    conditions by their `@id`. `own` is a tenant's text, which only forbids (`policy_set`).
     """
 
-    def __init__(self, policies: str, schema: str) -> None:
+    def __init__(self, policies: str, schema: str, own: str = "") -> None:
         """Load the texts; raises `InvalidPolicies`, which says what is wrong with them."""
+        if own:
+            check_size(own)
         try:
             self._schema = Schema.from_str(schema)
+            self.conditions, permits = read_conditions(policies)
+            if own:
+                # By itself first: what is wrong with it is told by its own places.
+                added = read_own_conditions(own, self.conditions)
+                _validate(own, self._schema)
+                self.conditions = {**self.conditions, **added}
+                policies = f"{policies}\n{own}"
             self._policies = PolicySet.from_str(policies)
-            errors = validate_policies(policies, self._schema).errors
+            _validate(policies, self._schema)
         except ValueError as error:
             raise InvalidPolicies(f"the policies or their schema do not parse: {error}") from error
-        if errors:
-            raise InvalidPolicies(f"the policies do not fit their schema: {errors[0]}")
-        self.conditions, self.permit_obligations = read_conditions(policies)
+        if len(permits) != 1 or not self.conditions:
+            raise InvalidPolicies("there must be one permit, and conditions")
+        self.permit_obligations = permits[0]
         self.version = _version(policies, schema)
         self._slice = functools.lru_cache(maxsize=SLICES_CACHED)(self._parse_slice)
 
     def judge(self, question: Question, facts: Facts, now: int) -> Verdict:
         """Permit, or deny and name every condition that failed, at `now` (Unix seconds)."""
         consent = best_consent(question, facts, now)
+        separate = separate_consents(question, facts, consent, now)
+        rested_on = kept(facts, consent, separate, now)
         try:
             results = is_authorized_batch(
                 [
@@ -88,7 +105,7 @@ class ConsentPolicies:
                         "principal": _uid("Agent", question.agent or facts.partner.id),
                         "action": _uid("Action", _action(question.action)),
                         "resource": _uid("DataAttribute", facts.attribute.name),
-                        "context": _context(question, facts, consent, now),
+                        "context": _context(question, facts, consent, separate, now),
                     }
                 ],
                 self._policies,
@@ -103,18 +120,18 @@ class ConsentPolicies:
                 self._schema,
             )
         except (ValueError, TypeError, KeyError):
-            return Verdict(permit=False, reasons=(POLICY_ERROR,), consent=consent)
+            return _deny((POLICY_ERROR,), consent, rested_on)
         diagnostics = results[0].diagnostics
         allowed = results[0].decision is Decision.Allow and consent is not None
         if allowed and not diagnostics.errors:
-            return Verdict(permit=True, reasons=(), consent=consent)
+            return Verdict(permit=True, reasons=(), consent=consent, facts=rested_on)
         named = set(diagnostics.id_annotations_by_reason.values())
         reasons = tuple(
             [reason for name, reason in self.conditions.items() if name in named]  # in file order
         )
         if diagnostics.errors or not reasons:
             reasons = (*reasons, POLICY_ERROR)
-        return Verdict(permit=False, reasons=reasons, consent=consent)
+        return _deny(reasons, consent, rested_on)
 
     def _parse_slice(
         self,
@@ -175,14 +192,42 @@ class ConsentPolicies:
         return Entities.from_json_str(orjson.dumps(slices).decode(), self._schema)
 
 
+@dataclass(frozen=True, slots=True)
+class UnusablePolicies:
+    """A set that does not load (any more): every question is denied, and `problem` says why."""
+
+    version: str
+    problem: str
+    permit_obligations: tuple[str, ...] = ()
+
+    def judge(self, question: Question, facts: Facts, now: int) -> Verdict:
+        """Deny with the code `policy_error`."""
+        consent = best_consent(question, facts, now)
+        separate = separate_consents(question, facts, consent, now)
+        rested_on = kept(facts, consent, separate, now)
+        return _deny((POLICY_ERROR,), consent, rested_on)
+
+
 @functools.cache
 def consent_policies() -> ConsentPolicies:
     """The broker's own policies, loaded on first use."""
     return ConsentPolicies(CONSENT_POLICIES, CONSENT_SCHEMA)
 
 
-def _context(question: Question, facts: Facts, consent: ConsentFacts | None, now: int) -> str:
-    separate = separate_consents(question, facts, consent, now)
+def policies_with(own: str) -> ConsentPolicies:
+    """The broker's policies and a tenant's; raises `InvalidPolicies`."""
+    return ConsentPolicies(CONSENT_POLICIES, CONSENT_SCHEMA, own) if own else consent_policies()
+
+
+def _deny(
+    reasons: tuple[Reason, ...], consent: ConsentFacts | None, facts: Mapping[str, Any]
+) -> Verdict:
+    return Verdict(permit=False, reasons=reasons, consent=consent, facts=facts)
+
+
+def _context(
+    question: Question, facts: Facts, consent: ConsentFacts | None, separate: Separate, now: int
+) -> str:
     context: dict[str, Any] = {
         "action": question.action,
         "purpose": _uid("Purpose", facts.purpose.id),
@@ -230,6 +275,17 @@ def _record(consent: ConsentFacts | None) -> dict[str, Any]:
     if consent.uses_left is not None:
         record["usesLeft"] = consent.uses_left
     return record
+
+
+def _validate(policies: str, schema: Schema) -> None:
+    result = validate_policies(policies, schema)
+    if result.validation_passed and not result.errors:
+        return
+    what = str(result.errors[0]) if result.errors else "the engine does not say why"
+    names = result.id_annotations_by_policy_id
+    for policy_id in sorted(names, key=len, reverse=True):
+        what = what.replace(policy_id, names[policy_id])
+    raise InvalidPolicies(f"the policies do not fit their schema: {what}")
 
 
 def _version(policies: str, schema: str) -> str:

@@ -3,7 +3,7 @@
 Statements only: the caller has the transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
@@ -31,6 +31,8 @@ from broker.store.tables.log import HELD
 PENDING = tables.AuditPending.__table__  # type: ignore[attr-defined]
 ENTRY = tables.AuditEntry.__table__  # type: ignore[attr-defined]
 
+DECISION = "decision"
+
 # The columns that an appended entry brings, and where it has them.
 _APPENDED = (
     "id",
@@ -43,6 +45,8 @@ _APPENDED = (
     "created_at",
 )
 _in_order = attrgetter(*(name if name != "created_at" else "time" for name in _APPENDED))
+
+LOOKED_THROUGH = 1_000_000
 
 # Built once: building a statement takes longer than executing it.
 _LEAF_DATA = {
@@ -188,9 +192,94 @@ def entries_about(
     # In this order: an entry that gets its index meanwhile is found twice, not missed.
     waiting = tx.execute(select(PENDING).where(about(PENDING)).order_by(PENDING.c.seq)).all()
     logged = tx.execute(select(ENTRY).where(about(ENTRY)).order_by(ENTRY.c.log_index))
+    return _each_once(logged, waiting)
+
+
+def acts_of_consent(tx: Connection, consent_id: str) -> list[FoundEntry]:
+    """A consent's entries but for decisions, those that wait last, each once."""
+    # In this order: an entry that gets its index meanwhile is found twice, not missed.
+    waiting = tx.execute(
+        select(PENDING)
+        .where(PENDING.c.consent_id == consent_id, PENDING.c.type != DECISION)
+        .order_by(PENDING.c.seq)
+    ).all()
+    logged = tx.execute(
+        select(ENTRY)
+        .where(ENTRY.c.consent_id == consent_id, ENTRY.c.type != DECISION)
+        .order_by(ENTRY.c.log_index)
+    )
+    return _each_once(logged, waiting)
+
+
+def uses_of_consent(tx: Connection, consent_id: str, after: int, limit: int) -> list[FoundEntry]:
+    """Decisions on a consent with an index above `after`, in order; those that wait come last."""
+    waiting = tx.execute(
+        select(PENDING)
+        .where(PENDING.c.consent_id == consent_id, PENDING.c.type == DECISION)
+        .order_by(PENDING.c.seq)
+        .limit(limit)
+    ).all()
+    logged = tx.execute(
+        select(ENTRY)
+        .where(ENTRY.c.consent_id == consent_id, ENTRY.c.log_index > after)
+        .where(ENTRY.c.type == DECISION)
+        .order_by(ENTRY.c.log_index)
+        .limit(limit)
+    )
+    return _each_once(logged, waiting)[:limit]
+
+
+def _each_once(logged: Iterable[Row[Any]], waiting: Sequence[Row[Any]]) -> list[FoundEntry]:
     found = [FoundEntry(row.log_index, sealed_entry(row)) for row in logged]
     known = {one.sealed.id for one in found}
     return found + [FoundEntry(None, sealed_entry(row)) for row in waiting if row.id not in known]
+
+
+def latest_of_type(
+    tx: Connection, tenant_id: str, kind: str, *, before: int | None, limit: int
+) -> list[LoggedEntry]:
+    """The tenant's newest entries of a type, below index `before`, the newest first.
+
+    It looks through `LOOKED_THROUGH` entries of the log at most: there is no index by type.
+    """
+    if before is None:
+        newest = tx.execute(select(func.max(ENTRY.c.log_index))).scalar_one_or_none()
+        before = 0 if newest is None else newest + 1
+    found = (
+        select(ENTRY)
+        .where(
+            ENTRY.c.log_index < before,
+            ENTRY.c.log_index >= before - LOOKED_THROUGH,
+            ENTRY.c.tenant_id == tenant_id,
+            ENTRY.c.type == kind,
+        )
+        .order_by(ENTRY.c.log_index.desc())
+        .limit(limit)
+    )
+    return [_logged(row) for row in tx.execute(found)]
+
+
+def find_entry(tx: Connection, tenant_id: str, entry_id: str) -> FoundEntry | None:
+    """An entry of the tenant, whether it waits or not."""
+    # In this order: one that gets its index meanwhile is found, not missed.
+    for table in (PENDING, ENTRY):
+        found = select(table).where(table.c.id == entry_id, table.c.tenant_id == tenant_id)
+        row = tx.execute(found).one_or_none()
+        if row is not None:
+            return FoundEntry(row.log_index if table is ENTRY else None, sealed_entry(row))
+    return None
+
+
+def decisions_after(tx: Connection, tenant_id: str, index: int, limit: int) -> list[LoggedEntry]:
+    """Decisions of the tenant with an index above `index`, in order."""
+    found = (
+        select(ENTRY)
+        .where(ENTRY.c.log_index > index, ENTRY.c.tenant_id == tenant_id)
+        .where(ENTRY.c.type == DECISION)
+        .order_by(ENTRY.c.log_index)
+        .limit(limit)
+    )
+    return [_logged(row) for row in tx.execute(found)]
 
 
 def is_pending(tx: Connection, tenant_id: str, entry_id: str) -> bool:

@@ -157,6 +157,12 @@ def of_request(tx: Connection, request_id: str) -> list[ConsentRow]:
     return [_consent(row) for row in rows]
 
 
+def terms_of(tx: Connection, consent_ids: Collection[str]) -> dict[str, str]:
+    """The terms (JSON text) of consents by their ids; empty where they were erased."""
+    rows = tx.execute(select(CONSENT.c.id, CONSENT.c.terms).where(CONSENT.c.id.in_(consent_ids)))
+    return {row.id: row.terms for row in rows}
+
+
 def grant(tx: Connection, consent_id: str, change: Transition, given: Grant, now: int) -> None:
     """Write a grant; raises `StateConflict` when the consent has left the expected state."""
     _swap(tx, consent_id, change, decided_at=now, **vars(given))

@@ -44,10 +44,14 @@ class Asker:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The facts at one moment, and the rows that they were read from."""
+    """The facts at one moment, and the rows that they were read from.
+
+    `policies` is what is in force: a digest of the tenant's own set, or `BUILT_IN`.
+    """
 
     partner_id: str
     expires_at: int
+    policies: str
     facts: Facts
     contact_id: str | None
     rows: list[tuple[Any, ...]]
@@ -129,7 +133,7 @@ def _snapshot(
     tx: Connection, asker: Asker, rows: list[tuple[Any, ...]], question: Question
 ) -> Snapshot:
     (
-        expires_at, tenant_id, tenant_stopped, _policies, _tenant_version,
+        expires_at, tenant_id, tenant_stopped, policies, _tenant_version,
         partner_id, country, partner_state, partner_stopped, _partner_version,
         attribute, category, sensitive, stored_in, _attribute_version,
         purpose, purpose_stopped, demand, _purpose_version,
@@ -166,7 +170,7 @@ def _snapshot(
         if demand is None
         else _demand(tx, asker, stored_demand(demand), partner_id, contact_id),
     )
-    return Snapshot(partner_id, expires_at, facts, contact_id, rows)
+    return Snapshot(partner_id, expires_at, policies, facts, contact_id, rows)
 
 
 def _demand(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from broker.settings import Settings
 from broker.store.db import Database
 from broker.usecases.keys import KeyRing
+from broker.usecases.loaded_policies import LoadedPolicies
 from broker.usecases.published import PublishedLists, PublishedShards
 from broker.usecases.sequencer import Sequencer
 from credentials.sealing import MasterKey
@@ -27,6 +28,7 @@ class Context:
     now: Callable[[], int]
     published: PublishedLists = field(default_factory=PublishedLists)
     shards: PublishedShards = field(default_factory=PublishedShards)
+    policies: LoadedPolicies = field(default_factory=LoadedPolicies)
     stopping: threading.Event = field(default_factory=threading.Event)
 
 

@@ -2,7 +2,7 @@
 
 1. Read the token, the registered facts and every consent of the contact: one statement.
 2. The token is a partner's and valid; the subject of the question is that partner.
-3. Judge by the policies, with no transaction open.
+3. Judge by the policies that were in force then, with no transaction open.
 4. A permit whose use is counted or charged for needs an `Idempotency-Key`; a retry gets the first
    answer.
 5. One short write: count the use, hold what the permit rests on, read it again, compare, record,
@@ -27,13 +27,14 @@ from broker.domain.conditions import (
 from broker.domain.decision import Decision
 from broker.domain.errors import Forbidden, IdempotencyInProgress, Unauthorized
 from broker.domain.fee import Tariff
-from broker.domain.policy import ConsentPolicies, Verdict, consent_policies
+from broker.domain.policy import Verdict
 from broker.domain.tracing import span
-from broker.store import access_tokens, contacts, decisions, fees, idempotency
+from broker.store import access_tokens, contacts, decisions, fees, idempotency, policy_sets
 from broker.store.decisions import Asker, Snapshot
 from broker.store.idempotency import KeyTaken
 from broker.usecases.context import Context
 from broker.usecases.decision_write import Asking, Charge, Write
+from broker.usecases.loaded_policies import Policies
 
 __all__ = ["Asking", "decide"]
 
@@ -53,7 +54,6 @@ async def decide(ctx: Context, asking: Asking) -> Decision:
 
 
 async def _decide(ctx: Context, asking: Asking) -> Decision:
-    policies = consent_policies()
     charge = Charge.of(ctx, asking)
     asker = _asker(ctx, asking)
     for attempts_left in reversed(range(ATTEMPTS)):
@@ -67,6 +67,7 @@ async def _decide(ctx: Context, asking: Asking) -> Decision:
         )
         if snapshot is None or snapshot.expires_at <= ctx.now():
             raise await _refusal(ctx, asking)
+        policies = await policies_in_force(ctx, asking.tenant_id, snapshot.policies)
         answered = None if charge is None or first is None else charge.answered(ctx, first)
         verdict = _judge(ctx, policies, asking, snapshot, answered, tariff)
         if verdict.permit and answered is not None:
@@ -80,14 +81,23 @@ async def _decide(ctx: Context, asking: Asking) -> Decision:
         if decision is not None:
             return decision
         if attempts_left == 0:
-            changed = Verdict(permit=False, reasons=(STATE_CHANGED,), consent=verdict.consent)
+            changed = replace(verdict, permit=False, reasons=(STATE_CHANGED,))
             return await ctx.db.write(replace(write, verdict=changed).deny)
     raise IdempotencyInProgress("the same call is under way: repeat it in a moment")
 
 
+async def policies_in_force(ctx: Context, tenant_id: str, digest: str) -> Policies:
+    """The policies of this digest, from memory or else from the tenant's row."""
+    found = ctx.policies.get(digest)
+    if found is not None:
+        return found
+    kept = await ctx.db.read(lambda tx: policy_sets.find(tx, tenant_id, digest))
+    return ctx.policies.load(digest, None if kept is None else kept.text)
+
+
 def _judge(
     ctx: Context,
-    policies: ConsentPolicies,
+    policies: Policies,
     asking: Asking,
     snapshot: Snapshot,
     answered: Decision | None,
@@ -107,7 +117,7 @@ def _judge(
         reasons.append(LOG_UNAVAILABLE)
     if len(reasons) == len(verdict.reasons):
         return verdict
-    return Verdict(permit=False, reasons=tuple(reasons), consent=verdict.consent)
+    return replace(verdict, permit=False, reasons=tuple(reasons))
 
 
 def _paid(facts: Facts, answered: Decision) -> Facts:

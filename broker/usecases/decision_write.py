@@ -14,13 +14,15 @@ from broker.domain.conditions import Reason
 from broker.domain.decision import Decision, denial_obligations, permit_obligations
 from broker.domain.errors import IdempotencyConflict, IdempotencyKeyRequired
 from broker.domain.fee import DeclaredValue, Tariff
-from broker.domain.policy import ConsentPolicies, Verdict
+from broker.domain.policy import Verdict
+from broker.domain.replay import OTHER, UNREGISTERED
 from broker.domain.terms import ACTIONS
 from broker.store import decisions, idempotency
 from broker.store.decisions import Asker, Snapshot
 from broker.store.idempotency import IdempotencyRow, KeyOf
 from broker.usecases import audit, fee
 from broker.usecases.context import Context
+from broker.usecases.loaded_policies import Policies
 from credentials.jcs import b64url
 
 FIRST_ANSWER_SECONDS = 86_400
@@ -93,7 +95,7 @@ class Write:
     """The one short transaction of a decision. It may run twice: it acts through `tx` alone."""
 
     ctx: Context
-    policies: ConsentPolicies
+    policies: Policies
     asking: Asking
     asker: Asker
     snapshot: Snapshot
@@ -233,14 +235,16 @@ class Write:
         body: dict[str, object] = {
             "decision": verdict.permit,
             "partner": self.snapshot.partner_id,
-            "action": question.action if question.action in ACTIONS else "other",
-            "attribute": facts.attribute.name if facts.attribute.registered else "unregistered",
-            "purpose": question.purpose_wire if registered else "unregistered",
-            "territory": territory if _is_country(territory) else "other",
+            "action": question.action if question.action in ACTIONS else OTHER,
+            "attribute": facts.attribute.name if facts.attribute.registered else UNREGISTERED,
+            "purpose": question.purpose_wire if registered else UNREGISTERED,
+            "territory": territory if _is_country(territory) else OTHER,
             "conditions": [reason.id for reason in verdict.reasons],
             "policies": self.policies.version,
             **self.asking.data,
         }
+        if verdict.facts is not None:
+            body["facts"] = verdict.facts
         if facts.demand is not None and facts.demand.proven is not None:
             body["proof_request"] = facts.demand.proven.request_id
         if question.agent is not None:

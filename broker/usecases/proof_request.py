@@ -7,9 +7,10 @@ from typing import Any
 
 import orjson
 
-from broker.domain.errors import EpochNotCurrent, InvalidRequest, UnknownPartner
+from broker.domain.errors import EpochNotCurrent, InvalidRequest, TooManyQuestions, UnknownPartner
 from broker.domain.ids import new_id
 from broker.domain.proof import ANSWER_SECONDS, check_statements
+from broker.domain.proof_question import questions_of
 from broker.domain.template import Template
 from broker.store import contacts, demands, partners, proofs, registry
 from broker.store.contacts import ContactRow
@@ -24,6 +25,7 @@ from broker.usecases.presentation_request import (
     seal_response_key,
     unsigned_client_id,
 )
+from broker.usecases.proof_question import count_questions, record_refusal
 from credentials.jcs import b64url
 from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.openid4vp.dcql import parse_dcql
@@ -63,45 +65,18 @@ def open_request(
     partner asks: decisions about that contact may then rest on what was proven.
 
     One transaction: the request, audit. Raises `InvalidRequest`, `StatementShows`,
-    `EpochNotCurrent`, `NotFound` (template), `UnknownPartner` (suspended).
+    `EpochNotCurrent`, `NotFound` (template), `UnknownPartner` (suspended), `TooManyQuestions`
+    (which is in the log).
     """
     ctx = at_one_moment(ctx)
     query = _query(meta)
     check_statements(query.statements, ctx.now())
-    # Before the transaction: a key that is not in memory yet is read in one of its own.
-    contact_key = ctx.keys.hmac_key("contact")
     _check_epochs(ctx, tenant_id, query)
-    with ctx.db.transaction() as tx:
-        if partners.find(tx, tenant_id, partner_id, lock=True).state != "active":
-            raise UnknownPartner("the partner is suspended")
-        template = registry.template(tx, tenant_id, template_id)
-        contact = None
-        if subject_ref is not None:
-            contact = contacts.get_or_create(
-                tx,
-                ctx.master,
-                tenant_id=tenant_id,
-                partner_id=partner_id,
-                subject_ref=subject_ref,
-                ref_hash=contacts.subject_ref_hash(contact_key, partner_id, subject_ref),
-                now=ctx.now(),
-            )
-        row = _new(ctx, tenant_id, partner_id, query, template, contact)
-        proofs.add(tx, row)
-        audit.record(
-            ctx,
-            tx,
-            tenant_id=tenant_id,
-            type="proof.requested",
-            subject_id=None if contact is None else contact.subject_id,
-            body={
-                "proof_request": row.id,
-                "partner": partner_id,
-                "template": f"{template.id}@{template.version}",
-                "request_hash": row.request_hash,
-                "statements": [statement.kind for statement in query.statements],
-            },
-        )
+    try:
+        row = _write(ctx, tenant_id, partner_id, query, template_id, subject_ref)
+    except TooManyQuestions as refused:
+        record_refusal(ctx, tenant_id, partner_id, refused)
+        raise
     return _opened(ctx, row)
 
 
@@ -168,6 +143,53 @@ def _check_epochs(ctx: Context, tenant_id: str, query: ProofQuery) -> None:
             length = lengths.get(b64url(key))
             if length is not None and statement.epoch != (epoch := ctx.now() // length):
                 raise EpochNotCurrent(f"not_revoked: the epoch is {epoch} now")
+
+
+def _write(
+    ctx: Context,
+    tenant_id: str,
+    partner_id: str,
+    query: ProofQuery,
+    template_id: str,
+    subject_ref: str | None,
+) -> ProofRequestRow:
+    # Before the transaction: a key that is not in memory yet is read in one of its own.
+    contact_key = ctx.keys.hmac_key("contact")
+    schemas = {name: one.schema for name, one in query.credentials.items()}
+    questions = questions_of(schemas, query.statements, ctx.now())
+    with ctx.db.transaction() as tx:
+        if partners.find(tx, tenant_id, partner_id, lock=True).state != "active":
+            raise UnknownPartner("the partner is suspended")
+        template = registry.template(tx, tenant_id, template_id)
+        count_questions(ctx, tx, tenant_id, partner_id, questions)
+        contact = None
+        if subject_ref is not None:
+            contact = contacts.get_or_create(
+                tx,
+                ctx.master,
+                tenant_id=tenant_id,
+                partner_id=partner_id,
+                subject_ref=subject_ref,
+                ref_hash=contacts.subject_ref_hash(contact_key, partner_id, subject_ref),
+                now=ctx.now(),
+            )
+        row = _new(ctx, tenant_id, partner_id, query, template, contact)
+        proofs.add(tx, row)
+        audit.record(
+            ctx,
+            tx,
+            tenant_id=tenant_id,
+            type="proof.requested",
+            subject_id=None if contact is None else contact.subject_id,
+            body={
+                "proof_request": row.id,
+                "partner": partner_id,
+                "template": f"{template.id}@{template.version}",
+                "request_hash": row.request_hash,
+                "statements": [statement.kind for statement in query.statements],
+            },
+        )
+    return row
 
 
 def _new(

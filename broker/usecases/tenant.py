@@ -7,6 +7,7 @@ from typing import Any
 
 from broker.domain.addresses import TENANT_ID
 from broker.domain.errors import InvalidRequest, StateConflict, UnknownPurpose
+from broker.domain.policy_set import BUILT_IN
 from broker.domain.template import Template, check_template, read_template
 from broker.domain.terms import AlgorithmTerms, Label, PurposeTerms, parse_purpose
 from broker.store import registry
@@ -18,8 +19,6 @@ PURPOSE_ID = re.compile(r"[a-z][a-z0-9-]*:[A-Za-z0-9]+")
 ATTRIBUTE_ID = re.compile(r"[a-z][a-z0-9_]{0,63}")
 COUNTRY = re.compile(r"[A-Z]{2}")
 LONGEST_TEXT = 200
-
-BUILT_IN_POLICIES = "built-in"
 
 
 def add_tenant(ctx: Context, tenant_id: str, *, name: Label, contact: str, country: str) -> None:
@@ -38,7 +37,7 @@ def add_tenant(ctx: Context, tenant_id: str, *, name: Label, contact: str, count
         contact=contact,
         country=country,
         kill_switch=False,
-        policy_version=BUILT_IN_POLICIES,
+        policy_version=BUILT_IN,
         sealed_log_key=ctx.keys.new_log_key(f"tenant:{tenant_id}"),
         version=1,
         created_at=ctx.now(),

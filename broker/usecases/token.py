@@ -6,12 +6,14 @@ Suspension is not in the token: each call looks at the client's row, so it takes
 import secrets
 from dataclasses import dataclass, field
 
+from broker.domain.proof_question import PERIOD_SECONDS
 from broker.store import (
     access_tokens,
     attribute_credentials,
     authorizations,
     deferred,
     idempotency,
+    proof_questions,
     proofs,
     used_once,
 )
@@ -81,6 +83,7 @@ def forget_expired(ctx: Context) -> int:
             + authorizations.prune(tx, now - AUTHORIZATION_KEPT)
             + deferred.prune(tx, now)
             + proofs.forget_due(tx, now)
+            + proof_questions.prune(tx, now - PERIOD_SECONDS)
             + attribute_credentials.forget_due(tx, now)
         )
 

@@ -49,6 +49,21 @@ def test_a_permit_is_recorded_with_what_it_rests_on(at: Desk) -> None:
         "territory": "CN",
         "conditions": [],
         "policies": consent_policies().version,
+        "facts": {
+            "at": START,
+            "flags": ["automated_decision"],
+            "country": "CN",
+            "category": "pd:Location",
+            "stored_in": "CN",
+            "risk_tier": "limited",
+            "algorithm_purpose": PURPOSE,
+            "consent": {
+                "state": "granted",
+                "from": START,
+                "until": START + 180 * DAY,
+                "separate": ["third_party"],
+            },
+        },
     }
 
 

@@ -256,6 +256,12 @@ def test_policies_that_do_not_load(patient: Patient, monkeypatch: pytest.MonkeyP
     assert codes(patient.examined()) == ["policies_invalid"]
 
 
+def test_a_tenants_policies_that_do_not_load(patient: Patient) -> None:
+    patient.sql("UPDATE tenant SET policy_version = 'lost' WHERE id = 'demo'")
+    (found,) = [one for one in patient.examined() if one.level == "problem"]
+    assert (found.code, found.values["tenant"]) == ("policy_set_invalid", "demo")
+
+
 def test_postgresql(postgres_server: Server, empty_postgres_database: str, tmp_path: Path) -> None:
     settings = Settings(
         home=tmp_path, public_url=LOCAL, database_url=empty_postgres_database, workers=4

@@ -13,6 +13,7 @@ from tests.faults.two_tenants import (
     ATTESTED,
     IDEMPOTENCY_KEY,
     OTHER_URL,
+    OWN_POLICY,
     PRE_AUTHORIZED,
     WALLET,
     Call,
@@ -212,6 +213,18 @@ def kinds(_stage: Stage, _known: Known, person: Person) -> list[Call]:
     return [Call("POST", "/v1/attribute-types", json=body, headers=headers)]
 
 
+def switching(_stage: Stage, _known: Known, _person: Person) -> list[Call]:
+    """To what is in force: at home it must not spoil what other doors need."""
+    return [Call("PUT", "/v1/policy-sets/in-force", json={"number": 0, "expected": 0})]
+
+
+def policies(_stage: Stage, known: Known, person: Person) -> list[Call]:
+    """One's own, under a key of its own: where it succeeds the common one would be used up."""
+    headers = {"Idempotency-Key": f"policies of the {person.role}"}
+    body = {"text": OWN_POLICY.replace("secret-rule", "my-rule")}
+    return [Call("POST", "/v1/policy-sets", json=body, headers=headers)]
+
+
 def sealing(_stage: Stage, _known: Known, person: Person) -> list[Call]:
     """One's own key, under a key of its own."""
     public = {name: value for name, value in new_sealing_key().items() if name != "d"}
@@ -314,6 +327,13 @@ DOORS: dict[str, Door] = {
         get("/v1/deletion-tasks/{task}/receipt"),
         at_home=None,  # there is none yet
     ),
+    "GET /v1/consents/{consent_id}/lineage": Door(
+        get("/v1/consents/{consent}/lineage"), at_home=OFFICER
+    ),
+    "GET /v1/uses/{entry_id}/lineage": Door(get("/v1/uses/{use}/lineage"), at_home=OFFICER),
+    "GET /schemas/openlineage-decisions-facet/1.json": Door(
+        get("/schemas/openlineage-decisions-facet/1.json"), PUBLIC, own=True
+    ),
     "GET /v1/fees/tariff": Door(get("/v1/fees/tariff"), PUBLIC | HIDDEN, own=True),
     "GET /v1/fees/statement": Door(
         get("/v1/fees/statement?month=2026-11"), PUBLIC | HIDDEN, own=True
@@ -336,6 +356,7 @@ DOORS: dict[str, Door] = {
     ),
     "POST /v1/proof-requests": Door(post("/v1/proof-requests", proving), at_home=PARTNER),
     "GET /v1/proof-requests/{request_id}": Door(get("/v1/proof-requests/{proof}")),
+    "GET /v1/proof-questions": Door(get("/v1/proof-questions"), PUBLIC | HIDDEN, own=True),
     "POST /v1/proofs/verify": Door(
         post(
             "/v1/proofs/verify", lambda known: {"request": known.proof, "presentation": {"x": "y"}}
@@ -390,6 +411,22 @@ DOORS: dict[str, Door] = {
         get("/v1/kill-switches"), PUBLIC | HIDDEN, own=True, at_home=OFFICER
     ),
     "PUT /v1/kill-switches/{kind}/{switch_id}": Door(stopping, at_home=OFFICER),
+    "GET /v1/policy-sets": Door(get("/v1/policy-sets"), PUBLIC | HIDDEN, own=True, at_home=OFFICER),
+    # Each tenant counts its own sets: the same number at two tenants is two sets.
+    "GET /v1/policy-sets/{number}": Door(
+        get("/v1/policy-sets/1"), PUBLIC | HIDDEN, own=True, at_home=OFFICER
+    ),
+    "POST /v1/policy-sets": Door(policies, HIDDEN | {201, 409}, own=True, at_home=OFFICER),
+    "PUT /v1/policy-sets/in-force": Door(switching, PUBLIC | HIDDEN, own=True, at_home=OFFICER),
+    "POST /v1/policy-sets/preview": Door(
+        post("/v1/policy-sets/preview", lambda _known: {"text": "", "last": 10}),
+        PUBLIC | HIDDEN,
+        own=True,
+        at_home=OFFICER,
+    ),
+    "GET /schemas/policies.cedarschema": Door(
+        get("/schemas/policies.cedarschema"), PUBLIC, own=True
+    ),
     "GET /v1/log/proof": Door(get("/v1/log/proof?entry={entry}"), at_home=OFFICER),
     # For wallets: who knows the address may ask, at the tenant whose address it is.
     "GET /openid4vci/offer/{invitation_id}": Door(get("/openid4vci/offer/{invitation}")),

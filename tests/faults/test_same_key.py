@@ -153,6 +153,14 @@ def proof(at: Deployment, name: str) -> Act:
     return Act("partner", "/v1/proofs/verify", body, entries(at, "proof.verified"))
 
 
+def policy_set(at: Deployment, name: str) -> Act:
+    text = (
+        f'@id("own.{name}") @law("contract") @code("own_once") @obligation("stop") @zh("无。") '
+        '@en("No.") forbid (principal, action, resource) when { context.territory == "AQ" };'
+    )
+    return Act("officer", "/v1/policy-sets", {"text": text}, entries(at, "policies.added"))
+
+
 def attribute_type(at: Deployment, name: str) -> Act:
     body = ATTESTED | {"id": f"{name}/1"}
     return Act("officer", "/v1/attribute-types", body, entries(at, "attribute_type.added"))
@@ -258,6 +266,7 @@ ACTS = {
     "GET /v1/data/{consent_id}/{attribute}": data,
     "POST /v1/proof-requests": proof_request,
     "POST /v1/proofs/verify": proof,
+    "POST /v1/policy-sets": policy_set,
     "POST /v1/attribute-types": attribute_type,
     "POST /v1/attribute-offers": attribute_offer,
     "POST /v1/attribute-offers/{offer_id}/revocation": revocation,

@@ -21,6 +21,7 @@ from broker.usecases import fee
 from broker.usecases.deletion import open_task
 from broker.usecases.demand import trust_issuer
 from broker.usecases.partner import NewClient, add_officer, add_partner
+from broker.usecases.policy_set import add
 from broker.usecases.tenant import add_tenant
 from credentials.keys import SoftwareKey, sign_jws
 from tests.broker.flow_world import PUBLIC_URL, PURPOSE, START, Customer, World, world
@@ -42,6 +43,10 @@ ATTESTED: dict[str, Any] = {
     "id": "secret-kind/1",
     "attributes": [{"name": "points", "type": "number", "low": 0, "high": 9, "unit": "points"}],
 }
+OWN_POLICY = """
+@id("own.secret-rule") @law("contract") @code("own_rule") @obligation("stop") @zh("无。") @en("No.")
+forbid (principal, action, resource) when { context.territory == "AQ" };
+"""
 
 # What belongs to nobody, or is written by whoever calls.
 OF_NOBODY = frozenset(
@@ -66,6 +71,7 @@ class Known:
     consent: str
     second_consent: str
     entry: str
+    use: str
     template: str
     page: str
     presentation: str
@@ -104,6 +110,7 @@ ABSENT = Known(
     consent="c-" + "z" * 20,
     second_consent="c-" + "y" * 20,
     entry="e-" + "z" * 20,
+    use="e-" + "y" * 20,
     template="absent-template",
     page="z" * 32,
     presentation="pr-" + "z" * 20,
@@ -384,6 +391,7 @@ def _in_use(made: World) -> Known:
         consent=consent,
         second_consent=second,
         entry=entry,
+        use=decided["context"]["id"],
         template=made.template("secret-template"),
         page=granted["page_url"].rsplit("/", 1)[1],
         presentation=signing.response_uri.rsplit("/", 1)[1],
@@ -402,5 +410,5 @@ def _in_use(made: World) -> Known:
         attribute_offer=offer_id,
         attribute_shard=_attribute_shard(made),
         envelope=envelope,
-        more=more,
+        more=(*more, add(made.ctx, "demo", OWN_POLICY).digest, "own.secret-rule"),
     )

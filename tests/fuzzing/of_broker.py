@@ -30,6 +30,8 @@ from broker.domain.note import (
     parse_signer_key,
     verify_note,
 )
+from broker.domain.policies import CONSENT_POLICIES
+from broker.domain.policy import policies_with
 from broker.domain.template import read_template
 from broker.domain.terms import Label, Party, Terms, parse_purpose
 from broker.domain.tiles import entry_bundle, parse_entry_bundle, parse_tile_path
@@ -67,6 +69,12 @@ COSIGNED = cosignature.CosignatureSigner(WITNESS.key, LOG.sign_bytes, 1_790_000_
 TEMPLATE = json.loads(
     (Path(builders.__file__).parents[2] / "broker/usecases/demonstration.json").read_text("utf-8")
 )["templates"][0]
+OWN_POLICIES = """
+@id("own.far") @law("contract") @code("own_far") @obligation("stop") @zh("远。") @en("\\u{1f600}")
+forbid (principal is Agent, action in [Action::"train", Action::"share"], resource)
+when { context.consent has usesLeft && [1, 2].contains(context.consent.usesLeft) } // few
+unless { if context has proof then context.proof.maxAge > 60 else resource.name like "home*" };
+""".encode()
 DEMAND = {
     "schema": "person/1",
     "statements": [
@@ -235,6 +243,13 @@ PARSERS = (
         lambda data: (parse_evaluations(data), parse_evaluation(data)),
         dumped(EVALUATION),
         dumped({"evaluations": [EVALUATION] * 2, "options": {}}),
+    ),
+    _p(
+        "own policies",
+        "domain.policy_set.read_own_conditions",
+        lambda data: policies_with(text(data) or "x"),
+        OWN_POLICIES,
+        CONSENT_POLICIES.encode()[:30_000],
     ),
     _p("depth of a body", "", lambda data: deeper_than(data, 32), dumped(TEMPLATE)),
     _p(

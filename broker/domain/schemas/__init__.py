@@ -4,5 +4,8 @@ from importlib.resources import files
 
 CONSENT_TEMPLATE = files(__name__).joinpath("consent-template-1.json").read_text(encoding="utf-8")
 SUBJECT_EXPORT = files(__name__).joinpath("subject-export-1.json").read_text(encoding="utf-8")
+DECISIONS_FACET = (
+    files(__name__).joinpath("openlineage-decisions-facet-1.json").read_text(encoding="utf-8")
+)
 
-__all__ = ["CONSENT_TEMPLATE", "SUBJECT_EXPORT"]
+__all__ = ["CONSENT_TEMPLATE", "DECISIONS_FACET", "SUBJECT_EXPORT"]

@@ -44,8 +44,15 @@ from broker.store.tables.log import (
     LogHead,
     LogTile,
 )
-from broker.store.tables.proofs import ProofRequest
-from broker.store.tables.registry import Algorithm, Attribute, AttributeMapping, Purpose, Template
+from broker.store.tables.proofs import ProofQuestion, ProofRequest
+from broker.store.tables.registry import (
+    Algorithm,
+    Attribute,
+    AttributeMapping,
+    PolicySet,
+    Purpose,
+    Template,
+)
 from broker.store.tables.rights import DeletionTask, Erasure
 from broker.store.tables.schema import SchemaSupport
 from broker.store.tables.vault import Envelope, SealingKey
@@ -80,7 +87,9 @@ __all__ = [
     "LogTile",
     "Officer",
     "Partner",
+    "PolicySet",
     "PresentationRequest",
+    "ProofQuestion",
     "ProofRequest",
     "Purpose",
     "SchemaSupport",

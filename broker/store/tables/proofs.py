@@ -41,3 +41,22 @@ class ProofRequest(SQLModel, table=True):
     created_at: int = time()
     proven_at: int | None = time(nullable=True)
     kept_until: int | None = time(nullable=True)
+
+
+class ProofQuestion(SQLModel, table=True):
+    """A statement that a partner has asked to be proven of an attribute, whomever it asked.
+
+    The hashes (SHA-256) are of the kind with the attribute, and of the statement (canonical JSON).
+    """
+
+    __tablename__ = "proof_question"
+    __table_args__ = (Index("ix_proof_question_last_at", "last_at"),)
+    partner_id: str = Field(primary_key=True, foreign_key="partner.id")
+    attribute_hash: str = Field(primary_key=True)
+    statement_hash: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    schema_id: str = text()
+    attribute: str = text()
+    statement: str = text()
+    first_at: int = time()
+    last_at: int = time()

@@ -1,6 +1,6 @@
 """What a tenant has registered."""
 
-from sqlalchemy import Text
+from sqlalchemy import Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from broker.store.tables.base import one_of, text, time
@@ -75,4 +75,17 @@ class Template(SQLModel, table=True):
     id: str = Field(primary_key=True)
     version: int = Field(primary_key=True)
     document: str = text()
+    created_at: int = time()
+
+
+class PolicySet(SQLModel, table=True):
+    """A tenant's own policies (Cedar), immutable; `tenant.policy_version` names one."""
+
+    __tablename__ = "policy_set"
+    __table_args__ = (UniqueConstraint("tenant_id", "digest"),)
+    tenant_id: str = Field(primary_key=True, foreign_key="tenant.id")
+    number: int = Field(primary_key=True)
+    digest: str
+    text: str = text()
+    added_by: str
     created_at: int = time()

@@ -10,11 +10,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from broker.domain.errors import InvalidPolicies
 from broker.domain.finding import Finding, fine, problem
-from broker.domain.policy import consent_policies
+from broker.domain.policy import UnusablePolicies, consent_policies
 from broker.outbound.own_address import ask_own_address
 from broker.settings import Settings
+from broker.store import policy_sets
+from broker.store.acting import acting_for_all
 from broker.store.db import Database
 from broker.usecases.doctor import database, keys, log, surroundings
+from broker.usecases.loaded_policies import LoadedPolicies
 from credentials.sealing import MasterKey
 
 __all__ = ["examine"]
@@ -56,6 +59,7 @@ def _behind(
         if all(finding.level != "problem" for finding in opened):
             yield from log.standing(settings, db, master, now)
         yield from log.lists(settings, db)
+        yield from _own_policies(db)
     except SQLAlchemyError as error:
         yield database.unreadable(error)
 
@@ -67,3 +71,16 @@ def _policies() -> Iterator[Finding]:
         yield problem("policies", "policies_invalid", message=str(error))
     else:
         yield fine("policies", "policies_fine", version=policies.version)
+
+
+def _own_policies(db: Database) -> Iterator[Finding]:
+    """Sets in force that do not load: their tenants are denied everything."""
+    loaded = LoadedPolicies()
+    with acting_for_all(), db.reading() as tx:
+        sets = policy_sets.all_in_force(tx)
+    for tenant_id, digest, text in sets:
+        policies = loaded.load(digest, text)
+        if isinstance(policies, UnusablePolicies):
+            yield problem(
+                "policies", "policy_set_invalid", tenant=tenant_id, message=policies.problem
+            )

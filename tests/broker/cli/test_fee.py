@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
-from broker.app import build_context
 from broker.cli import app
+from broker.composition import build_context
 from broker.domain.fee import DeclaredValue, Tariff, month_of
 from broker.settings import read_settings
 from broker.store.acting import acting_for_all

@@ -5,8 +5,8 @@ from alembic import op
 
 from broker.store import row_security
 
-revision = "0017"
-down_revision = "0016"
+revision = "0019"
+down_revision = "0018"
 branch_labels = None
 depends_on = None
 
@@ -84,7 +84,7 @@ def upgrade() -> None:
         for statement in row_security.protect(op.get_bind().dialect.name, table):
             op.execute(statement)
     # Older brokers would end consents and leave in a vault what was put there under them.
-    op.execute("UPDATE schema_support SET oldest = '0017'")
+    op.execute("UPDATE schema_support SET oldest = '0019'")
 
 
 def downgrade() -> None:
@@ -95,6 +95,6 @@ def downgrade() -> None:
             "envelopes lie in vaults, which older brokers do not delete when consents end: end "
             "those consents first"
         )
-    op.execute("UPDATE schema_support SET oldest = '0013'")
+    op.execute("UPDATE schema_support SET oldest = '0017'")
     op.drop_table("envelope")
     op.drop_table("sealing_key")

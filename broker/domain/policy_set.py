@@ -1,0 +1,108 @@
+"""A tenant's own policies: Cedar text that only forbids, judged beside the broker's.
+
+    @id("own.no-training-abroad") @law("contract") @code("own_training_abroad") @obligation("stop")
+    @zh("我司合同不允许在境外训练。") @en("Our contracts allow no training abroad.")
+    forbid (principal, action == Action::"train", resource) when { context.territory != "CN" };
+
+A set is named by the hash of its text and never changes: a switch puts another in force. Texts are
+for the schema `policies/consent.cedarschema`. Its next version only adds to it; a set that no
+longer fits denies everything (`policy_error`) rather than being left out.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from broker.domain.conditions import Reason, read_conditions
+from broker.domain.errors import InvalidPolicies
+from credentials.jcs import b64url
+
+BUILT_IN: Final = "built-in"
+LARGEST_TEXT: Final = 32_768
+MOST_POLICIES: Final = 64
+# The engine's parser and validator recurse without end: a thousand nested brackets overflow the
+# stack and end the process. These hold long before that, in whatever way a text is nested.
+LONGEST_POLICY: Final = 2_000
+DEEPEST: Final = 16
+
+ID: Final = re.compile(r"own\.[a-z0-9][a-z0-9.-]{0,59}")
+CODE: Final = re.compile(r"own_[a-z0-9_]{1,60}")
+LONGEST_SENTENCE: Final = 300
+# Strings and comments, in one expression: either may hold what begins the other.
+_UNREAD = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\r\n]*', re.DOTALL)
+
+
+@dataclass(frozen=True)
+class PolicySet:
+    """A set as it is stored: its number counts up within the tenant, 0 is the broker's alone.
+
+    `digest` is what a tenant's row and a decision name it by; `created_at` is Unix seconds.
+    """
+
+    number: int
+    digest: str
+    text: str
+    added_by: str
+    created_at: int
+
+
+def digest_of(text: str) -> str:
+    """SHA-256 over the text (UTF-8), base64url: the name of a set."""
+    return b64url(hashlib.sha256(text.encode()).digest())
+
+
+def check_size(text: str) -> None:
+    """Raise `InvalidPolicies` for a text that the engine should not even read."""
+    if len(text) > LARGEST_TEXT or "\x00" in text:
+        raise InvalidPolicies(f"a policy set is text of at most {LARGEST_TEXT} characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidPolicies("a policy set is text in UTF-8") from None
+    depth = 0
+    for policy in _UNREAD.sub('""', text).split(";"):
+        if len(policy) > LONGEST_POLICY:
+            raise InvalidPolicies(
+                f"a policy has at most {LONGEST_POLICY} characters, texts and comments aside: "
+                "make two of it"
+            )
+        for letter in policy:
+            depth += (letter in "([{") - (letter in ")]}")
+            if depth > DEEPEST:
+                raise InvalidPolicies(f"brackets are nested at most {DEEPEST} deep")
+
+
+def read_own_conditions(text: str, of_the_broker: Mapping[str, Reason]) -> Mapping[str, Reason]:
+    """The conditions of a tenant's text, in its order.
+
+    Raises `InvalidPolicies` for a permit, a template, a policy without its annotations, and for
+    names, codes and obligations that callers could take for the broker's or could not know.
+    """
+    conditions, permits = read_conditions(text)
+    if permits:
+        raise InvalidPolicies("own policies only forbid: what permits is the customer's consent")
+    if not 0 < len(conditions) <= MOST_POLICIES:
+        raise InvalidPolicies(f"a policy set has 1 to {MOST_POLICIES} policies")
+    known = {reason.obligation for reason in of_the_broker.values()}
+    for reason in conditions.values():
+        _check(reason, known)
+    return conditions
+
+
+def _check(reason: Reason, obligations: set[str]) -> None:
+    if ID.fullmatch(reason.id) is None:
+        raise InvalidPolicies(f"the @id of an own policy is like own.no-nights: {reason.id[:64]}")
+    if CODE.fullmatch(reason.code) is None:
+        raise InvalidPolicies(f"{reason.id}: the @code of an own policy is like own_nights")
+    if reason.obligation not in obligations:
+        raise InvalidPolicies(
+            f"{reason.id}: its @obligation is one of {', '.join(sorted(obligations))}"
+        )
+    for sentence in (reason.zh, reason.en, *reason.law):
+        if not sentence.isprintable() or not 0 < len(sentence) <= LONGEST_SENTENCE:
+            raise InvalidPolicies(
+                f"{reason.id}: @law, @zh and @en are printable and have at most "
+                f"{LONGEST_SENTENCE} letters"
+            )

@@ -1,0 +1,197 @@
+"""What a decision rested on, as its log entry keeps it, and the same decision asked again.
+
+An entry holds identifiers, codes and flags, never a text of the caller's own: what was not
+registered is asked again as something unregistered, an agent by its keyed hash, a territory that is
+no country as `other`. So a policy that names such a thing cannot be tried on past decisions.
+
+How the form evolves: a member that is not there means what it meant before there was one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from broker.domain.access import (
+    AlgorithmFacts,
+    AttributeFacts,
+    ConsentFacts,
+    Facts,
+    GrantedTerms,
+    PartnerFacts,
+    PurposeFacts,
+    Question,
+    Separate,
+)
+from broker.domain.demand import Demand, DemandFacts, Proven
+from broker.domain.errors import InvalidTerms, MalformedEntry
+from broker.domain.terms import parse_purpose
+
+UNREGISTERED = "unregistered"
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A decision of the log, ready to be judged again at `now`, and what was decided then."""
+
+    question: Question
+    facts: Facts
+    now: int
+    permit: bool
+    conditions: tuple[str, ...]
+
+
+def kept(
+    facts: Facts, consent: ConsentFacts | None, separate: Separate, now: int
+) -> dict[str, Any]:
+    """The member `facts` of a decision's entry: all that policies saw and the entry has not."""
+    flags = {
+        "tenant_stopped": facts.kill_switch,
+        "partner_suspended": facts.partner.suspended,
+        "partner_stopped": facts.partner.kill_switch,
+        "purpose_unregistered": not facts.purpose.registered,
+        "purpose_stopped": facts.purpose.kill_switch,
+        "algorithm_unregistered": not facts.algorithm.registered,
+        "algorithm_stopped": facts.algorithm.kill_switch,
+        "automated_decision": facts.algorithm.automated_decision,
+        "attribute_unregistered": not facts.attribute.registered,
+        "sensitive": facts.attribute.sensitive,
+    }
+    found: dict[str, Any] = {
+        "at": now,
+        "flags": [name for name, is_set in flags.items() if is_set],
+        "country": facts.partner.country,
+        "category": facts.attribute.category,
+        "stored_in": facts.attribute.stored_in,
+        "risk_tier": facts.algorithm.risk_tier,
+        "algorithm_purpose": facts.algorithm.purpose_id,
+    }
+    if not (facts.purpose.registered and facts.algorithm.registered):
+        # The entry says `unregistered`; what the tenant knows of it is no text of the caller's.
+        if facts.purpose.registered:
+            found["purpose"] = facts.purpose.id
+        if facts.algorithm.purpose_id:
+            found["algorithm"] = f"{facts.algorithm.id}@{facts.algorithm.version}"
+    if consent is not None:
+        found["consent"] = _consent(consent, separate)
+    if facts.demand is not None:
+        found["proof"] = {"max_age": facts.demand.demand.max_age_seconds}
+        if facts.demand.proven is not None:
+            found["proof"]["age"] = now - facts.demand.proven.proven_at
+            if facts.demand.proven.status_until is not None:
+                found["proof"]["status_until"] = facts.demand.proven.status_until
+    return found
+
+
+def recorded(body: Mapping[str, Any], terms: GrantedTerms | None) -> Recorded | None:
+    """The decision that an entry's body tells of; None where it keeps too little of it.
+
+    `terms` are those of the consent that the entry names: a consent's terms never change. Raises
+    `MalformedEntry` for a body that this broker has not written.
+    """
+    kept_facts = body.get("facts")
+    if kept_facts is None or ("consent" in kept_facts) is not (terms is not None):
+        return None
+    try:
+        return _recorded(body, kept_facts, terms)
+    except (KeyError, TypeError, InvalidTerms) as error:
+        raise MalformedEntry("an entry's body is not that of a decision") from error
+
+
+def _consent(consent: ConsentFacts, separate: Separate) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "state": consent.state,
+        "from": consent.valid_from,
+        "until": consent.valid_until,
+        "separate": [kind for kind in Separate.__slots__ if getattr(separate, kind)],
+    }
+    if consent.uses_left is not None:
+        found["uses_left"] = consent.uses_left
+    if consent.refuses_automated_decisions:
+        found["refuses_automated_decisions"] = True
+    return found
+
+
+def _recorded(
+    body: Mapping[str, Any], kept_facts: Mapping[str, Any], terms: GrantedTerms | None
+) -> Recorded:
+    flags = frozenset(kept_facts["flags"])
+    purpose, algorithm, version = _purpose(body["purpose"], kept_facts)
+    now: int = kept_facts["at"]
+    consents: tuple[ConsentFacts, ...] = ()
+    if terms is not None:
+        consents = (_granted(kept_facts["consent"], terms),)
+    facts = Facts(
+        tenant_id="",
+        kill_switch="tenant_stopped" in flags,
+        partner=PartnerFacts(
+            body["partner"],
+            kept_facts["country"],
+            suspended="partner_suspended" in flags,
+            kill_switch="partner_stopped" in flags,
+        ),
+        purpose=PurposeFacts(
+            purpose,
+            registered="purpose_unregistered" not in flags,
+            kill_switch="purpose_stopped" in flags,
+        ),
+        algorithm=AlgorithmFacts(
+            id=algorithm,
+            version=version,
+            purpose_id=kept_facts["algorithm_purpose"],
+            registered="algorithm_unregistered" not in flags,
+            risk_tier=kept_facts["risk_tier"],
+            automated_decision="automated_decision" in flags,
+            kill_switch="algorithm_stopped" in flags,
+        ),
+        attribute=AttributeFacts(
+            name=body["attribute"],
+            registered="attribute_unregistered" not in flags,
+            category=kept_facts["category"],
+            sensitive="sensitive" in flags,
+            stored_in=kept_facts["stored_in"],
+        ),
+        consents=consents,
+        subject_id=None,
+        demand=_demand(kept_facts.get("proof"), now),
+    )
+    question = Question(
+        action=body["action"],
+        attribute=body["attribute"],
+        purpose_id=purpose,
+        algorithm_id=algorithm,
+        algorithm_version=version,
+        territory=body["territory"],
+        agent=body.get("agent"),
+    )
+    return Recorded(question, facts, now, body["decision"] is True, tuple(body["conditions"]))
+
+
+def _purpose(wire: str, kept_facts: Mapping[str, Any]) -> tuple[str, str, str]:
+    if wire != UNREGISTERED:
+        return parse_purpose(wire)
+    algorithm, _, version = kept_facts.get("algorithm", UNREGISTERED).partition("@")
+    return kept_facts.get("purpose", UNREGISTERED), algorithm, version
+
+
+def _granted(kept_consent: Mapping[str, Any], terms: GrantedTerms) -> ConsentFacts:
+    # Which separate consents there were was found among others too: here they are this one's own.
+    return ConsentFacts(
+        id="",
+        state=kept_consent["state"],
+        subject_id=None,
+        valid_from=kept_consent["from"],
+        valid_until=kept_consent["until"],
+        uses_left=kept_consent.get("uses_left"),
+        refuses_automated_decisions=kept_consent.get("refuses_automated_decisions", False),
+        terms=replace(terms, separate=tuple(kept_consent["separate"])),
+    )
+
+
+def _demand(proof: Mapping[str, Any] | None, now: int) -> DemandFacts | None:
+    if proof is None:
+        return None
+    proven = None
+    if "age" in proof:
+        proven = Proven("", now - proof["age"], (), {}, proof.get("status_until"))
+    return DemandFacts(Demand("", (), proof["max_age"]), (), proven)

@@ -1,0 +1,111 @@
+"""Policy sets of tenants: kept, and put in force at one moment for every worker."""
+
+from typing import Any, Final
+
+from broker.domain.errors import InvalidPolicies, InvalidRequest, StateConflict
+from broker.domain.policy import consent_policies, policies_with
+from broker.domain.policy_set import BUILT_IN, PolicySet, digest_of
+from broker.store import policy_sets as store
+from broker.store import registry
+from broker.usecases import audit
+from broker.usecases.context import Context
+
+MOST_SETS: Final = 1_000
+OPERATOR: Final = "operator"
+
+
+def add(ctx: Context, tenant_id: str, text: str, *, added_by: str = OPERATOR) -> PolicySet:
+    """Keep a set; it is in force only once it is switched to. The same text is the same set.
+
+    Raises `InvalidPolicies` (with the place and the cure), `InvalidRequest` (too many sets),
+    `StateConflict`, `NotFound` (tenant).
+    """
+    version = policies_with(text).version if text.strip() else None
+    if version is None:
+        raise InvalidRequest("the text is empty: `policy switch built-in` needs no set")
+    digest = digest_of(text)
+    with ctx.db.transaction() as tx:
+        registry.tenant(tx, tenant_id)
+        known = store.find(tx, tenant_id, digest)
+        if known is not None:
+            return known
+        if len(store.every(tx, tenant_id)) >= MOST_SETS:
+            raise InvalidRequest(f"a tenant keeps at most {MOST_SETS} policy sets")
+        made = store.add(tx, tenant_id, digest, text, added_by=added_by, now=ctx.now())
+        body = {"set": made.number, "digest": digest, "policies": version, "by": added_by}
+        audit.record(ctx, tx, tenant_id=tenant_id, type="policies.added", body=body)
+    return made
+
+
+def listed(ctx: Context, tenant_id: str) -> list[dict[str, Any]]:
+    """The tenant's sets as commands and the API list them, the broker's own policies first.
+
+    `version` is what a decision under the set names, None with a `problem` where it does not load.
+    Raises `NotFound` (tenant).
+    """
+    with ctx.db.reading() as tx:
+        in_force = store.in_force(tx, tenant_id)
+        sets = store.every(tx, tenant_id)
+    own = PolicySet(0, BUILT_IN, "", "", 0)
+    return [_told(one, in_force) for one in (own, *sets)]
+
+
+def find(ctx: Context, tenant_id: str, number: int) -> PolicySet:
+    """One set by its number; raises `NotFound`."""
+    with ctx.db.reading() as tx:
+        registry.tenant(tx, tenant_id)
+        return store.numbered(tx, tenant_id, number)
+
+
+def switch(
+    ctx: Context,
+    tenant_id: str,
+    number: int,
+    *,
+    expected: int | None = None,
+    by: str = OPERATOR,
+) -> bool:
+    """Put a set in force (0: the broker's policies alone); whether that changed anything.
+
+    Once this returns, every decision that is asked for is judged by it, at every worker; one that
+    is under way is judged again where it would permit. `expected` is the number that has to be in
+    force now. Raises `InvalidPolicies` for a set that does not load any more, `StateConflict` where
+    another is in force than expected, `NotFound`.
+    """
+    with ctx.db.transaction() as tx:
+        now_in_force = store.in_force(tx, tenant_id)
+        was = 0
+        if now_in_force != BUILT_IN:
+            kept = store.find(tx, tenant_id, now_in_force)
+            was = -1 if kept is None else kept.number
+        if expected is not None and expected != was:
+            raise StateConflict(f"policy set {was} is in force, not {expected}: look again")
+        wanted = BUILT_IN
+        text = ""
+        if number != 0:
+            found = store.numbered(tx, tenant_id, number)
+            wanted, text = found.digest, found.text
+        if wanted == now_in_force:
+            return False
+        version = policies_with(text).version
+        if not store.switch(tx, tenant_id, expected=now_in_force, digest=wanted):
+            raise StateConflict("another set was put in force at the same moment: look again")
+        body = {"from": was, "set": number, "policies": version, "by": by}
+        audit.record(ctx, tx, tenant_id=tenant_id, type="policies.switched", body=body)
+    return True
+
+
+def _told(one: PolicySet, in_force: str) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "number": one.number,
+        "digest": None if one.number == 0 else one.digest,
+        "version": None,
+        "in_force": one.digest == in_force,
+        "added_by": one.added_by or None,
+        "created_at": one.created_at or None,
+    }
+    try:
+        policies = policies_with(one.text) if one.number else consent_policies()
+    except InvalidPolicies as problem:
+        return told | {"problem": str(problem)}
+    return told | {"version": policies.version}
