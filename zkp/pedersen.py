@@ -21,21 +21,16 @@ def point(name: str) -> G1Point:
 
 
 @cache
-def table(name: str) -> FixedBase[G1Point]:
-    """A point's multiples."""
-    return FixedBase(point(name))
-
-
-@cache
 def bit(number: int) -> str:
     """The name of the point of a bit, numbered from 0."""
     return f"G{number + 1}"
 
 
+@cache
 def base(name: str) -> Constant:
     """A point, with its table where it is met often enough for one."""
     often = name in {"G", "H"} or int(name[1:]) <= _TABLES
-    return table(name) if often else point(name)
+    return FixedBase(point(name)) if often else point(name)
 
 
 def multiples(factors: Mapping[str, Scalar]) -> G1Point:
