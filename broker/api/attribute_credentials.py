@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from broker.api.consent_schemas import SubjectRef
 from broker.api.deps import AnyCaller, Ctx, OfficerCaller
 from broker.api.idempotency import Answer, IdempotencyKey, canonical, run
 from broker.usecases.attribute_keys import published_keys
@@ -79,7 +80,12 @@ class AttributeOfferIn(BaseModel):
     )
     type: TypeId
     claims: dict[str, Value] = Field(
-        max_length=32, description="Exactly the attributes of the kind, within their bounds."
+        max_length=32,
+        description="Exactly the attributes of the kind, within their bounds; without "
+        "revocation_id and contact_id, which the broker sets.",
+    )
+    subject_ref: SubjectRef | None = Field(
+        default=None, description="Your own opaque contact, for kinds with contact_id alone."
     )
 
 
@@ -139,6 +145,7 @@ def post_attribute_offer(
             role=caller.role,
             type_id=body.type,
             claims=body.claims,
+            subject_ref=body.subject_ref,
         )
         out = AttributeOfferOut(
             id=made.offer_id,

@@ -69,6 +69,12 @@ class ProofRequestIn(BaseModel):
         max_length=32,
         description="As in /schemas/proof-request/1.json. None may show an attribute.",
     )
+    of_contact: list[CredentialName] = Field(
+        default=[],
+        max_length=8,
+        description="Credentials that have to be issued for this contact, of kinds with the "
+        "attribute contact_id; a statement that says so is added.",
+    )
 
     def meta(self) -> dict[str, Any]:
         """As the wallet's query has it."""

@@ -38,6 +38,7 @@ def open_proof_request(
             template_id=body.template,
             meta=body.meta(),
             subject_ref=body.subject_ref,
+            bound=body.of_contact,
         )
         return Answer(201, proof_request_out(opened, ctx.now()).model_dump_json().encode())
 

@@ -7,6 +7,7 @@ A demand is kept and published as JSON:
                      credential); `older_than` without `on`: it is meant today; `not_revoked`
                      without `token` and `epoch`: it is meant now
     max_age_seconds  how old a proof may be, by the broker's clock
+    of_contact       true (or left out): the credential was issued for this very contact
 
 A statement that says more counts as well: "21 or older" shows "18 or older". That a credential was
 not revoked in an epoch counts until the epoch is over, and as long after it as a proof request is
@@ -23,7 +24,7 @@ from typing import Any, Final
 import orjson
 
 from broker.domain.errors import InvalidRequest
-from broker.domain.proof import ANSWER_SECONDS, check_statements
+from broker.domain.proof import ANSWER_SECONDS, check_statements, is_of_contact
 from zkp import (
     AtLeast,
     AtMost,
@@ -89,6 +90,7 @@ class Demand:
     schema: str
     statements: tuple[Statement, ...]
     max_age_seconds: int
+    of_contact: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept and published."""
@@ -96,10 +98,11 @@ class Demand:
             "schema": self.schema,
             "statements": [_kept(statement.to_json()) for statement in self.statements],
             "max_age_seconds": self.max_age_seconds,
+            **({"of_contact": True} if self.of_contact else {}),
         }
 
     def asked(self, trusted: Sequence[Trusted], now: int) -> dict[str, Any]:
-        """`credentials` and `statements` of a proof request that would answer it today.
+        """What a proof request that would answer it today holds beside template and contact.
 
         A request is of one epoch: of issuers whose epochs differ it names those of the length that
         most have.
@@ -117,7 +120,8 @@ class Demand:
                 one["on"] = today
             elif one["type"] == NotRevoked.kind:
                 one["epoch"] = alike[0].epoch_at(now) if alike else 0
-        return {"credentials": credentials, "statements": statements}
+        binding = {"of_contact": [CREDENTIAL]} if self.of_contact else {}
+        return {"credentials": credentials, "statements": statements, **binding}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +149,13 @@ class DemandFacts:
 
 def read_demand(value: object) -> Demand:
     """Read a demand that somebody wrote. Raises `InvalidRequest`, `StatementShows`."""
-    if not isinstance(value, dict) or set(value) != _MEMBERS:
-        raise InvalidRequest("a demand has schema, statements and max_age_seconds, and no more")
+    if not isinstance(value, dict) or value.keys() - {"of_contact"} != _MEMBERS:
+        raise InvalidRequest(
+            "a demand has schema, statements and max_age_seconds, of_contact at most, and no more"
+        )
     schema, told, age = value["schema"], value["statements"], value["max_age_seconds"]
+    if type(value.get("of_contact", True)) is not bool:
+        raise InvalidRequest("of_contact is true or false")
     if not isinstance(schema, str) or not schema.isprintable():
         raise InvalidRequest("schema is the id of a kind of credential, like person/1")
     if not 0 < len(schema) <= LONGEST_SCHEMA:
@@ -161,7 +169,7 @@ def read_demand(value: object) -> Demand:
         kinds = ", ".join(kind.kind for kind in DEMANDED)
         raise InvalidRequest(f"what a purpose may demand is {kinds}")
     check_statements(statements, 0)  # `on` is the first of all days here
-    demand = Demand(schema, statements, age)
+    demand = Demand(schema, statements, age, value.get("of_contact", False))
     if len(orjson.dumps(demand.to_json())) > LONGEST:
         raise InvalidRequest(f"a demand takes at most {LONGEST} letters")
     return demand
@@ -199,6 +207,8 @@ def _shown(proven: Proven, demand: Demand, trusted: Mapping[Issuer, Trusted]) ->
         if issuer.schema != demand.schema or not all(
             any(implies(shown, wanted) for shown in of_this) for wanted in demand.statements
         ):
+            continue
+        if demand.of_contact and not any(map(is_of_contact, of_this)):
             continue
         until = _standing(proven, demand, of_this, trusted[issuer])
         if until is not None:

@@ -5,15 +5,50 @@ one single value, is for a verifier of the partner's own.
 """
 
 import datetime as dt
+import hashlib
 from collections.abc import Sequence
+from typing import Final
 
 from broker.domain.errors import InvalidRequest, StatementShows
-from zkp import Between, MemberOf, OlderThan, Reveal, Statement
+from zkp import Between, MemberOf, OlderThan, Place, Reveal, Statement
 
 # Somewhere on earth it is tomorrow already.
 AHEAD_SECONDS = 14 * 3_600
 ANSWER_SECONDS = 900
 """How long a proof request is open."""
+
+
+CONTACT_ID: Final = "contact_id"
+"""The attribute (an identifier) of a kind of credential that is for one contact of a partner."""
+_CONTACT: Final = b"consent-broker contact v1"
+_CONTACT_BYTES: Final = 16
+
+
+def contact_number(contact_id: str) -> str:
+    """The value of that attribute: 128 bits of SHA-256 over the contact's own random id, decimal.
+
+    Another partner's contact of the same customer has another one, so it joins nothing.
+    """
+    digest = hashlib.sha256(_CONTACT + contact_id.encode()).digest()
+    return str(int.from_bytes(digest[:_CONTACT_BYTES]))
+
+
+def is_of_contact(statement: Statement) -> bool:
+    """Whether it says that a credential is for the contact of its request.
+
+    Partners cannot ask for one value (`check_statements`), so whatever does is the broker's.
+    """
+    place = statement.place
+    return (
+        place.attribute == CONTACT_ID
+        and isinstance(statement, MemberOf)
+        and _of_one_value(statement)
+    )
+
+
+def of_contact(credential: str, contact_id: str) -> MemberOf:
+    """The statement that a credential was issued for this contact."""
+    return MemberOf(Place(credential, CONTACT_ID), (contact_number(contact_id),))
 
 
 def check_statements(statements: Sequence[Statement], now: int) -> None:

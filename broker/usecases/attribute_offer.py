@@ -20,11 +20,12 @@ from sqlalchemy import Connection
 from broker.domain.addresses import tenant_url
 from broker.domain.errors import InvalidRequest
 from broker.domain.ids import new_id
-from broker.store import access_tokens, partners
+from broker.domain.proof import CONTACT_ID, contact_number
+from broker.store import access_tokens, contacts, partners
 from broker.store import attribute_credentials as store
 from broker.store.attribute_credentials import OfferRow
 from broker.usecases import audit
-from broker.usecases.attribute_type import attribute_type
+from broker.usecases.attribute_type import AttributeType, attribute_type
 from broker.usecases.context import Context
 from broker.usecases.dpop import TokenHashes, kept_as, spend_proof
 from broker.usecases.invitation import (
@@ -72,17 +73,23 @@ def offer_attributes(
     role: str,
     type_id: str,
     claims: Mapping[str, Value],
+    subject_ref: str | None = None,
 ) -> OfferedAttributes:
     """Offer a customer a credential of these attributes, by a partner or an officer.
 
-    Raises `NotFound` (kind), `InvalidRequest`: attributes that are missing, of no use, or out of
-    their bounds are refused here, before anything is kept. The message names no value.
+    A kind with the attribute `contact_id` is for one contact of the partner, `subject_ref`. Raises
+    `NotFound` (kind), `InvalidRequest`: attributes that are missing, of no use, or out of their
+    bounds are refused here, before anything is kept. The message names no value.
     """
     kind = attribute_type(ctx, tenant_id, type_id)
     if kind.revocable:
         if REVOCATION_ID in claims:
             raise InvalidRequest(f"{REVOCATION_ID} is drawn here: leave it out")
         claims = {**claims, REVOCATION_ID: str(secrets.randbits(IDENTIFIER_BITS))}
+    _check_contact(kind, claims, role, subject_ref)
+    if kind.for_a_contact and subject_ref is not None:
+        contact = _contact(ctx, tenant_id, offered_by, subject_ref)
+        claims = {**claims, CONTACT_ID: contact_number(contact)}
     try:
         kind.schema.scalars(claims)
     except ZkpError as problem:
@@ -123,6 +130,36 @@ def offer_attributes(
         ),
     )
     return OfferedAttributes(offer_id, offer.by_value(), tx_code, now + OFFER_SECONDS)
+
+
+def _check_contact(
+    kind: AttributeType, claims: Mapping[str, Value], role: str, subject_ref: str | None
+) -> None:
+    if not kind.for_a_contact:
+        if subject_ref is not None:
+            raise InvalidRequest(f"subject_ref is for kinds with an attribute {CONTACT_ID}")
+        return
+    if CONTACT_ID in claims:
+        raise InvalidRequest(f"{CONTACT_ID} follows from subject_ref: leave it out")
+    if role != "partner" or subject_ref is None:
+        raise InvalidRequest("this kind is for one contact: its partner offers it, by subject_ref")
+
+
+def _contact(ctx: Context, tenant_id: str, partner_id: str, subject_ref: str) -> str:
+    """The id of a partner's contact, made where there is none yet."""
+    key = ctx.keys.hmac_key("contact")
+    with ctx.db.transaction() as tx:
+        partners.find(tx, tenant_id, partner_id, lock=True)
+        found = contacts.get_or_create(
+            tx,
+            ctx.master,
+            tenant_id=tenant_id,
+            partner_id=partner_id,
+            subject_ref=subject_ref,
+            ref_hash=contacts.subject_ref_hash(key, partner_id, subject_ref),
+            now=ctx.now(),
+        )
+    return found.id
 
 
 def redeem_offer(

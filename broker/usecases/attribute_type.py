@@ -9,6 +9,7 @@ import orjson
 
 from broker.domain.addresses import tenant_url
 from broker.domain.errors import InvalidRequest
+from broker.domain.proof import CONTACT_ID
 from broker.store import attribute_credentials as store
 from broker.store import registry
 from broker.usecases import audit
@@ -36,6 +37,11 @@ class AttributeType:
     def revocable(self) -> bool:
         """Whether credentials of this kind have an identifier by which they are revoked."""
         return Attribute(REVOCATION_ID, "identifier") in self.schema.attributes
+
+    @property
+    def for_a_contact(self) -> bool:
+        """Whether each credential of this kind is for one contact of a partner."""
+        return Attribute(CONTACT_ID, "identifier") in self.schema.attributes
 
 
 def add_type(ctx: Context, tenant_id: str, document: Mapping[str, Any]) -> AttributeType:

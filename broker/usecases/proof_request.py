@@ -1,7 +1,7 @@
 """Ask for a proof: statements about attributes that a holder's wallet proves and does not show."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +9,7 @@ import orjson
 
 from broker.domain.errors import EpochNotCurrent, InvalidRequest, TooManyQuestions, UnknownPartner
 from broker.domain.ids import new_id
-from broker.domain.proof import ANSWER_SECONDS, check_statements
+from broker.domain.proof import ANSWER_SECONDS, check_statements, of_contact
 from broker.domain.proof_question import questions_of
 from broker.domain.template import Template
 from broker.store import contacts, demands, partners, proofs, registry
@@ -58,11 +58,13 @@ def open_request(
     template_id: str,
     meta: Mapping[str, Any],
     subject_ref: str | None = None,
+    bound: Sequence[str] = (),
 ) -> OpenedProof:
     """Ask for a proof of statements over credentials of trusted issuers (`meta` of the query).
 
     The proof is kept as long as the evidence of the template. `subject_ref` says of whom the
-    partner asks: decisions about that contact may then rest on what was proven.
+    partner asks: decisions about that contact may then rest on what was proven. `bound` names
+    credentials that have to be issued for that contact; the statement that says so is added here.
 
     One transaction: the request, audit. Raises `InvalidRequest`, `StatementShows`,
     `EpochNotCurrent`, `NotFound` (template), `UnknownPartner` (suspended), `TooManyQuestions`
@@ -71,9 +73,18 @@ def open_request(
     ctx = at_one_moment(ctx)
     query = _query(meta)
     check_statements(query.statements, ctx.now())
+    _check_binding(query, bound, subject_ref)
     _check_epochs(ctx, tenant_id, query)
     try:
-        row = _write(ctx, tenant_id, partner_id, query, template_id, subject_ref)
+        row = _write(
+            ctx,
+            tenant_id,
+            partner_id,
+            query,
+            template_id=template_id,
+            subject_ref=subject_ref,
+            bound=bound,
+        )
     except TooManyQuestions as refused:
         record_refusal(ctx, tenant_id, partner_id, refused)
         raise
@@ -123,6 +134,19 @@ def _query(meta: Mapping[str, Any]) -> ProofQuery:
         raise InvalidRequest(str(problem)) from problem
 
 
+def _check_binding(query: ProofQuery, bound: Sequence[str], subject_ref: str | None) -> None:
+    if not bound:
+        return
+    if subject_ref is None or not query.credentials.keys() >= set(bound):
+        raise InvalidRequest("of_contact names credentials of the request, and needs subject_ref")
+    try:
+        # With as many statements as there will be: the contact is not known yet.
+        more = tuple(of_contact(name, "") for name in dict.fromkeys(bound))
+        replace(query, statements=query.statements + more)
+    except WalletProtocolError as problem:
+        raise InvalidRequest(str(problem)) from problem
+
+
 def _check_epochs(ctx: Context, tenant_id: str, query: ProofQuery) -> None:
     """That a credential is not revoked is asked for now, not for earlier or later.
 
@@ -150,8 +174,10 @@ def _write(
     tenant_id: str,
     partner_id: str,
     query: ProofQuery,
+    *,
     template_id: str,
     subject_ref: str | None,
+    bound: Sequence[str],
 ) -> ProofRequestRow:
     # Before the transaction: a key that is not in memory yet is read in one of its own.
     contact_key = ctx.keys.hmac_key("contact")
@@ -173,6 +199,8 @@ def _write(
                 ref_hash=contacts.subject_ref_hash(contact_key, partner_id, subject_ref),
                 now=ctx.now(),
             )
+            more = tuple(of_contact(name, contact.id) for name in dict.fromkeys(bound))
+            query = replace(query, statements=query.statements + more)
         row = _new(ctx, tenant_id, partner_id, query, template, contact)
         proofs.add(tx, row)
         audit.record(
