@@ -19,13 +19,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 from zkp.curve import Scalar, scalar_from_int
 from zkp.errors import AttributeInvalid, SchemaInvalid, TooLarge
 from zkp.suite import BLS12_381_SHA_256, MOST_MESSAGES, Interface
 
 Kind = Literal["date", "number", "code", "identifier", "text"]
+KINDS: Final = get_args(Kind)
 Value = str | int
 
 TYPED: Final = Interface(BLS12_381_SHA_256, BLS12_381_SHA_256.id + b"H2G_CONSENT_BROKER_TYPED_V1_")
@@ -137,7 +138,7 @@ class Attribute:
         expected = {"name", "type"}
         expected |= {"low", "high", "unit"} if kind == "number" else set()
         expected |= {"codes"} if kind == "code" else set()
-        if set(told) != expected or kind not in {"date", "number", "code", "identifier", "text"}:
+        if set(told) != expected or kind not in KINDS:
             raise SchemaInvalid("an attribute has a name, a type, and what belongs to its type")
         codes = told.get("codes", [])
         low, high = told.get("low", 0), told.get("high", 0)

@@ -291,6 +291,8 @@ def test_headers_hold_the_schema_and_nothing_else() -> None:
         header.replace(b'"format"', b'"format":1,"format"'),
         header.replace(b"person/1", b"\\ud800"),
         header.replace(b'"codes":["CN","DE"]', b'"codes":{"CN":1,"DE":2}'),
+        header.replace(b'"type":"text"', b'"type":{"a":"text"}'),
+        header.replace(b'"type":"text"', b'"type":["text"]'),
     ):
         with pytest.raises(SchemaInvalid):
             Schema.from_header(data)
