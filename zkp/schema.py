@@ -134,7 +134,7 @@ class Attribute:
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Self:
         """Read what `to_json` gives. Raises `SchemaInvalid`."""
-        kind = told.get("type")
+        kind: Any = told.get("type")
         expected = {"name", "type"}
         expected |= {"low", "high", "unit"} if kind == "number" else set()
         expected |= {"codes"} if kind == "code" else set()
