@@ -65,7 +65,8 @@ def status_shard(
     """The tokens of a shard in the epoch that it is, as canonical JSON: the same for everybody.
 
     Raises `NotFound` for any but the current epoch, keys whose signatures do not stand, and
-    another number of bits than the index says: a finer shard would tell more of who asks.
+    another number of bits than the index says: a finer shard would tell more of who asks;
+    `StatusUnavailable` while too many others wait for shards to be signed.
     """
     ctx = at_one_moment(ctx)
     row = next((row for row in standing(ctx, tenant_id) if row.id == key_id), None)
@@ -81,8 +82,9 @@ def status_shard(
     return ctx.shards.of(
         (tenant_id, key_id, str(epoch), str(bits), str(shard)),
         content,
-        lambda known: _signed(ctx, tenant_id, row, epoch, found, known),
-        lambda tokens: _written(ctx, tenant_id, row, epoch, tokens),
+        lambda before: _written(
+            ctx, tenant_id, row, epoch, _signed(ctx, tenant_id, row, epoch, found, _tokens(before))
+        ),
     )
 
 
@@ -109,6 +111,14 @@ def revoke_attributes(
         body = {"offer": offer_id, "type": row.type_id, "by": revoked_by}
         audit.record(ctx, tx, tenant_id=tenant_id, type="attributes.revoked", body=body)
     return now
+
+
+def _tokens(shard: bytes | None) -> dict[str, str]:
+    """The tokens of a shard as `_written` made it."""
+    if shard is None:
+        return {}
+    tokens: dict[str, str] = orjson.loads(shard)["tokens"]
+    return tokens
 
 
 def _signed(

@@ -2,9 +2,11 @@
 
 import gzip
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+
+from credentials.errors import StatusUnavailable
 
 GZIP_LEVEL = 6
 
@@ -31,38 +33,56 @@ class Published:
 class PublishedShards:
     """Shards of status tokens as this process last signed them. Safe from several threads.
 
-    One is signed at a time: a thousand signatures take a while, and all who wait want the same.
+    A shard is named by tenant, key, epoch, bits and number; of a key those of one epoch and size
+    are kept. A full one takes 150 kB. One is signed at a time, which takes most of a second: a few
+    callers wait, and the others are told to come again, so that no epoch's beginning holds up
+    everything else.
     """
 
-    MOST = 256
+    MOST = 2_048
+    WAITING = 8
 
     def __init__(self) -> None:
-        self._shards: dict[tuple[str, ...], tuple[str, bytes, Mapping[str, str]]] = {}
+        self._shards: dict[tuple[str, ...], tuple[str, bytes]] = {}
         self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(self.WAITING)
 
     def of(
         self,
         shard: tuple[str, ...],
         content: str,
-        sign: Callable[[Mapping[str, str]], Mapping[str, str]],
-        write: Callable[[Mapping[str, str]], bytes],
+        sign: Callable[[bytes | None], bytes],
     ) -> bytes:
         """The shard as it was made for this content (a hash), or made now.
 
-        `sign` is handed the tokens that were signed before for the same shard: one credential more
-        is one signature more.
+        `sign` is handed what was made before of the same shard: one credential more is one
+        signature more. Raises `StatusUnavailable` where too many wait already.
         """
         found = self._shards.get(shard)
         if found is not None and found[0] == content:
             return found[1]
-        with self._lock:
-            found = self._shards.get(shard)
-            if found is None or found[0] != content:
-                tokens = sign({} if found is None else found[2])
-                if found is None and len(self._shards) >= self.MOST:
-                    del self._shards[next(iter(self._shards))]
-                found = self._shards[shard] = (content, write(tokens), tokens)
+        if not self._places.acquire(blocking=False):
+            raise StatusUnavailable("these status tokens are being signed: ask again in a moment")
+        try:
+            with self._lock:
+                return self._made(shard, content, sign)
+        finally:
+            self._places.release()
+
+    def _made(
+        self, shard: tuple[str, ...], content: str, sign: Callable[[bytes | None], bytes]
+    ) -> bytes:
+        found = self._shards.get(shard)
+        if found is not None and found[0] == content:
             return found[1]
+        made = sign(None if found is None else found[1])
+        mine = [one for one in self._shards if one[:2] == shard[:2]]
+        for earlier in [one for one in mine if one[2:4] != shard[2:4]]:
+            del self._shards[earlier]
+        if found is None and len(self._shards) >= self.MOST:
+            del self._shards[next(iter(self._shards))]
+        self._shards[shard] = (content, made)
+        return made
 
 
 class PublishedLists:

@@ -190,6 +190,28 @@ def test_a_credential_more_is_a_signature_more(
     assert len(signed) == 4
 
 
+def test_an_epoch_is_kept_once_and_few_wait_for_it(broker: World) -> None:
+    wallet, shards = holder(broker), broker.ctx.shards
+    issued(broker, wallet)
+    for _ in range(2):
+        assert take(broker, wallet) == 1
+        assert len(shards._shards) == 1  # noqa: SLF001
+        broker.advance(EPOCH_SECONDS)
+    key, epoch = (
+        broker.http.get("/attribute-status").json()["keys"][0]["id"],
+        epoch_at(broker.time[0]),
+    )
+    path = f"/attribute-status/{epoch}/{key}/0/0"
+    for _ in range(shards.WAITING):
+        assert shards._places.acquire(blocking=False)  # noqa: SLF001 (as many as may wait)
+    busy = broker.http.get(path)
+    assert (busy.status_code, busy.json()["code"]) == (503, "status_unavailable")
+    assert busy.headers["retry-after"] == "5"
+    for _ in range(shards.WAITING):
+        shards._places.release()  # noqa: SLF001
+    assert broker.http.get(path).status_code == 200
+
+
 def test_shards_of_others_epochs_keys_and_sizes_are_not_there(broker: World) -> None:
     issued(broker, holder(broker))
     index = broker.http.get("/attribute-status").json()
