@@ -290,7 +290,28 @@ def test_equal_is_of_the_same_type(world: World) -> None:
         prove(asked, world.held)
 
 
-# Randomness and size.
+# Randomness, time and size.
+
+
+def test_the_issuer_s_scalar_is_split_anew_for_each_signature(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Multiplication's time depends on its scalar: no two are by the same, all give the same."""
+    masks: list[Scalar] = []
+    split = bbs.sign_masked
+
+    def seen(secret: SecretKey, masked: Any, e: Scalar, mask: Scalar) -> bbs.Signature:  # noqa: ANN401
+        masks.append(mask)
+        return split(secret, masked, e, mask)
+
+    monkeypatch.setattr(bbs, "sign_masked", seen)
+    header, scalars = PERSON.header(ISSUER), PERSON.scalars(LI)
+    made = {bbs.sign(world.key, header, scalars, TYPED).to_bytes() for _ in range(8)}
+    assert made == {world.held["id"].signature.to_bytes()}
+    numbers = {int.from_bytes(mask.to_be_bytes()) for mask in masks}
+    assert len(numbers) == len(masks) == 8
+    assert all(1 < number < 2**128 for number in numbers)
+    assert max(numbers) > 2**112
 
 
 def test_randomness_is_of_the_operating_system_alone() -> None:
