@@ -5,6 +5,7 @@ import typer
 from broker.cli import backup, fee, keys, lineage, log, registry, serve, subject, vault
 from broker.cli.demo import demo
 from broker.cli.doctor import doctor
+from broker.cli.record import record
 
 app = typer.Typer(
     help="Customers sign consents; companies keep credentials, not profiles. 同意经纪。",
@@ -22,6 +23,7 @@ app.add_typer(vault.vault, name="vault")
 backup.register(app)
 app.add_typer(doctor, name="doctor")
 app.command()(demo)
+app.command()(record)
 
 
 def main() -> None:

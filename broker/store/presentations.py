@@ -242,6 +242,20 @@ def served(
     return [ServedRow(**row._mapping) for row in rows]  # noqa: SLF001
 
 
+def first_shown(tx: Connection, consent_request_id: str) -> int | None:
+    """When a wallet first fetched what a consent request asks; None where none has."""
+    first = (
+        select(func.min(SERVED.c.served_at))
+        .join(REQUEST, REQUEST.c.id == SERVED.c.presentation_request_id)
+        .where(
+            REQUEST.c.consent_request_id == consent_request_id,
+            REQUEST.c.kind == "consent",
+        )
+    )
+    found: int | None = tx.execute(first).scalar_one()
+    return found
+
+
 def served_count(tx: Connection, presentation_request_id: str, method: str) -> int:
     """How often a request object was served by a method."""
     return tx.execute(

@@ -327,6 +327,13 @@ DOORS: dict[str, Door] = {
         get("/v1/deletion-tasks/{task}/receipt"),
         at_home=None,  # there is none yet
     ),
+    "GET /v1/consents/{consent_id}/record": Door(get("/v1/consents/{consent}/record")),
+    "GET /schemas/consent-record/1.json": Door(
+        get("/schemas/consent-record/1.json"), PUBLIC, own=True
+    ),
+    "GET /schemas/consent-record/1.jsonld": Door(
+        get("/schemas/consent-record/1.jsonld"), PUBLIC, own=True
+    ),
     "GET /v1/consents/{consent_id}/lineage": Door(
         get("/v1/consents/{consent}/lineage"), at_home=OFFICER
     ),
