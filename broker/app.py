@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from broker.api import (
     access,
+    agents,
     attribute_credentials,
     attribute_status,
     consents,
@@ -131,6 +132,7 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
         data,
         vault,
         records,
+        agents,
         attribute_credentials,
         attribute_status,
         openid4vci,

@@ -21,7 +21,8 @@ class NodeOut(BaseModel):
     id: str = Field(description="An entry of the log, a consent, a notice, a proof, an algorithm.")
     kind: str = Field(
         description="`request`, `notice`, `signature`, `consent`, `use`, `denial`, `proof`, "
-        "`algorithm`, `end` (withdrawn, expired, superseded, refused) or `act`."
+        "`algorithm`, `action` (of an agent), `end` (withdrawn, expired, superseded, refused) or "
+        "`act`."
     )
     time: int | None = Field(description="Unix seconds; of acts.")
     log_index: int | None = Field(description="The act's place in the log; null while it waits.")

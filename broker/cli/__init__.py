@@ -2,7 +2,7 @@
 
 import typer
 
-from broker.cli import backup, fee, keys, lineage, log, registry, serve, subject, vault
+from broker.cli import agent, backup, fee, keys, lineage, log, registry, serve, subject, vault
 from broker.cli.demo import demo
 from broker.cli.doctor import doctor
 from broker.cli.record import record
@@ -18,6 +18,7 @@ app.add_typer(keys.keys, name="keys")
 app.add_typer(log.log, name="log")
 app.add_typer(subject.subject, name="subject")
 app.add_typer(fee.fee, name="fee")
+app.add_typer(agent.agent, name="agent")
 app.add_typer(lineage.lineage, name="lineage")
 app.add_typer(vault.vault, name="vault")
 backup.register(app)

@@ -94,6 +94,14 @@ SUBJECT_NOT_CALLER: Final = Reason(
     zh="只能为自己或自己的程序请求判断。",
     en="A partner asks for itself or for its own agents only.",
 )
+AGENT_SUSPENDED: Final = Reason(
+    id="agent.suspended",
+    code="agent_suspended",
+    law=("PIPL-21", "PIPL-51"),
+    obligation="stop",
+    zh="该智能体已被暂停。",
+    en="The agent is suspended.",
+)
 FEE_CURRENCY: Final = Reason(
     id="fee.currency",
     code="currency_mismatch",

@@ -274,6 +274,12 @@ class KeyDeviceUnavailable(BrokerError, OSError):
     code = "key_device_unavailable"
 
 
+class AgentActionInvalid(BrokerError):
+    """Not an action by a registered agent's key; the message names what is wrong."""
+
+    code = "agent_action_invalid"
+
+
 class BundleDamaged(BrokerError):
     """An evidence bundle whose bytes are not what was handed out; the message says where."""
 

@@ -2,6 +2,7 @@
 
     request -> notice -> signature -> consent -> use, denial, end, act
                              proof, algorithm ->  use, denial
+                                          use ->  action (of an agent)
 
 An edge leads from what was there to what rests on it. Each node that is an act is an entry of the
 log, and says its index there; None while the entry waits for one.
@@ -15,6 +16,7 @@ from broker.domain.entry import Entry
 from broker.domain.terms import Terms
 
 DECISION: Final = "decision"
+AGENT_ACTION: Final = "agent.action"
 GRANTED: Final = "consent.granted"
 REQUESTED: Final = "consent.requested"
 ENDS: Final = frozenset(
@@ -102,6 +104,7 @@ class _Drawing:
     def __init__(self, terms: Terms, state: str) -> None:
         self._nodes: dict[str, Node] = {}
         self._edges: dict[tuple[str, str], Edge] = {}
+        self._acted: list[Entry] = []
         self._consent = terms.consent_id
         notice = terms.notice
         self._notice = f"{notice.template}@{notice.version}"
@@ -141,12 +144,20 @@ class _Drawing:
             self._act(act, "signature", names)
             self._edge(self._notice, entry.id, "was_shown")
             self._edge(entry.id, self._consent, "grants")
+        elif entry.type == AGENT_ACTION:
+            self._act(act, "action", ("action_id", "agent", "action", "decisions"))
+            self._acted.append(entry)
         else:
             kind = "end" if entry.type in ENDS else "act"
             self._act(act, kind, ())
             self._edge(self._consent, entry.id, "ends_with" if kind == "end" else "leads_to")
 
     def done(self) -> Graph:
+        for entry in self._acted:
+            # An action stands beside its consent where its uses are on another page.
+            shown = [one for one in entry.body["decisions"] if one in self._nodes]
+            for source in shown or [self._consent]:
+                self._edge(source, entry.id, "is_acted_on")
         return Graph(tuple(self._nodes.values()), tuple(self._edges.values()))
 
     def _decision(self, act: Act) -> None:

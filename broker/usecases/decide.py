@@ -16,20 +16,24 @@ entry is there already. A denial is a value.
 
 from dataclasses import replace
 
+from sqlalchemy import Connection
+
 from broker.domain.access import Facts
 from broker.domain.addresses import tenant_url
 from broker.domain.conditions import (
+    AGENT_SUSPENDED,
     FEE_CURRENCY,
     LOG_UNAVAILABLE,
     STATE_CHANGED,
     SUBJECT_NOT_CALLER,
+    Reason,
 )
 from broker.domain.decision import Decision
 from broker.domain.errors import Forbidden, IdempotencyInProgress, Unauthorized
 from broker.domain.fee import Tariff
 from broker.domain.policy import Verdict
 from broker.domain.tracing import span
-from broker.store import access_tokens, contacts, decisions, fees, idempotency, policy_sets
+from broker.store import access_tokens, agents, contacts, decisions, fees, idempotency, policy_sets
 from broker.store.decisions import Asker, Snapshot
 from broker.store.idempotency import KeyTaken
 from broker.usecases.context import Context
@@ -58,11 +62,12 @@ async def _decide(ctx: Context, asking: Asking) -> Decision:
     asker = _asker(ctx, asking)
     for attempts_left in reversed(range(ATTEMPTS)):
         # The tariff after the tenant's row: by its version a change since is noticed.
-        snapshot, first, tariff = await ctx.db.read(
+        snapshot, first, tariff, stopped = await ctx.db.read(
             lambda tx: (
                 decisions.read(tx, asker, asking.question),
                 None if charge is None else idempotency.find(tx, charge.key, ctx.now()),
                 None if asking.value is None else fees.tariff(tx, asking.tenant_id),
+                _agent_is_suspended(tx, asking),
             )
         )
         if snapshot is None or snapshot.expires_at <= ctx.now():
@@ -70,6 +75,8 @@ async def _decide(ctx: Context, asking: Asking) -> Decision:
         policies = await policies_in_force(ctx, asking.tenant_id, snapshot.policies)
         answered = None if charge is None or first is None else charge.answered(ctx, first)
         verdict = _judge(ctx, policies, asking, snapshot, answered, tariff)
+        if stopped and snapshot.partner_id == asking.partner_id:
+            verdict = _denied(verdict, AGENT_SUSPENDED)
         if verdict.permit and answered is not None:
             return answered
         write = Write(ctx, policies, asking, asker, snapshot, verdict, charge, tariff)
@@ -118,6 +125,16 @@ def _judge(
     if len(reasons) == len(verdict.reasons):
         return verdict
     return replace(verdict, permit=False, reasons=tuple(reasons))
+
+
+def _agent_is_suspended(tx: Connection, asking: Asking) -> bool:
+    """Whether the question is for a registered agent of the partner that is suspended."""
+    agent = asking.question.agent
+    return agent is not None and agents.suspended(tx, asking.partner_id, agent)
+
+
+def _denied(verdict: Verdict, reason: Reason) -> Verdict:
+    return replace(verdict, permit=False, reasons=(*verdict.reasons, reason))
 
 
 def _paid(facts: Facts, answered: Decision) -> Facts:

@@ -248,12 +248,13 @@ class Write:
         if facts.demand is not None and facts.demand.proven is not None:
             body["proof_request"] = facts.demand.proven.request_id
         if question.agent is not None:
-            body["agent"] = _keyed(
-                self.ctx,
-                "contact",
-                f"agent\x00{self.snapshot.partner_id}\x00{question.agent}".encode(),
-            )
+            body["agent"] = agent_mark(self.ctx, self.snapshot.partner_id, question.agent)
         return body
+
+
+def agent_mark(ctx: Context, partner_id: str, agent: str) -> str:
+    """How the log names an agent of a partner: the name itself is a text of the caller's own."""
+    return _keyed(ctx, "contact", f"agent\x00{partner_id}\x00{agent}".encode())
 
 
 def _is_country(text: str) -> bool:

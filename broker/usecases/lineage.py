@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from broker.domain.addresses import tenant_url
 from broker.domain.entry import SealedEntry
 from broker.domain.errors import NotFound
-from broker.domain.lineage import DECISION, Act, Graph, graph_of
+from broker.domain.lineage import AGENT_ACTION, DECISION, Act, Graph, graph_of
 from broker.domain.openlineage import batches, events
 from broker.domain.terms import Terms
 from broker.outbound.guarded import GuardedClient, rules_of
@@ -82,6 +82,11 @@ def of_use(ctx: Context, tenant_id: str, entry_id: str) -> Lineage:
             raise NotFound("this use was denied because there was no consent: nothing led to it")
         row = readable_consent(tx, tenant_id, found.sealed.consent_id, None, ctx.now())
         acts = _acts(ctx, tx, [*audit_store.acts_of_consent(tx, row.id), found])
+    acts = [
+        act
+        for act in acts
+        if act.entry.type != AGENT_ACTION or entry_id in act.entry.body["decisions"]
+    ]
     return Lineage(row.id, _drawn(row, acts))
 
 

@@ -17,6 +17,7 @@ COLUMNS = {
     "denial": 4,
     "end": 4,
     "act": 4,
+    "action": 5,
 }
 TITLES = {
     "request": "请求 Request",
@@ -29,6 +30,7 @@ TITLES = {
     "denial": "已拒绝 Denied",
     "end": "终止 End",
     "act": "操作 Act",
+    "action": "智能体操作 Agent's action",
 }
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 232, 66, 72, 16, 16
 LONGEST_LINE = 34
@@ -91,6 +93,7 @@ def _box(node: Node, x: int, y: int) -> dict[str, Any]:
         "notice": str(facts.get("language", "")),
         "end": str(facts.get("type", "")),
         "act": str(facts.get("type", "")),
+        "action": f"{facts.get('action')} {facts.get('agent')}",
     }.get(node.kind, "")
     return {
         "x": x,

@@ -341,6 +341,15 @@ DOORS: dict[str, Door] = {
     "GET /schemas/openlineage-decisions-facet/1.json": Door(
         get("/schemas/openlineage-decisions-facet/1.json"), PUBLIC, own=True
     ),
+    "GET /v1/agents": Door(get("/v1/agents"), PUBLIC | HIDDEN, own=True),
+    "GET /v1/agent-actions": Door(get("/v1/agent-actions"), PUBLIC | HIDDEN, own=True),
+    "GET /v1/agent-actions/{action_id}": Door(get("/v1/agent-actions/{agent_action}")),
+    "POST /v1/agent-actions": Door(
+        post("/v1/agent-actions", lambda known: {"action": f"x.{known.agent_action}.z"}),
+        HIDDEN | {400, 409},
+        own=True,
+        at_home=None,  # it takes a signature
+    ),
     "GET /v1/fees/tariff": Door(get("/v1/fees/tariff"), PUBLIC | HIDDEN, own=True),
     "GET /v1/fees/statement": Door(
         get("/v1/fees/statement?month=2026-11"), PUBLIC | HIDDEN, own=True

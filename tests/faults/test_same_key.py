@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import func, select, union_all
 
+from broker.domain.agent import AgentAction, sign_action
 from broker.domain.deletion import Asked, sign_receipt
 from broker.domain.ids import new_id
 from broker.domain.vault import piece_digests
@@ -25,6 +26,7 @@ from broker.store.attribute_credentials import OfferRow
 from broker.store.audit import ENTRY, PENDING
 from broker.store.consents import CONSENT
 from broker.store.vault import EnvelopeRow
+from broker.usecases.agent import add_agent
 from broker.usecases.bootstrap import demo_clients
 from credentials.jcs import b64url
 from credentials.keys import SoftwareKey
@@ -195,6 +197,16 @@ def revocation(at: Deployment, name: str) -> Act:
     return Act("partner", path, {}, entries(at, "attributes.revoked"))
 
 
+def agent_action(at: Deployment, name: str) -> Act:
+    """An action that is refused, as it names nothing that is there: that is kept, once, too."""
+    added = add_agent(at.ctx, "demo", at.partner_id, name=name)
+    key = SoftwareKey.from_private_jwk(dict(added.private_jwk))
+    named = (("e-" + "z" * 20,), ("c-" + "z" * 20,))
+    stated = AgentAction(added.id, fresh_key()[:20], at.ctx.now(), "read", *named)
+    body = {"action": sign_action(key, stated, at.ctx.settings.public_url)}
+    return Act("partner", "/v1/agent-actions", body, entries(at, "agent.action_refused"))
+
+
 def _counted(at: Deployment, name: str, path: str, body: Any) -> Act:  # noqa: ANN401 (JSON)
     consent_id = at.seeds.consent(at.partner_id, name, uses_left=5)
     return Act("partner", path, body, _used(at, consent_id))
@@ -267,6 +279,7 @@ ACTS = {
     "POST /v1/proof-requests": proof_request,
     "POST /v1/proofs/verify": proof,
     "POST /v1/policy-sets": policy_set,
+    "POST /v1/agent-actions": agent_action,
     "POST /v1/attribute-types": attribute_type,
     "POST /v1/attribute-offers": attribute_offer,
     "POST /v1/attribute-offers/{offer_id}/revocation": revocation,

@@ -13,11 +13,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from httpx2 import Response
 from sqlalchemy import select
 
+from broker.domain.agent import AgentAction, sign_action
 from broker.domain.demand import Issuer
 from broker.domain.fee import USUAL, DeclaredValue
 from broker.domain.terms import Label
 from broker.store import consents, tables
 from broker.usecases import fee
+from broker.usecases.agent import act, add_agent
 from broker.usecases.deletion import open_task
 from broker.usecases.demand import trust_issuer
 from broker.usecases.partner import NewClient, add_officer, add_partner
@@ -72,6 +74,7 @@ class Known:
     second_consent: str
     entry: str
     use: str
+    agent_action: str
     template: str
     page: str
     presentation: str
@@ -111,6 +114,7 @@ ABSENT = Known(
     second_consent="c-" + "y" * 20,
     entry="e-" + "z" * 20,
     use="e-" + "y" * 20,
+    agent_action="aa-" + "z" * 20,
     template="absent-template",
     page="z" * 32,
     presentation="pr-" + "z" * 20,
@@ -340,6 +344,15 @@ def _envelope(made: World, customer: Customer, consent_id: str) -> str:
     return str(put_into_vault(customer.wallet, what, carry=made.carry, now=made.time[0])["id"])
 
 
+def _agent_action(made: World, decided: Mapping[str, Any]) -> str:
+    """What an agent of the partner says that it did, which is refused: the permit was not its."""
+    added = add_agent(made.ctx, "demo", made.partner, name="secret agent")
+    key = SoftwareKey.from_private_jwk(dict(added.private_jwk))
+    named = ((decided["id"],), (decided["consent"],))
+    stated = AgentAction(added.id, "of-the-secret-agent", made.time[0], "read", *named)
+    return act(made.ctx, "demo", made.partner, sign_action(key, stated, PUBLIC_URL)).id
+
+
 def _task(made: World, consent_id: str) -> str:
     """A deletion task, which a withdrawal would have made."""
     with made.ctx.db.transaction() as tx:
@@ -392,6 +405,7 @@ def _in_use(made: World) -> Known:
         second_consent=second,
         entry=entry,
         use=decided["context"]["id"],
+        agent_action=_agent_action(made, decided["context"]),
         template=made.template("secret-template"),
         page=granted["page_url"].rsplit("/", 1)[1],
         presentation=signing.response_uri.rsplit("/", 1)[1],

@@ -10,6 +10,7 @@ from broker.api.authzen import parse_evaluation, parse_evaluations
 from broker.api.limits import deeper_than
 from broker.domain import cosignature
 from broker.domain.access import read_terms
+from broker.domain.agent import ACTION_TYPE, claimed_agent, read_action
 from broker.domain.backup import DATABASE, BackupFile
 from broker.domain.backup import Manifest as BackupManifest
 from broker.domain.bundle import pack, unpack
@@ -20,6 +21,7 @@ from broker.domain.entry import Entry, LogKey, SealedEntry
 from broker.domain.errors import BrokerError
 from broker.domain.evidence import verify_evidence
 from broker.domain.evidence.opened import MANIFEST_TYPE, file_hash
+from broker.domain.fee import Charge, read_month, read_rate, read_value
 from broker.domain.merkle import verify_consistency, verify_inclusion
 from broker.domain.note import (
     NoteSignature,
@@ -166,6 +168,13 @@ def _receipt(data: bytes) -> object:
     """Claims behind the signature of the recipient's own key."""
     token = sign_jws(honest.PARTNER, {"typ": RECEIPT_TYPE}, data)
     return read_receipt(token, ASKED, honest.PARTNER.public_jwk(), 1_790_000_100)
+
+
+def _agents_action(data: bytes) -> object:
+    """Claims behind the signature of the agent's own key."""
+    token = sign_jws(honest.PARTNER, {"typ": ACTION_TYPE}, data)
+    key = honest.PARTNER.public_jwk()
+    return read_action(token, key, "https://broker.example", 1_790_000_100)
 
 
 def _sealed_entry(data: bytes) -> object:
@@ -430,6 +439,48 @@ PARSERS = (
         lambda data: read_range(text(data), 1_000),
         b"bytes=0-99",
         b"bytes=-5",
+    ),
+    _p(
+        "agent's action",
+        "domain.agent.read_action",
+        _agents_action,
+        dumped(
+            {
+                "iss": "ag-" + "a" * 20,
+                "aud": "https://broker.example",
+                "iat": 1_790_000_000,
+                "jti": "an-action-1",
+                "action": "read",
+                "decisions": ["e-" + "a" * 20],
+                "consents": ["c-" + "a" * 20],
+            }
+        ),
+    ),
+    _p(
+        "agent's action as it comes",
+        "domain.agent.claimed_agent",
+        lambda data: claimed_agent(text(data)),
+        RECEIPT.encode(),
+    ),
+    _p(
+        "declared value",
+        "domain.fee.read_value domain.fee.read_currency",
+        lambda data: read_value(value(data), "context.value"),
+        dumped({"amount": "12.50", "currency": "CNY"}),
+    ),
+    _p("rate", "domain.fee.read_rate", lambda data: read_rate(text(data)), b"0.3"),
+    _p("month", "domain.fee.read_month", lambda data: read_month(text(data)), b"2026-11"),
+    _p(
+        "entry of a fee",
+        "domain.fee.Charge.from_body",
+        lambda data: Charge.from_body("e-1", 1, members(data)),
+        dumped(
+            {
+                **dict.fromkeys(("decision", "partner", "purpose", "currency"), "x"),
+                **dict.fromkeys(("debit", "credit"), "x"),
+                **dict.fromkeys(("value", "rate", "amount"), 1),
+            }
+        ),
     ),
     _p(
         "erasures file",

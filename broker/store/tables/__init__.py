@@ -5,6 +5,7 @@ own context, so that a value moved to another row does not open. Hashes are base
 A `version` column counts changes to a row: a decision compares it inside its transaction.
 """
 
+from broker.store.tables.agents import Agent, AgentAct
 from broker.store.tables.attributes import AttributeOffer, AttributeType, TrustedIssuer
 from broker.store.tables.base import metadata
 from broker.store.tables.clients import (
@@ -59,6 +60,8 @@ from broker.store.tables.vault import Envelope, SealingKey
 
 __all__ = [
     "AccessToken",
+    "Agent",
+    "AgentAct",
     "Algorithm",
     "Attribute",
     "AttributeMapping",
