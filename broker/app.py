@@ -37,6 +37,7 @@ from broker.api import (
     rate_limits,
     records,
     registry,
+    search,
     status,
     subjects,
     tenancy,
@@ -120,6 +121,7 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
     errors.install(app)
     for module in (
         access,  # first: routes are tried in this order, and decisions are asked for most
+        search,
         oauth,
         invitations,
         consents,

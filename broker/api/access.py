@@ -28,6 +28,7 @@ from broker.api.deps import Ctx, TenantId
 from broker.api.dpop import tenant_of, token_of
 from broker.api.errors import status_of
 from broker.domain.addresses import tenant_url
+from broker.domain.decision import OBLIGATION
 from broker.domain.errors import (
     BrokerError,
     IdempotencyConflict,
@@ -35,6 +36,7 @@ from broker.domain.errors import (
     IdempotencyKeyRequired,
     InvalidRequest,
 )
+from broker.domain.policy import consent_policies
 from broker.usecases.context import Context
 from broker.usecases.decide import Asking, decide
 
@@ -80,13 +82,18 @@ async def evaluate_all(request: Request) -> Response:
 
 
 @router.get("/.well-known/authzen-configuration")
-async def configuration(ctx: Ctx, tenant_id: TenantId) -> dict[str, str]:
-    """Where this decision point is (AuthZEN 1.0, section 9)."""
+async def configuration(ctx: Ctx, tenant_id: TenantId) -> dict[str, str | list[str]]:
+    """Where this decision point is, and what it can oblige to (AuthZEN 1.0, section 9)."""
     base = tenant_url(ctx.settings.public_url, tenant_id)
+    access = f"{base}/access/v1"
     return {
         "policy_decision_point": base,
-        "access_evaluation_endpoint": f"{base}/access/v1/evaluation",
-        "access_evaluations_endpoint": f"{base}/access/v1/evaluations",
+        "access_evaluation_endpoint": f"{access}/evaluation",
+        "access_evaluations_endpoint": f"{access}/evaluations",
+        "search_subject_endpoint": f"{access}/search/subject",
+        "search_resource_endpoint": f"{access}/search/resource",
+        "search_action_endpoint": f"{access}/search/action",
+        "supported_obligations": [OBLIGATION + name for name in consent_policies().obligations],
     }
 
 
@@ -110,6 +117,7 @@ class _Caller:
             evaluation.question,
             key,
             evaluation.value,
+            evaluation.supported,
         )
 
 

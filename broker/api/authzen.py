@@ -17,7 +17,9 @@ from broker.domain.terms import parse_purpose
 
 LONGEST_TEXT = 1024
 MOST_EVALUATIONS = 100
+USUAL, MOST_RESULTS = 50, 100
 PARTS = ("subject", "action", "resource", "context")
+Kind = Literal["subject", "resource", "action"]
 Semantic = Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"]
 
 
@@ -31,6 +33,19 @@ class Evaluation:
     partner_id: str
     question: Question
     value: DeclaredValue | None = None
+    supported: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A search: an evaluation in which what is looked for is empty; `same` is all but the page."""
+
+    evaluation: Evaluation
+    subject_type: str
+    resource_type: str
+    limit: int
+    token: str
+    same: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +89,34 @@ def parse_evaluations(body: bytes) -> Evaluations:
     return Evaluations(tuple(items), semantic, single=False)
 
 
+def parse_search(body: bytes, kind: Kind) -> Search:
+    """A search request (sections 8.4 to 8.6). Raises `InvalidRequest`, which names the field.
+
+    An id of what is looked for is ignored, as the specification has it. A later page may leave
+    `limit` out, as its example does.
+    """
+    request = _body(body)
+    page = _object(request, "page")
+    limit = page.get("limit", USUAL)
+    if type(limit) is not int or limit < 0:
+        raise InvalidRequest("page.limit is a number, 0 or more")
+    token = _optional(page, "token", "page.") or ""
+    same = {name: value for name, value in request.items() if name != "page"}
+    asked: dict[str, Any] = dict(same)
+    if kind == "action":
+        asked["action"] = {"name": ""}
+    elif isinstance(asked.get(kind), dict):
+        asked[kind] = {**asked[kind], "id": ""}
+    return Search(
+        _evaluation(asked),
+        asked["subject"]["type"],
+        asked["resource"]["type"],
+        min(limit, MOST_RESULTS),
+        token,
+        same,
+    )
+
+
 def _evaluation(request: Mapping[str, Any], where: str = "") -> Evaluation:
     for name in PARTS[:3]:
         if name not in request:
@@ -113,7 +156,18 @@ def _evaluation(request: Mapping[str, Any], where: str = "") -> Evaluation:
             agent=agent,
         ),
         read_value(context["value"], f"{where}context.value") if "value" in context else None,
+        _supported(context, f"{where}context."),
     )
+
+
+def _supported(context: Mapping[str, Any], where: str) -> frozenset[str] | None:
+    """The obligations that a caller can carry out (Obligations Profile, "Negotiation")."""
+    if "supported_obligations" not in context:
+        return None
+    listed = context["supported_obligations"]
+    if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+        raise InvalidRequest(f"{where}supported_obligations is a list of texts")
+    return frozenset(listed)
 
 
 def _purpose(wire: str | None) -> tuple[str, str, str]:

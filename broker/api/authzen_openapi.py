@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from broker.api.authzen import MOST_EVALUATIONS
+from broker.api.authzen import MOST_EVALUATIONS, USUAL
 
 _PROPERTIES = {"type": "object", "additionalProperties": True}
 _SUBJECT = {
@@ -48,6 +48,12 @@ _CONTEXT = {
             "type": "string",
             "description": "Where data are used (ISO 3166-1); else the partner's country.",
         },
+        "supported_obligations": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "What you can carry out, of those in the metadata: a permit that "
+            "obliges to something else is then a denial, `obligation_unsupported`.",
+        },
         "value": {
             "type": "object",
             "description": "What the use is worth to you, for the channel fee; in a batch that of "
@@ -62,7 +68,7 @@ _CONTEXT = {
     },
 }
 _PARTS = {"subject": _SUBJECT, "action": _ACTION, "resource": _RESOURCE, "context": _CONTEXT}
-_EXAMPLE = {
+_EXAMPLE: dict[str, dict[str, Any]] = {
     "subject": {"type": "partner", "id": "p-4k2vq7d3a6zjx5m2n7bt"},
     "action": {"name": "read"},
     "resource": {
@@ -233,3 +239,53 @@ EVALUATIONS = _operation(
         "options": {"evaluations_semantic": "execute_all"},
     },
 )
+_FOUND = {
+    "type": "object",
+    "required": ["page", "results"],
+    "properties": {
+        "page": {
+            "type": "object",
+            "required": ["next_token"],
+            "properties": {
+                "next_token": {"type": "string", "description": "Empty: there is no more."},
+                "count": {"type": "integer"},
+            },
+        },
+        "results": {"type": "array", "items": {"type": "object"}},
+    },
+}
+_PAGE = {
+    "type": "object",
+    "properties": {
+        "token": {"type": "string", "description": "`next_token` of the page before."},
+        "limit": {"type": "integer", "minimum": 0, "default": USUAL},
+    },
+}
+_WITHOUT_ID = {
+    "subject": {**_SUBJECT, "required": ["type"]},
+    "resource": {**_RESOURCE, "required": ["type"]},
+}
+
+
+def _search(kind: str) -> dict[str, Any]:
+    needed = [name for name in ("subject", "resource", "action") if (name, kind) != ("action",) * 2]
+    parts = {name: _WITHOUT_ID[name] if name == kind else _PARTS[name] for name in needed}
+    example = {name: _EXAMPLE[name] for name in needed}
+    if kind in example:
+        example[kind] = {key: value for key, value in example[kind].items() if key != "id"}
+    request = {
+        "type": "object",
+        "required": needed,
+        "properties": {**parts, "context": _CONTEXT, "page": _PAGE},
+    }
+    found = {"page": {"next_token": "", "count": 1}, "results": [_EXAMPLE[kind]]}
+    operation = _operation(request, _FOUND, {**example, "context": _EXAMPLE["context"]})
+    operation["parameters"] = operation["parameters"][1:]
+    answer = {"schema": _FOUND, "example": found}
+    operation["responses"] = {
+        "200": {"description": "What was found", "content": {"application/json": answer}}
+    }
+    return operation
+
+
+SEARCH = {kind: _search(kind) for kind in ("subject", "resource", "action")}

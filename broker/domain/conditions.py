@@ -102,6 +102,14 @@ AGENT_SUSPENDED: Final = Reason(
     zh="该智能体已被暂停。",
     en="The agent is suspended.",
 )
+OBLIGATION_UNSUPPORTED: Final = Reason(
+    id="obligation.unsupported",
+    code="obligation_unsupported",
+    law=("PIPL-51", "GDPR-28"),
+    obligation="support_obligations",
+    zh="调用方声明无法履行许可所附的义务。",
+    en="The caller has said that it cannot do what the permit obliges to.",
+)
 FEE_CURRENCY: Final = Reason(
     id="fee.currency",
     code="currency_mismatch",
@@ -110,6 +118,16 @@ FEE_CURRENCY: Final = Reason(
     zh="所申报价值的币种不是该租户结算的币种。",
     en="The declared value is in another currency than the tenant charges in.",
 )
+
+UNJUDGED: Final = (
+    STATE_CHANGED,
+    LOG_UNAVAILABLE,
+    SUBJECT_NOT_CALLER,
+    AGENT_SUSPENDED,
+    FEE_CURRENCY,
+    OBLIGATION_UNSUPPORTED,
+)
+OF_NO_POLICY: Final = frozenset(one.id for one in UNJUDGED)
 
 
 def read_conditions(policies: str) -> tuple[Mapping[str, Reason], list[tuple[str, ...]]]:

@@ -68,6 +68,17 @@ class Decision:
         return cls(**parts)
 
 
+def owed_names(names: Sequence[str], action: str) -> list[str]:
+    """Which of a permit's obligations a use of this kind has, in order.
+
+    What leaves the broker's sight is marked; sharing is the one use that may share.
+    """
+    left_out = set() if action in {"read", "share"} else {"watermark"}
+    if action == "share":
+        left_out.add("no_onward_sharing")
+    return [name for name in names if name not in left_out]
+
+
 def permit_obligations(
     names: Sequence[str], question: Question, consent: ConsentFacts, entry_id: str, now: int
 ) -> tuple[Obligation, ...]:
@@ -79,19 +90,15 @@ def permit_obligations(
     """
     terms = consent.terms
     found: list[Obligation] = []
-    for name in names:
+    for name in owed_names(names, question.action):
         if name == "retention":
             delete_by = now + terms.retention_days * DAY_SECONDS
             properties: dict[str, Any] = {"days": terms.retention_days, "delete_by": delete_by}
         elif name == "territory":
             properties = {"use": list(terms.territories), "storage": list(terms.storage)}
         elif name == "watermark":
-            if question.action not in {"read", "share"}:
-                continue
             properties = {"consent": consent.id, "decision": entry_id}
         elif name == "no_onward_sharing":
-            if question.action == "share":
-                continue
             properties = {"recipient": terms.partner_id}
         else:
             properties = {}

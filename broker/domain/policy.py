@@ -38,7 +38,7 @@ from broker.domain.access import (
     separate_consents,
     territory_of,
 )
-from broker.domain.conditions import POLICY_ERROR, Reason, read_conditions
+from broker.domain.conditions import POLICY_ERROR, UNJUDGED, Reason, read_conditions
 from broker.domain.demand import DemandFacts
 from broker.domain.errors import InvalidPolicies
 from broker.domain.policies import CONSENT_POLICIES, CONSENT_SCHEMA
@@ -92,6 +92,13 @@ class ConsentPolicies:
         self.permit_obligations = permits[0]
         self.version = _version(policies, schema)
         self._slice = functools.lru_cache(maxsize=SLICES_CACHED)(self._parse_slice)
+
+    @property
+    def obligations(self) -> list[str]:
+        """Every obligation that a decision under these policies can have."""
+        denials = [reason.obligation for reason in self.conditions.values()]
+        denials += [reason.obligation for reason in (POLICY_ERROR, *UNJUDGED)]
+        return sorted({*self.permit_obligations, *denials})
 
     def judge(self, question: Question, facts: Facts, now: int) -> Verdict:
         """Permit, or deny and name every condition that failed, at `now` (Unix seconds)."""

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from broker.domain.consent import Transition
 from broker.domain.errors import NotFound, StateConflict
@@ -229,6 +229,24 @@ def granted_of_subjects(
         .with_for_update()
     )
     return [_consent(row) for row in rows]
+
+
+def granted_contacts(
+    tx: Connection, partner_id: str, since: str, limit: int
+) -> list[tuple[str, str]]:
+    """Contacts from `since` on that have granted a partner anything, each with such a consent."""
+    rows = tx.execute(
+        select(CONSENT.c.contact_id, func.min(CONSENT.c.id))
+        .where(
+            CONSENT.c.partner_id == partner_id,
+            CONSENT.c.state == "granted",
+            CONSENT.c.contact_id >= since,
+        )
+        .group_by(CONSENT.c.contact_id)
+        .order_by(CONSENT.c.contact_id)
+        .limit(limit)
+    )
+    return [(contact_id, consent_id) for contact_id, consent_id in rows]
 
 
 def due(tx: Connection, now: int, limit: int) -> list[ConsentRow]:

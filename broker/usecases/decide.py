@@ -24,21 +24,23 @@ from broker.domain.conditions import (
     AGENT_SUSPENDED,
     FEE_CURRENCY,
     LOG_UNAVAILABLE,
+    OBLIGATION_UNSUPPORTED,
     STATE_CHANGED,
     SUBJECT_NOT_CALLER,
     Reason,
 )
-from broker.domain.decision import Decision
+from broker.domain.decision import OBLIGATION, Decision, owed_names
 from broker.domain.errors import Forbidden, IdempotencyInProgress, Unauthorized
 from broker.domain.fee import Tariff
 from broker.domain.policy import Verdict
 from broker.domain.tracing import span
-from broker.store import access_tokens, agents, contacts, decisions, fees, idempotency, policy_sets
+from broker.store import access_tokens, agents, contacts, decisions, fees, idempotency
 from broker.store.decisions import Asker, Snapshot
 from broker.store.idempotency import KeyTaken
 from broker.usecases.context import Context
 from broker.usecases.decision_write import Asking, Charge, Write
 from broker.usecases.loaded_policies import Policies
+from broker.usecases.policy_set import in_force
 
 __all__ = ["Asking", "decide"]
 
@@ -72,7 +74,7 @@ async def _decide(ctx: Context, asking: Asking) -> Decision:
         )
         if snapshot is None or snapshot.expires_at <= ctx.now():
             raise await _refusal(ctx, asking)
-        policies = await policies_in_force(ctx, asking.tenant_id, snapshot.policies)
+        policies = await _in_force(ctx, asking.tenant_id, snapshot.policies)
         answered = None if charge is None or first is None else charge.answered(ctx, first)
         verdict = _judge(ctx, policies, asking, snapshot, answered, tariff)
         if stopped and snapshot.partner_id == asking.partner_id:
@@ -93,13 +95,12 @@ async def _decide(ctx: Context, asking: Asking) -> Decision:
     raise IdempotencyInProgress("the same call is under way: repeat it in a moment")
 
 
-async def policies_in_force(ctx: Context, tenant_id: str, digest: str) -> Policies:
+async def _in_force(ctx: Context, tenant_id: str, digest: str) -> Policies:
     """The policies of this digest, from memory or else from the tenant's row."""
     found = ctx.policies.get(digest)
     if found is not None:
         return found
-    kept = await ctx.db.read(lambda tx: policy_sets.find(tx, tenant_id, digest))
-    return ctx.policies.load(digest, None if kept is None else kept.text)
+    return await ctx.db.read(lambda tx: in_force(ctx, tx, tenant_id, digest))
 
 
 def _judge(
@@ -120,6 +121,10 @@ def _judge(
     if tariff is not None and asking.value is not None and answered is None:
         # What was charged stays, whatever the tariff has become since.
         reasons += [FEE_CURRENCY] if asking.value.currency != tariff.currency else []
+    if asking.supported is not None and verdict.permit:
+        owed = owed_names(policies.permit_obligations, asking.question.action)
+        if not asking.supported.issuperset(OBLIGATION + name for name in owed):
+            reasons.append(OBLIGATION_UNSUPPORTED)
     if not ctx.log.permits(now):
         reasons.append(LOG_UNAVAILABLE)
     if len(reasons) == len(verdict.reasons):

@@ -49,6 +49,8 @@ class Asking:
     value: DeclaredValue | None = None
     refusals: tuple[Reason, ...] = ()
     data: Mapping[str, str] = field(default_factory=dict)
+    supported: frozenset[str] | None = None
+    """The types of obligations that the caller says it can carry out; None: it says nothing."""
 
 
 @dataclass(frozen=True, slots=True)

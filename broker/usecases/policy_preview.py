@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from broker.domain.access import GrantedTerms, stored_terms
-from broker.domain.conditions import FEE_CURRENCY, LOG_UNAVAILABLE, STATE_CHANGED
+from broker.domain.conditions import OF_NO_POLICY, STATE_CHANGED
 from broker.domain.entry import Entry
 from broker.domain.errors import InvalidRequest, NotFound
 from broker.domain.policy import policies_with
@@ -22,12 +22,11 @@ from broker.store import audit, consents, policy_sets
 from broker.store.audit import LoggedEntry
 from broker.usecases.context import Context
 from broker.usecases.loaded_policies import Policies
+from broker.usecases.policy_set import in_force
 
 MOST: Final = 1_000_000
 BATCH: Final = 500
 EXAMPLES: Final = 20
-# Conditions of no policy: of the log, of the fee, of what kept changing.
-OUTSIDE: Final = frozenset({FEE_CURRENCY.id, LOG_UNAVAILABLE.id, STATE_CHANGED.id})
 
 
 @dataclass(frozen=True)
@@ -110,17 +109,14 @@ def preview(
         raise InvalidRequest(f"between 1 and {MOST} decisions can be tried")
     candidate = policies_with(text)
     with ctx.db.reading() as tx:
-        digest = policy_sets.in_force(tx, tenant_id)
-        kept = policy_sets.find(tx, tenant_id, digest)
-    found = ctx.policies.get(digest)
-    in_force = found or ctx.policies.load(digest, None if kept is None else kept.text)
-    result = Preview(in_force.version, candidate.version)
+        stands = in_force(ctx, tx, tenant_id, policy_sets.in_force(tx, tenant_id))
+    result = Preview(stands.version, candidate.version)
     for entries in _batches(ctx, tenant_id, last):
         with ctx.db.reading() as tx:
             asked = list(_readable(ctx, tx, entries))
         result.skipped += len(entries) - len(asked)
         for entry, case in asked:
-            _try(result, entry, case, in_force, candidate)
+            _try(result, entry, case, stands, candidate)
         progress(len(entries))
     return result
 
@@ -165,12 +161,12 @@ def _terms(consent_id: str | None, terms: dict[str, GrantedTerms]) -> GrantedTer
 
 
 def _try(
-    result: Preview, entry: Entry, case: Recorded, in_force: Policies, candidate: Policies
+    result: Preview, entry: Entry, case: Recorded, stands: Policies, candidate: Policies
 ) -> None:
     result.tried += 1
-    was = _conditions(in_force, case)
+    was = _conditions(stands, case)
     becomes = _conditions(candidate, case)
-    decided = tuple(one for one in case.conditions if one not in OUTSIDE)
+    decided = tuple(one for one in case.conditions if one not in OF_NO_POLICY)
     if decided != was and STATE_CHANGED.id not in case.conditions:
         result.otherwise += 1
     if was == becomes:

@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from sqlalchemy import Connection
+
 from broker.domain.errors import InvalidPolicies, InvalidRequest, StateConflict
 from broker.domain.policy import consent_policies, policies_with
 from broker.domain.policy_set import BUILT_IN, PolicySet, digest_of
@@ -9,6 +11,7 @@ from broker.store import policy_sets as store
 from broker.store import registry
 from broker.usecases import audit
 from broker.usecases.context import Context
+from broker.usecases.loaded_policies import Policies
 
 MOST_SETS: Final = 1_000
 OPERATOR: Final = "operator"
@@ -35,6 +38,15 @@ def add(ctx: Context, tenant_id: str, text: str, *, added_by: str = OPERATOR) ->
         body = {"set": made.number, "digest": digest, "policies": version, "by": added_by}
         audit.record(ctx, tx, tenant_id=tenant_id, type="policies.added", body=body)
     return made
+
+
+def in_force(ctx: Context, tx: Connection, tenant_id: str, digest: str) -> Policies:
+    """The policies of this digest, from memory or else from the tenant's row."""
+    found = ctx.policies.get(digest)
+    if found is not None:
+        return found
+    kept = store.find(tx, tenant_id, digest)
+    return ctx.policies.load(digest, None if kept is None else kept.text)
 
 
 def listed(ctx: Context, tenant_id: str) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from jsonschema import Draft202012Validator
 
-from broker.api import access, errors, limits, logs, tenancy
+from broker.api import access, errors, limits, logs, search, tenancy
 from tests.broker.builders import PUBLIC_URL, WIRE
 from tests.broker.deciding import SUBJECT_REF, Desk, desk
 from tests.programs import shared
@@ -65,6 +65,7 @@ def access_client(home: Path) -> Iterator[Client]:
         app.state.context = at.broker.ctx
         errors.install(app)
         app.include_router(access.router)
+        app.include_router(search.router)
         tenancy.install(app)
         limits.install(app, max_bytes=1_048_576, max_depth=64)
         logs.install(app)

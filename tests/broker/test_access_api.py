@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from broker.api.authzen import parse_evaluation, parse_evaluations
+from broker.api.authzen import parse_evaluation, parse_evaluations, parse_search
 from broker.domain.errors import InvalidRequest
 from broker.store import tables
 from broker.usecases.withdrawal import withdraw_by_officer
@@ -220,17 +221,19 @@ def test_a_counted_consent_asks_for_an_idempotency_key(client: Client) -> None:
 
 def test_the_configuration_names_the_endpoints(client: Client) -> None:
     told = client.http.get("/.well-known/authzen-configuration").json()
+    assert "urn:consent-broker:obligation:retention" in told.pop("supported_obligations")
     assert told == {
         "policy_decision_point": PUBLIC_URL,
         "access_evaluation_endpoint": f"{PUBLIC_URL}{EVALUATION}",
         "access_evaluations_endpoint": f"{PUBLIC_URL}{EVALUATIONS}",
+        **{f"search_{kind}_endpoint": f"{PUBLIC_URL}{SEARCH}{kind}" for kind in KINDS},
     }
     assert client.http.get("/.well-known/authzen-configuration/t/nobody").status_code == 404
 
 
 def test_the_document_describes_the_requests(client: Client) -> None:
     paths = client.http.get("/openapi.json").json()["paths"]
-    for path in (EVALUATION, EVALUATIONS):
+    for path in (EVALUATION, EVALUATIONS, *(SEARCH + kind for kind in KINDS)):
         operation = paths[path]["post"]
         content = operation["requestBody"]["content"]["application/json"]
         Draft202012Validator(content["schema"]).validate(content["example"])
@@ -238,6 +241,7 @@ def test_the_document_describes_the_requests(client: Client) -> None:
         Draft202012Validator(answer["schema"]).validate(answer["example"])
 
 
+SEARCH, KINDS = "/access/v1/search/", ("subject", "resource", "action")
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: (
@@ -260,7 +264,11 @@ JSON = st.recursive(
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(JSON.map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass")) | st.binary())
 def test_whatever_arrives_is_read_or_refused(body: bytes) -> None:
-    for parse in (parse_evaluation, parse_evaluations):
+    for parse in (
+        parse_evaluation,
+        parse_evaluations,
+        *(partial(parse_search, kind=kind) for kind in KINDS),
+    ):
         try:
             parse(body)
         except InvalidRequest as error:

@@ -89,6 +89,16 @@ def batches(stage: Stage, known: Known, person: Person) -> list[Call]:
     return [Call("POST", "/access/v1/evaluations", json={"evaluations": asked})]
 
 
+def searches(kind: str) -> Callable[[Stage, Known, Person], list[Call]]:
+    """What an evaluation asks, with one part looked for."""
+
+    def calls(stage: Stage, known: Known, person: Person) -> list[Call]:
+        asked = [call.json for call in evaluations(stage, known, person)]
+        return [Call("POST", f"/access/v1/search/{kind}", json=one) for one in asked]
+
+    return calls
+
+
 def invitations(stage: Stage, known: Known, person: Person) -> list[Call]:
     """For the victim's partner, under the key that the victim's partner has used."""
     body = {"subject_ref": known.subject_ref, "grade": "link", "partner": known.partner}
@@ -408,6 +418,10 @@ DOORS: dict[str, Door] = {
     # A denial is an answer: what it says is compared with the one about nothing at all.
     "POST /access/v1/evaluation": Door(evaluations, HIDDEN | {200}, at_home=PARTNER),
     "POST /access/v1/evaluations": Door(batches, HIDDEN | {200}, at_home=PARTNER),
+    **{
+        f"POST /access/v1/search/{kind}": Door(searches(kind), HIDDEN | {200}, at_home=PARTNER)
+        for kind in ("subject", "resource", "action")
+    },
     # Behind the decisions: at home it ends the consent that they are about.
     "POST /v1/withdrawals": Door(
         post("/v1/withdrawals", lambda known: {"customers": [{"consent": known.second_consent}]}),

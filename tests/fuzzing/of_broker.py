@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from broker.api.authzen import parse_evaluation, parse_evaluations
+from broker.api.authzen import parse_evaluation, parse_evaluations, parse_search
 from broker.api.limits import deeper_than
 from broker.domain import cosignature
 from broker.domain.access import read_terms
@@ -248,8 +248,12 @@ PARSERS = (
     ),
     _p(
         "evaluation",
-        "api.authzen.parse_evaluation api.authzen.parse_evaluations",
-        lambda data: (parse_evaluations(data), parse_evaluation(data)),
+        "api.authzen.parse_evaluation api.authzen.parse_evaluations api.authzen.parse_search",
+        lambda data: (
+            parse_evaluations(data),
+            parse_evaluation(data),
+            parse_search(data, "resource"),
+        ),
         dumped(EVALUATION),
         dumped({"evaluations": [EVALUATION] * 2, "options": {}}),
     ),
