@@ -1,8 +1,7 @@
 """AuthZEN 1.0 over HTTP: its schemas, its requests, its refusals."""
 
 import json
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -264,11 +263,13 @@ JSON = st.recursive(
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(JSON.map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass")) | st.binary())
 def test_whatever_arrives_is_read_or_refused(body: bytes) -> None:
-    for parse in (
+    parsers: tuple[Callable[[bytes], object], ...] = (
         parse_evaluation,
         parse_evaluations,
-        *(partial(parse_search, kind=kind) for kind in KINDS),
-    ):
+        lambda body: parse_search(body, "resource"),
+        lambda body: parse_search(body, "action"),
+    )
+    for parse in parsers:
         try:
             parse(body)
         except InvalidRequest as error:
