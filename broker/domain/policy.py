@@ -23,7 +23,6 @@ from cedarpy import (
 )
 
 from broker.domain.access import (
-    NO_CONSENT,
     NO_TERMS,
     AlgorithmFacts,
     AttributeFacts,
@@ -33,22 +32,17 @@ from broker.domain.access import (
     PartnerFacts,
     PurposeFacts,
     Question,
-    Separate,
     best_consent,
     separate_consents,
-    territory_of,
 )
 from broker.domain.conditions import POLICY_ERROR, UNJUDGED, Reason, read_conditions
-from broker.domain.demand import DemandFacts
 from broker.domain.errors import InvalidPolicies
 from broker.domain.policies import CONSENT_POLICIES, CONSENT_SCHEMA
+from broker.domain.policy_request import entities_of, request_of
 from broker.domain.policy_set import check_size, read_own_conditions
 from broker.domain.replay import kept
-from broker.domain.terms import ACTIONS
 from credentials.jcs import b64url
 
-OTHER_ACTION = "other"
-TERMS = {"type": "Terms", "id": "granted"}
 SLICES_CACHED = 2048
 
 
@@ -107,14 +101,7 @@ class ConsentPolicies:
         rested_on = kept(facts, consent, separate, now)
         try:
             results = is_authorized_batch(
-                [
-                    {
-                        "principal": _uid("Agent", question.agent or facts.partner.id),
-                        "action": _uid("Action", _action(question.action)),
-                        "resource": _uid("DataAttribute", facts.attribute.name),
-                        "context": _context(question, facts, consent, separate, now),
-                    }
-                ],
+                [request_of(question, facts, consent, separate, now)],
                 self._policies,
                 self._slice(
                     question.agent,
@@ -149,54 +136,13 @@ class ConsentPolicies:
         algorithm: AlgorithmFacts,
         terms: GrantedTerms,
     ) -> Entities:
-        """What changes rarely, as entities; raises `ValueError` where the schema refuses it.
+        """`entities_of`, parsed; raises `ValueError` where the schema refuses it.
 
         Keyed by its whole content, so that a cached slice is never out of date. Customers who
         signed the same template share one.
         """
-        brand = _uid("Brand", partner.id)
-        flags = {"suspended": partner.suspended, "killSwitch": partner.kill_switch}
-        slices = [
-            _entity(brand, {"name": partner.id, **flags}),
-            _entity(_uid("Agent", agent or partner.id), {"brand": brand}, brand),
-            _entity(
-                _uid("DataAttribute", attribute.name),
-                {
-                    "name": attribute.name,
-                    "registered": attribute.registered,
-                    "sensitive": attribute.sensitive,
-                    "storedIn": attribute.stored_in,
-                },
-                _uid("Category", attribute.category),
-            ),
-            _entity(
-                _uid("Purpose", purpose.id),
-                {"registered": purpose.registered, "killSwitch": purpose.kill_switch},
-            ),
-            _entity(
-                _algorithm(algorithm.id, algorithm.version),
-                {
-                    "registered": algorithm.registered,
-                    "riskTier": algorithm.risk_tier,
-                    "automatedDecision": algorithm.automated_decision,
-                    "killSwitch": algorithm.kill_switch,
-                },
-                _uid("Purpose", algorithm.purpose_id),
-            ),
-            _entity(
-                TERMS,
-                {
-                    "recipient": _uid("Brand", terms.partner_id),
-                    "controller": terms.controller_id,
-                    "purpose": _uid("Purpose", terms.purpose_id),
-                    "algorithm": _algorithm(terms.algorithm_id, terms.algorithm_version),
-                    "attributes": terms.attributes,
-                    "actions": terms.actions,
-                    "territories": terms.territories,
-                },
-            ),
-        ]
-        return Entities.from_json_str(orjson.dumps(slices).decode(), self._schema)
+        entities = entities_of(agent, partner, attribute, purpose, algorithm, terms)
+        return Entities.from_json_str(orjson.dumps(entities).decode(), self._schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,58 +178,6 @@ def _deny(
     return Verdict(permit=False, reasons=reasons, consent=consent, facts=facts)
 
 
-def _context(
-    question: Question, facts: Facts, consent: ConsentFacts | None, separate: Separate, now: int
-) -> str:
-    context: dict[str, Any] = {
-        "action": question.action,
-        "purpose": _uid("Purpose", facts.purpose.id),
-        "algorithm": _algorithm(facts.algorithm.id, facts.algorithm.version),
-        "territory": territory_of(question, facts),
-        "now": now,
-        "killSwitch": facts.kill_switch,
-        "consent": _record(consent),
-        "separate": {
-            "thirdParty": separate.third_party,
-            "sensitive": separate.sensitive,
-            "crossBorder": separate.cross_border,
-        },
-    }
-    if facts.demand is not None:
-        context["proof"] = _proof(facts.demand, now)
-    return orjson.dumps(context).decode()
-
-
-def _proof(facts: DemandFacts, now: int) -> dict[str, int]:
-    record = {"maxAge": facts.demand.max_age_seconds}
-    if facts.proven is not None:
-        record["age"] = now - facts.proven.proven_at
-        if facts.proven.status_until is not None:
-            record["statusUntil"] = facts.proven.status_until
-    return record
-
-
-def _record(consent: ConsentFacts | None) -> dict[str, Any]:
-    if consent is None:
-        return {
-            "state": NO_CONSENT,
-            "terms": TERMS,
-            "validFrom": 0,
-            "validUntil": 0,
-            "refusesAutomatedDecisions": False,
-        }
-    record = {
-        "state": consent.state,
-        "terms": TERMS,
-        "validFrom": consent.valid_from,
-        "validUntil": consent.valid_until,
-        "refusesAutomatedDecisions": consent.refuses_automated_decisions,
-    }
-    if consent.uses_left is not None:
-        record["usesLeft"] = consent.uses_left
-    return record
-
-
 def _validate(policies: str, schema: Schema) -> None:
     result = validate_policies(policies, schema)
     if result.validation_passed and not result.errors:
@@ -301,21 +195,3 @@ def _version(policies: str, schema: str) -> str:
         digest.update(len(text).to_bytes(8, "big"))
         digest.update(text)
     return b64url(digest.digest())
-
-
-def _action(name: str) -> str:
-    return name if name in ACTIONS else OTHER_ACTION
-
-
-def _uid(kind: str, name: str) -> dict[str, str]:
-    return {"type": kind, "id": name}
-
-
-def _algorithm(name: str, version: str) -> dict[str, str]:
-    return _uid("Algorithm", f"{name}@{version}")
-
-
-def _entity(
-    uid: dict[str, str], attributes: dict[str, Any], *parents: dict[str, str]
-) -> dict[str, Any]:
-    return {"uid": uid, "attrs": attributes, "parents": list(parents)}

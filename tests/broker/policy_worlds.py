@@ -1,0 +1,121 @@
+"""Random questions and facts, one seed at a time: mostly what fits, so that permits come too."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+
+from broker.domain.access import (
+    AlgorithmFacts,
+    AttributeFacts,
+    ConsentFacts,
+    Facts,
+    GrantedTerms,
+    PartnerFacts,
+    PurposeFacts,
+    Question,
+)
+from broker.domain.demand import DemandFacts
+from tests.broker.policy_cases import DEMAND, NOW, PROVEN, PURPOSE
+
+Case = tuple[Question, Facts, int]
+
+DEMANDS = tuple(
+    DemandFacts(DEMAND, (), proven)
+    for proven in (
+        *(PROVEN, PROVEN, None),
+        *(replace(PROVEN, status_until=NOW + ahead) for ahead in (0, 1)),
+    )
+)
+STATES = {
+    "requested": "consent.requested",
+    "refused": "consent.refused",
+    "withdrawn": "consent.withdrawn",
+    "expired": "consent.expired",
+    "superseded": "consent.superseded",
+}
+
+
+def cases(seed: int, count: int) -> Iterator[Case]:
+    """`count` cases that the seed determines."""
+    drawing = _Drawing(random.Random(seed))
+    return (drawing.case() for _ in range(count))
+
+
+class _Drawing:
+    def __init__(self, source: random.Random) -> None:
+        self._choice = source.choice
+        self._random = source.random
+
+    def mostly(self, value: str, *others: str) -> str:
+        return value if self._random() < 0.93 else self._choice(others)
+
+    def rarely(self) -> bool:
+        return self._random() < 0.04
+
+    def case(self) -> Case:
+        choice = self._choice
+        purpose = self.mostly(PURPOSE, "dpv:Marketing", "")
+        algorithm = self.mostly("churn-v3", "shop-nearby", "")
+        version = self.mostly("1", "2")
+        attribute = self.mostly("home_city", "phone", "visit_log")
+        question = Question(
+            action=self.mostly("read", "profile", "train", "share", "delete"),
+            attribute=attribute,
+            purpose_id=purpose,
+            algorithm_id=algorithm,
+            algorithm_version=version,
+            territory=choice(["CN"] * 8 + ["SG", None]),
+            agent=choice([None, "crm-batch"]),
+        )
+        facts = Facts(
+            tenant_id="demo",
+            kill_switch=self.rarely(),
+            partner=PartnerFacts("p-1", self.mostly("CN", "SG"), self.rarely(), self.rarely()),
+            purpose=PurposeFacts(purpose, not self.rarely(), self.rarely()),
+            algorithm=AlgorithmFacts(
+                id=algorithm,
+                version=version,
+                purpose_id=self.mostly(PURPOSE, "dpv:Marketing"),
+                registered=not self.rarely(),
+                risk_tier=choice(["minimal", "limited", "high"]),
+                automated_decision=choice([True, False]),
+                kill_switch=self.rarely(),
+            ),
+            attribute=AttributeFacts(
+                attribute, not self.rarely(), "pd:Location", self.rarely(), self.mostly("CN", "SG")
+            ),
+            consents=() if self.rarely() else (self._consent(),),
+            subject_id="s-1",
+            demand=choice([None, None, None, *DEMANDS]),
+        )
+        return question, facts, choice([NOW] * 6 + [999, 1_999, 2_000])
+
+    def _consent(self) -> ConsentFacts:
+        choice = self._choice
+        terms = GrantedTerms(
+            partner_id=self.mostly("p-1", "p-2"),
+            controller_id=self.mostly("demo", "p-1"),
+            purpose_id=self.mostly(PURPOSE, "dpv:Marketing"),
+            algorithm_id=self.mostly("churn-v3", "shop-nearby"),
+            algorithm_version=self.mostly("1", "2"),
+            actions=choice([("read", "profile"), ("read",), ("train", "share", "read")]),
+            attributes=choice([("home_city", "visit_log"), ("home_city",), ("phone", "home_city")]),
+            separate=tuple(
+                kind
+                for kind in ("third_party", "sensitive", "cross_border")
+                if self._random() < 0.9
+            ),
+            territories=choice([("CN",), ("CN", "SG"), ("CN", "SG"), ("SG",)]),
+            storage=("CN",),
+            retention_days=180,
+        )
+        return ConsentFacts(
+            id="c-1",
+            state=self.mostly("granted", *STATES),
+            subject_id="s-1",
+            valid_from=choice([0, 0, 0, 0, 0, 500, 1_500]),
+            valid_until=choice([2_000] * 5 + [1_000, 700]),
+            uses_left=choice([None, None, None, 5, 1, 0]),
+            refuses_automated_decisions=self.rarely(),
+            terms=terms,
+        )
