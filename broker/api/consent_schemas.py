@@ -168,3 +168,10 @@ def consent_out(row: ConsentRow, now: int) -> ConsentOut:
         uses_left=row.uses_left,
         withdrawal_grade=row.withdrawal_grade,
     )
+
+
+class AutomatedDecisions(BaseModel):
+    """Whether the customer refuses decisions that a program makes by itself."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"refused": True}]})
+    refused: Annotated[bool, Field(strict=True)]

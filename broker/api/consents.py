@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from starlette.concurrency import run_in_threadpool
 
 from broker.api.consent_schemas import (
+    AutomatedDecisions,
     ConsentOut,
     ConsentRequestIn,
     ConsentRequestOut,
@@ -14,12 +15,12 @@ from broker.api.consent_schemas import (
     consent_out,
     request_out,
 )
-from broker.api.deps import AnyCaller, Caller, Ctx, PartnerCaller
+from broker.api.deps import AnyCaller, Caller, Ctx, OfficerCaller, PartnerCaller
 from broker.api.idempotency import Answer, IdempotencyKey, run
 from broker.domain.errors import NotFound
 from broker.store import presentations
 from broker.store.consents import ConsentRow
-from broker.usecases import consent_request, withdrawal
+from broker.usecases import automated_decision, consent_request, withdrawal
 from broker.usecases.context import Context
 from broker.usecases.person import readable_consent
 
@@ -82,6 +83,21 @@ def get_receipt(ctx: Ctx, caller: AnyCaller, consent_id: str) -> Response:
     if caller.role != "officer":
         raise NotFound("no such receipt")
     return _issued(ctx, _consent(ctx, caller, consent_id), "receipt")
+
+
+@router.put("/v1/consents/{consent_id}/automated-decisions")
+def put_automated_decisions(
+    ctx: Ctx, caller: OfficerCaller, consent_id: str, body: AutomatedDecisions
+) -> AutomatedDecisions:
+    """Refuse decisions by a program alone, or allow them again, on the customer's word.
+
+    Of a granted consent, from the next decision on (`automated_decision_refused`); other uses go
+    on. Customers refuse on the consent's page. Officers only; it is in the log.
+    """
+    automated_decision.set_refusal(
+        ctx, caller.tenant_id, consent_id, refused=body.refused, by=caller.client_id
+    )
+    return body
 
 
 @router.post(

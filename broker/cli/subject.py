@@ -14,6 +14,7 @@ from broker.domain.bundle import pack
 from broker.domain.errors import InvalidRequest
 from broker.store import erasures, registry
 from broker.usecases import deletion
+from broker.usecases.automated_decision import set_refusal
 from broker.usecases.context import Context
 from broker.usecases.erasure import OPERATOR, erase
 from broker.usecases.evidence import assemble
@@ -112,6 +113,31 @@ def withdraw_all(
     for consent_id in done.consents:
         typer.echo(consent_id)
     typer.echo(f"{len(done.consents)} withdrawn")
+
+
+@subject.command("automated-decisions")
+def automated_decisions(
+    consent: Annotated[str, typer.Option("--consent", help="Of which consent. 同意编号。")],
+    refused: Annotated[
+        bool,
+        typer.Option(
+            "--refuse/--allow", help="Refuse them, or allow them again. 拒绝或重新允许自动化决策。"
+        ),
+    ],
+    tenant: Tenant = ROOT_TENANT,
+    as_json: Json = False,
+) -> None:
+    """Decisions by a program alone, on the customer's word (PIPL 24, GDPR 22). 自动化决策。
+
+    It counts from the next decision on; other uses of the consent go on.
+    """
+    with composed() as ctx:
+        changed = set_refusal(ctx, tenant, consent, refused=refused)
+    if as_json:
+        typer.echo(json.dumps({"consent": consent, "refused": refused, "changed": changed}))
+        return
+    stands = "refused" if refused else "allowed"
+    typer.echo(f"{consent}: {stands}" + ("" if changed else ", as it was"))
 
 
 @subject.command("erase")

@@ -194,6 +194,23 @@ def move(
         vault.end(tx, consent_id, now if shown_from is None else shown_from)
 
 
+def set_refusal(tx: Connection, consent_id: str, *, refused: bool) -> bool:
+    """Refuse decisions by a program alone, or allow them; False where it is so already.
+
+    Only of a granted consent. Decisions notice by its version.
+    """
+    done = tx.execute(
+        update(CONSENT)
+        .where(
+            CONSENT.c.id == consent_id,
+            CONSENT.c.state == "granted",
+            CONSENT.c.refuses_automated_decisions.is_not(refused),
+        )
+        .values(refuses_automated_decisions=refused, version=CONSENT.c.version + 1)
+    )
+    return done.rowcount == 1
+
+
 def live_twins(tx: Connection, row: ConsentRow, template_id: str) -> list[ConsentRow]:
     """Granted consents of the same contact, partner, template and item."""
     rows = tx.execute(

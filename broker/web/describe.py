@@ -97,6 +97,11 @@ def outcome(state: PageState, spoken: Language) -> OutcomeView:
                 signature_grade=row.grade or "",
                 withdrawal_grade=row.withdrawal_grade or "",
                 withdrawal=None if link is None else LinkView(link, qr_svg(link)),
+                decides_alone="no"
+                if not view.automated_decision
+                else "refused"
+                if row.refuses_automated_decisions
+                else "allowed",
             )
         )
     return OutcomeView(

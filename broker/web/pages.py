@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from broker.domain.errors import BrokerError, Gone, LogUnavailable, NotFound, StateConflict
-from broker.usecases import consent_page, presentation, withdrawal
+from broker.usecases import automated_decision, consent_page, presentation, withdrawal
 from broker.usecases.consent_page import PageState
 from broker.usecases.invitation import waiting_offer
 from broker.web import describe, live
@@ -171,6 +171,17 @@ def withdraw(request: Request, page_token: str, form: Posted) -> Response:
     consent_id = str(form.get("consent_id", ""))
     withdrawal.open_withdrawal(context_of(request), tenant_of(request), page_token, consent_id)
     return see(f"{page_path(request, page_token)}#w-{consent_id}")
+
+
+@router.post("/c/{page_token}/automated-decisions")
+def refuse_automated_decisions(request: Request, page_token: str, form: Posted) -> Response:
+    """Refuse decisions by a program alone, of one consent; the rest of it stays as it is."""
+    require_own(request, page_token, form)
+    consent_id = str(form.get("consent_id", ""))
+    automated_decision.refuse_on_page(
+        context_of(request), tenant_of(request), page_token, consent_id
+    )
+    return see(page_path(request, page_token))
 
 
 @router.get("/c/{page_token}/done")

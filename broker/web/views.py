@@ -161,7 +161,10 @@ class SignView:
 
 @dataclass(frozen=True)
 class KeptView:
-    """One consent after the answer: its state, when, the receipt, a withdrawal under way."""
+    """One consent after the answer: its state, when, the receipt, a withdrawal under way.
+
+    `decides_alone` says whether a program decides by itself: allowed, refused, or not at all.
+    """
 
     consent: ConsentView
     state: str
@@ -170,6 +173,7 @@ class KeptView:
     signature_grade: str
     withdrawal_grade: str
     withdrawal: LinkView | None
+    decides_alone: Literal["allowed", "refused", "no"]
 
 
 @dataclass(frozen=True)

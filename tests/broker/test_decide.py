@@ -10,11 +10,12 @@ import pytest
 from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from broker.domain.errors import Forbidden, Unauthorized
+from broker.domain.errors import Forbidden, NotFound, StateConflict, Unauthorized
 from broker.domain.policy import consent_policies
 from broker.store import audit, tables
 from broker.store.consents import CONSENT
 from broker.store.db import Database
+from broker.usecases.automated_decision import set_refusal
 from broker.usecases.decide import Asking, decide
 from broker.usecases.keys import KeyRing
 from broker.usecases.withdrawal import withdraw_by_officer
@@ -239,11 +240,34 @@ def test_the_company_can_stop_what_was_granted(
 
 
 def test_a_customer_who_refuses_automated_decisions_is_left_alone(at: Desk) -> None:
-    consent_id = at.consent()
-    at.broker.change(
-        tables.Consent, [tables.Consent.id == consent_id], refuses_automated_decisions=True
-    )
+    consent_id, ctx = at.consent(), at.broker.ctx
+    assert at.codes() == []
+    assert set_refusal(ctx, TENANT, consent_id, refused=True, by="o-1")
+    assert not set_refusal(ctx, TENANT, consent_id, refused=True)
     assert at.codes() == ["automated_decision_refused"]
+    assert set_refusal(ctx, TENANT, consent_id, refused=False)
+    assert at.codes() == []
+    (told,) = at.broker.logged("automated_decisions.refused")
+    assert (told.consent_id, told.body) == (consent_id, {"by": "o-1"})
+    assert [one.body for one in at.broker.logged("automated_decisions.allowed")] == [
+        {"by": "operator"}
+    ]
+    withdraw_by_officer(ctx, TENANT, "o-1", consent_id)
+    with pytest.raises(StateConflict):
+        set_refusal(ctx, TENANT, consent_id, refused=True)
+    with pytest.raises(NotFound):
+        set_refusal(ctx, TENANT, "c-nothing", refused=True)
+
+
+def test_a_refusal_between_reading_and_writing_is_seen(at: Desk) -> None:
+    consent_id = at.consent()
+
+    def refuse() -> None:
+        set_refusal(at.broker.ctx, TENANT, consent_id, refused=True)
+
+    between = _meddling(at, refuse)
+    assert between.codes() == ["automated_decision_refused"]
+    between.broker.ctx.db.close()
 
 
 def test_a_long_history_does_not_hide_the_live_consent(at: Desk) -> None:

@@ -223,6 +223,12 @@ def kinds(_stage: Stage, _known: Known, person: Person) -> list[Call]:
     return [Call("POST", "/v1/attribute-types", json=body, headers=headers)]
 
 
+def allowing(_stage: Stage, known: Known, _person: Person) -> list[Call]:
+    """As it is: at home it must not spoil what other doors need."""
+    path = f"/v1/consents/{known.consent}/automated-decisions"
+    return [Call("PUT", path, json={"refused": False})]
+
+
 def switching(_stage: Stage, _known: Known, _person: Person) -> list[Call]:
     """To what is in force: at home it must not spoil what other doors need."""
     return [Call("PUT", "/v1/policy-sets/in-force", json={"number": 0, "expected": 0})]
@@ -309,6 +315,7 @@ DOORS: dict[str, Door] = {
         get("/v1/consents/{consent}/receipt"), at_home=OFFICER
     ),
     "GET /v1/consents/{consent_id}/evidence": Door(get("/v1/consents/{consent}/evidence")),
+    "PUT /v1/consents/{consent_id}/automated-decisions": Door(allowing, at_home=OFFICER),
     "POST /v1/consents/{consent_id}/withdrawal": Door(
         post("/v1/consents/{second_consent}/withdrawal", lambda _known: {})
     ),
@@ -525,6 +532,10 @@ DOORS: dict[str, Door] = {
     "POST /c/{page_token}/refusal": Door(form_to("/c/{page}/refusal", form_token=""), at_home=None),
     "POST /c/{page_token}/withdrawal": Door(
         form_to("/c/{page}/withdrawal", form_token="", consent_id="{consent}"), at_home=None
+    ),
+    "POST /c/{page_token}/automated-decisions": Door(
+        form_to("/c/{page}/automated-decisions", form_token="", consent_id="{consent}"),
+        at_home=None,
     ),
     "POST /c/{page_token}/everything": Door(
         form_to("/c/{page}/everything", form_token=""), at_home=None

@@ -68,6 +68,9 @@ PAGES: dict[str, Any] = {
     "/c/{page_token}/choice": {"post": _page(form=("form_token", "share:c-1"), page_token=0)},
     "/c/{page_token}/refusal": {"post": _page(form=("form_token",), page_token=0)},
     "/c/{page_token}/withdrawal": {"post": _page(form=("form_token", "consent_id"), page_token=0)},
+    "/c/{page_token}/automated-decisions": {
+        "post": _page(form=("form_token", "consent_id"), page_token=0)
+    },
     "/c/{page_token}/done": {"get": _page("response_code", page_token=0)},
     "/c/{page_token}/receipt/{consent_id}": {"get": _page(page_token=0, consent_id=0)},
     # An answer that goes on for as long as the page is open: for pages that are not there only.

@@ -204,7 +204,7 @@ def test_withdrawing_takes_no_more_steps_than_giving(world: PageWorld) -> None:
     page = visitor.see()
     withdrawing.append("look")
     base = next(iter(page.main.every("section", class_="card")))
-    form = base.one("form")
+    form = form_to(base, "withdrawal")
     answer = visitor.post("withdrawal", form.form_data())
     withdrawing.append("withdraw")
     assert answer.status_code == 303
@@ -219,6 +219,38 @@ def test_withdrawing_takes_no_more_steps_than_giving(world: PageWorld) -> None:
     assert "签名时的那把密钥" in page.main.text
     again = visitor.post("withdrawal", form.form_data())
     assert again.status_code == 409
+
+
+def form_to(card: Element, act: str) -> Element:
+    (found,) = [
+        form for form in card.every("form") if form.attributes["action"].endswith(f"/{act}")
+    ]
+    return found
+
+
+@pytest.mark.parametrize(("lang", "words"), [("zh", "您已拒绝"), ("en", "You refuse decisions")])
+def test_decisions_by_a_program_alone_are_refused_and_the_rest_stays(
+    world: PageWorld, lang: str, words: str
+) -> None:
+    visitor = granted(Visitor(world, world.ask(), lang), "base")
+    base = next(iter(visitor.see().main.every("section", class_="card")))
+    form = form_to(base, "automated-decisions")
+    strange = visitor.post("automated-decisions", form.form_data(), Origin="https://evil.example")
+    assert strange.status_code == 403
+    assert visitor.post("automated-decisions", form.form_data()).status_code == 303
+    page = visitor.see()
+    assert words in page.main.text
+    base = next(iter(page.main.every("section", class_="card")))
+    assert [one.attributes["action"].rsplit("/", 1)[1] for one in base.every("form")] == [
+        "withdrawal"
+    ]
+    with world.ctx.db.reading() as tx:
+        row = consents.consent(tx, "demo", base.attributes["id"])
+    assert (row.state, row.refuses_automated_decisions) == ("granted", True)
+    assert visitor.post("automated-decisions", form.form_data()).status_code == 303  # as it was
+    other = Visitor(world, world.ask("crm-2"))
+    data = other.token() | {"consent_id": base.attributes["id"]}
+    assert other.post("automated-decisions", data).status_code == 404
 
 
 def test_only_a_consent_of_this_page_can_be_withdrawn_here(world: PageWorld) -> None:

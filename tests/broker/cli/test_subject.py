@@ -152,3 +152,12 @@ def _state(consent_id: str) -> str:
         state: str = consents.consent(tx, "demo", consent_id).state
     ctx.db.close()
     return state
+
+
+def test_decisions_by_a_program_alone(consent: str) -> None:
+    named = ("automated-decisions", "--consent", consent)
+    done = told(*named, "--refuse", "--json")
+    assert done == {"consent": consent, "refused": True, "changed": True}
+    assert "refused, as it was" in run(*named, "--refuse").output
+    assert run(*named, "--allow").output == f"{consent}: allowed\n"
+    assert run("automated-decisions", "--consent", "c-0", "--allow").exit_code == REFUSED
