@@ -1,22 +1,43 @@
-"""Decisions over HTTP, each with its durable entry, against an endpoint of one insert and read."""
+"""Decisions over HTTP, each with its durable entry, against an endpoint of one insert and read.
 
+And in batches of 100, against single calls; and in the process, without the entry (one read and the
+engine), with few consents in the database and with a million.
+"""
+
+import contextlib
 import json
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.figure import Figure, ratio_at_least
+from benchmarks.figure import Bound, Figure, ratio_at_least, ratio_at_most
 from benchmarks.insert_and_read import running_probe
 from benchmarks.load import post, rate, write_requests
-from benchmarks.probe import interleaved
+from benchmarks.many_consents import grow
+from benchmarks.probe import interleaved, seconds_per_call
 from benchmarks.seeding import granted, new_partner, token_of
 from broker.composition import build_context, prepare
+from broker.domain.access import Question
+from broker.domain.addresses import ROOT_TENANT
+from broker.domain.policy import consent_policies
+from broker.domain.terms import parse_purpose
 from broker.settings import Settings
+from broker.store import decisions
+from broker.store.acting import acting_for
+from broker.store.contacts import subject_ref_hash
+from broker.store.decisions import Asker
+from credentials.jcs import b64url
 from dev.running import running_broker
 
 CUSTOMERS = 300
+BATCH = 100
+FEW_CONSENTS, MANY_CONSENTS = 2_000, 1_000_000
+MOST_MICROSECONDS = 250
 ROUNDS = 5
 ATTRIBUTE, PERMITTED = "purchase_count_12m", '"decision":true'
 PURPOSE = "dpv:ServicePersonalisation#algo:churn-v3@1"
@@ -32,7 +53,21 @@ class Asked:
 
     def evaluation(self, contact: str, attribute: str) -> bytes:
         """An evaluation request as bytes."""
-        body = {
+        body = self._body(contact, attribute)
+        return self._post("/access/v1/evaluation", body)
+
+    def batch(self, contacts: Sequence[str], attribute: str) -> bytes:
+        """A request of many evaluations, each of another contact, as bytes."""
+        body = self._body("", attribute)
+        resource = body.pop("resource")
+        body["evaluations"] = [
+            {"resource": {**resource, "properties": {"subject_ref": contact}}}
+            for contact in contacts
+        ]
+        return self._post("/access/v1/evaluations", body)
+
+    def _body(self, contact: str, attribute: str) -> dict[str, Any]:
+        return {
             "subject": {"type": "partner", "id": self.partner_id},
             "action": {"name": "read"},
             "resource": {
@@ -42,11 +77,9 @@ class Asked:
             },
             "context": {"purpose": PURPOSE, "territory": "CN"},
         }
-        return post(
-            "/access/v1/evaluation",
-            json.dumps(body).encode(),
-            [f"Authorization: Bearer {self.token}"],
-        )
+
+    def _post(self, path: str, body: dict[str, Any]) -> bytes:
+        return post(path, json.dumps(body).encode(), [f"Authorization: Bearer {self.token}"])
 
 
 def run() -> list[Figure]:
@@ -67,6 +100,17 @@ def run() -> list[Figure]:
                         [asked.evaluation(one, ATTRIBUTE) for one in asked.contacts],
                         PERMITTED,
                     ),
+                    "batch": _rate(
+                        home,
+                        "batch",
+                        port,
+                        [
+                            asked.batch(asked.contacts[first : first + BATCH], ATTRIBUTE)
+                            for first in range(0, CUSTOMERS, BATCH)
+                        ],
+                        PERMITTED,
+                        connections=2,
+                    ),
                     "deny": _rate(
                         home,
                         "deny",
@@ -86,14 +130,89 @@ def run() -> list[Figure]:
             bound=ratio_at_least(0.6),
         )
         for name in ("permit", "deny")
+    ] + [
+        Figure(
+            name=f"decisions: in batches of {BATCH} against single calls",
+            value=taken["batch"] * BATCH,
+            unit="1/s",
+            probe=taken["permit"],
+            bound=ratio_at_least(3),
+        ),
+        *in_process(),
     ]
 
 
+def in_process() -> list[Figure]:
+    """What a decision takes without its entry: its one read, and the engine."""
+    with contextlib.ExitStack() as stack:
+        few, many = (
+            stack.enter_context(_deciding(consents)) for consents in (FEW_CONSENTS, MANY_CONSENTS)
+        )
+        taken = interleaved({"few": few, "many": many}, rounds=ROUNDS)
+    return [
+        Figure(
+            name=f"decisions: read and judged in the process, {MANY_CONSENTS:,} consents",
+            value=taken["many"] * 1e6,
+            unit="us",
+            bound=Bound("value", "<=", MOST_MICROSECONDS),
+        ),
+        Figure(
+            name=f"decisions: the same against {FEW_CONSENTS:,} consents",
+            value=taken["many"] * 1e6,
+            unit="us",
+            probe=taken["few"] * 1e6,
+            bound=ratio_at_most(1.2),
+        ),
+    ]
+
+
+@contextlib.contextmanager
+def _deciding(consents: int) -> Iterator[Callable[[], float]]:
+    """A measurement of decisions over so many consents: CPU seconds of one."""
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmark-") as folder,
+        acting_for(ROOT_TENANT),
+    ):
+        settings = Settings(home=Path(folder))
+        asked = populate(settings)
+        ctx = build_context(settings)
+        grow(ctx, asked.partner_id, consents)
+        token_hash = b64url(sha256(asked.token.encode()).digest())
+        key = ctx.keys.hmac_key("contact")
+        questions = [
+            (
+                Asker(
+                    ROOT_TENANT,
+                    token_hash,
+                    asked.partner_id,
+                    subject_ref_hash(key, asked.partner_id, name),
+                    settings.public_url,
+                ),
+                Question("read", ATTRIBUTE, *parse_purpose(PURPOSE), "CN", subject_ref=name),
+            )
+            for name in asked.contacts
+        ]
+        with ctx.db.reading() as tx:
+
+            def decide() -> None:
+                for asker, question in questions:
+                    snapshot = decisions.read(tx, asker, question)
+                    verdict = snapshot and consent_policies().judge(
+                        question, snapshot.facts, ctx.now()
+                    )
+                    if not verdict or not verdict.permit:
+                        raise RuntimeError("a decision that was to be measured is no permit")
+
+            measure = seconds_per_call(decide, calls=5, clock=time.process_time)
+            yield lambda: measure() / len(questions)
+        ctx.db.close()
+
+
 def _rate(
-    home: Path, name: str, port: int, requests: list[bytes], expect: str
+    home: Path, name: str, port: int, requests: list[bytes], expect: str, *, connections: int = 16
 ) -> Callable[[], float]:
     path = write_requests(home / f"{name}.requests", requests)
-    return lambda: rate(port, path, expect)
+    return lambda: rate(port, path, expect, connections=connections)
 
 
 def populate(settings: Settings) -> Asked:
