@@ -1,6 +1,6 @@
 """A decision: permit or deny, with every reason, and with what the caller owes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -106,24 +106,38 @@ def permit_obligations(
     return tuple(found)
 
 
-def denial_obligations(
-    reasons: Sequence[Reason],
-    consent_id: str | None,
-    base: str,
-    demand: DemandFacts | None,
-    now: int,
-    currency: str | None = None,
-) -> tuple[Obligation, ...]:
-    """What a denial obliges to, each once; `base` is the tenant's address.
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """What the obligations of a denial refer to.
 
-    `request_consent` says where consent can be asked for, `request_proof` where a proof is and
-    what it has to show, as a proof request says it; `declare_value` in which `currency`.
+    `base` is the tenant's address; `request` what to send there for consent, where a template
+    covers the use; `currency` is that in which the tenant charges.
     """
+
+    consent_id: str | None
+    base: str
+    demand: DemandFacts | None
+    currency: str | None
+    request: Mapping[str, str] | None
+
+
+def denial_obligations(
+    reasons: Sequence[Reason], denied: Denied, now: int
+) -> tuple[Obligation, ...]:
+    """What a denial obliges to, each once.
+
+    `request_consent` says where consent can be asked for and how, `request_proof` where a proof is
+    and what it has to show, as a proof request says it; `declare_value` in which `currency`.
+    """
+    consent_id, base, demand = denied.consent_id, denied.base, denied.demand
+    request, currency = denied.request, denied.currency
     found: list[Obligation] = []
     for name in dict.fromkeys(reason.obligation for reason in reasons):
         properties: dict[str, Any] = {}
         if name == "request_consent":
             properties["endpoint"] = f"{base}/v1/consent-requests"
+            if request is not None:
+                properties["request"] = dict(request)
         elif name == "request_proof" and demand is not None:
             properties = {
                 "endpoint": f"{base}/v1/proof-requests",

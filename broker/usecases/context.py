@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from broker.settings import Settings
 from broker.store.db import Database
+from broker.usecases.covering_template import CoveringTemplates
 from broker.usecases.keys import KeyRing
 from broker.usecases.loaded_policies import LoadedPolicies
 from broker.usecases.published import PublishedLists, PublishedShards
@@ -29,6 +30,7 @@ class Context:
     published: PublishedLists = field(default_factory=PublishedLists)
     shards: PublishedShards = field(default_factory=PublishedShards)
     policies: LoadedPolicies = field(default_factory=LoadedPolicies)
+    templates: CoveringTemplates = field(default_factory=CoveringTemplates)
     stopping: threading.Event = field(default_factory=threading.Event)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from broker.domain.access import ConsentFacts, Facts, Question, territory_of
 from broker.domain.addresses import tenant_url
 from broker.domain.conditions import Reason
-from broker.domain.decision import Decision, denial_obligations, permit_obligations
+from broker.domain.decision import Decision, Denied, denial_obligations, permit_obligations
 from broker.domain.errors import IdempotencyConflict, IdempotencyKeyRequired
 from broker.domain.fee import DeclaredValue, Tariff
 from broker.domain.policy import Verdict
@@ -156,23 +156,35 @@ class Write:
         """Record a denial."""
         consent = self.verdict.consent
         consent_id = None if consent is None else consent.id
-        base = tenant_url(self.ctx.settings.public_url, self.asking.tenant_id)
+        denied = Denied(
+            consent_id=consent_id,
+            base=tenant_url(self.ctx.settings.public_url, self.asking.tenant_id),
+            demand=self.snapshot.facts.demand,
+            currency=None if self.tariff is None else self.tariff.currency,
+            request=self._request(tx),
+        )
         return Decision(
             permit=False,
             entry_id=self._record(tx, consent),
             consent_id=consent_id,
             reasons=self.verdict.reasons,
-            obligations=denial_obligations(
-                self.verdict.reasons,
-                consent_id,
-                base,
-                self.snapshot.facts.demand,
-                self.ctx.now(),
-                None if self.tariff is None else self.tariff.currency,
-            ),
+            obligations=denial_obligations(self.verdict.reasons, denied, self.ctx.now()),
             policies=self.policies.version,
             time=self.ctx.now(),
         )
+
+    def _request(self, tx: Connection) -> dict[str, str] | None:
+        """The consent request that would ask for what is lacking, where a template covers it."""
+        if all(reason.obligation != "request_consent" for reason in self.verdict.reasons):
+            return None
+        facts, question = self.snapshot.facts, self.asking.question
+        template = self.ctx.templates.find(
+            tx, self.asking.tenant_id, question, facts.attribute.name, self.ctx.now()
+        )
+        if template is None:
+            return None
+        named = {} if question.subject_ref is None else {"subject_ref": question.subject_ref}
+        return {"template": template, **named}
 
     def _permit(self, tx: Connection, consent: ConsentFacts) -> Decision:
         now = self.ctx.now()

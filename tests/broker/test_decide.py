@@ -1,6 +1,7 @@
 """Decisions against real rows, on SQLite and PostgreSQL: what is read, checked again, recorded."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +19,16 @@ from broker.store.db import Database
 from broker.usecases.automated_decision import set_refusal
 from broker.usecases.decide import Asking, decide
 from broker.usecases.keys import KeyRing
+from broker.usecases.tenant import add_template
 from broker.usecases.withdrawal import withdraw_by_officer
 from tests.broker.builders import DAY, PURPOSE, START, TENANT, Broker, hash_of, map_field
 from tests.broker.deciding import QUESTION, SUBJECT_REF, Desk, desk
+from tests.programs import ROOT
 
 T = TypeVar("T")
+TEMPLATE = json.loads((ROOT / "broker/usecases/demonstration.json").read_text("utf-8"))[
+    "templates"
+][0]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -91,6 +97,20 @@ def test_a_denial_is_recorded_and_says_where_to_ask(at: Desk) -> None:
     assert entry.body["decision"] is False
     assert entry.body["conditions"] == ["consent.none"]
     assert entry.subject_id is None
+
+
+def test_a_denial_for_want_of_consent_names_the_request_to_send(at: Desk) -> None:
+    add_template(at.broker.ctx, TENANT, TEMPLATE | {"items": TEMPLATE["items"][:1]})
+
+    def request(**question: Any) -> Any:  # noqa: ANN401
+        owed = {one.id: one.properties for one in at.decide(**question).obligations}
+        return owed["request_consent"].get("request")
+
+    assert request() == {"template": TEMPLATE["id"], "subject_ref": SUBJECT_REF}
+    assert request(subject_ref=None, consent_id="c-0") == {"template": TEMPLATE["id"]}
+    assert request(action="share") is None
+    assert request(territory="HK") is None
+    assert request(algorithm_version="2") is None
 
 
 def test_the_first_decision_after_a_withdrawal_denies(at: Desk) -> None:
