@@ -117,7 +117,7 @@ class _Caller:
             evaluation.question,
             key,
             evaluation.value,
-            evaluation.supported,
+            supported=evaluation.supported,
         )
 
 
