@@ -102,8 +102,8 @@ class ActionOut(BaseModel):
     action: str
     accepted: bool
     reasons: list[str] = Field(
-        description="Empty where it is accepted: `agent_suspended`, `decision_unknown`, "
-        "`decision_denied`, `decision_of_another_agent`, `decision_too_old`, `action_differs`, "
+        description="Empty where it is accepted: `agent_suspended`, `kill_switch`, "
+        "`decision_unknown`, `decision_denied`, `decision_of_another_agent`, `decision_too_old`, `action_differs`, "
         "`consents_differ`, `consent_over`."
     )
     decisions: list[str]

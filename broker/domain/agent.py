@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from broker.domain.errors import AgentActionInvalid
+from broker.domain.kill_switch import KillSwitch
 from broker.domain.terms import ACTIONS
 from credentials.errors import CredentialError
 from credentials.json_reader import read_json_object
@@ -65,6 +66,7 @@ class Permitted:
     agent: str | None
     action: str
     consent: str | None
+    purpose: str
     time: int
     consent_live: bool
 
@@ -124,14 +126,22 @@ def read_action(token: str, key: Mapping[str, Any], audience: str, now: int) -> 
 
 
 def judge(
-    stated: AgentAction, found: Sequence[Permitted], *, partner: str, mark: str, now: int
+    stated: AgentAction,
+    found: Sequence[Permitted],
+    *,
+    partner: str,
+    mark: str,
+    switches: Iterable[KillSwitch],
+    now: int,
 ) -> tuple[str, ...]:
     """Why an action does not rest on what it names: codes, none where it does.
 
-    `found` are those of its decisions that the log has; `mark` is how decisions name this agent.
+    `found` are those of its decisions that the log has; `mark` is how decisions name this agent;
+    `switches` are the tenant's kill switches that are on.
     """
     own = [one for one in found if one.partner == partner]
     told = {
+        "kill_switch": any(_stops(switch, partner, own) for switch in switches),
         "decision_unknown": {one.id for one in own} != set(stated.decisions),
         "decision_denied": any(not one.permit for one in own),
         "decision_of_another_agent": any(one.agent != mark for one in own),
@@ -141,6 +151,16 @@ def judge(
         "consent_over": any(not one.consent_live for one in own),
     }
     return tuple(code for code, failed in told.items() if failed)
+
+
+def _stops(switch: KillSwitch, partner: str, found: Iterable[Permitted]) -> bool:
+    if switch.kind == "tenant":
+        return True
+    if switch.kind == "partner":
+        return switch.id == partner
+    # A purpose as the log has it: dpv:ServicePersonalisation#algo:churn-v3@1.
+    part = 0 if switch.kind == "purpose" else 1
+    return any(one.purpose.split("#algo:")[part:][:1] == [switch.id] for one in found)
 
 
 def _consents(found: Iterable[Permitted]) -> set[str]:

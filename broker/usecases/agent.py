@@ -2,8 +2,8 @@
 
 1. The action's agent is found by its claim, and its signature verified, with no transaction open.
 2. One transaction holds the agent and the named consents, opens the named decisions from the log,
-   and judges: each is a permit of this partner for this agent and this action, lately, and its
-   consent is live still.
+   and judges: each is a permit of this partner for this agent and this action, lately, its
+   consent is live still, and no kill switch stops it.
 3. It is kept either way. An accepted one is in the log under each of its consents, a refused one
    under the tenant's key: what it named may be somebody else's.
 """
@@ -19,7 +19,7 @@ from broker.domain.addresses import tenant_url
 from broker.domain.agent import AgentAction, Permitted, claimed_agent, judge, read_action
 from broker.domain.errors import InvalidRequest, NotFound
 from broker.domain.ids import new_id
-from broker.store import agents, partners
+from broker.store import agents, kill_switches, partners
 from broker.store import audit as audit_store
 from broker.store.agents import ActionRow, AgentRow
 from broker.usecases import audit
@@ -100,7 +100,14 @@ def act(ctx: Context, tenant_id: str, partner_id: str, token: str) -> ActionRow:
         agent = agents.find(tx, tenant_id, agent_id, lock=True)
         subjects, found = _named(ctx, tx, tenant_id, stated)
         mark = agent_mark(ctx, partner_id, agent_id)
-        reasons = judge(stated, found, partner=partner_id, mark=mark, now=ctx.now())
+        reasons = judge(
+            stated,
+            found,
+            partner=partner_id,
+            mark=mark,
+            switches=kill_switches.turned_on(tx, tenant_id),
+            now=ctx.now(),
+        )
         if agent.state != "active":
             reasons = ("agent_suspended", *reasons)
         row = ActionRow(
@@ -180,6 +187,7 @@ def _named(
                 agent=body.get("agent"),
                 action=str(body.get("action")),
                 consent=entry.consent_id,
+                purpose=str(body.get("purpose")),
                 time=entry.time,
                 consent_live=entry.consent_id in live,
             )

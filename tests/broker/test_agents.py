@@ -19,15 +19,17 @@ from broker.domain.agent import (
     sign_action,
 )
 from broker.domain.errors import AgentActionInvalid, InvalidRequest, NotFound, StateConflict
+from broker.domain.kill_switch import KillSwitch
 from broker.store.agents import ActionRow
 from broker.usecases import lineage
 from broker.usecases.agent import act, actions, add_agent, set_agent_state
+from broker.usecases.kill_switch import turn
 from broker.usecases.person import Named
 from broker.usecases.subject_export import export_subject
 from broker.usecases.withdrawal import withdraw_by_officer
 from credentials.jcs import b64url
 from credentials.keys import SoftwareKey, sign_jws
-from tests.broker.builders import PUBLIC_URL, START, TENANT
+from tests.broker.builders import PUBLIC_URL, PURPOSE, START, TENANT
 from tests.broker.deciding import Desk, desk
 from tests.broker.flow_world import World, world
 
@@ -155,6 +157,28 @@ def test_a_suspended_agent_gets_no_permit_and_acts_no_more(on_each: Desk) -> Non
     assert at.codes(agent=agent.id) == []
     with pytest.raises(NotFound):
         set_agent_state(at.broker.ctx, TENANT, "ag-none", "suspended")
+
+
+SWITCHES = [
+    KillSwitch("tenant", TENANT),
+    KillSwitch("partner", ""),
+    KillSwitch("purpose", PURPOSE),
+    KillSwitch("algorithm", "churn-v3@1"),
+]
+
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: str(switch.kind))
+def test_a_kill_switch_stops_what_was_permitted_before(at: Desk, switch: KillSwitch) -> None:
+    consent = at.consent()
+    agent = Acting(at)
+    permit = agent.permit()
+    meant = switch if switch.id else KillSwitch("partner", at.partner_id)
+    for other in (KillSwitch("purpose", "dpv:Marketing"), KillSwitch("algorithm", "churn-v3@2")):
+        turn(at.broker.ctx, TENANT, other, on=True)
+    turn(at.broker.ctx, TENANT, meant, on=True)
+    assert agent.why(permit, consents=[consent]) == ["kill_switch"]
+    turn(at.broker.ctx, TENANT, meant, on=False)
+    assert agent.why(permit, consents=[consent]) == []
 
 
 def test_an_action_counts_once(at: Desk) -> None:
