@@ -103,8 +103,8 @@ class ActionOut(BaseModel):
     accepted: bool
     reasons: list[str] = Field(
         description="Empty where it is accepted: `agent_suspended`, `kill_switch`, "
-        "`decision_unknown`, `decision_denied`, `decision_of_another_agent`, `decision_too_old`, `action_differs`, "
-        "`consents_differ`, `consent_over`."
+        "`decision_unknown`, `decision_denied`, `decision_of_another_agent`, `decision_too_old`, "
+        "`action_differs`, `consents_differ`, `consent_over`."
     )
     decisions: list[str]
     consents: list[str]
