@@ -36,6 +36,8 @@ NOT_SEALED = frozenset(
         # Public hashes and others' signatures.
         *("audit_pending.leaf_data", "audit_entry.leaf_data", "log_head.root", "log_tile.root"),
         *("log_tile.hashes", "log_tile.nodes", "checkpoint.frontier", "checkpoint_time.token"),
+        # Hashes of the pieces of a ciphertext that is not here.
+        "envelope.pieces",
     }
 )
 
