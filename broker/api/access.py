@@ -28,7 +28,7 @@ from broker.api.deps import Ctx, TenantId
 from broker.api.dpop import tenant_of, token_of
 from broker.api.errors import status_of
 from broker.domain.addresses import tenant_url
-from broker.domain.decision import OBLIGATION
+from broker.domain.decision import MASK, OBLIGATION
 from broker.domain.errors import (
     BrokerError,
     IdempotencyConflict,
@@ -93,7 +93,9 @@ async def configuration(ctx: Ctx, tenant_id: TenantId) -> dict[str, str | list[s
         "search_subject_endpoint": f"{access}/search/subject",
         "search_resource_endpoint": f"{access}/search/resource",
         "search_action_endpoint": f"{access}/search/action",
-        "supported_obligations": [OBLIGATION + name for name in consent_policies().obligations],
+        "supported_obligations": [
+            OBLIGATION + name for name in (*consent_policies().obligations, MASK)
+        ],
     }
 
 

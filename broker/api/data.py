@@ -14,8 +14,10 @@ from broker.api.dpop import token_of
 from broker.api.errors import RETRY_SECONDS, status_of
 from broker.api.problems import problem
 from broker.domain.access import Question
+from broker.domain.conditions import NOT_IN_VAULT, NOT_MASKED_SO
 from broker.domain.decision import Decision
 from broker.domain.errors import TransferStopped
+from broker.domain.masking import ROLE
 from broker.domain.terms import parse_purpose
 from broker.usecases.transfer import OF_THE_VAULT, Transfer, Wanted, open_transfer
 from credentials.jcs import b64url_decode
@@ -24,6 +26,7 @@ from wallet_adapters.envelope import MEDIA_TYPE
 DENIED = 403
 PARTIAL = 206
 UNAVAILABLE = 503
+MISSING = {NOT_IN_VAULT.code: 404, NOT_MASKED_SO.code: 404}
 LONGEST = 200
 
 router = APIRouter(tags=["data"])
@@ -67,6 +70,16 @@ async def get_data(
     ],
     action: Annotated[str, Query(min_length=1, max_length=32)] = "read",
     territory: Annotated[str | None, Query(min_length=2, max_length=2)] = None,
+    role: Annotated[
+        str | None,
+        Query(
+            pattern=ROLE.pattern,
+            description=(
+                "The role of who will see it: by it the attribute may have to be masked "
+                "(`maskings` in `GET /v1/attributes`). Without one, what holds for everybody."
+            ),
+        ),
+    ] = None,
     byte_range: Annotated[
         str | None, Header(alias="Range", max_length=LONGEST, description="One range of bytes.")
     ] = None,
@@ -88,8 +101,9 @@ async def get_data(
     The decision is that of `POST /access/v1/evaluation`, recorded and counted before anything is
     sent. A denial is a problem document: its `code` is that of the first reason, `decision` holds
     all of them as an evaluation does. Where the vault is the only cause nothing was counted:
-    `data_not_in_vault` (404), `envelope_damaged` (502), `vault_unreachable` (503). When the
-    customer withdraws while data are sent, the connection ends before the announced length.
+    `data_not_in_vault` and `masking_not_in_vault` (404), `envelope_damaged` (502),
+    `vault_unreachable` (503). When the customer withdraws while data are sent, the connection ends
+    before the announced length.
     """
     purpose_id, algorithm_id, version = parse_purpose(purpose)
     question = Question(
@@ -100,6 +114,7 @@ async def get_data(
         algorithm_version=version,
         territory=territory,
         consent_id=consent_id,
+        role=role,
     )
     token_hash = await token_of(ctx, request)
     wanted = Wanted(
@@ -174,7 +189,8 @@ def _base64(digest: str) -> str:
 
 def _denied(scope: Scope, decision: Decision) -> Response:
     codes = [reason.code for reason in decision.reasons]
-    status = status_of(codes[0]) if OF_THE_VAULT.issuperset(codes) else DENIED
+    of_the_vault = OF_THE_VAULT.issuperset(codes)
+    status = MISSING.get(codes[0]) or status_of(codes[0]) if of_the_vault else DENIED
     told: dict[str, Any] = {"decision": decision.to_json()}
     headers = {"Retry-After": str(RETRY_SECONDS)} if status == UNAVAILABLE else {}
     detail = " ".join(reason.en for reason in decision.reasons)

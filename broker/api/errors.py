@@ -34,7 +34,6 @@ STATUS: Final[dict[str, int]] = {
     "unknown_partner": 403,
     "too_many_questions": 403,
     "not_found": 404,
-    "data_not_in_vault": 404,
     "log_tile_path_invalid": 404,
     "state_conflict": 409,
     "idempotency_conflict": 409,

@@ -26,6 +26,7 @@ from broker.domain.template import Registry
 from broker.store import demands, registry
 from broker.usecases.context import Context
 from broker.usecases.mapping import mapping, set_mapping
+from broker.usecases.masking import maskings_of
 from broker.usecases.tenant import add_template
 
 router = APIRouter(tags=["registry"])
@@ -63,7 +64,11 @@ def get_algorithms(ctx: Ctx, caller: AnyCaller) -> AlgorithmsOut:
 def get_attributes(ctx: Ctx, caller: AnyCaller) -> AttributesOut:
     """The attribute dictionary: the canonical names, and which are sensitive."""
     known = _registry(ctx, caller)
-    return AttributesOut(attributes=[attribute_out(one) for one in known.attributes.values()])
+    with ctx.db.reading() as tx:
+        masked = maskings_of(tx, caller.tenant_id)
+    return AttributesOut(
+        attributes=[attribute_out(one, masked.get(one.id, {})) for one in known.attributes.values()]
+    )
 
 
 @router.get("/v1/templates")

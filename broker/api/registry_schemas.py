@@ -1,5 +1,6 @@
 """Wire types of what a tenant has registered: purposes, algorithms, attributes, templates."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -117,6 +118,7 @@ class AttributeOut(BaseModel):
                     "category": "pd:PurchasesAndSpendingHabit",
                     "sensitive": False,
                     "stored_in": "CN",
+                    "maskings": {"*": "round_10", "analyst": "none"},
                 }
             ]
         }
@@ -126,6 +128,9 @@ class AttributeOut(BaseModel):
     category: str = Field(description="A category of the W3C Data Privacy Vocabulary.")
     sensitive: bool = Field(description="Sensitive personal information: a consent of its own.")
     stored_in: str = Field(description="ISO 3166-1 code.")
+    maskings: dict[str, str] = Field(
+        description="By role, `*` for everybody else: in which masking it is given out."
+    )
 
 
 class TemplateOut(BaseModel):
@@ -217,14 +222,15 @@ def algorithm_out(purpose_id: str, algorithm: AlgorithmTerms) -> AlgorithmOut:
     )
 
 
-def attribute_out(attribute: AttributeTerms) -> AttributeOut:
-    """The wire form of an attribute."""
+def attribute_out(attribute: AttributeTerms, maskings: Mapping[str, str]) -> AttributeOut:
+    """The wire form of an attribute; `maskings` are by role."""
     return AttributeOut(
         id=attribute.id,
         label=label_out(attribute.label),
         category=attribute.category,
         sensitive=attribute.sensitive,
         stored_in=attribute.stored_in,
+        maskings=dict(maskings),
     )
 
 

@@ -62,6 +62,12 @@ class PlaceOut(BaseModel):
     type: str = Field(description="`typ` of an envelope.")
     audience: str = Field(description="`aud` of a vault reference.")
     max_bytes: int
+    maskings: dict[str, list[str]] = Field(
+        description=(
+            "In which maskings (`none` for as it is) attributes are asked for: put an envelope for "
+            "each. Attributes that are not here are asked for as they are."
+        )
+    )
 
 
 class EnvelopeOut(BaseModel):
@@ -119,6 +125,7 @@ def get_place(ctx: Ctx, tenant_id: TenantId, partner_id: str) -> JSONResponse:
         "type": ENVELOPE_TYPE,
         "audience": found.audience,
         "max_bytes": ctx.settings.max_body_bytes,
+        "maskings": {name: list(wanted) for name, wanted in found.maskings.items()},
     }
     return JSONResponse(
         told, headers={"Cache-Control": "no-store", "Access-Control-Allow-Origin": "*"}

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from broker.cli.clients import officer, partner
-from broker.cli.composed import Json, Tenant, composed, read_json_file
+from broker.cli.composed import USAGE, Json, Tenant, composed, read_json_file
 from broker.cli.demands import issuer, purpose_demand
 from broker.cli.kill_switch import kill_switch
 from broker.cli.policies import policy
@@ -19,6 +19,7 @@ from broker.domain.terms import AlgorithmTerms, Label, PurposeTerms
 from broker.store import registry
 from broker.store.registry import AttributeSpec
 from broker.usecases import tenant as usecases
+from broker.usecases.masking import set_maskings
 
 LARGEST_TEMPLATE = 262_144
 
@@ -190,6 +191,32 @@ def attribute_add(
     with composed() as ctx:
         usecases.add_attribute(ctx, tenant, spec)
     _added({"id": attribute_id}, f"{attribute_id} is registered", as_json=as_json)
+
+
+@attribute.command("mask")
+def attribute_mask(
+    attribute_id: Annotated[str, typer.Argument(help="The canonical name. 属性。")],
+    rules: Annotated[
+        list[str] | None,
+        typer.Argument(help="ROLE=MASKING, like '*=phone' support=none. 角色=脱敏方式。"),
+    ] = None,
+    none: Annotated[bool, typer.Option("--none", help="Mask it no more. 取消脱敏。")] = False,
+    tenant: Tenant = ROOT_TENANT,
+    as_json: Json = False,
+) -> None:
+    """Say in which masking an attribute is given out, by role. 设定按角色脱敏。
+
+    Maskings: none, name, id_number, phone, address, medical_summary, year, round_10, round_100,
+    round_1000. The role * is everybody that no other rule is for.
+    """
+    if bool(rules) is none or any("=" not in rule for rule in rules or ()):
+        typer.echo("consent-broker: say rules like '*=phone', or --none", err=True)
+        raise typer.Exit(USAGE)
+    told = dict(rule.split("=", 1) for rule in rules or ())
+    with composed() as ctx:
+        found = set_maskings(ctx, tenant, attribute_id, told)
+    sentence = f"{attribute_id} is masked: {', '.join(rules or ()) or 'not at all'}"
+    _added({"id": attribute_id, "maskings": found}, sentence, as_json=as_json)
 
 
 @attribute.command("list")

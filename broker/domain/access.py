@@ -28,7 +28,7 @@ class Question:
     `attribute` is the partner's own field name or a canonical name. The customer is named by the
     partner's `subject_ref` or by one `consent_id`. `territory` is where the data are processed or
     looked at (ISO 3166-1); None means the partner's own country. An empty purpose or algorithm
-    was not stated.
+    was not stated. `role` is that of the partner's people who will see it, as the partner says.
     """
 
     action: str
@@ -40,6 +40,7 @@ class Question:
     subject_ref: str | None = None
     consent_id: str | None = None
     agent: str | None = None
+    role: str | None = None
 
     @property
     def purpose_wire(self) -> str:
@@ -88,6 +89,8 @@ class AttributeFacts:
     category: str
     sensitive: bool
     stored_in: str
+    maskings: tuple[tuple[str, str], ...] = ()
+    """How it is masked, by role."""
 
 
 @dataclass(frozen=True, slots=True)

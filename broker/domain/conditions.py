@@ -86,6 +86,14 @@ ENVELOPE_DAMAGED: Final = Reason(
     zh="保险库中的内容与客户签名的不符。",
     en="The vault holds something else than the customer signed for.",
 )
+NOT_MASKED_SO: Final = Reason(
+    id="data.masking",
+    code="masking_not_in_vault",
+    law=("PIPL-6", "PIPL-51", "GDPR-25"),
+    obligation="await_data",
+    zh="须先脱敏方可提供，而保险库中没有如此脱敏的内容。",
+    en="It has to be masked for this role, and the vault holds nothing that is masked so.",
+)
 SUBJECT_NOT_CALLER: Final = Reason(
     id="subject.not-caller",
     code="subject_not_caller",

@@ -11,6 +11,7 @@ from broker.domain.conditions import Reason
 from broker.domain.demand import DemandFacts
 
 OBLIGATION = "urn:consent-broker:obligation:"
+MASK = "mask"
 DAY_SECONDS = 86_400
 
 
@@ -104,6 +105,13 @@ def permit_obligations(
             properties = {}
         found.append(Obligation(name, OBLIGATION + name, properties))
     return tuple(found)
+
+
+def masking_obligations(masking: str | None) -> tuple[Obligation, ...]:
+    """That what is used has to be masked so; nothing for None."""
+    if masking is None:
+        return ()
+    return (Obligation(MASK, OBLIGATION + MASK, {"masking": masking}),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ def _facts_query(contact: ColumnElement[bool], *first: ColumnElement[Any]) -> Se
             ATTRIBUTE.c.category,
             ATTRIBUTE.c.sensitive,
             ATTRIBUTE.c.stored_in,
+            ATTRIBUTE.c.maskings,
             ATTRIBUTE.c.version,
             PURPOSE.c.id,
             PURPOSE.c.kill_switch,

@@ -16,6 +16,7 @@ from broker.domain.access import (
     stored_terms,
 )
 from broker.domain.demand import Demand, DemandFacts, stored_demand
+from broker.domain.masking import stored_maskings
 from broker.store import demands
 from broker.store.decision_statements import (
     BY_CONSENT,
@@ -135,7 +136,7 @@ def _snapshot(
     (
         expires_at, tenant_id, tenant_stopped, policies, _tenant_version,
         partner_id, country, partner_state, partner_stopped, _partner_version,
-        attribute, category, sensitive, stored_in, _attribute_version,
+        attribute, category, sensitive, stored_in, maskings, _attribute_version,
         purpose, purpose_stopped, demand, _purpose_version,
         declared_purpose, state, risk_tier, automated, algorithm_stopped, _algorithm_version,
         contact_id, subject_id,
@@ -163,6 +164,7 @@ def _snapshot(
             category=category or "",
             sensitive=attribute is None or bool(sensitive),
             stored_in=stored_in or "",
+            maskings=stored_maskings(maskings),
         ),
         consents=tuple([_consent(row[-9:]) for row in rows if row[-9] is not None]),
         subject_id=subject_id,

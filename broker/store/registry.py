@@ -118,6 +118,28 @@ def add_algorithm(
     )
 
 
+def maskings(tx: Connection, tenant_id: str) -> dict[str, str]:
+    """How attributes are masked by role (JSON text), by attribute; those of which it is said."""
+    chosen = select(ATTRIBUTE.c.id, ATTRIBUTE.c.maskings).where(
+        ATTRIBUTE.c.tenant_id == tenant_id, ATTRIBUTE.c.maskings.is_not(None)
+    )
+    return {row.id: row.maskings for row in tx.execute(chosen.order_by(ATTRIBUTE.c.id))}
+
+
+def set_maskings(tx: Connection, tenant_id: str, attribute_id: str, text: str | None) -> None:
+    """Put maskings (JSON text) in place of an attribute's earlier ones; raises `NotFound`.
+
+    Decisions notice by the attribute's version.
+    """
+    done = tx.execute(
+        update(ATTRIBUTE)
+        .where(ATTRIBUTE.c.tenant_id == tenant_id, ATTRIBUTE.c.id == attribute_id)
+        .values(maskings=text, version=ATTRIBUTE.c.version + 1)
+    )
+    if done.rowcount != 1:
+        raise NotFound(f"the attribute {attribute_id} is not in the dictionary")
+
+
 def add_attribute(tx: Connection, tenant_id: str, attribute: AttributeSpec) -> None:
     """Register a canonical attribute; raises `StateConflict` when it is there."""
     values = {

@@ -17,6 +17,7 @@ TENANT = tables.Tenant.__table__  # type: ignore[attr-defined]
 PARTNER = tables.Partner.__table__  # type: ignore[attr-defined]
 PURPOSE = tables.Purpose.__table__  # type: ignore[attr-defined]
 ALGORITHM = tables.Algorithm.__table__  # type: ignore[attr-defined]
+ATTRIBUTE = tables.Attribute.__table__  # type: ignore[attr-defined]
 MAPPING = tables.AttributeMapping.__table__  # type: ignore[attr-defined]
 
 
@@ -76,6 +77,11 @@ _WANTED = Prepared(
         STORED,
     )
     .order_by(ENVELOPE.c.masking)
+)
+_MASKINGS = Prepared(
+    select(ATTRIBUTE.c.maskings).where(
+        ATTRIBUTE.c.tenant_id == bindparam("b_tenant"), ATTRIBUTE.c.id == bindparam("b_attribute")
+    )
 )
 _IN_USE = Prepared(
     select(literal_column("1"))
@@ -189,6 +195,12 @@ def wanted(
         "b_attribute": attribute,
     }
     return [EnvelopeRow(*row) for row in _WANTED.rows(tx, values)]
+
+
+def maskings(tx: Connection, tenant_id: str, attribute: str) -> str | None:
+    """How an attribute is masked by role (JSON text), where anything is said of it."""
+    rows = _MASKINGS.rows(tx, {"b_tenant": tenant_id, "b_attribute": attribute})
+    return rows[0][0] if rows else None
 
 
 def in_use(tx: Connection, what: InUse, now: int) -> bool:

@@ -29,9 +29,10 @@ from broker.domain.conditions import (
     SUBJECT_NOT_CALLER,
     Reason,
 )
-from broker.domain.decision import OBLIGATION, Decision, owed_names
+from broker.domain.decision import MASK, OBLIGATION, Decision, owed_names
 from broker.domain.errors import Forbidden, IdempotencyInProgress, Unauthorized
 from broker.domain.fee import Tariff
+from broker.domain.masking import masking_for
 from broker.domain.policy import Verdict
 from broker.domain.tracing import span
 from broker.store import access_tokens, agents, contacts, decisions, fees, idempotency
@@ -123,6 +124,8 @@ def _judge(
         reasons += [FEE_CURRENCY] if asking.value.currency != tariff.currency else []
     if asking.supported is not None and verdict.permit:
         owed = owed_names(policies.permit_obligations, asking.question.action)
+        if masking_for(facts.attribute.maskings, asking.question.role) is not None:
+            owed.append(MASK)
         if not asking.supported.issuperset(OBLIGATION + name for name in owed):
             reasons.append(OBLIGATION_UNSUPPORTED)
     if not ctx.log.permits(now):

@@ -11,9 +11,16 @@ from sqlalchemy import Connection
 from broker.domain.access import ConsentFacts, Facts, Question, territory_of
 from broker.domain.addresses import tenant_url
 from broker.domain.conditions import Reason
-from broker.domain.decision import Decision, Denied, denial_obligations, permit_obligations
+from broker.domain.decision import (
+    Decision,
+    Denied,
+    denial_obligations,
+    masking_obligations,
+    permit_obligations,
+)
 from broker.domain.errors import IdempotencyConflict, IdempotencyKeyRequired
 from broker.domain.fee import DeclaredValue, Tariff
+from broker.domain.masking import masking_for
 from broker.domain.policy import Verdict
 from broker.domain.replay import OTHER, UNREGISTERED
 from broker.domain.terms import ACTIONS
@@ -189,13 +196,17 @@ class Write:
     def _permit(self, tx: Connection, consent: ConsentFacts) -> Decision:
         now = self.ctx.now()
         entry_id = self._record(tx, consent)
+        question, attribute = self.asking.question, self.snapshot.facts.attribute
         return Decision(
             permit=True,
             entry_id=entry_id,
             consent_id=consent.id,
             reasons=(),
-            obligations=permit_obligations(
-                self.policies.permit_obligations, self.asking.question, consent, entry_id, now
+            obligations=(
+                *permit_obligations(
+                    self.policies.permit_obligations, question, consent, entry_id, now
+                ),
+                *masking_obligations(masking_for(attribute.maskings, question.role)),
             ),
             policies=self.policies.version,
             time=now,

@@ -1,6 +1,6 @@
 """The key that wallets seal to for a partner, and what else a wallet needs to know for it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -11,6 +11,7 @@ from broker.domain.errors import NoSealingKey, NotFound, UnknownPartner
 from broker.store import partners, vault
 from broker.usecases import audit
 from broker.usecases.context import Context
+from broker.usecases.masking import maskings_of
 from broker.usecases.vault_register import vault_names
 from wallet_adapters.envelope import read_sealing_key
 
@@ -23,6 +24,8 @@ class Place:
     vaults: tuple[str, ...]
     key: Mapping[str, str]
     audience: str
+    maskings: Mapping[str, Sequence[str]]
+    """In which maskings attributes are asked for, by attribute; those that are not here: none."""
 
 
 def set_sealing_key(ctx: Context, tenant_id: str, partner_id: str, jwk: object) -> dict[str, str]:
@@ -54,7 +57,10 @@ def place_of(ctx: Context, tenant_id: str, partner_id: str) -> Place:
         except UnknownPartner:
             raise NotFound("no such partner") from None
         key = sealing_key_of(tx, tenant_id, partner_id)
-    return Place(partner_id, vault_names(), key, tenant_url(ctx.settings.public_url, tenant_id))
+        masked = maskings_of(tx, tenant_id)
+    wanted = {name: sorted(set(by_role.values())) for name, by_role in masked.items()}
+    audience = tenant_url(ctx.settings.public_url, tenant_id)
+    return Place(partner_id, vault_names(), key, audience, wanted)
 
 
 def sealing_key_of(tx: Connection, tenant_id: str, partner_id: str) -> dict[str, str]:

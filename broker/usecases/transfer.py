@@ -1,6 +1,7 @@
 """Hand an envelope out of a vault to its partner: decided, counted, checked, stopped.
 
-1. Find the envelope, and what of it is asked for; read its first piece and check it.
+1. Find the envelope in the masking that has to be, and what of it is asked for; read its first
+   piece and check it.
 2. Decide (`decide`): live consent, policies, uses. Whatever the vault cannot give is a reason to
    deny, so that nothing is counted for data that do not come, and the log has it.
 3. Before each piece look again whether the consent is in force and nobody was stopped; read it,
@@ -10,7 +11,7 @@ A transfer that is stopped has its entry, and ends before its announced length: 
 that it is not whole. Parts of one transfer carry one `Idempotency-Key`, and are one use.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
@@ -18,15 +19,23 @@ from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from broker.domain.access import Question
-from broker.domain.conditions import ENVELOPE_DAMAGED, NOT_IN_VAULT, VAULT_UNREACHABLE, Reason
-from broker.domain.decision import Decision
+from broker.domain.conditions import (
+    ENVELOPE_DAMAGED,
+    NOT_IN_VAULT,
+    NOT_MASKED_SO,
+    VAULT_UNREACHABLE,
+    Reason,
+)
+from broker.domain.decision import MASK, Decision
 from broker.domain.errors import (
     EnvelopeDamaged,
+    StateConflict,
     TransferStopped,
     Unauthorized,
     UnknownVault,
     VaultUnreachable,
 )
+from broker.domain.masking import masking_for, stored_maskings
 from broker.domain.vault import Span, check_piece, piece_span, read_range
 from broker.outbound.vaults import Vault
 from broker.store import access_tokens, consents, vault
@@ -35,8 +44,11 @@ from broker.usecases import audit
 from broker.usecases.context import Context
 from broker.usecases.decide import Asking, decide
 from broker.usecases.vault_register import open_vault
+from wallet_adapters.envelope import UNMASKED
 
-OF_THE_VAULT: Final = frozenset({NOT_IN_VAULT.code, VAULT_UNREACHABLE.code, ENVELOPE_DAMAGED.code})
+OF_THE_VAULT: Final = frozenset(
+    one.code for one in (NOT_IN_VAULT, NOT_MASKED_SO, VAULT_UNREACHABLE, ENVELOPE_DAMAGED)
+)
 """Codes of reasons that lie in the vault, not in what the customer allowed."""
 
 
@@ -119,13 +131,15 @@ class Transfer:
 async def open_transfer(ctx: Context, wanted: Wanted) -> Transfer | Decision:
     """A transfer that may begin, or the denial.
 
-    Raises `RangeNotSatisfiable`, `Unauthorized`, and what `decide` raises.
+    Raises `RangeNotSatisfiable`, `Unauthorized`, `StateConflict` (it is masked otherwise now), and
+    what `decide` raises.
     """
-    partner_id, rows = await ctx.db.read(lambda tx: _find(tx, ctx, wanted))
+    partner_id, found = await ctx.db.read(lambda tx: _find(tx, ctx, wanted))
     # 1.
-    row = rows[0] if rows else None
+    row = found.row
     span = None if row is None else read_range(wanted.range_header, row.size)
-    refusals, first = await _first_piece(ctx, row, span)
+    missing = NOT_MASKED_SO if found.masked_otherwise else NOT_IN_VAULT
+    refusals, first = ((missing,), b"") if row is None else await _first_piece(ctx, row, span)
     # 2.
     asking = Asking(
         wanted.tenant_id,
@@ -134,11 +148,14 @@ async def open_transfer(ctx: Context, wanted: Wanted) -> Transfer | Decision:
         wanted.question,
         wanted.key,
         refusals=refusals,
-        data={} if row is None else {"envelope": row.id},
+        data=found.logged,
     )
     decision = await decide(ctx, asking)
     if not decision.permit or row is None:
         return decision
+    demanded = {one.properties["masking"] for one in decision.obligations if one.id == MASK}
+    if not demanded <= {row.masking}:
+        raise StateConflict("how this is masked has changed: ask again, under a new key")
     question = wanted.question
     in_use = InUse(
         row.consent_id, question.purpose_id, question.algorithm_id, question.algorithm_version
@@ -147,7 +164,16 @@ async def open_transfer(ctx: Context, wanted: Wanted) -> Transfer | Decision:
     return Transfer(ctx, row, decision, span or Span(0, row.size), whole, in_use, first)
 
 
-def _find(tx: Connection, ctx: Context, wanted: Wanted) -> tuple[str, list[EnvelopeRow]]:
+@dataclass(frozen=True)
+class _Found:
+    """The envelope to give out, if there is one, and what the log says of it."""
+
+    row: EnvelopeRow | None
+    masked_otherwise: bool
+    logged: Mapping[str, str]
+
+
+def _find(tx: Connection, ctx: Context, wanted: Wanted) -> tuple[str, _Found]:
     token = access_tokens.find(tx, wanted.tenant_id, wanted.token_hash)
     if token is None or token.expires_at <= ctx.now():
         raise Unauthorized("the access token is unknown or has expired: get a new one")
@@ -155,14 +181,35 @@ def _find(tx: Connection, ctx: Context, wanted: Wanted) -> tuple[str, list[Envel
     rows = vault.wanted(
         tx, wanted.tenant_id, token.subject, question.consent_id or "", question.attribute
     )
-    return token.subject, rows
+    if not rows:
+        return token.subject, _Found(None, masked_otherwise=False, logged={})
+    maskings = stored_maskings(vault.maskings(tx, wanted.tenant_id, rows[0].attribute))
+    return token.subject, _chosen(rows, maskings, question.role)
+
+
+def _chosen(
+    rows: Sequence[EnvelopeRow], maskings: Sequence[tuple[str, str]], role: str | None
+) -> _Found:
+    """The envelope in the masking that the role demands.
+
+    Where none is demanded, the one that is not masked, or else what the customer has put there.
+    """
+    demanded = masking_for(maskings, role) or UNMASKED
+    by_masking = {row.masking: row for row in rows}
+    row = by_masking.get(demanded)
+    if row is None and demanded == UNMASKED:
+        row = rows[0]
+    if row is None:
+        return _Found(None, masked_otherwise=True, logged={"masking": demanded})
+    logged = {"envelope": row.id, "masking": row.masking}
+    if role is not None and role in dict(maskings):  # no text of the caller's own
+        logged["role"] = role
+    return _Found(row, masked_otherwise=False, logged=logged)
 
 
 async def _first_piece(
-    ctx: Context, row: EnvelopeRow | None, span: Span | None
+    ctx: Context, row: EnvelopeRow, span: Span | None
 ) -> tuple[tuple[Reason, ...], bytes]:
-    if row is None:
-        return (NOT_IN_VAULT,), b""
     number = 0 if span is None else span.pieces()[0]
     try:
         place = open_vault(ctx, row.vault)

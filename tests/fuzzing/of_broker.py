@@ -22,6 +22,7 @@ from broker.domain.errors import BrokerError
 from broker.domain.evidence import verify_evidence
 from broker.domain.evidence.opened import MANIFEST_TYPE, file_hash
 from broker.domain.fee import Charge, read_month, read_rate, read_value
+from broker.domain.masking import read_maskings
 from broker.domain.merkle import verify_consistency, verify_inclusion
 from broker.domain.note import (
     NoteSignature,
@@ -51,7 +52,7 @@ from credentials.jcs import b64url_decode, canonical
 from credentials.jws import sign_jws
 from tests.broker import builders
 from tests.broker.domain import dishonest_broker as honest
-from tests.fuzzing.parser import Parser, dumped, members, text, value
+from tests.fuzzing.parser import Parser, dumped, form, members, text, value
 
 FAMILY = (BrokerError,)
 LOG = honest.LOG
@@ -485,6 +486,12 @@ PARSERS = (
                 **dict.fromkeys(("value", "rate", "amount"), 1),
             }
         ),
+    ),
+    _p(
+        "maskings",
+        "domain.masking.read_maskings",
+        lambda data: read_maskings(form(data)),
+        dumped({"*": "phone", "support": "none"}),
     ),
     _p(
         "erasures file",

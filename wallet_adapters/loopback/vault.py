@@ -8,8 +8,10 @@ from urllib.parse import quote
 
 from credentials.jcs import b64url
 from wallet_adapters.envelope import MEDIA_TYPE, UNMASKED, Sealed, read_sealing_key, seal_envelope
+from wallet_adapters.errors import Malformed
 from wallet_adapters.loopback.errors import NothingToPresent
 from wallet_adapters.loopback.state import Carry, Message, Wallet
+from wallet_adapters.masking import MASKINGS, masked
 from wallet_adapters.vault_reference import VaultReference, sign_vault_reference
 from wallet_adapters.wire import require_object, require_text
 
@@ -19,7 +21,10 @@ _WHAT: Final = "what the broker says of its vaults"
 
 @dataclass(frozen=True)
 class ToSeal:
-    """An attribute, and the consent under which it goes to whom. `address` is the broker's."""
+    """An attribute, and the consent under which it goes to whom. `address` is the broker's.
+
+    `value` is as the customer has it; what is sealed is masked by `masking`, if that is not "none".
+    """
 
     address: str
     partner_id: str
@@ -38,6 +43,8 @@ def put_into_vault(
     it stored is returned. Raises leaves of `WalletProtocolError`; `NothingToPresent` where no
     credential of this broker is held.
     """
+    if what.masking not in {UNMASKED, *MASKINGS}:
+        raise Malformed(f"a masking is one of: {', '.join((UNMASKED, *MASKINGS))}")
     held = [one for one in wallet.credentials if one.issuer == what.address]
     if not held:
         raise NothingToPresent("no credential of this broker is held, so nothing can be signed")
@@ -45,9 +52,10 @@ def put_into_vault(
     asked = Message.get(f"{what.address}/v1/vaults/{quote(what.partner_id, safe='')}")
     place = carry(asked).json(_WHAT)
     key = read_sealing_key(require_object(place, "sealing_key", what=_WHAT))
-    data = seal_envelope(
-        Sealed(what.consent_id, what.attribute, what.masking, what.value), key
-    ).encode("ascii")
+    value = what.value if what.masking == UNMASKED else masked(what.masking, what.value)
+    data = seal_envelope(Sealed(what.consent_id, what.attribute, what.masking, value), key).encode(
+        "ascii"
+    )
     named = place.get("vaults")
     usual = str(named[0]) if isinstance(named, list) and named else ""
     reference = VaultReference(

@@ -45,7 +45,10 @@ class Algorithm(SQLModel, table=True):
 
 
 class Attribute(SQLModel, table=True):
-    """A canonical attribute of the tenant's dictionary."""
+    """A canonical attribute of the tenant's dictionary.
+
+    `maskings` says for which role of a partner's people it has to be masked, and how (JSON).
+    """
 
     tenant_id: str = Field(primary_key=True, foreign_key="tenant.id")
     id: str = Field(primary_key=True)
@@ -55,6 +58,7 @@ class Attribute(SQLModel, table=True):
     value_type: str
     sensitive: bool = False
     stored_in: str
+    maskings: str | None = Field(default=None, sa_type=Text)
     version: int = 1
 
 
