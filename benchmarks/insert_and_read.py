@@ -1,5 +1,7 @@
 """The probe of what the broker does over HTTP: one raw insert and one raw read; beside it a no-op.
 
+Also a file as it is, for what is sent out of a vault.
+
     python -m benchmarks.insert_and_read PORT DATABASE [WORKERS]
 
 A FastAPI `def` handler under the broker's own server settings, on SQLite with the broker's own
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from pydantic import BaseModel
 from sqlalchemy import (
     Column,
@@ -100,6 +102,16 @@ def create_app(url: str) -> FastAPI:
     @app.get("/nothing")
     async def nothing() -> str:
         return "nothing"
+
+    @app.get("/file/{name}")
+    def file(name: str) -> Response:
+        # Beside the database, where the benchmark has put it.
+        folder = Path(url.removeprefix("sqlite:///")).parent
+        return Response((folder / Path(name).name).read_bytes())
+
+    @app.get("/processor-time")
+    async def processor_time() -> float:
+        return time.process_time()
 
     @app.get("/readyz")
     def ready() -> str:
