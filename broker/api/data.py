@@ -14,12 +14,12 @@ from broker.api.dpop import token_of
 from broker.api.errors import RETRY_SECONDS, status_of
 from broker.api.problems import problem
 from broker.domain.access import Question
-from broker.domain.conditions import NOT_IN_VAULT, NOT_MASKED_SO
+from broker.domain.conditions import NOT_IN_VAULT, NOT_MASKED_SO, OF_THE_VAULT
 from broker.domain.decision import Decision
 from broker.domain.errors import TransferStopped
 from broker.domain.masking import ROLE
 from broker.domain.terms import parse_purpose
-from broker.usecases.transfer import OF_THE_VAULT, Transfer, Wanted, open_transfer
+from broker.usecases.transfer import Transfer, Wanted, open_transfer
 from credentials.jcs import b64url_decode
 from wallet_adapters.envelope import MEDIA_TYPE
 
@@ -189,7 +189,7 @@ def _base64(digest: str) -> str:
 
 def _denied(scope: Scope, decision: Decision) -> Response:
     codes = [reason.code for reason in decision.reasons]
-    of_the_vault = OF_THE_VAULT.issuperset(codes)
+    of_the_vault = OF_THE_VAULT.issuperset(decision.reasons)
     status = MISSING.get(codes[0]) or status_of(codes[0]) if of_the_vault else DENIED
     told: dict[str, Any] = {"decision": decision.to_json()}
     headers = {"Retry-After": str(RETRY_SECONDS)} if status == UNAVAILABLE else {}

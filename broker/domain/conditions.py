@@ -94,6 +94,8 @@ NOT_MASKED_SO: Final = Reason(
     zh="须先脱敏方可提供，而保险库中没有如此脱敏的内容。",
     en="It has to be masked for this role, and the vault holds nothing that is masked so.",
 )
+OF_THE_VAULT: Final = frozenset({NOT_IN_VAULT, NOT_MASKED_SO, VAULT_UNREACHABLE, ENVELOPE_DAMAGED})
+"""Reasons that lie in the vault, not in what the customer allowed."""
 SUBJECT_NOT_CALLER: Final = Reason(
     id="subject.not-caller",
     code="subject_not_caller",
@@ -132,9 +134,7 @@ UNJUDGED: Final = (
     LOG_UNAVAILABLE,
     SUBJECT_NOT_CALLER,
     AGENT_SUSPENDED,
-    NOT_IN_VAULT,
-    VAULT_UNREACHABLE,
-    ENVELOPE_DAMAGED,
+    *OF_THE_VAULT,
     FEE_CURRENCY,
     OBLIGATION_UNSUPPORTED,
 )

@@ -136,7 +136,10 @@ def add(tx: Connection, row: EnvelopeRow) -> None:
 def in_place(
     tx: Connection, tenant_id: str, consent_id: str, attribute: str, masking: str
 ) -> EnvelopeRow | None:
-    """The stored envelope of an attribute in a masking; nobody replaces it meanwhile."""
+    """The stored envelope of an attribute in a masking.
+
+    Nobody replaces it while `hold_live` holds its consent.
+    """
     chosen = select(ENVELOPE).where(
         ENVELOPE.c.tenant_id == tenant_id,
         ENVELOPE.c.consent_id == consent_id,
@@ -144,7 +147,7 @@ def in_place(
         ENVELOPE.c.masking == masking,
         STORED,
     )
-    row = tx.execute(chosen.with_for_update()).mappings().one_or_none()
+    row = tx.execute(chosen).mappings().one_or_none()
     return None if row is None else EnvelopeRow(**row)
 
 
@@ -156,8 +159,9 @@ def hold_live(tx: Connection, tenant_id: str, consent_id: str, now: int) -> bool
         CONSENT.c.state == "granted",
         CONSENT.c.valid_until > now,
     )
-    # Of two wallets that put the same attribute, one waits for the other.
-    return tx.execute(chosen.with_for_update()).first() is not None
+    # Of two wallets that put the same attribute, one waits for the other; rows that name the
+    # consent are added meanwhile.
+    return tx.execute(chosen.with_for_update(key_share=True)).first() is not None
 
 
 def put_in_place(tx: Connection, envelope_id: str) -> bool:

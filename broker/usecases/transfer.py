@@ -13,7 +13,7 @@ that it is not whole. Parts of one transfer carry one `Idempotency-Key`, and are
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
@@ -45,11 +45,6 @@ from broker.usecases.context import Context
 from broker.usecases.decide import Asking, decide
 from broker.usecases.vault_register import open_vault
 from wallet_adapters.envelope import UNMASKED
-
-OF_THE_VAULT: Final = frozenset(
-    one.code for one in (NOT_IN_VAULT, NOT_MASKED_SO, VAULT_UNREACHABLE, ENVELOPE_DAMAGED)
-)
-"""Codes of reasons that lie in the vault, not in what the customer allowed."""
 
 
 @dataclass(frozen=True)

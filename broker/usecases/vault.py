@@ -24,7 +24,8 @@ from broker.usecases.context import Context
 from broker.usecases.sealing_key import sealing_key_of
 from broker.usecases.vault_register import open_vault
 from credentials.jcs import b64url
-from wallet_adapters.envelope import EnvelopeInvalid, read_envelope_header
+from wallet_adapters.envelope import UNMASKED, EnvelopeInvalid, read_envelope_header
+from wallet_adapters.masking import MASKINGS
 from wallet_adapters.vault_reference import (
     ReferenceInvalid,
     SignedReference,
@@ -57,6 +58,8 @@ def put_envelope(
     read = read_vault_reference(signed, audience=audience, now=ctx.now())
     reference = read.reference
     # 2.
+    if reference.masking not in {UNMASKED, *MASKINGS}:
+        raise ReferenceInvalid(f"masking is one of: {', '.join((UNMASKED, *MASKINGS))}")
     if (reference.consent_id, reference.attribute) != (consent_id, attribute):
         raise ReferenceInvalid("it is about another consent or attribute than the address")
     with ctx.db.reading() as tx:
