@@ -99,7 +99,7 @@ class Deployment:
         """A new connection to a server, as the partner or the officer."""
         if role not in self.tokens:
             client = self.partner_id if role == "partner" else self.officer_id
-            self.tokens[role] = self.seeds.token(client, role)
+            self.tokens[role] = self.seeds.token(client, role, seconds=86_400)
         made = Caller(self.servers[server].address, self.tokens[role])
         self._callers.append(made)
         return made
