@@ -13,7 +13,7 @@ from typing import Any, Final
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -99,6 +99,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _refused)
     for gone in (OperationalError, InterfaceError, NoConnectionFree):
         app.add_exception_handler(gone, _no_database)
+    app.add_exception_handler(DataError, _unstorable)
     app.add_exception_handler(Exception, _unexpected)
     openapi.install(app)
 
@@ -114,6 +115,11 @@ async def _known(request: Request, error: Exception) -> Response:
     if status == HTTPStatus.SERVICE_UNAVAILABLE or code == "idempotency_in_progress":
         headers["Retry-After"] = str(RETRY_SECONDS)
     return problem(request.scope, status, code, str(error), headers=headers)
+
+
+async def _unstorable(request: Request, _error: Exception) -> Response:
+    """A text with a NUL, or a number that is too large, where nobody looked before."""
+    return problem(request.scope, 400, "invalid_request", "a text holds a NUL, or a number is huge")
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -19,6 +19,9 @@ _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _FORMS: Final = (b"application/x-www-form-urlencoded", b"multipart/form-data")
 
 
+_NUL = 400, "invalid_request", "an address holds no NUL"
+
+
 class Limits:
     """ASGI middleware: reads the whole body (up to the cap), checks it, hands it on."""
 
@@ -30,7 +33,7 @@ class Limits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = await self._check(scope, receive)
+        refusal = _NUL if _holds_nul(scope) else await self._check(scope, receive)
         if isinstance(refusal, bytes):
             await self._app(scope, _replay(refusal, receive), send)
             return
@@ -72,6 +75,11 @@ class Limits:
 
     def _too_large(self) -> tuple[int, str, str]:
         return 413, "body_too_large", f"a body may have {self._max_bytes} bytes"
+
+
+def _holds_nul(scope: Scope) -> bool:
+    """Whether an address has a NUL: no name has one, and PostgreSQL takes none in a text."""
+    return "\x00" in scope["path"] or b"%00" in scope["query_string"]
 
 
 def deeper_than(data: bytes, depth: int) -> bool:

@@ -184,12 +184,17 @@ def stored_demand(text: str) -> Demand:
 def newest(demand: Demand, trusted: Sequence[Trusted], found: Sequence[Proven]) -> Proven | None:
     """The newest proof that shows all of a demand, by credentials of trusted issuers alone.
 
-    Where it has to be unrevoked, that which counts the longest: an answer to an older request may
-    come after one to a newer.
+    Where it has to be unrevoked, that which counts the longest by its age and by its status: an
+    answer to an older request may come after one to a newer.
     """
     by_issuer = {one.issuer: one for one in trusted}
     counting = [known for one in found if (known := _shown(one, demand, by_issuer)) is not None]
-    return max(counting, key=lambda one: (one.status_until or 0, one.proven_at), default=None)
+    return max(counting, key=lambda one: (_counts_until(one, demand), one.proven_at), default=None)
+
+
+def _counts_until(proven: Proven, demand: Demand) -> int:
+    by_age = proven.proven_at + demand.max_age_seconds
+    return by_age if proven.status_until is None else min(by_age, proven.status_until)
 
 
 def _shown(proven: Proven, demand: Demand, trusted: Mapping[Issuer, Trusted]) -> Proven | None:

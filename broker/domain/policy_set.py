@@ -30,8 +30,9 @@ DEEPEST: Final = 16
 ID: Final = re.compile(r"own\.[a-z0-9][a-z0-9.-]{0,59}")
 CODE: Final = re.compile(r"own_[a-z0-9_]{1,60}")
 LONGEST_SENTENCE: Final = 300
-# Strings and comments, in one expression: either may hold what begins the other.
-_UNREAD = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\r\n]*', re.DOTALL)
+# Strings and comments, in one expression: either may hold what begins the other. A string that is
+# not closed goes to the end: where it had to be closed, each quote would be tried to the end anew.
+_UNREAD = re.compile(r'"(?:[^"\\]|\\.)*"?|//[^\r\n]*', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ def check_size(text: str) -> None:
             depth += (letter in "([{") - (letter in ")]}")
             if depth > DEEPEST:
                 raise InvalidPolicies(f"brackets are nested at most {DEEPEST} deep")
+            if depth < 0:  # or what follows could be nested deeper by as much
+                raise InvalidPolicies("a bracket is closed that was not opened")
 
 
 def read_own_conditions(text: str, of_the_broker: Mapping[str, Reason]) -> Mapping[str, Reason]:

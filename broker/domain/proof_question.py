@@ -2,8 +2,9 @@
 
 Whoever may ask "at least 1,000", "at least 500", "at least 750" finds what is hidden by halving. So
 for each attribute of a kind of credential a partner has a number of different statements within a
-year, whomever it asks: with them it tells apart at most one group of customers more than there are
-statements, however many customers it asks, and by whatever name.
+year, whomever it asks, however many customers it asks, and by whatever name. By limits ("at least")
+it tells apart one group of customers more than there are statements; by sets and ranges that are
+made for it up to two to their number.
 """
 
 import datetime as dt

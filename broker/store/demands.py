@@ -30,6 +30,8 @@ PROOFS = Prepared(
         PROOF.c.state == literal_column("'proven'"),
         PROOF.c.sealed_proof.is_not(None),
         PROOF.c.shown.is_not(None),
+        # Of the demanded kind: those of other kinds would fill the number that is looked at.
+        PROOF.c.shown.contains(bindparam("of_schema")),
     )
     .order_by(PROOF.c.proven_at.desc(), PROOF.c.id)
     .limit(literal_column(str(MOST_PROOFS)))
@@ -76,7 +78,12 @@ def facts(
     )
     proven = None
     if contact_id is not None:
-        values = {"contact_id": contact_id, "partner_id": partner_id, "tenant_id": tenant_id}
+        values = {
+            "contact_id": contact_id,
+            "partner_id": partner_id,
+            "tenant_id": tenant_id,
+            "of_schema": f'"schema":{orjson.dumps(demand.schema).decode()}',
+        }
         proven = newest(demand, trusted, [_proven(*row) for row in PROOFS.rows(tx, values)])
     return DemandFacts(demand, trusted, proven)
 

@@ -4,7 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, literal_column, select, update
+from sqlalchemy import (
+    Connection,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert as insert_on_postgresql
+from sqlalchemy.dialects.sqlite import insert as insert_on_sqlite
 
 from broker.store import tables
 from broker.store.prepared import Prepared
@@ -115,9 +127,12 @@ _END = Prepared(
 
 def set_sealing_key(tx: Connection, tenant_id: str, partner_id: str, jwk: str, now: int) -> None:
     """Put a partner's sealing key (JSON text) in place of the one before."""
-    tx.execute(delete(KEY).where(KEY.c.partner_id == partner_id, KEY.c.tenant_id == tenant_id))
+    insert_here = insert_on_sqlite if tx.dialect.name == "sqlite" else insert_on_postgresql
+    new = {"jwk": jwk, "created_at": now}
     tx.execute(
-        insert(KEY).values(partner_id=partner_id, tenant_id=tenant_id, jwk=jwk, created_at=now)
+        insert_here(KEY)
+        .values(partner_id=partner_id, tenant_id=tenant_id, **new)
+        .on_conflict_do_update(index_elements=[KEY.c.partner_id], set_=new)
     )
 
 
@@ -219,10 +234,15 @@ def in_use(tx: Connection, what: InUse, now: int) -> bool:
     return bool(_IN_USE.rows(tx, values))
 
 
-def due(tx: Connection, now: int, limit: int) -> list[EnvelopeRow]:
-    """Envelopes, of any tenant, that have to be deleted by now."""
+def due(
+    tx: Connection, now: int, limit: int, after: EnvelopeRow | None = None
+) -> list[EnvelopeRow]:
+    """Envelopes, of any tenant, that have to be deleted by now, in order; `after` the last one."""
+    place = tuple_(ENVELOPE.c.delete_from, ENVELOPE.c.id)
     chosen = select(ENVELOPE).where(GOING, ENVELOPE.c.delete_from <= now)
-    return _rows(tx, chosen.order_by(ENVELOPE.c.delete_from).limit(limit))
+    if after is not None:
+        chosen = chosen.where(place > tuple_(after.delete_from, after.id))
+    return _rows(tx, chosen.order_by(ENVELOPE.c.delete_from, ENVELOPE.c.id).limit(limit))
 
 
 def deleted(tx: Connection, envelope_id: str, entry_id: str | None, now: int) -> bool:

@@ -87,21 +87,31 @@ def offer_attributes(
             raise InvalidRequest(f"{REVOCATION_ID} is drawn here: leave it out")
         claims = {**claims, REVOCATION_ID: str(secrets.randbits(IDENTIFIER_BITS))}
     _check_contact(kind, claims, role, subject_ref)
-    if kind.for_a_contact and subject_ref is not None:
-        contact = _contact(ctx, tenant_id, offered_by, subject_ref)
-        claims = {**claims, CONTACT_ID: contact_number(contact)}
+    # The contact is known within the transaction alone: here any number stands for its own.
+    of_nobody = {CONTACT_ID: contact_number("")} if kind.for_a_contact else {}
     try:
-        kind.schema.scalars(claims)
+        kind.schema.scalars({**claims, **of_nobody})
     except ZkpError as problem:
         raise InvalidRequest(f"these attributes cannot be signed: {problem}") from None
     now, offer_id = ctx.now(), new_id(store.PREFIX)
     code = b64url(secrets.token_bytes(SECRET_BYTES))
     tx_code = f"{secrets.randbelow(10**TX_CODE_DIGITS):0{TX_CODE_DIGITS}}"
-    sealed = seal_claims(code, offer_id, claims)
+    contact_key = ctx.keys.hmac_key("contact")  # before the transaction: it may take one to read
     with ctx.db.transaction() as tx:
         if role == "partner":
             # Held: whoever suspends it meanwhile waits, and ends what is offered here.
             partners.find(tx, tenant_id, offered_by, lock=True)
+        if kind.for_a_contact and subject_ref is not None:
+            contact = contacts.get_or_create(
+                tx,
+                ctx.master,
+                tenant_id=tenant_id,
+                partner_id=offered_by,
+                subject_ref=subject_ref,
+                ref_hash=contacts.subject_ref_hash(contact_key, offered_by, subject_ref),
+                now=now,
+            )
+            claims = {**claims, CONTACT_ID: contact_number(contact.id)}
         store.add_offer(
             tx,
             OfferRow(
@@ -111,7 +121,7 @@ def offer_attributes(
                 type_id=type_id,
                 code_hash=secret_hash(code),
                 tx_code_hash=hash_tx_code(ctx, offer_id, tx_code),
-                claims=sealed,
+                claims=seal_claims(code, offer_id, claims),
                 state="open",
                 expires_at=now + OFFER_SECONDS,
                 created_at=now,
@@ -143,23 +153,6 @@ def _check_contact(
         raise InvalidRequest(f"{CONTACT_ID} follows from subject_ref: leave it out")
     if role != "partner" or subject_ref is None:
         raise InvalidRequest("this kind is for one contact: its partner offers it, by subject_ref")
-
-
-def _contact(ctx: Context, tenant_id: str, partner_id: str, subject_ref: str) -> str:
-    """The id of a partner's contact, made where there is none yet."""
-    key = ctx.keys.hmac_key("contact")
-    with ctx.db.transaction() as tx:
-        partners.find(tx, tenant_id, partner_id, lock=True)
-        found = contacts.get_or_create(
-            tx,
-            ctx.master,
-            tenant_id=tenant_id,
-            partner_id=partner_id,
-            subject_ref=subject_ref,
-            ref_hash=contacts.subject_ref_hash(key, partner_id, subject_ref),
-            now=ctx.now(),
-        )
-    return found.id
 
 
 def redeem_offer(

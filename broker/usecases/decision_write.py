@@ -77,6 +77,10 @@ class Charge:
         asked = [asking.partner_id, asking.question]
         if asking.value is not None:
             asked.append(asking.value)
+        if "envelope" in asking.data:
+            # Parts of one envelope are one use. Another envelope is another, and so are data where
+            # the first answer was to a question alone: its entry names no envelope.
+            asked.append(asking.data["envelope"])
         question = b"evaluation\x00" + orjson.dumps(asked)
         return cls(
             KeyOf(asking.tenant_id, asking.partner_id, key_hash),

@@ -34,6 +34,14 @@ WAIT_SECONDS = 5.0
 POLL_SECONDS = 0.05
 EXPORTED = "evidence.exported"
 FILES_FOR_AN_ENTRY, OTHER_FILES = 2, 100
+# Of these there may be any number, and whoever causes them must not make a consent's evidence too
+# large to be had: a bundle has those of its period.
+MANY = frozenset(
+    {
+        *("decision", "agent.action", "transfer.stopped"),
+        *("envelope.stored", "envelope.deleted"),
+    }
+)
 
 README = """\
 同意证据 / Evidence of a consent
@@ -183,13 +191,13 @@ def _pause(deadline: float) -> None:
 
 
 def _told(tx: Connection, row: ConsentRow, period: Period, copy: Copy) -> list[LoggedEntry]:
-    """The consent's entries below the checkpoint: all acts on it, the decisions of the period."""
+    """The consent's entries below the checkpoint: all acts on it, its uses in the period."""
     checkpoint = _checkpoint(tx)
     told = [
         entry
         for entry in audit_store.entries_of_consent(tx, row.id)
         if entry.index < checkpoint.size
-        and (entry.sealed.type != "decision" or period.since <= entry.sealed.time < period.until)
+        and (entry.sealed.type not in MANY or period.since <= entry.sealed.time < period.until)
         and (entry.sealed.type != EXPORTED or copy != "partner")
     ]
     if FILES_FOR_AN_ENTRY * len(told) > MOST_FILES - OTHER_FILES:

@@ -39,8 +39,8 @@ class LoadedPolicies:
         One that does not load denies everything: leaving it out would open what it closes.
         """
         policies = _loaded(digest, text)
-        if text is None:
-            return policies  # not kept: a row that comes back counts at once
+        if text is None or digest_of(text) != digest:
+            return policies  # not kept: a row that is put right counts at once
         with self._lock:
             self._sets[digest] = policies
             while len(self._sets) > self.MOST:

@@ -24,7 +24,7 @@ from broker.domain.terms import ACTIONS
 from broker.store import access_tokens, consents, contacts, decisions
 from broker.store.decisions import Asker, Snapshot
 from broker.usecases import audit
-from broker.usecases.context import Context
+from broker.usecases.context import Context, at_one_moment
 from broker.usecases.policy_set import in_force
 from credentials.errors import CredentialError
 from credentials.jcs import b64url, b64url_decode
@@ -84,6 +84,7 @@ def search(ctx: Context, searching: Searching) -> Page:
     Raises `Unauthorized`, `Forbidden` (a token that is no partner's), `InvalidRequest` (a page
     token of another search).
     """
+    ctx = at_one_moment(ctx)
     now = ctx.now()
     with ctx.db.reading() as tx:
         token = access_tokens.find(tx, searching.tenant_id, searching.token_hash)

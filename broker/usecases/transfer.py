@@ -29,6 +29,7 @@ from broker.domain.conditions import (
 from broker.domain.decision import MASK, Decision
 from broker.domain.errors import (
     EnvelopeDamaged,
+    RangeNotSatisfiable,
     StateConflict,
     TransferStopped,
     Unauthorized,
@@ -132,7 +133,7 @@ async def open_transfer(ctx: Context, wanted: Wanted) -> Transfer | Decision:
     partner_id, found = await ctx.db.read(lambda tx: _find(tx, ctx, wanted))
     # 1.
     row = found.row
-    span = None if row is None else read_range(wanted.range_header, row.size)
+    span, unsatisfiable = _span(wanted.range_header, row)
     missing = NOT_MASKED_SO if found.masked_otherwise else NOT_IN_VAULT
     refusals, first = ((missing,), b"") if row is None else await _first_piece(ctx, row, span)
     # 2.
@@ -148,6 +149,8 @@ async def open_transfer(ctx: Context, wanted: Wanted) -> Transfer | Decision:
     decision = await decide(ctx, asking)
     if not decision.permit or row is None:
         return decision
+    if unsatisfiable is not None:  # it tells the envelope's size: to those alone who may have it
+        raise unsatisfiable
     demanded = {one.properties["masking"] for one in decision.obligations if one.id == MASK}
     if not demanded <= {row.masking}:
         raise StateConflict("how this is masked has changed: ask again, under a new key")
@@ -166,6 +169,15 @@ class _Found:
     row: EnvelopeRow | None
     masked_otherwise: bool
     logged: Mapping[str, str]
+
+
+def _span(
+    header: str | None, row: EnvelopeRow | None
+) -> tuple[Span | None, RangeNotSatisfiable | None]:
+    try:
+        return None if row is None else read_range(header, row.size), None
+    except RangeNotSatisfiable as error:
+        return None, error
 
 
 def _find(tx: Connection, ctx: Context, wanted: Wanted) -> tuple[str, _Found]:

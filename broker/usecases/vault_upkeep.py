@@ -28,18 +28,22 @@ def delete_due(ctx: Context) -> int:
     The file goes first, then one transaction says so: after a crash between it is done again. What
     a vault does not take now is tried again by the next call.
     """
-    with ctx.db.reading() as tx:
-        due = vault.due(tx, ctx.now(), DUE_AT_ONCE)
-    done = 0
-    for row in due:
-        try:
-            open_vault(ctx, row.vault).delete(row.path)
-        except BrokerError as error:
-            _log.warning("envelope_not_deleted", vault=row.vault, code=error.code)
-            continue
-        with ctx.db.transaction() as tx:
-            done += _deleted(ctx, tx, row)
-    return done
+    done, now = 0, ctx.now()
+    last: EnvelopeRow | None = None
+    while True:
+        with ctx.db.reading() as tx:
+            due = vault.due(tx, now, DUE_AT_ONCE, last)
+        for row in due:
+            try:
+                open_vault(ctx, row.vault).delete(row.path)
+            except BrokerError as error:
+                _log.warning("envelope_not_deleted", vault=row.vault, code=error.code)
+                continue
+            with ctx.db.transaction() as tx:
+                done += _deleted(ctx, tx, row)
+        if len(due) < DUE_AT_ONCE:
+            return done
+        last = due[-1]  # those that could not be deleted do not hold up the others
 
 
 @dataclass(frozen=True)

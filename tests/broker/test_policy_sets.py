@@ -154,6 +154,8 @@ def test_of_many_switches_at_once_each_finds_what_it_expects_or_fails(anywhere: 
         (own("x", "context" + ".consent" * 1_000), "at most 2000"),
         ("//" * 20_000, "at most 32768"),
         (own("x", "if true then " * 300 + "true"), "at most 2000"),
+        (")" * 900 + own("x", "(" * 40 + "true" + ")" * 40), "closed that was not opened"),
+        ('"' + '\\"' * 16_000, "do not parse"),  # a text that is never closed, looked at once
     ],
 )
 def test_what_could_fail_later_or_open_something_is_refused(text: str, says: str) -> None:

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -201,9 +202,11 @@ STATUS = Issuer("status-token/1", ISSUER, "k")
 RICH = AtLeast(Place("id", "income"), 20_000)
 
 
-def proven(at: int, *epochs: int, place: Place = ID) -> Proven:
+def proven(at: int, *epochs: int, place: Place = ID, by: Issuer = BY) -> Proven:
     shown = tuple(NotRevoked(place, "t", epoch) for epoch in epochs)
-    issuers = {"id": BY, "t": STATUS} | ({"other": BY} if place is OTHER else {})
+    issuers = {"id": by, "t": replace(STATUS, issuer=by.issuer, key=by.key)} | (
+        {"other": BY} if place is OTHER else {}
+    )
     return Proven(f"zp-{at}", at, (RICH, *shown), issuers)
 
 
@@ -225,6 +228,16 @@ def test_that_which_counts_the_longest_is_taken() -> None:
     taken = newest(without, [Trusted(BY)], [one])
     assert taken is not None
     assert taken.status_until is None
+
+
+def test_a_status_that_lasts_longer_does_not_hide_a_younger_proof() -> None:
+    demand = read_demand(DEMAND | {"max_age_seconds": 60})
+    longer, younger = Issuer(KIND["id"], "https://longer.example", "k"), BY
+    trusted = [Trusted(longer, 1_000), Trusted(younger, 100)]
+    old = proven(1_010, 1, by=longer)
+    fresh = proven(1_090, 10)
+    for found in ([old, fresh], [fresh, old]):
+        assert getattr(newest(demand, trusted, found), "request_id", None) == "zp-1090"
 
 
 def test_what_is_to_be_asked_is_of_one_epoch() -> None:

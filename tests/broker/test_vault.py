@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from broker.domain.errors import LogUnavailable
+from broker.domain.errors import LogUnavailable, VaultUnreachable
 from broker.domain.vault import PIECE_BYTES
+from broker.outbound.vaults import FolderVault
 from broker.store.consents import CONSENT
 from broker.store.vault import ENVELOPE
 from broker.usecases import vault, vault_upkeep
-from tests.broker.flow_world import World, world
+from tests.broker.flow_world import PURPOSE, World, world
 from tests.broker.vaults import ATTRIBUTE, Filled, codes, register
 from wallet_adapters.envelope import SealingKeyInvalid, new_sealing_key
 from wallet_adapters.loopback.errors import PeerRefused
@@ -140,6 +141,81 @@ def test_ranges_of_one_transfer_are_one_use(made: World) -> None:
     assert (beyond.status_code, beyond.json()["code"]) == (416, "range_not_satisfiable")
     again = at.get(headers={"Idempotency-Key": "another"})
     assert (again.status_code, codes(again)) == (403, ["uses_exhausted"])
+
+
+def test_a_key_stands_for_one_envelope(made: World) -> None:
+    """Newer data, or data where only a decision was asked for, are another use."""
+    at = counted(made, 3)
+    at.put(1)
+    key = {"Idempotency-Key": "one-envelope"}
+    assert at.get(headers=key).status_code == 200
+    made.time[0] += 1
+    at.put(2)
+    newer = at.get(headers=key)
+    assert (newer.status_code, newer.json()["code"]) == (409, "idempotency_conflict")
+    question = {
+        "subject": {"type": "partner", "id": made.partner},
+        "action": {"name": "read"},
+        "resource": {"type": "attribute", "id": ATTRIBUTE, "properties": {"consent": at.consent}},
+        "context": {"purpose": PURPOSE, "territory": "CN"},
+    }
+    key = {"Idempotency-Key": "a-decision"}
+    decided = made.api("POST", "/access/v1/evaluation", json=question, headers=key)
+    assert decided.json()["decision"] is True
+    assert at.get(headers=key).json()["code"] == "idempotency_conflict"
+    assert uses_left(at) == 1
+
+
+def test_the_size_is_for_those_who_may_have_the_data(filled: Filled) -> None:
+    filled.put()
+    beyond = {"Range": "bytes=999999999-"}
+    denied = filled.get(params={"territory": "SG"}, headers=beyond)
+    assert (denied.status_code, denied.json()["code"]) == (403, "territory_outside_terms")
+    assert filled.world.logged("decision")[-1].id == denied.json()["decision"]["context"]["id"]
+    assert filled.get(headers=beyond).status_code == 416
+
+
+def test_what_cannot_be_deleted_holds_up_nothing_else(
+    made: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vault_upkeep, "DUE_AT_ONCE", 1)
+    vault_upkeep.delete_due(made.ctx)
+    three = [Filled(made).grant() for _ in range(3)]
+    placed = []
+    for at in three:
+        at.put()
+        placed.append(file_of(at))
+        assert made.withdrawal(at.consent, made.officer).status_code == 200
+        made.time[0] += 1
+    stuck = placed[0]
+    real = FolderVault.delete
+
+    def delete(place: FolderVault, path: str) -> None:
+        if stuck.as_posix().endswith(path):
+            raise VaultUnreachable("this file stays")
+        real(place, path)
+
+    monkeypatch.setattr(FolderVault, "delete", delete)
+    assert vault_upkeep.delete_due(made.ctx) == len(three) - 1
+    assert [path.exists() for path in placed] == [True, False, False]
+    monkeypatch.undo()
+    assert vault_upkeep.delete_due(made.ctx) == 1
+
+
+def test_a_key_is_put_in_place_of_the_one_before(made: World) -> None:
+    first, second = new_sealing_key(), new_sealing_key()
+    for key in (first, second):
+        assert register(made, key).status_code == 200
+    told = made.api("GET", f"/v1/vaults/{made.partner}").json()
+    assert told["sealing_key"]["x"] == second["x"]
+
+
+@pytest.mark.parametrize(
+    "address", ["/v1/vaults/%00", "/v1/vaults/p-%00x", "/v1/envelopes?consent=c-%00"]
+)
+def test_no_address_holds_a_nul(made: World, address: str) -> None:
+    answer = made.api("GET", address, made.officer)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
 
 
 def test_nothing_is_counted_for_what_does_not_come(made: World) -> None:
