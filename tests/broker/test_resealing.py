@@ -19,6 +19,7 @@ from credentials.jcs import b64url
 from credentials.sealing import Keys, MasterKey
 from tests.broker.flow_world import PUBLIC_URL, World, world
 from tests.broker.proving import LI, ask, holder, registry, show
+from tests.broker.vaults import Filled
 
 TASK = tables.DeletionTask.__table__  # type: ignore[attr-defined]
 
@@ -46,6 +47,7 @@ def _fill(made: World) -> str:
         json={"subject_ref": "crm-2", "grade": "link"},
         headers={"Idempotency-Key": "k" * 16},
     )
+    Filled(made).grant().put()
     made.evidence(request["consents"][0]["id"])
     consent_id: str = request["consents"][0]["id"]
     return consent_id
