@@ -79,7 +79,7 @@ class Limits:
 
 def _holds_nul(scope: Scope) -> bool:
     """Whether an address has a NUL: no name has one, and PostgreSQL takes none in a text."""
-    return "\x00" in scope["path"] or b"%00" in scope["query_string"]
+    return "\x00" in scope.get("path", "") or b"%00" in scope.get("query_string", b"")
 
 
 def deeper_than(data: bytes, depth: int) -> bool:
