@@ -1,5 +1,6 @@
 """Brokers that serve in processes of their own, and customers, partners and officers in a hurry."""
 
+import hashlib
 import http.client
 import json
 import secrets
@@ -14,13 +15,18 @@ from urllib.parse import urlsplit
 from sqlalchemy import select, update
 
 from broker.composition import build_context
+from broker.domain.ids import new_id
+from broker.domain.vault import piece_digests
+from broker.outbound.vaults import FolderVault
 from broker.settings import read_settings
-from broker.store import tables
+from broker.store import tables, vault
 from broker.store.consents import CONSENT
+from broker.store.vault import EnvelopeRow
 from broker.usecases import audit
 from broker.usecases.bootstrap import demo_clients
 from broker.usecases.context import Context
 from broker.usecases.status import allocate
+from credentials.jcs import b64url
 from dev.running import Broker, free_port, running_broker
 from tests.broker import builders
 
@@ -195,3 +201,28 @@ def count(ctx: Context, table: str, *where: Any) -> int:  # noqa: ANN401 (condit
     """How many rows a table has."""
     with ctx.db.reading() as tx:
         return len(tx.execute(select(tables.metadata.tables[table]).where(*where)).all())
+
+
+def store_envelope(at: Deployment, consent_id: str, path: str, content: bytes) -> None:
+    """Put bytes into the vault as the envelope of `home_city` under a consent, and its row."""
+    row = EnvelopeRow(
+        id=new_id("env"),
+        tenant_id="demo",
+        partner_id=at.partner_id,
+        consent_id=consent_id,
+        attribute="home_city",
+        masking="none",
+        vault="local",
+        path=path,
+        kid="k",
+        digest=b64url(hashlib.sha256(content).digest()),
+        size=len(content),
+        pieces=piece_digests(content),
+        sealed_reference=b"",
+        state="stored",
+        signed_at=at.ctx.now(),
+        created_at=at.ctx.now(),
+    )
+    with at.ctx.db.transaction() as tx:
+        vault.add(tx, row)
+    FolderVault(at.ctx.settings.home / "vault").put(row.path, content)

@@ -5,7 +5,6 @@ Over two servers on PostgreSQL and, in the long form, one on SQLite, whose own c
 here; one without a row fails.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,22 +18,27 @@ from sqlalchemy import func, select, union_all
 from broker.domain.agent import AgentAction, sign_action
 from broker.domain.deletion import Asked, sign_receipt
 from broker.domain.ids import new_id
-from broker.domain.vault import piece_digests
-from broker.outbound.vaults import FolderVault
-from broker.store import attribute_credentials, vault
+from broker.store import attribute_credentials
 from broker.store.attribute_credentials import OfferRow
 from broker.store.audit import ENTRY, PENDING
 from broker.store.consents import CONSENT
-from broker.store.vault import EnvelopeRow
 from broker.usecases.agent import add_agent
 from broker.usecases.bootstrap import demo_clients
-from credentials.jcs import b64url
 from credentials.keys import SoftwareKey
 from tests.broker.builders import WIRE
 from tests.broker.proving import LI, asking, presentation, registry
 from tests.faults.lengths import SOAK
 from tests.faults.operations import described
-from tests.faults.serving import Answer, Caller, Deployment, asked, at_once, deployment, fresh_key
+from tests.faults.serving import (
+    Answer,
+    Caller,
+    Deployment,
+    asked,
+    at_once,
+    deployment,
+    fresh_key,
+    store_envelope,
+)
 from tests.faults.two_tenants import ATTESTED
 from tests.postgres import Server
 from tests.programs import ROOT
@@ -240,27 +244,7 @@ def sealing_key(at: Deployment, _name: str) -> Act:
 
 def data(at: Deployment, name: str) -> Act:
     consent_id, content = at.seeds.consent(at.partner_id, name, uses_left=5), b"sealed"
-    envelope = EnvelopeRow(
-        id=new_id("env"),
-        tenant_id="demo",
-        partner_id=at.partner_id,
-        consent_id=consent_id,
-        attribute="home_city",
-        masking="none",
-        vault="local",
-        path=f"demo/same-key/{name}",
-        kid="k",
-        digest=b64url(hashlib.sha256(content).digest()),
-        size=len(content),
-        pieces=piece_digests(content),
-        sealed_reference=b"",
-        state="stored",
-        signed_at=at.ctx.now(),
-        created_at=at.ctx.now(),
-    )
-    with at.ctx.db.transaction() as tx:
-        vault.add(tx, envelope)
-    FolderVault(at.ctx.settings.home / "vault").put(envelope.path, content)
+    store_envelope(at, consent_id, f"demo/same-key/{name}", content)
     path = f"/v1/data/{consent_id}/home_city?territory=CN&purpose={quote(WIRE, safe='')}"
     return Act("partner", path, None, _used(at, consent_id), "GET")
 

@@ -1,6 +1,5 @@
 """Data out of vaults under load and faults: over two servers on PostgreSQL, as partners meet it."""
 
-import hashlib
 import http.client
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,19 +11,14 @@ import orjson
 import pytest
 from sqlalchemy import select
 
-from broker.domain.ids import new_id
-from broker.domain.vault import PIECE_BYTES, piece_digests
-from broker.outbound.vaults import FolderVault
-from broker.store import vault
+from broker.domain.vault import PIECE_BYTES
 from broker.store.acting import acting_for_all
 from broker.store.audit import ENTRY, PENDING
 from broker.store.consents import CONSENT
-from broker.store.vault import EnvelopeRow
 from broker.usecases.vault_upkeep import delete_due
-from credentials.jcs import b64url
 from tests.broker.builders import WIRE
 from tests.faults.scanning import opened_entry
-from tests.faults.serving import Deployment, at_once, deployment, fresh_key
+from tests.faults.serving import Deployment, at_once, deployment, fresh_key, store_envelope
 from tests.postgres import Server
 
 LARGE = 40 * PIECE_BYTES
@@ -45,27 +39,7 @@ def filled(at: Deployment, name: str, content: bytes, uses_left: int | None = No
         consent_id = at.granted(name)
     else:
         consent_id = at.seeds.consent(at.partner_id, name, uses_left=uses_left)
-    row = EnvelopeRow(
-        id=new_id("env"),
-        tenant_id="demo",
-        partner_id=at.partner_id,
-        consent_id=consent_id,
-        attribute="home_city",
-        masking="none",
-        vault="local",
-        path=f"demo/transfers/{name}",
-        kid="k",
-        digest=b64url(hashlib.sha256(content).digest()),
-        size=len(content),
-        pieces=piece_digests(content),
-        sealed_reference=b"",
-        state="stored",
-        signed_at=at.ctx.now(),
-        created_at=at.ctx.now(),
-    )
-    with at.ctx.db.transaction() as tx:
-        vault.add(tx, row)
-    FolderVault(at.ctx.settings.home / "vault").put(row.path, content)
+    store_envelope(at, consent_id, f"demo/transfers/{name}", content)
     return consent_id
 
 
