@@ -316,7 +316,12 @@ def test_the_expiry_stays_on_every_step(world: PageWorld) -> None:
         assert "10:55 (UTC+8)" in visitor.see(step).main.text
 
 
-@pytest.mark.parametrize("path", ["/c/x", "/c/" + "A" * 500, "/c/%00", "/c/é/done?response_code=1"])
+def test_no_page_has_a_nul_in_its_address(world: PageWorld) -> None:
+    answer = Visitor(world, "/c/%00").look()
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize("path", ["/c/x", "/c/" + "A" * 500, "/c/é/done?response_code=1"])
 def test_an_unknown_page_says_so(world: PageWorld, path: str) -> None:
     answer = Visitor(world, path).look()
     assert answer.status_code == 404
