@@ -1,10 +1,10 @@
 """Status lists for verifiers (Token Status List draft-21, section 8)."""
 
+from functools import lru_cache
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Header, Query, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.api.deps import Ctx, TenantId
@@ -17,6 +17,7 @@ router = APIRouter(tags=["status lists"])
 STATUS_LIST_TOKEN = "application/statuslist+jwt"
 PREFIX = "/status/"
 METHODS = frozenset({"GET", "HEAD"})
+READ = (b"accept", b"accept-encoding", b"if-none-match")
 NOT_MODIFIED = 304
 NOT_ACCEPTABLE = 406
 NOT_IMPLEMENTED = 501
@@ -63,6 +64,23 @@ async def get_status_list(
     return _answer(found, now, accept_encoding, if_none_match)
 
 
+class Whole:
+    """An answer that is the same for every caller of a second: its parts are made once."""
+
+    def __init__(self, answer: Response) -> None:
+        self._headers, self._body = answer.raw_headers, answer.body
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send it; the headers are a copy, since what is around adds its own."""
+        await send({"type": "http.response.start", "status": 200, "headers": [*self._headers]})
+        await send({"type": "http.response.body", "body": self._body})
+
+
+@lru_cache(maxsize=256)
+def _whole(found: Published, now: int, *, compressed: bool) -> Whole:
+    return Whole(_answer(found, now, "gzip" if compressed else "", None))
+
+
 class FromMemory:
     """ASGI middleware: serves the lists that were looked up within this second.
 
@@ -79,18 +97,25 @@ class FromMemory:
         response = self._response(scope) if scope["type"] == "http" else None
         await (response or self._app)(scope, receive, send)
 
-    def _response(self, scope: Scope) -> Response | None:
+    def _response(self, scope: Scope) -> ASGIApp | None:
         path: str = scope["path"]
         if not path.startswith(PREFIX) or scope["method"] not in METHODS or scope["query_string"]:
             return None
         now = self._ctx.now()
         tenant_id = scope["state"]["tenant_id"]
         found = self._ctx.published.fresh(tenant_id, path.removeprefix(PREFIX), now)
-        headers = Headers(scope=scope)
-        if found is None or not _accepts_token(headers.get("accept", "")):
+        if found is None:
+            return None
+        asked = {name: value for name, value in scope["headers"] if name in READ}
+        accept, accept_encoding, if_none_match = (
+            asked.get(name, b"").decode("latin-1") for name in READ
+        )
+        if not _accepts_token(accept):
             return None
         scope["route"] = self._route  # for the log and the metrics
-        return _answer(found, now, headers.get("accept-encoding", ""), headers.get("if-none-match"))
+        if if_none_match:
+            return _answer(found, now, accept_encoding, if_none_match)
+        return _whole(found, now, compressed=_takes_gzip(accept_encoding))
 
 
 def install(app: FastAPI, ctx: Context) -> None:

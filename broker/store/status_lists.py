@@ -61,6 +61,19 @@ _FIND = Prepared(
 )
 _COLUMNS = [column.name for column in LIST.c]
 
+_PUBLISH = Prepared(
+    update(LIST)
+    .where(
+        LIST.c.id == bindparam("b_list"),
+        or_(LIST.c.published_at.is_(None), LIST.c.published_at < bindparam("b_now")),
+    )
+    .values(
+        token=bindparam("b_token"),
+        published_revision=bindparam("b_revision"),
+        published_at=bindparam("b_now"),
+    )
+)
+
 
 class _Joined(FunctionElement[str]):
     """The numbers of a column as one text, with commas; NULL of no rows.
@@ -182,12 +195,8 @@ def set_places(tx: Connection, row: StatusListRow, now: int) -> list[int]:
 
 def publish(tx: Connection, list_id: str, *, revision: int, token: str, now: int) -> bool:
     """Store a new token of a list; False when one was published in this second already."""
-    done = tx.execute(
-        update(LIST)
-        .where(LIST.c.id == list_id, or_(LIST.c.published_at.is_(None), LIST.c.published_at < now))
-        .values(token=token, published_revision=revision, published_at=now)
-    )
-    return done.rowcount == 1
+    values = {"b_list": list_id, "b_revision": revision, "b_token": token, "b_now": now}
+    return _PUBLISH.changed(tx, values) == 1
 
 
 def _places(found: Prepared, tx: Connection, values: Mapping[str, object]) -> list[int]:

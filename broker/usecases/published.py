@@ -2,11 +2,12 @@
 
 import gzip
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 from credentials.errors import StatusUnavailable
+from credentials.status import Status, StatusList
 
 GZIP_LEVEL = 6
 
@@ -92,8 +93,11 @@ class PublishedLists:
     the others wait for what it finds.
     """
 
+    MOST_ENTRIES = 64
+
     def __init__(self) -> None:
         self._lists: dict[tuple[str, str], tuple[Published, int]] = {}
+        self._entries: dict[str, tuple[frozenset[int], StatusList]] = {}
         self._locks: dict[tuple[str, str], threading.Lock] = {}
         self._lock = threading.Lock()
 
@@ -110,3 +114,23 @@ class PublishedLists:
         """The lock of a list that is known to exist."""
         with self._lock:
             return self._locks.setdefault((tenant_id, list_id), threading.Lock())
+
+    def entries(self, list_id: str, size: int, places: Iterable[int]) -> StatusList:
+        """The entries of a list, one bit each, of which exactly `places` are set.
+
+        Between two publications little changes: of the lists published last the entries are kept,
+        and what differs is written. For who looks after the list; it is not to be changed.
+        """
+        wanted = frozenset(places)
+        with self._lock:
+            before, entries = self._entries.pop(list_id, (frozenset(), None))
+        if entries is None or entries.size != size:
+            before, entries = frozenset(), StatusList.empty(1, size)
+        changed = wanted ^ before
+        entries.set_all(changed & wanted, Status.INVALID)
+        entries.set_all(changed & before, Status.VALID)
+        with self._lock:
+            while len(self._entries) >= self.MOST_ENTRIES:
+                del self._entries[next(iter(self._entries))]
+            self._entries[list_id] = (wanted, entries)
+        return entries

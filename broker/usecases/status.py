@@ -22,15 +22,12 @@ from credentials.jcs import b64url
 from credentials.sealing import MasterKey
 from credentials.status import (
     IndexPermutation,
-    Status,
-    StatusList,
     index_permutation,
     issue_status_token,
 )
 
 # The herd that one index hides in: a list of this size compresses to a few hundred bytes.
 LIST_SIZE = 131_072
-BITS = 1
 TTL_SECONDS = 60
 LIFETIME_SECONDS = 600
 KEY_BYTES = 32
@@ -120,8 +117,7 @@ def _renew(ctx: Context, row: StatusListRow, now: int) -> StatusListRow:
     # The row was read before the places: a change in between is shown now, and shown again.
     with ctx.db.reading() as tx:
         places = status_lists.set_places(tx, row, now)
-    entries = StatusList.empty(BITS, row.size)
-    entries.set_all(places, Status.INVALID)
+    entries = ctx.published.entries(row.id, row.size, places)
     # After the revision: a key that was marked as stolen has every list signed anew, and one that
     # was read with that mark is signed by the key that took over.
     ctx.keys.refresh()

@@ -6,16 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import TextClause, insert, select, update
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from broker.api.logs import route_of
-from broker.api.status import FromMemory
+from broker.api.status import FromMemory, Whole
 from broker.store import status_lists, tables
 from broker.store.acting import acting_for
 from broker.store.tables.consents import ENDED
 from broker.store.tables.customers import SUPERSEDED
 from broker.usecases import status
+from broker.usecases.published import PublishedLists
 from broker.usecases.status import Allocated, allocate, allocate_many, mark_changed, published
 from credentials.jws import parse_jws
 from credentials.status import StatusList, verify_status_token
@@ -159,8 +163,8 @@ def test_an_etag_saves_the_body(broker: World) -> None:
     assert first.headers["cache-control"] == "public, max-age=60"
     assert first.headers["access-control-allow-origin"] == "*"
     etag = first.headers["etag"]
-    for given in (etag, f"W/{etag}", f'"other", {etag}', "*"):
-        again = broker.http.get(place.uri, headers={"If-None-Match": given})
+    for tag in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        again = broker.http.get(place.uri, headers={"If-None-Match": tag})
         assert (again.status_code, again.content) == (304, b"")
         assert again.headers["etag"] == etag
     changed = broker.http.get(place.uri, headers={"If-None-Match": '"other"'})
@@ -210,6 +214,44 @@ def test_a_list_in_memory_is_served_as_any_other(broker: World) -> None:
     assert (kept.content, kept.headers["etag"]) == (asked.content, asked.headers["etag"])
     assert kept.headers.keys() == asked.headers.keys()
     assert broker.http.post(place.uri).status_code == 405
+
+
+def test_an_answer_kept_for_a_second_keeps_nothing_of_its_callers() -> None:
+    seen = []
+
+    async def receive() -> Message:
+        raise AssertionError("nothing is read")
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"].append((b"x-of-one-caller", b"1"))
+            seen.append(message["headers"])
+
+    whole = Whole(Response(b"token"))
+    for _ in range(2):
+        asyncio.run(whole({"type": "http"}, receive, send))
+    assert [name for name, _ in seen[0]] == [name for name, _ in seen[1]]
+
+
+@given(st.lists(st.sets(st.integers(0, 95)), min_size=1, max_size=6))
+def test_entries_that_are_kept_become_what_fresh_ones_would_be(rounds: list[set[int]]) -> None:
+    kept = PublishedLists()
+    for places in rounds:
+        fresh = StatusList.empty(1, 96)
+        fresh.set_all(places, 1)
+        assert kept.entries("a", 96, places).data == fresh.data
+        assert not any(kept.entries("b", 96, ()).data)
+
+
+def test_the_entries_of_few_lists_are_kept() -> None:
+    kept = PublishedLists()
+    first = kept.entries("0", 8, [1])
+    assert kept.entries("0", 8, [1]) is first
+    for number in range(1, 1 + PublishedLists.MOST_ENTRIES):
+        kept.entries(str(number), 8, [1])
+    again = kept.entries("0", 8, [2])
+    assert again is not first
+    assert bytes(again.data) == b"\x04"
 
 
 def test_a_list_in_memory_is_logged_by_its_route(broker: World) -> None:
