@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 from broker.domain.lineage import Graph, Node
 from broker.web.documents import document
 
@@ -32,6 +34,7 @@ TITLES = {
     "act": "操作 Act",
     "action": "智能体操作 Agent's action",
 }
+TIMES = ("valid_from", "valid_until")
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 232, 66, 72, 16, 16
 LONGEST_LINE = 34
 
@@ -49,9 +52,9 @@ def svg(graph: Graph) -> str:
         bend = (start[0] + end[0]) // 2
         edges.append({"start": start, "end": end, "bend": bend, "kind": edge.kind})
     nodes = [_box(node, *places[node.id]) for node in graph.nodes]
-    columns = max(COLUMNS.values()) + 1
+    columns = len(_filled(graph))
     view: dict[str, Any] = {
-        "width": 2 * MARGIN + columns * WIDTH + (columns - 1) * GAP_X,
+        "width": 2 * MARGIN + columns * (WIDTH + GAP_X) - GAP_X,
         "height": height,
         "box": (WIDTH, HEIGHT),
         "nodes": nodes,
@@ -63,26 +66,53 @@ def svg(graph: Graph) -> str:
 def html(graph: Graph, name: str, *, more: bool) -> str:
     """The picture and its nodes as a table, in one file; `more`: there are further uses."""
     from_text = {"name": name, "picture": svg(graph), "more": more}
-    rows = [{**_box(node, 0, 0), "node": node.to_json()} for node in graph.nodes]
-    return document("lineage.html", {**from_text, "rows": rows})
+    return document("lineage.html", {**from_text, "rows": [_row(node) for node in graph.nodes]})
+
+
+def _row(node: Node) -> dict[str, Any]:
+    return {
+        "title": TITLES[node.kind],
+        "id": node.id,
+        "time": "" if node.time is None else _moment(node.time),
+        "index": "" if node.index is None else node.index,
+        "facts": {name: _fact(name, value) for name, value in node.facts.items()},
+    }
+
+
+def _fact(name: str, value: Any) -> str:  # noqa: ANN401 (facts are JSON)
+    if name in TIMES and isinstance(value, int):
+        return _moment(value)
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _moment(time: int) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _filled(graph: Graph) -> list[int]:
+    """The columns that hold a node, from left to right."""
+    return sorted({COLUMNS[node.kind] for node in graph.nodes})
 
 
 def _placed(graph: Graph) -> tuple[dict[str, tuple[int, int]], int]:
     """The upper left corner of each node, and how high all of it is."""
-    filled = dict.fromkeys(COLUMNS.values(), 0)
+    columns = _filled(graph)
+    filled = dict.fromkeys(range(len(columns)), 0)
     places = {}
     for node in graph.nodes:
-        column = COLUMNS[node.kind]
+        column = columns.index(COLUMNS[node.kind])
         x = MARGIN + column * (WIDTH + GAP_X)
         places[node.id] = (x, MARGIN + filled[column] * (HEIGHT + GAP_Y))
         filled[column] += 1
-    return places, 2 * MARGIN + max(filled.values()) * (HEIGHT + GAP_Y) - GAP_Y
+    return places, 2 * MARGIN + max(filled.values(), default=1) * (HEIGHT + GAP_Y) - GAP_Y
 
 
 def _box(node: Node, x: int, y: int) -> dict[str, Any]:
     time = ""
     if node.time is not None:
-        time = datetime.fromtimestamp(node.time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        time = _moment(node.time)
         time += "" if node.index is None else f"  #{node.index}"
     facts = node.facts
     told = {
