@@ -27,13 +27,13 @@ from broker.composition import build_context, prepare
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.ids import new_id
 from broker.domain.vault import piece_digests
-from broker.outbound.vaults import FolderVault
 from broker.settings import Settings
 from broker.store import vault
 from broker.store.acting import acting_for
 from broker.store.consents import CONSENT
 from broker.store.vault import EnvelopeRow
 from broker.usecases.context import Context
+from broker.usecases.vault_register import open_vault
 from credentials.jcs import b64url
 from dev.running import running_broker
 
@@ -106,7 +106,7 @@ def populate(settings: Settings, content: bytes) -> Filled:
 
 @acting_for(ROOT_TENANT)
 def _fill(ctx: Context, partner_id: str, content: bytes) -> tuple[str, ...]:
-    place = FolderVault(ctx.settings.home / "vault")
+    place = open_vault(ctx, "local")
     now = ctx.now()
     with ctx.db.transaction() as tx:
         chosen = select(CONSENT.c.id).where(

@@ -155,8 +155,8 @@ def put_envelope(
 ) -> EnvelopeOut:
     """For wallets: put an attribute, sealed to the partner of a consent, into a vault.
 
-    The wallet's signed reference is all the authority there is; the same again changes nothing. It
-    takes the place of an older envelope of the attribute in the same masking.
+    The wallet's signed reference is all the authority there is; the same reference again
+    changes nothing. It takes the place of an older envelope of the attribute in the same masking.
     """
     return envelope_out(vault.put_envelope(ctx, tenant_id, consent_id, attribute, reference, body))
 

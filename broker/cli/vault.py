@@ -11,14 +11,39 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from broker.cli.composed import REFUSED, Json, Tenant, composed
 from broker.domain.addresses import ROOT_TENANT
+from broker.domain.errors import VaultUnreachable
+from broker.outbound.vaults import Lying
 from broker.store import registry
 from broker.store import vault as rows
 from broker.usecases import vault_upkeep
-from broker.usecases.vault_register import vault_names
+from broker.usecases.context import Context
+from broker.usecases.vault_register import LOCAL, claim_vault, vault_names
+
+DAY_SECONDS = 86_400
 
 vault = typer.Typer(
     help="Vaults with what customers sealed to partners. 客户保险库。", no_args_is_help=True
 )
+
+
+@vault.command("init")
+def vault_init(
+    empty: Annotated[
+        bool,
+        typer.Option(
+            "--empty", help="What lay there is lost: begin anew. 原内容已丢失，重新开始。"
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Mark BROKER_VAULT_ROOT as this broker's vault, once. 将文件夹标记为本系统的保险库。
+
+    Run it while the share is mounted: without the marker in it nothing is put there, and nothing
+    that is missing counts as deleted. The folder below BROKER_HOME is marked by itself.
+    """
+    with composed() as ctx:
+        claim_vault(ctx, empty=empty)
+    typer.echo(json.dumps({"vault": LOCAL}) if as_json else f"{LOCAL} is marked")
 
 
 @vault.command("list")
@@ -58,6 +83,7 @@ def vault_check(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
     """Read every envelope and compare it with its digests. 逐一核对保险库内容。
 
     Exit code 1 when one is damaged or its vault does not answer. Nothing is opened: it cannot be.
+    Strays, files that no row names, are listed and no fault: vault sweep --strays deletes them.
     """
     with composed() as ctx:
         with ctx.db.reading() as tx:
@@ -68,30 +94,77 @@ def vault_check(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
         with _progress("check 核对", quiet=as_json) as progress:
             task = progress.add_task("", total=total)
             count, damaged = vault_upkeep.check(ctx, tenant, lambda _row: progress.advance(task))
+        unnamed, silent = _strays(ctx, tenant)
     if as_json:
-        typer.echo(json.dumps({"checked": count, "damaged": [asdict(one) for one in damaged]}))
+        told = {
+            "checked": count,
+            "damaged": [asdict(one) for one in damaged],
+            "strays": [{"vault": name, **asdict(one)} for name, one in unnamed],
+            "unreachable": silent,
+        }
+        typer.echo(json.dumps(told))
     else:
         for one in damaged:
             typer.echo(
                 f"{one.code}  {one.vault}  {one.envelope_id}  {one.consent_id}  {one.attribute}"
             )
-        typer.echo(f"{count} envelopes checked, {len(damaged)} damaged or out of reach")
-    if damaged:
+        for name, stray in unnamed:
+            typer.echo(f"stray  {name}  {stray.path}")
+        for name in silent:
+            typer.echo(f"vault_unreachable  {name}")
+        typer.echo(
+            f"{count} envelopes checked, {len(damaged)} damaged or out of reach, "
+            f"{len(unnamed)} strays"
+        )
+    if damaged or silent:
         raise typer.Exit(REFUSED)
 
 
 @vault.command("sweep")
 def vault_sweep(
+    strays: Annotated[
+        int | None,
+        typer.Option(
+            "--strays",
+            metavar="DAYS",
+            min=0,
+            help="Also delete files older than so many days that no row names. 同时删除孤立文件。",
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing. 不输出。")] = False,
 ) -> None:
-    """Delete what is due now, of every tenant; a serving broker does it every 30 s. 立即清理。"""
+    """Delete what is due now, of every tenant; a serving broker does it every 30 s. 立即清理。
+
+    --strays is for after a restored backup, once you know that it is the right one: what is newer
+    than the database nobody can be given any more.
+    """
     with composed() as ctx:
-        done = vault_upkeep.delete_due(ctx)
+        told = {"deleted": vault_upkeep.delete_due(ctx)}
+        if strays is not None:
+            before = ctx.now() - strays * DAY_SECONDS
+            told["strays"] = sum(
+                vault_upkeep.delete_strays(ctx, name, before) for name in vault_names()
+            )
     if as_json:
-        typer.echo(json.dumps({"deleted": done}))
+        typer.echo(json.dumps(told))
     elif not quiet:
-        typer.echo(f"{done} envelopes deleted")
+        typer.echo(f"{told['deleted']} envelopes deleted")
+        if "strays" in told:
+            typer.echo(f"{told['strays']} strays deleted")
+
+
+def _strays(ctx: Context, tenant: str) -> tuple[list[tuple[str, Lying]], list[str]]:
+    """A tenant's strays by vault, and which vaults do not answer."""
+    found: list[tuple[str, Lying]] = []
+    silent = []
+    for name in vault_names():
+        try:
+            every = vault_upkeep.strays(ctx, name)
+            found += [(name, one) for one in every if one.path.startswith(f"{tenant}/")]
+        except VaultUnreachable:
+            silent.append(name)
+    return found, silent
 
 
 def _progress(what: str, *, quiet: bool) -> Progress:

@@ -4,15 +4,34 @@ A path is `tenant/folder/name`, each part of letters, digits, `-` and `_`: nothi
 outside chose, and nothing that leads out of the vault's own place.
 """
 
+import hmac
 import os
 import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
-from broker.domain.errors import EnvelopeDamaged, VaultUnreachable
+from broker.domain.errors import EnvelopeDamaged, StateConflict, VaultUnreachable
+
+MARKER: Final = "consent-broker-vault"
+PART: Final = ".part"
 
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}/[A-Za-z0-9_-]{1,64}/[A-Za-z0-9_-]{1,64}")
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
+_MARKER_BYTES = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Lying:
+    """What lies in a vault: its path, and when it was put there (Unix seconds, the vault's word).
+
+    The path of what a crash left half written ends with `.part`.
+    """
+
+    path: str
+    since: int
 
 
 class Vault(Protocol):
@@ -33,30 +52,54 @@ class Vault(Protocol):
     def delete(self, path: str) -> None:
         """Delete what is there, if anything is: when this returns it is gone."""
 
+    def lying(self) -> Iterator[Lying]:
+        """Everything that lies there, in no order; what is put or deleted meanwhile may be."""
+
 
 class FolderVault:
     """A folder of this machine, or one that all machines have mounted.
 
     Files are their owner's alone, written beside their place and moved into it, and synced; links
-    are not followed.
+    are not followed. The file `consent-broker-vault` in the folder says whose vault it is: a mount
+    point without its share has none, and nothing that is missing there counts as gone.
     """
 
-    def __init__(self, root: Path) -> None:
-        """The folder is made when something is put into it."""
+    def __init__(self, root: Path, mark: str, *, own: bool) -> None:
+        """`mark` is what the marker holds. An `own` folder is made and marked when it is needed."""
         self._root = root
+        self._mark = mark
+        self._own = own
+
+    def claim(self) -> None:
+        """Mark the folder as this broker's; again changes nothing.
+
+        Raises `StateConflict` where another broker has marked it, `VaultUnreachable`.
+        """
+        try:
+            self._root.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
+            if self._marker() is None:
+                beside = self._root / f"{MARKER}.{secrets.token_hex(4)}{PART}"
+                _write(beside, self._mark.encode())
+                beside.replace(self._root / MARKER)
+                _sync(self._root)
+            if not self._is_marked():
+                raise StateConflict(
+                    f"{self._root} is the vault of another broker: take a folder of its own"
+                )
+        except OSError as error:
+            raise _unreachable(error) from error
 
     def put(self, path: str, data: bytes) -> None:
         """See `Vault`."""
         place = self._place(path)
-        beside = place.with_name(f"{place.name}.part")
+        beside = place.with_name(f"{place.name}{PART}")
+        if self._own:
+            self.claim()
         try:
+            self._check_there()
             place.parent.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
             beside.unlink(missing_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            with os.fdopen(os.open(beside, flags, _FILE_MODE), "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(beside, data)
             beside.replace(place)
             for folder in (place.parent, place.parent.parent, self._root):
                 _sync(folder)
@@ -68,7 +111,8 @@ class FolderVault:
         try:
             descriptor = os.open(self._place(path), os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
-            raise _missing(self._root) from None
+            self._check_there()
+            raise EnvelopeDamaged("the vault holds no such envelope any more") from None
         except OSError as error:
             raise _unreachable(error) from error
         try:
@@ -82,10 +126,8 @@ class FolderVault:
         """See `Vault`."""
         place = self._place(path)
         try:
-            if not self._root.is_dir():
-                # Not mounted, perhaps: nothing can be said to be gone.
-                raise VaultUnreachable("the vault's folder is not there")
-            for one in (place, place.with_name(f"{place.name}.part")):
+            self._check_there()
+            for one in (place, place.with_name(f"{place.name}{PART}")):
                 one.unlink(missing_ok=True)
             if place.parent.is_dir():
                 _sync(place.parent)
@@ -94,8 +136,51 @@ class FolderVault:
         except OSError as error:
             raise _unreachable(error) from error
 
+    def lying(self) -> Iterator[Lying]:
+        """See `Vault`."""
+        self._check_there()
+        try:
+            for folder, _, names in os.walk(self._root, onerror=_raise):
+                for name in names:
+                    place = Path(folder) / name
+                    path = place.relative_to(self._root).as_posix()
+                    if _PATH.fullmatch(path.removesuffix(PART)) is None:
+                        continue  # nothing that a broker has put there
+                    try:
+                        yield Lying(path, int(place.lstat().st_mtime))
+                    except FileNotFoundError:
+                        continue
+        except OSError as error:
+            raise _unreachable(error) from error
+
     def _place(self, path: str) -> Path:
         return self._root / checked_path(path)
+
+    def _check_there(self) -> None:
+        """Raise `VaultUnreachable` unless this is the vault: of what is not, nothing is gone."""
+        try:
+            there = self._is_marked()
+        except OSError as error:
+            raise _unreachable(error) from error
+        if not there:
+            raise VaultUnreachable(
+                f"the vault's folder lacks its marker, the file {MARKER} of this broker: mount the "
+                "share, or mark the folder with: consent-broker vault init"
+            )
+
+    def _is_marked(self) -> bool:
+        found = self._marker()
+        if found is None:
+            return self._own and self._root.is_dir()
+        return hmac.compare_digest(found, self._mark.encode())
+
+    def _marker(self) -> bytes | None:
+        try:
+            descriptor = os.open(self._root / MARKER, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read(_MARKER_BYTES)
 
 
 def checked_path(path: str) -> str:
@@ -105,10 +190,16 @@ def checked_path(path: str) -> str:
     return path
 
 
-def _missing(root: Path) -> EnvelopeDamaged | VaultUnreachable:
-    if root.is_dir():
-        return EnvelopeDamaged("the vault holds no such envelope any more")
-    return VaultUnreachable("the vault's folder is not there")
+def _write(place: Path, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with os.fdopen(os.open(place, flags, _FILE_MODE), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _unreachable(error: OSError) -> VaultUnreachable:

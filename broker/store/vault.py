@@ -189,6 +189,24 @@ def put_in_place(tx: Connection, envelope_id: str) -> bool:
     return done.rowcount == 1
 
 
+def renew(tx: Connection, envelope_id: str, signed_at: int, sealed_reference: bytes) -> None:
+    """Put the customer's newer word for the same envelope in place of the older."""
+    tx.execute(
+        update(ENVELOPE)
+        .where(ENVELOPE.c.id == envelope_id, STORED, ENVELOPE.c.signed_at < signed_at)
+        .values(signed_at=signed_at, sealed_reference=sealed_reference)
+    )
+
+
+def give_up(tx: Connection, envelope_id: str, now: int) -> None:
+    """Have an envelope that was written in vain deleted from now on."""
+    tx.execute(
+        update(ENVELOPE)
+        .where(ENVELOPE.c.id == envelope_id, ENVELOPE.c.state == "writing")
+        .values(delete_from=now)
+    )
+
+
 def replace(tx: Connection, envelope_id: str, now: int) -> None:
     """Have a stored envelope deleted: a newer one takes its place."""
     tx.execute(
@@ -285,6 +303,21 @@ def stored(tx: Connection, tenant_id: str, after: str, limit: int) -> list[Envel
         ENVELOPE.c.tenant_id == tenant_id, STORED, ENVELOPE.c.id > after
     )
     return _rows(tx, chosen.order_by(ENVELOPE.c.id).limit(limit))
+
+
+def any_stored(tx: Connection, name: str) -> str | None:
+    """The path of something, of any tenant, that lies in a vault, if anything does."""
+    chosen = select(ENVELOPE.c.path).where(ENVELOPE.c.vault == name, STORED)
+    found: str | None = tx.execute(chosen.limit(1)).scalar_one_or_none()
+    return found
+
+
+def named(tx: Connection, name: str, paths: Sequence[str]) -> set[str]:
+    """Which of some paths in a vault an envelope, of any tenant, lies at or is written to."""
+    chosen = select(ENVELOPE.c.path).where(
+        ENVELOPE.c.vault == name, ENVELOPE.c.path.in_(paths), ENVELOPE.c.state != "deleted"
+    )
+    return set(tx.execute(chosen).scalars())
 
 
 def figures(tx: Connection, tenant_id: str) -> list[tuple[str, str, int, int]]:

@@ -7,6 +7,7 @@ envelope goes when its consent ends, and the log says so.
 
 import hashlib
 import hmac
+from dataclasses import replace
 from typing import Final
 
 from sqlalchemy import Connection
@@ -40,7 +41,7 @@ _PATH_CHARACTERS: Final = 32
 def put_envelope(
     ctx: Context, tenant_id: str, consent_id: str, attribute: str, signed: str, data: bytes
 ) -> EnvelopeRow:
-    """Take an envelope from a customer's wallet; the same again changes nothing.
+    """Take an envelope from a customer's wallet; the same again renews when it was signed for.
 
     1. The reference is of its form, for this broker, fresh, signed by the key that it brings.
     2. It is about this consent and attribute, by a wallet of the customer who gave the consent.
@@ -49,9 +50,9 @@ def put_envelope(
     5. A row says that they are being written; they are written; one transaction puts them in place
        if the consent is still in force, ends what they replace, and writes the entry.
 
-    A crash between leaves a row that `delete_due` cleans up after. Raises `ReferenceInvalid`,
-    `EnvelopeInvalid`, `NotFound`, `ConsentNotLive`, `UnknownAttribute`, `UnknownVault`,
-    `NoSealingKey`, `StateConflict` (a newer one is there), `VaultUnreachable`.
+    What is refused there, or a crash, leaves a row that `delete_due` cleans up after. Raises
+    `ReferenceInvalid`, `EnvelopeInvalid`, `NotFound`, `ConsentNotLive`, `UnknownAttribute`,
+    `UnknownVault`, `NoSealingKey`, `StateConflict` (a newer one is there), `VaultUnreachable`.
     """
     # 1.
     audience = tenant_url(ctx.settings.public_url, tenant_id)
@@ -80,11 +81,16 @@ def put_envelope(
     with ctx.db.transaction() as tx:
         there = _in_place(tx, envelope)
         if there is not None and there.digest == envelope.digest:
-            return there
+            return _renewed(ctx, tx, there, envelope, row)
         vault.add(tx, envelope)
     place.put(envelope.path, data)
-    with ctx.db.transaction() as tx:
-        return _put_in_place(ctx, tx, envelope, row)
+    try:
+        with ctx.db.transaction() as tx:
+            return _put_in_place(ctx, tx, envelope, row)
+    except (ConsentNotLive, StateConflict):
+        with ctx.db.transaction() as tx:
+            vault.give_up(tx, envelope.id, ctx.now())
+        raise
 
 
 def envelopes(ctx: Context, tenant_id: str, consent_id: str) -> list[EnvelopeRow]:
@@ -166,6 +172,30 @@ def _put_in_place(
         vault.replace(tx, there.id, now)
     if not vault.put_in_place(tx, envelope.id):
         raise StateConflict("writing took too long, and the envelope was cleaned up: put it again")
+    _record_stored(ctx, tx, envelope, consent)
+    return envelope
+
+
+def _renewed(
+    ctx: Context, tx: Connection, there: EnvelopeRow, again: EnvelopeRow, consent: ConsentRow
+) -> EnvelopeRow:
+    """What lies there, signed for anew: what was signed for between is refused from now on."""
+    if again.signed_at == there.signed_at:
+        return there
+    signed = ctx.master.open(again.sealed_reference, f"envelope:{again.id}")
+    renewed = replace(
+        there,
+        signed_at=again.signed_at,
+        sealed_reference=ctx.master.seal(signed, f"envelope:{there.id}"),
+    )
+    vault.renew(tx, there.id, renewed.signed_at, renewed.sealed_reference)
+    _record_stored(ctx, tx, renewed, consent)
+    return renewed
+
+
+def _record_stored(
+    ctx: Context, tx: Connection, envelope: EnvelopeRow, consent: ConsentRow
+) -> None:
     audit.record(
         ctx,
         tx,
@@ -189,4 +219,3 @@ def _put_in_place(
             ),
         },
     )
-    return envelope

@@ -1,7 +1,8 @@
 """What keeps vaults in order: envelopes of ended consents go, and what is there is checked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -9,7 +10,7 @@ from sqlalchemy import Connection
 
 from broker.domain.errors import BrokerError, EnvelopeDamaged, UnknownVault, VaultUnreachable
 from broker.domain.vault import check_piece, piece_span
-from broker.outbound.vaults import Vault
+from broker.outbound.vaults import PART, Lying, Vault
 from broker.store import consents, vault
 from broker.store.vault import EnvelopeRow
 from broker.usecases import audit
@@ -79,6 +80,39 @@ def check(
             count += 1
             told(row)
         after = rows[-1].id
+
+
+def strays(ctx: Context, name: str, before: int | None = None) -> Iterator[Lying]:
+    """What lies in a vault and no row names, put there before `before` (None: ever).
+
+    A restored database knows nothing of what is newer than it; a restored vault may hold what was
+    deleted since. Rows are written first, so what is being put there now is no stray. Raises
+    `VaultUnreachable`.
+    """
+    for some in _batches(open_vault(ctx, name).lying()):
+        with ctx.db.reading() as tx:
+            named = vault.named(tx, name, [_placed(one.path) for one in some])
+        for one in some:
+            if _placed(one.path) not in named and (before is None or one.since < before):
+                yield one
+
+
+def delete_strays(ctx: Context, name: str, before: int) -> int:
+    """Delete what `strays` names; how much that was."""
+    place, gone = open_vault(ctx, name), 0
+    for one in list(strays(ctx, name, before)):
+        place.delete(_placed(one.path))
+        gone += 1
+    return gone
+
+
+def _placed(path: str) -> str:
+    return path.removesuffix(PART)
+
+
+def _batches(lying: Iterator[Lying]) -> Iterator[list[Lying]]:
+    while some := list(islice(lying, CHECKED_AT_ONCE)):
+        yield some
 
 
 def _read_all(place: Vault, row: EnvelopeRow) -> None:

@@ -251,6 +251,11 @@ def test_little_room(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     assert codes(patient.examined()) == ["disk_low"]
 
 
+def test_a_vault_without_its_share(patient: Patient, tmp_path: Path) -> None:
+    patient.more["vault_root"] = tmp_path
+    assert codes(patient.examined()) == ["vault_unmarked"]
+
+
 def test_policies_that_do_not_load(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "consent_policies", lambda: ConsentPolicies("permit(", "{}"))
     assert codes(patient.examined()) == ["policies_invalid"]

@@ -3,22 +3,31 @@
 import hashlib
 import json
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from broker.domain.errors import LogUnavailable, VaultUnreachable
+from broker.domain.errors import LogUnavailable, StateConflict, VaultUnreachable
 from broker.domain.vault import PIECE_BYTES
-from broker.outbound.vaults import FolderVault
+from broker.outbound.vaults import MARKER, FolderVault
 from broker.store.consents import CONSENT
 from broker.store.vault import ENVELOPE
 from broker.usecases import vault, vault_upkeep
+from broker.usecases.vault_register import claim_vault
 from tests.broker.flow_world import PURPOSE, World, world
 from tests.broker.vaults import ATTRIBUTE, Filled, codes, register
-from wallet_adapters.envelope import SealingKeyInvalid, new_sealing_key
+from wallet_adapters.envelope import (
+    Sealed,
+    SealingKeyInvalid,
+    new_sealing_key,
+    read_sealing_key,
+    seal_envelope,
+)
+from wallet_adapters.loopback import vault as wallet_vault
 from wallet_adapters.loopback.errors import PeerRefused
 
 
@@ -35,7 +44,11 @@ def filled(made: World) -> Filled:
 
 def files(made: World) -> list[Path]:
     root = made.ctx.settings.home / "vault"
-    return [path for path in root.rglob("*") if path.is_file()]
+    return [path for path in root.rglob("*") if path.is_file() and path.name != MARKER]
+
+
+def public_of(key: Mapping[str, Any]) -> Mapping[str, str]:
+    return read_sealing_key({name: value for name, value in key.items() if name != "d"})
 
 
 def file_of(at: Filled) -> Path:
@@ -343,6 +356,97 @@ def test_a_private_key_is_refused(made: World) -> None:
     headers = {"Idempotency-Key": "a-private-one"}
     answer = made.api("PUT", "/v1/sealing-key", json=new_sealing_key(), headers=headers)
     assert "private key" in answer.json()["detail"]
+
+
+def test_a_refused_envelope_goes_with_the_next_sweep(
+    made: World, filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault_upkeep.delete_due(made.ctx)
+    before = files(made)
+    real = FolderVault.put
+
+    def put(place: FolderVault, path: str, data: bytes) -> None:
+        real(place, path, data)
+        assert made.withdrawal(filled.consent, made.officer).status_code == 200
+
+    monkeypatch.setattr(FolderVault, "put", put)
+    with pytest.raises(PeerRefused) as refused:
+        filled.put()
+    assert refused.value.status == 409
+    assert len(files(made)) == len(before) + 1
+    assert vault_upkeep.delete_due(made.ctx) == 1
+    assert files(made) == before
+
+
+def test_the_same_again_renews_when_it_was_signed_for(
+    made: World, filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the customer signed between loses to what they said last."""
+    same = seal_envelope(Sealed(filled.consent, ATTRIBUTE, "none", 1), public_of(filled.key))
+    monkeypatch.setattr(wallet_vault, "seal_envelope", lambda *_: same)
+    first = filled.put()
+    made.time[0] += 2
+    again = filled.put()
+    assert again == filled.put() == first
+    monkeypatch.undo()
+    made.time[0] -= 1
+    with pytest.raises(PeerRefused) as refused:
+        filled.put(2)
+    made.time[0] += 1
+    assert refused.value.status == 409
+    stored = [e for e in made.logged("envelope.stored") if e.body["envelope"] == again["id"]]
+    assert len({entry.body["reference"] for entry in stored}) == len(stored) == 2
+
+
+def test_an_unmounted_share_is_no_empty_vault(
+    made: World, filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault_upkeep.delete_due(made.ctx)
+    mount = tmp_path / "mount"
+    settings = replace(made.ctx.settings, vault_root=mount)
+    monkeypatch.setitem(vars(made.ctx), "settings", settings)
+    mount.mkdir()
+    with pytest.raises(PeerRefused) as refused:
+        filled.put()
+    assert refused.value.status == 503
+    with pytest.raises(StateConflict):  # the database knows of others
+        claim_vault(made.ctx)
+    claim_vault(made.ctx, empty=True)
+    claim_vault(made.ctx, empty=True)
+    filled.put()
+    share = mount.rename(tmp_path / "share")
+    mount.mkdir()
+    assert filled.get().json()["code"] == "vault_unreachable"
+    assert made.withdrawal(filled.consent, made.officer).status_code == 200
+    assert vault_upkeep.delete_due(made.ctx) == 0
+    with pytest.raises(VaultUnreachable):
+        list(vault_upkeep.strays(made.ctx, "local"))
+    mount.rmdir()
+    share.rename(mount)
+    assert vault_upkeep.delete_due(made.ctx) >= 1
+    (mount / MARKER).write_text("another's")
+    with pytest.raises(StateConflict):
+        claim_vault(made.ctx, empty=True)
+    with pytest.raises(VaultUnreachable):
+        list(vault_upkeep.strays(made.ctx, "local"))
+
+
+def test_what_no_row_names_is_listed_and_goes_after_its_grace(made: World, filled: Filled) -> None:
+    filled.put()
+    kept = file_of(filled)
+    root = made.ctx.settings.home / "vault"
+    stray, half = kept.with_name("A" * 32), kept.with_name("B" * 32 + ".part")
+    for path in (stray, half):
+        path.write_bytes(b"newer than the database")
+    (root / "of-somebody-else.txt").write_text("not ours")
+    found = [one.path for one in vault_upkeep.strays(made.ctx, "local")]
+    assert sorted(found) == sorted(path.relative_to(root).as_posix() for path in (stray, half))
+    since = int(stray.stat().st_mtime)
+    assert vault_upkeep.delete_strays(made.ctx, "local", since) == 0
+    assert vault_upkeep.delete_strays(made.ctx, "local", since + 2) == 2
+    assert kept.exists()
+    assert list(vault_upkeep.strays(made.ctx, "local")) == []
+    (root / "of-somebody-else.txt").unlink()
 
 
 def test_check_reads_everything_and_names_what_is_damaged(made: World, filled: Filled) -> None:

@@ -17,7 +17,6 @@ from sqlalchemy import select, update
 from broker.composition import build_context
 from broker.domain.ids import new_id
 from broker.domain.vault import piece_digests
-from broker.outbound.vaults import FolderVault
 from broker.settings import read_settings
 from broker.store import tables, vault
 from broker.store.consents import CONSENT
@@ -26,6 +25,7 @@ from broker.usecases import audit
 from broker.usecases.bootstrap import demo_clients
 from broker.usecases.context import Context
 from broker.usecases.status import allocate
+from broker.usecases.vault_register import open_vault
 from credentials.jcs import b64url
 from dev.running import Broker, free_port, running_broker
 from tests.broker import builders
@@ -225,4 +225,4 @@ def store_envelope(at: Deployment, consent_id: str, path: str, content: bytes) -
     )
     with at.ctx.db.transaction() as tx:
         vault.add(tx, row)
-    FolderVault(at.ctx.settings.home / "vault").put(row.path, content)
+    open_vault(at.ctx, "local").put(row.path, content)

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from broker.domain.finding import Finding, fine, problem, warning
 from broker.outbound.own_address import OwnAnswer
+from broker.outbound.vaults import MARKER
 from broker.settings import MASTER_KEY_BYTES, Settings, SettingsError
 from broker.store import head_file, outside_copies
 from broker.store.master_key_file import MasterKeyFile
@@ -54,6 +55,8 @@ def home(given: Settings) -> Iterator[Finding]:
         if free > FREE_BYTES
         else warning("home", "disk_low", **told)
     )
+    if given.vault_root is not None and not (given.vault_root / MARKER).is_file():
+        yield problem("home", "vault_unmarked", path=given.vault_root)
     yield from _withdrawals(folder / outside_copies.FILE_NAME)
 
 

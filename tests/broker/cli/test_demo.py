@@ -75,6 +75,9 @@ def test_operators_see_what_lies_in_vaults(broker_server: Broker) -> None:
     assert local["deleted"]["envelopes"] >= 1
     assert "ending" not in local
     assert "deleted" in broker_server.run("vault", "list").stdout
+    assert json.loads(broker_server.run("vault", "init", "--json").stdout) == {"vault": "local"}
+    strays = broker_server.run("vault", "sweep", "--strays", "7", "--json")
+    assert json.loads(strays.stdout) == {"deleted": 0, "strays": 0}
     checked = broker_server.run("vault", "check", "--json")
     assert (checked.returncode, json.loads(checked.stdout)) == (0, {"checked": 0, "damaged": []})
 
