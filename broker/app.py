@@ -43,6 +43,7 @@ from broker.api import (
     tenancy,
     tracing,
     vault,
+    webhooks,
     wellknown,
     withdraw_all,
 )
@@ -53,6 +54,7 @@ from broker.store import registry as registry_rows
 from broker.store.acting import acting_for, acting_for_all
 from broker.usecases.closing import expire_due
 from broker.usecases.context import Context
+from broker.usecases.delivery import Deliverer, forget_old
 from broker.usecases.erasure import release_due
 from broker.usecases.independent_time import IndependentTime, sources
 from broker.usecases.retention import delete_evidence_over
@@ -84,6 +86,7 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
     `starting` is called in the event loop while the server starts.
     """
     telemetry = exporting(ctx.settings.otlp_endpoint, VERSION)
+    deliverer = Deliverer(ctx)
     time_of_others = IndependentTime(ctx.db, ctx.now, sources(ctx.settings))
 
     @contextlib.asynccontextmanager
@@ -91,6 +94,7 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
         starting(ctx)
         ctx.log.start()
         time_of_others.start()
+        deliverer.start()
         stopping = threading.Event()
         beside = [
             threading.Thread(target=work, args=(ctx, stopping), name=name, daemon=True)
@@ -102,6 +106,7 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
         stopping.set()
         for thread in beside:
             await run_in_threadpool(thread.join)
+        await run_in_threadpool(deliverer.stop)
         await run_in_threadpool(time_of_others.stop)
         await run_in_threadpool(ctx.log.stop)
         ctx.keys.close()
@@ -135,6 +140,7 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
         vault,
         records,
         agents,
+        webhooks,
         attribute_credentials,
         attribute_status,
         openid4vci,
@@ -188,6 +194,7 @@ def _sweep(ctx: Context, stopping: threading.Event) -> None:
                 delete_evidence_over(ctx)
                 forget_expired(ctx)
                 delete_due(ctx)
+                forget_old(ctx)
                 with ctx.db.reading() as tx:
                     tenants = registry_rows.tenants(tx)
             for tenant_id in tenants:

@@ -63,6 +63,19 @@ class Metrics:
             multiprocess_mode="mostrecent",
             registry=self.registry,
         )
+        self._events = Gauge(
+            "consent_broker_webhook_events",
+            "Events on their way to webhooks (waiting), and dead letters (dead).",
+            ("state",),
+            multiprocess_mode="mostrecent",
+            registry=self.registry,
+        )
+        self._webhooks_unwell = Gauge(
+            "consent_broker_webhooks_unwell",
+            "Webhooks that fail, or were disabled by an answer 410.",
+            multiprocess_mode="mostrecent",
+            registry=self.registry,
+        )
         for outcome in ("permit", "deny"):
             self._decisions.labels(outcome)
 
@@ -83,6 +96,12 @@ class Metrics:
     def deletions_stand(self, *, overdue: int) -> None:
         """Say how many deletion tasks are overdue."""
         self._deletions_overdue.set(overdue)
+
+    def webhooks_stand(self, *, waiting: int, dead: int, unwell: int) -> None:
+        """Say how many events wait and died, and how many webhooks do not take them."""
+        self._events.labels("waiting").set(waiting)
+        self._events.labels("dead").set(dead)
+        self._webhooks_unwell.set(unwell)
 
     def text(self) -> bytes:
         """Everything, in Prometheus's text format."""

@@ -2,7 +2,19 @@
 
 import typer
 
-from broker.cli import agent, backup, fee, keys, lineage, log, registry, serve, subject, vault
+from broker.cli import (
+    agent,
+    backup,
+    fee,
+    keys,
+    lineage,
+    log,
+    registry,
+    serve,
+    subject,
+    vault,
+    webhook,
+)
 from broker.cli.demo import demo
 from broker.cli.doctor import doctor
 from broker.cli.record import record
@@ -21,6 +33,7 @@ app.add_typer(fee.fee, name="fee")
 app.add_typer(agent.agent, name="agent")
 app.add_typer(lineage.lineage, name="lineage")
 app.add_typer(vault.vault, name="vault")
+app.add_typer(webhook.webhook, name="webhook")
 backup.register(app)
 app.add_typer(doctor, name="doctor")
 app.command()(demo)

@@ -14,6 +14,7 @@ AREAS = {
     "log": ("log", "日志"),
     "lists": ("lists", "列表"),
     "policies": ("policies", "策略"),
+    "events": ("events", "事件"),
 }
 WHY = {"en": "why", "zh": "影响"}
 CURE = {"en": "cure", "zh": "处理"}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Level = Literal["fine", "warning", "problem"]
-AREAS = ("settings", "home", "database", "keys", "clock", "log", "lists", "policies")
+AREAS = ("settings", "home", "database", "keys", "clock", "log", "lists", "policies", "events")
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ class GuardedClient:
         self, method: str, url: str, headers: Mapping[str, str], body: bytes, expected: _Expected
     ) -> Fetched:
         deadline = time.monotonic() + self._seconds
-        target = self._target(url)
+        target = _target(url, self._rules)
         addresses = self._addresses(target, deadline)
         if target.host in self._rules.traced_hosts:
             headers = {**headers, **carried()}
@@ -170,20 +170,6 @@ class GuardedClient:
             raise FetchFailed(
                 "unreachable", f"{target.host}: no answer ({type(error).__name__})"
             ) from None
-
-    def _target(self, url: str) -> httpx2.URL:
-        """Step 1."""
-        if len(url) > MAX_URL_CHARACTERS or not url.isascii():
-            raise FetchRefused("url", "the address is too long or not in ASCII")
-        try:
-            target = httpx2.URL(url)
-        except httpx2.InvalidURL:
-            raise FetchRefused("url", "the address is not a URL") from None
-        if target.scheme != "https" and not (target.scheme == "http" and self._rules.plain_http):
-            raise FetchRefused("scheme", "only https addresses are asked")
-        if not target.host or target.userinfo:
-            raise FetchRefused("url", "the address names no host, or a user")
-        return target.copy_with(fragment=None)
 
     def _addresses(self, target: httpx2.URL, deadline: float) -> list[Address]:
         """Step 2: the addresses of the target, all of them checked."""
@@ -277,6 +263,34 @@ class GuardedClient:
                     "too_large", f"{host} answered with more than {self._max_bytes} bytes"
                 )
         return Fetched(response.status_code, media_type, bytes(body))
+
+
+def check_address(url: str, rules: Rules) -> None:
+    """What can be said of an address before it is asked: step 1, and step 2 of a written IP.
+
+    Raises `FetchRefused`.
+    """
+    target = _target(url, rules)
+    address = read_address(target.host)
+    if address is not None and not (
+        is_public(address) or (target.host in rules.private_hosts and is_private(address))
+    ):
+        raise FetchRefused("address", f"{target.host} is not a public address")
+
+
+def _target(url: str, rules: Rules) -> httpx2.URL:
+    """Step 1."""
+    if len(url) > MAX_URL_CHARACTERS or not url.isascii():
+        raise FetchRefused("url", "the address is too long or not in ASCII")
+    try:
+        target = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        raise FetchRefused("url", "the address is not a URL") from None
+    if target.scheme != "https" and not (target.scheme == "http" and rules.plain_http):
+        raise FetchRefused("scheme", "only https addresses are asked")
+    if not target.host or target.userinfo:
+        raise FetchRefused("url", "the address names no host, or a user")
+    return target.copy_with(fragment=None)
 
 
 async def _gunzip(host: str, raw: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:

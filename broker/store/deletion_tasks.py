@@ -53,13 +53,14 @@ def of_consent(tx: Connection, consent_id: str) -> DeletionTaskRow | None:
     return None
 
 
-def hasten(tx: Connection, task_id: str, due_at: int) -> None:
-    """Have an open task done by `due_at`, if it was to be done later."""
-    tx.execute(
+def hasten(tx: Connection, task_id: str, due_at: int) -> bool:
+    """Have an open task done by `due_at`; False where it is not to be done later."""
+    done = tx.execute(
         update(TASK)
         .where(TASK.c.id == task_id, TASK.c.state == "open", TASK.c.due_at > due_at)
         .values(due_at=due_at)
     )
+    return done.rowcount == 1
 
 
 def find(

@@ -114,6 +114,8 @@ SEALED: Sequence[SealedColumn] = (
     SealedColumn("issued_credential", "sealed", ("consent_id", "kind"), "issued:{}:{}".format),
     SealedColumn("deletion_task", "sealed_receipt", ("id",), "deletion:{}".format),
     SealedColumn("envelope", "sealed_reference", ("id",), "envelope:{}".format),
+    SealedColumn("webhook", "sealed_secret", ("id",), "webhook:{}".format),
+    SealedColumn("webhook", "sealed_previous", ("id",), "webhook:{}".format),
     SealedColumn(
         "idempotency",
         "sealed",

@@ -25,6 +25,7 @@ from broker.store.agents import ActionRow, AgentRow
 from broker.usecases import audit
 from broker.usecases.context import Context
 from broker.usecases.decision_write import agent_mark
+from broker.usecases.event import tell
 from broker.usecases.tenant import require_text
 from credentials.errors import CredentialError
 from credentials.jws import PublicKey
@@ -82,7 +83,17 @@ def set_agent_state(ctx: Context, tenant_id: str, agent_id: str, state: str) -> 
     with ctx.db.transaction() as tx:
         agents.set_state(tx, tenant_id, agent_id, state)
         kind = "agent.suspended" if state == "suspended" else "agent.resumed"
-        audit.record(ctx, tx, tenant_id=tenant_id, type=kind, body={"agent": agent_id})
+        told = {"agent": agent_id}
+        audit.record(ctx, tx, tenant_id=tenant_id, type=kind, body=told)
+        tell(
+            ctx,
+            tx,
+            tenant_id=tenant_id,
+            partner_id=agents.find(tx, tenant_id, agent_id).partner_id,
+            type=kind,
+            subject=agent_id,
+            data=told,
+        )
 
 
 def act(ctx: Context, tenant_id: str, partner_id: str, token: str) -> ActionRow:

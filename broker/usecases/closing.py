@@ -8,6 +8,7 @@ from broker.store import consents, contacts, presentations
 from broker.store.consents import ConsentRequestRow, ConsentRow
 from broker.usecases import audit
 from broker.usecases.context import Context
+from broker.usecases.event import tell_of_consent
 
 DUE_AT_ONCE = 500
 
@@ -44,6 +45,7 @@ def close_consent(
         subject_id=contact.subject_id,
         body={"request": row.request_id, "terms_hash": row.terms_hash, "reason": reason},
     )
+    tell_of_consent(ctx, tx, row, f"consent.{after}")
 
 
 def expire_due(ctx: Context) -> int:
@@ -68,4 +70,5 @@ def expire_due(ctx: Context) -> int:
                 subject_id=row.subject_id,
                 body={"terms_hash": row.terms_hash, "reason": "validity_over"},
             )
+            tell_of_consent(ctx, tx, row, "consent.expired")
     return len(late) + len(over)

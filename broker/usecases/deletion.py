@@ -10,12 +10,15 @@ from broker.domain.access import stored_terms
 from broker.domain.addresses import tenant_url
 from broker.domain.deletion import Asked, Receipt, read_receipt
 from broker.domain.errors import NotFound, StateConflict
+from broker.domain.event import written
+from broker.domain.held import Held
 from broker.domain.ids import new_id
 from broker.store import consents, deletion_tasks, partners
 from broker.store.consents import ConsentRow
 from broker.store.deletion_tasks import DeletionTaskRow
 from broker.usecases import audit
 from broker.usecases.context import Context
+from broker.usecases.event import tell
 from credentials.jcs import b64url
 
 DAY = 86_400
@@ -37,7 +40,8 @@ def open_task(
     due_at = now + min(terms.retention_days, ctx.settings.deletion_days) * DAY
     earlier = deletion_tasks.of_consent(tx, row.id)
     if earlier is not None:
-        deletion_tasks.hasten(tx, earlier.id, due_at)
+        if deletion_tasks.hasten(tx, earlier.id, due_at):
+            _tell(ctx, tx, row, earlier.id, due_at, since)
         return earlier.id
     task = DeletionTaskRow(
         id=new_id("dt"),
@@ -51,6 +55,7 @@ def open_task(
         due_at=due_at,
     )
     deletion_tasks.add(tx, task)
+    _tell(ctx, tx, row, task.id, due_at, since)
     return task.id
 
 
@@ -137,6 +142,21 @@ def opened_receipt(ctx: Context, row: DeletionTaskRow) -> str | None:
     if row.sealed_receipt is None:
         return None
     return ctx.master.open(row.sealed_receipt, _context(row.id)).decode()
+
+
+def _tell(
+    ctx: Context, tx: Connection, row: ConsentRow, task_id: str, due_at: int, since: int | None
+) -> None:
+    tell(
+        ctx,
+        tx,
+        tenant_id=row.tenant_id,
+        partner_id=row.partner_id,
+        type="deletion.requested",
+        subject=row.id,
+        data={"consent": row.id, "task": task_id, "due_at": written(due_at)},
+        held=None if since is None else Held(since),
+    )
 
 
 def _again(ctx: Context, row: DeletionTaskRow, token: str) -> DeletionTaskRow:

@@ -25,6 +25,7 @@ from broker.usecases import audit
 from broker.usecases.consent_credential import issue_consent_credential, issue_receipt
 from broker.usecases.context import Context
 from broker.usecases.deletion import open_task
+from broker.usecases.event import tell_of_consent
 from broker.usecases.invitation import pairwise_id
 from broker.usecases.presentation_request import Document, Question
 from broker.usecases.status import Allocated, allocate, mark_changed
@@ -99,6 +100,7 @@ def grant_consent(
             **issued,
         },
     )
+    tell_of_consent(ctx, tx, row, "consent.granted")
     _supersede(ctx, tx, row, template)
 
 
@@ -169,6 +171,7 @@ def withdraw_consent(
         body=body,
         held=held,
     )
+    tell_of_consent(ctx, tx, row, "consent.withdrawn", held)
     return grade
 
 
@@ -316,3 +319,4 @@ def _supersede(ctx: Context, tx: Connection, row: ConsentRow, template: Template
             subject_id=older.subject_id,
             body={"by": row.id, "terms_hash": older.terms_hash},
         )
+        tell_of_consent(ctx, tx, older, "consent.superseded")

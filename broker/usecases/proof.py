@@ -7,6 +7,7 @@ than the request and is used once. A nonce that came with the proof would be goo
 from dataclasses import dataclass
 
 import orjson
+from sqlalchemy import Connection
 
 from broker.domain.demand import Issuer
 from broker.domain.errors import Gone, LogUnavailable
@@ -18,6 +19,7 @@ from broker.usecases import audit
 from broker.usecases.answering import REJECTIONS_LOGGED, Accepted, Refused, Rejected
 from broker.usecases.attribute_keys import stolen_keys
 from broker.usecases.context import Context, at_one_moment
+from broker.usecases.event import tell
 from broker.usecases.granting import DAY, sha256
 from broker.usecases.presentation_request import Document, response_key
 from broker.usecases.proof_request import OpenedProof, query_of, request_of, requests_of
@@ -205,6 +207,7 @@ def _take(ctx: Context, checked: _Checked) -> OpenedProof:
         )
         if not proven:
             raise Gone("this proof request has been answered: another proof came first")
+        _tell(ctx, tx, row, "proof.verified")
         after = proofs.find(tx, row.tenant_id, row.id)
     return OpenedProof(after, query_of(after), request_of(ctx, after), None)
 
@@ -254,6 +257,19 @@ def _refused(ctx: Context, row: ProofRequestRow, refusal: WalletRefusal) -> None
             type="proof.refused",
             body={"proof_request": row.id, "partner": row.partner_id},
         )
+        _tell(ctx, tx, row, "proof.refused")
+
+
+def _tell(ctx: Context, tx: Connection, row: ProofRequestRow, kind: str) -> None:
+    tell(
+        ctx,
+        tx,
+        tenant_id=row.tenant_id,
+        partner_id=row.partner_id,
+        type=kind,
+        subject=row.id,
+        data={"proof_request": row.id},
+    )
 
 
 def _reject(ctx: Context, row: ProofRequestRow, code: str, message: str, **more: str) -> Rejected:

@@ -17,14 +17,18 @@ from typer.testing import CliRunner
 from broker.cli import app
 from broker.cli.doctor_texts import texts
 from broker.composition import build_context, prepare
-from broker.domain.finding import Finding
+from broker.domain.finding import AREAS, Finding
 from broker.domain.policy import ConsentPolicies
 from broker.outbound.own_address import ask_own_address
 from broker.settings import Settings, WitnessAddress
+from broker.store import outbox, webhooks
 from broker.store.db import Database
 from broker.usecases import audit, doctor
+from broker.usecases.agent import add_agent, set_agent_state
+from broker.usecases.bootstrap import demo_clients
 from broker.usecases.doctor import database, examine, surroundings
 from broker.usecases.status import allocate, published
+from broker.usecases.webhook import add_webhook
 from credentials.keys import SoftwareKey, sign_jws
 from credentials.pki import create_root, issue_leaf
 from dev.running import free_port
@@ -94,9 +98,7 @@ def codes(found: list[Finding], *levels: str) -> list[str]:
 def test_a_sound_deployment(patient: Patient) -> None:
     found = patient.examined()
     assert codes(found) == []
-    assert {"settings", "home", "database", "keys", "clock", "log", "lists", "policies"} == {
-        one.area for one in found
-    }
+    assert set(AREAS) == {one.area for one in found}
 
 
 def older_database(at: Patient) -> None:
@@ -259,6 +261,30 @@ def test_a_vault_without_its_share(patient: Patient, tmp_path: Path) -> None:
 def test_policies_that_do_not_load(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "consent_policies", lambda: ConsentPolicies("permit(", "{}"))
     assert codes(patient.examined()) == ["policies_invalid"]
+
+
+def test_webhooks_that_do_not_take_their_events(patient: Patient) -> None:
+    ctx = build_context(patient.settings)
+    partner = str(demo_clients(ctx)[0]["client_id"])
+    failing, gone = (
+        add_webhook(ctx, "demo", partner, url="http://crm.example/", types=[]).row.id
+        for _ in range(2)
+    )
+    agent = add_agent(ctx, "demo", partner, name="bot")
+    set_agent_state(ctx, "demo", agent.id, "suspended")
+    with ctx.db.transaction() as tx:
+        for _ in range(webhooks.FAILING):
+            webhooks.failed(tx, failing, "timeout", patient.now - 7_200, patient.now)
+        webhooks.disable(tx, gone, "status_410")
+    found = {one.code: one.values for one in patient.examined() if one.level == "warning"}
+    assert found["webhook_failing"]["webhook"] == failing
+    assert found["webhook_failing"]["hours"] == 2
+    assert found["webhook_disabled"]["webhook"] == gone
+    with ctx.db.transaction() as tx:
+        (one,) = outbox.due(tx, failing, ctx.now(), 10)
+        outbox.died(tx, one.seq, "timeout", ctx.now())
+    ctx.db.close()
+    assert "dead_letters" in codes(patient.examined())
 
 
 def test_a_tenants_policies_that_do_not_load(patient: Patient) -> None:

@@ -14,6 +14,7 @@ from broker.usecases import resealing
 from broker.usecases.context import Context
 from broker.usecases.keys import HMAC_LABELS, KeyRing
 from broker.usecases.resealing import reseal, reseal_while_brokers_follow, under_keys
+from broker.usecases.webhook import add_webhook, rotate_secret
 from credentials.errors import SealBroken
 from credentials.jcs import b64url
 from credentials.sealing import Keys, MasterKey
@@ -48,6 +49,8 @@ def _fill(made: World) -> str:
         headers={"Idempotency-Key": "k" * 16},
     )
     Filled(made).grant().put()
+    hook = add_webhook(made.ctx, "demo", made.partner, url="http://crm.example/", types=[])
+    rotate_secret(made.ctx, "demo", None, hook.row.id)
     made.evidence(request["consents"][0]["id"])
     consent_id: str = request["consents"][0]["id"]
     return consent_id

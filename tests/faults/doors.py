@@ -367,6 +367,25 @@ DOORS: dict[str, Door] = {
         own=True,
         at_home=None,  # it takes a signature
     ),
+    "GET /v1/webhooks": Door(get("/v1/webhooks"), PUBLIC | HIDDEN, own=True),
+    "POST /v1/webhooks": Door(
+        post(
+            "/v1/webhooks",
+            lambda known: {"url": "http://crm.example/", "partner": known.partner},
+        ),
+    ),
+    "POST /v1/webhooks/{webhook_id}/secret": Door(
+        post("/v1/webhooks/{webhook}/secret", lambda _known: None)
+    ),
+    "GET /v1/webhooks/{webhook_id}/dead-letters": Door(get("/v1/webhooks/{webhook}/dead-letters")),
+    "POST /v1/webhooks/{webhook_id}/replay": Door(
+        post("/v1/webhooks/{webhook}/replay", lambda _known: {"since": 0})
+    ),
+    # After its other doors: it is gone then.
+    "DELETE /v1/webhooks/{webhook_id}": Door(
+        lambda _stage, known, _person: [Call("DELETE", f"/v1/webhooks/{known.webhook}")],
+        at_home=PARTNER,
+    ),
     "GET /v1/fees/tariff": Door(get("/v1/fees/tariff"), PUBLIC | HIDDEN, own=True),
     "GET /v1/fees/statement": Door(
         get("/v1/fees/statement?month=2026-11"), PUBLIC | HIDDEN, own=True

@@ -49,6 +49,8 @@ OPENERS: dict[tuple[str, str], Callable[[Any], str]] = {
     ("proof_request", "sealed_proof"): lambda row: f"proof:{row.id}",
     ("deletion_task", "sealed_receipt"): lambda row: f"deletion:{row.id}",
     ("envelope", "sealed_reference"): lambda row: f"envelope:{row.id}",
+    ("webhook", "sealed_secret"): lambda row: f"webhook:{row.id}",
+    ("webhook", "sealed_previous"): lambda row: f"webhook:{row.id}",
 }
 ENTRIES = ("audit_entry", "audit_pending")
 

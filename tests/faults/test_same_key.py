@@ -24,6 +24,7 @@ from broker.store.audit import ENTRY, PENDING
 from broker.store.consents import CONSENT
 from broker.usecases.agent import add_agent
 from broker.usecases.bootstrap import demo_clients
+from broker.usecases.webhook import add_webhook
 from credentials.keys import SoftwareKey
 from tests.broker.builders import WIRE
 from tests.broker.proving import LI, asking, presentation, registry
@@ -211,6 +212,25 @@ def agent_action(at: Deployment, name: str) -> Act:
     return Act("partner", "/v1/agent-actions", body, entries(at, "agent.action_refused"))
 
 
+def webhook(at: Deployment, name: str) -> Act:
+    body = {"url": f"http://crm.example/{name}", "types": ["consent.granted"]}
+    return Act("partner", "/v1/webhooks", body, entries(at, "webhook.added"))
+
+
+def new_secret(at: Deployment, name: str) -> Act:
+    return _of_webhook(at, name, "secret", "webhook.secret_rotated")
+
+
+def replay(at: Deployment, name: str) -> Act:
+    return _of_webhook(at, name, "replay", "webhook.replayed")
+
+
+def _of_webhook(at: Deployment, name: str, act: str, kind: str) -> Act:
+    url = f"http://crm.example/{name}"
+    added = add_webhook(at.ctx, "demo", at.partner_id, url=url, types=["consent.granted"])
+    return Act("partner", f"/v1/webhooks/{added.row.id}/{act}", {}, entries(at, kind))
+
+
 def _counted(at: Deployment, name: str, path: str, body: Any) -> Act:  # noqa: ANN401 (JSON)
     consent_id = at.seeds.consent(at.partner_id, name, uses_left=5)
     return Act("partner", path, body, _used(at, consent_id))
@@ -264,6 +284,9 @@ ACTS = {
     "POST /v1/proofs/verify": proof,
     "POST /v1/policy-sets": policy_set,
     "POST /v1/agent-actions": agent_action,
+    "POST /v1/webhooks": webhook,
+    "POST /v1/webhooks/{webhook_id}/secret": new_secret,
+    "POST /v1/webhooks/{webhook_id}/replay": replay,
     "POST /v1/attribute-types": attribute_type,
     "POST /v1/attribute-offers": attribute_offer,
     "POST /v1/attribute-offers/{offer_id}/revocation": revocation,

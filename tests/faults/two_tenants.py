@@ -25,6 +25,7 @@ from broker.usecases.demand import trust_issuer
 from broker.usecases.partner import NewClient, add_officer, add_partner
 from broker.usecases.policy_set import add
 from broker.usecases.tenant import add_tenant
+from broker.usecases.webhook import add_webhook
 from credentials.keys import SoftwareKey, sign_jws
 from tests.broker.flow_world import PUBLIC_URL, PURPOSE, START, Customer, World, world
 from tests.broker.proving import ask, registry
@@ -75,6 +76,7 @@ class Known:
     entry: str
     use: str
     agent_action: str
+    webhook: str
     template: str
     page: str
     presentation: str
@@ -115,6 +117,7 @@ ABSENT = Known(
     entry="e-" + "z" * 20,
     use="e-" + "y" * 20,
     agent_action="aa-" + "z" * 20,
+    webhook="wh-" + "z" * 20,
     template="absent-template",
     page="z" * 32,
     presentation="pr-" + "z" * 20,
@@ -353,6 +356,12 @@ def _agent_action(made: World, decided: Mapping[str, Any]) -> str:
     return act(made.ctx, "demo", made.partner, sign_action(key, stated, PUBLIC_URL)).id
 
 
+def _webhook(made: World) -> str:
+    """Where the partner has its events sent."""
+    url = "http://crm.example/secret-path"
+    return add_webhook(made.ctx, "demo", made.partner, url=url, types=[]).row.id
+
+
 def _task(made: World, consent_id: str) -> str:
     """A deletion task, which a withdrawal would have made."""
     with made.ctx.db.transaction() as tx:
@@ -406,6 +415,7 @@ def _in_use(made: World) -> Known:
         entry=entry,
         use=decided["context"]["id"],
         agent_action=_agent_action(made, decided["context"]),
+        webhook=_webhook(made),
         template=made.template("secret-template"),
         page=granted["page_url"].rsplit("/", 1)[1],
         presentation=signing.response_uri.rsplit("/", 1)[1],

@@ -36,6 +36,7 @@ from broker.store.tables.customers import (
     StatusListRow,
     Subject,
 )
+from broker.store.tables.events import Delivery, OutgoingEvent, Webhook
 from broker.store.tables.fees import FeeCharge
 from broker.store.tables.log import (
     AuditEntry,
@@ -78,6 +79,7 @@ __all__ = [
     "CredentialCopy",
     "DeferredIssuance",
     "DeletionTask",
+    "Delivery",
     "Envelope",
     "Erasure",
     "Evidence",
@@ -89,6 +91,7 @@ __all__ = [
     "LogHead",
     "LogTile",
     "Officer",
+    "OutgoingEvent",
     "Partner",
     "PolicySet",
     "PresentationRequest",
@@ -106,5 +109,6 @@ __all__ = [
     "Tenant",
     "TrustedIssuer",
     "UsedOnce",
+    "Webhook",
     "metadata",
 ]

@@ -16,7 +16,7 @@ from broker.settings import Settings
 from broker.store import policy_sets
 from broker.store.acting import acting_for_all
 from broker.store.db import Database
-from broker.usecases.doctor import database, keys, log, surroundings
+from broker.usecases.doctor import database, events, keys, log, surroundings
 from broker.usecases.loaded_policies import LoadedPolicies
 from credentials.sealing import MasterKey
 
@@ -60,6 +60,7 @@ def _behind(
             yield from log.standing(settings, db, master, now)
         yield from log.lists(settings, db)
         yield from _own_policies(db)
+        yield from events.webhooks(db, now)
     except SQLAlchemyError as error:
         yield database.unreadable(error)
 

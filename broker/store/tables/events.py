@@ -1,0 +1,79 @@
+"""Events that partners are told of, and where they are sent."""
+
+from sqlalchemy import BigInteger, Index, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import text as sql
+from sqlmodel import Field, SQLModel
+
+from broker.store.tables.base import SEQUENCE, one_of, text, time
+
+# What is still to be sent; a query finds the index by these very words.
+WAITING = sql("state = 'waiting'")
+
+
+class Webhook(SQLModel, table=True):
+    """An address that gets events; `types` is a JSON list, `code` why the last attempt failed.
+
+    `failures` counts those in a row, since `failing_since`. Whoever sends holds the row until
+    `leased_until`.
+    """
+
+    __table_args__ = (one_of("state", "active", "disabled"),)
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id", index=True)
+    partner_id: str = Field(foreign_key="partner.id", index=True)
+    url: str = text()
+    types: str = text()
+    state: str = "active"
+    sealed_secret: bytes
+    sealed_previous: bytes | None = Field(default=None, sa_type=LargeBinary)
+    previous_until: int | None = time(nullable=True)
+    failures: int = 0
+    failing_since: int | None = time(nullable=True)
+    code: str | None = Field(default=None, sa_type=Text)
+    retry_at: int = time()
+    leased_until: int = time()
+    delivered_at: int | None = time(nullable=True)
+    created_at: int = time()
+
+
+class OutgoingEvent(SQLModel, table=True):
+    """What happened, once for each subject, type and time; `body` is the event as it is sent."""
+
+    __tablename__ = "outgoing_event"
+    __table_args__ = (UniqueConstraint("partner_id", "subject", "type", "time"),)
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    partner_id: str = Field(foreign_key="partner.id")
+    type: str
+    subject: str
+    time: int = Field(sa_type=BigInteger)
+    body: str = text()
+    created_at: int = Field(sa_type=BigInteger, index=True)
+
+
+class Delivery(SQLModel, table=True):
+    """An event on its way to one webhook, in the order of `seq`; dead from `expires_at` on."""
+
+    __table_args__ = (
+        one_of("state", "waiting", "delivered", "dead"),
+        UniqueConstraint("webhook_id", "event_id"),
+        Index("ix_delivery_state", "webhook_id", "state", "seq"),
+        Index(
+            "ix_delivery_order",
+            *("webhook_id", "subject", "seq"),
+            sqlite_where=WAITING,
+            postgresql_where=WAITING,
+        ),
+        Index("ix_delivery_event", "event_id"),
+    )
+    seq: int | None = Field(default=None, primary_key=True, sa_type=SEQUENCE)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    webhook_id: str = Field(foreign_key="webhook.id")
+    event_id: str = Field(foreign_key="outgoing_event.id")
+    subject: str
+    state: str = "waiting"
+    attempts: int = 0
+    code: str | None = Field(default=None, sa_type=Text)
+    next_at: int = time()
+    expires_at: int = time()
+    done_at: int | None = time(nullable=True)

@@ -1,0 +1,170 @@
+"""Rows of webhooks: where a partner's events are sent, and how the address has answered lately."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select, update
+
+from broker.domain.errors import NotFound
+from broker.store import tables
+from broker.store.prepared import Prepared
+
+WEBHOOK = tables.Webhook.__table__  # type: ignore[attr-defined]
+DELIVERY = tables.Delivery.__table__  # type: ignore[attr-defined]
+FAILING = 3  # failures in a row, from which on an address is said to fail
+
+_ACTIVE = WEBHOOK.c.state == "active"
+
+
+@dataclass(frozen=True)
+class WebhookRow:
+    """A webhook; times are Unix seconds, `types` is a JSON list."""
+
+    id: str
+    tenant_id: str
+    partner_id: str
+    url: str
+    types: str
+    state: str
+    sealed_secret: bytes
+    sealed_previous: bytes | None
+    previous_until: int | None
+    failures: int
+    failing_since: int | None
+    code: str | None
+    retry_at: int
+    leased_until: int
+    delivered_at: int | None
+    created_at: int
+
+
+# Asked with each act that a partner may be told of.
+_OF_PARTNER = Prepared(
+    select(WEBHOOK.c.id, WEBHOOK.c.types).where(WEBHOOK.c.partner_id == bindparam("b_partner"))
+)
+
+
+def add(tx: Connection, row: WebhookRow) -> None:
+    """Store a new webhook."""
+    tx.execute(insert(WEBHOOK).values(**vars(row)))
+
+
+def wanting(tx: Connection, partner_id: str, kind: str) -> list[str]:
+    """The webhooks of a partner, disabled ones too, that are to get events of a type."""
+    found = _OF_PARTNER.rows(tx, {"b_partner": partner_id})
+    return [webhook_id for webhook_id, types in found if kind in orjson.loads(types)]
+
+
+def count(tx: Connection, partner_id: str) -> int:
+    """How many webhooks a partner has."""
+    found = select(func.count()).where(WEBHOOK.c.partner_id == partner_id)
+    return int(tx.execute(found).scalar_one())
+
+
+def find(
+    tx: Connection,
+    tenant_id: str,
+    webhook_id: str,
+    partner_id: str | None = None,
+    *,
+    lock: bool = False,
+) -> WebhookRow:
+    """A webhook of the tenant, and of the partner when named; raises `NotFound`."""
+    chosen = select(WEBHOOK).where(WEBHOOK.c.id == webhook_id, WEBHOOK.c.tenant_id == tenant_id)
+    if partner_id is not None:
+        chosen = chosen.where(WEBHOOK.c.partner_id == partner_id)
+    row = tx.execute(chosen.with_for_update() if lock else chosen).one_or_none()
+    if row is None:
+        raise NotFound("no such webhook")
+    return WebhookRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)
+
+
+def of_tenant(tx: Connection, tenant_id: str, partner_id: str | None = None) -> list[WebhookRow]:
+    """The webhooks of a tenant, or of one partner of it, the oldest first."""
+    chosen = select(WEBHOOK).where(WEBHOOK.c.tenant_id == tenant_id)
+    if partner_id is not None:
+        chosen = chosen.where(WEBHOOK.c.partner_id == partner_id)
+    return _rows(tx, chosen.order_by(WEBHOOK.c.created_at, WEBHOOK.c.id))
+
+
+def unwell(tx: Connection) -> list[WebhookRow]:
+    """Webhooks of every tenant that fail or were disabled."""
+    chosen = select(WEBHOOK).where((WEBHOOK.c.failures >= FAILING) | ~_ACTIVE)
+    return _rows(tx, chosen.order_by(WEBHOOK.c.id))
+
+
+def due(tx: Connection, now: int, limit: int) -> list[WebhookRow]:
+    """Webhooks with something to send now that nobody holds, the longest left alone first."""
+    waiting = (
+        select(DELIVERY.c.seq)
+        .where(
+            DELIVERY.c.webhook_id == WEBHOOK.c.id,
+            DELIVERY.c.state == "waiting",
+            DELIVERY.c.next_at <= now,
+        )
+        .exists()
+    )
+    chosen = select(WEBHOOK).where(
+        _ACTIVE, WEBHOOK.c.leased_until <= now, WEBHOOK.c.retry_at <= now, waiting
+    )
+    return _rows(tx, chosen.order_by(WEBHOOK.c.leased_until, WEBHOOK.c.id).limit(limit))
+
+
+def lease(tx: Connection, webhook_id: str, now: int, until: int) -> bool:
+    """Hold a webhook until then, to send to it; False when another was first."""
+    done = tx.execute(
+        update(WEBHOOK)
+        .where(WEBHOOK.c.id == webhook_id, WEBHOOK.c.leased_until <= now, _ACTIVE)
+        .values(leased_until=until)
+    )
+    return done.rowcount == 1
+
+
+def release(tx: Connection, webhook_id: str, until: int) -> None:
+    """Let others have a webhook from then on."""
+    tx.execute(update(WEBHOOK).where(WEBHOOK.c.id == webhook_id).values(leased_until=until))
+
+
+def failed(tx: Connection, webhook_id: str, code: str, now: int, retry_at: int) -> None:
+    """Count one more failure in a row, and leave the address alone until `retry_at`."""
+    tx.execute(
+        update(WEBHOOK)
+        .where(WEBHOOK.c.id == webhook_id)
+        .values(
+            failures=WEBHOOK.c.failures + 1,
+            failing_since=func.coalesce(WEBHOOK.c.failing_since, now),
+            code=code,
+            retry_at=retry_at,
+        )
+    )
+
+
+def answered(tx: Connection, webhook_id: str, now: int) -> None:
+    """Note that the address works."""
+    change(tx, webhook_id, delivered_at=now, failures=0, failing_since=None, code=None, retry_at=0)
+
+
+def disable(tx: Connection, webhook_id: str, code: str) -> bool:
+    """Send nothing there any more; False where it was so already."""
+    done = tx.execute(
+        update(WEBHOOK)
+        .where(WEBHOOK.c.id == webhook_id, _ACTIVE)
+        .values(state="disabled", code=code)
+    )
+    return done.rowcount == 1
+
+
+def change(tx: Connection, webhook_id: str, **columns: Any) -> None:  # noqa: ANN401 (columns)
+    """Write columns of a webhook."""
+    tx.execute(update(WEBHOOK).where(WEBHOOK.c.id == webhook_id).values(**columns))
+
+
+def remove(tx: Connection, webhook_id: str) -> None:
+    """Forget a webhook, with what was still to be sent there."""
+    tx.execute(delete(DELIVERY).where(DELIVERY.c.webhook_id == webhook_id))
+    tx.execute(delete(WEBHOOK).where(WEBHOOK.c.id == webhook_id))
+
+
+def _rows(tx: Connection, chosen: Select[Any]) -> list[WebhookRow]:
+    return [WebhookRow(**row._mapping) for row in tx.execute(chosen)]  # noqa: SLF001

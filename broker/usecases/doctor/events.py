@@ -1,0 +1,30 @@
+"""Events: do partners' webhooks take them?"""
+
+from collections.abc import Iterator
+
+from broker.domain.finding import Finding, fine, warning
+from broker.store import outbox
+from broker.store import webhooks as rows
+from broker.store.acting import acting_for_all
+from broker.store.db import Database
+
+HOUR = 3_600
+
+
+def webhooks(db: Database, now: int) -> Iterator[Finding]:
+    """Webhooks that fail or are disabled, and events that nobody has taken in time."""
+    with acting_for_all(), db.reading() as tx:
+        unwell = rows.unwell(tx)
+        waiting, dead = outbox.total(tx, "waiting"), outbox.total(tx, "dead")
+    for row in unwell:
+        named: dict[str, object] = {"webhook": row.id, "partner": row.partner_id}
+        named |= {"tenant": row.tenant_id, "reason": row.code}
+        if row.state == "disabled":
+            yield warning("events", "webhook_disabled", **named)
+        else:
+            hours = (now - (row.failing_since or now)) // HOUR
+            yield warning("events", "webhook_failing", **named, count=row.failures, hours=hours)
+    if dead:
+        yield warning("events", "dead_letters", count=dead)
+    else:
+        yield fine("events", "events_fine", waiting=waiting)
