@@ -14,7 +14,6 @@ With `"value": {"amount": "12.50", "currency": "CNY"}` in the context, what the 
 partner, a permit is charged for, and `context.fee` says what.
 """
 
-import asyncio
 from typing import Any
 
 import orjson
@@ -28,7 +27,7 @@ from broker.api.deps import Ctx, TenantId
 from broker.api.dpop import tenant_of, token_of
 from broker.api.errors import status_of
 from broker.domain.addresses import tenant_url
-from broker.domain.decision import MASK, OBLIGATION
+from broker.domain.decision import MASK, OBLIGATION, Decision
 from broker.domain.errors import (
     BrokerError,
     IdempotencyConflict,
@@ -38,7 +37,7 @@ from broker.domain.errors import (
 )
 from broker.domain.policy import consent_policies
 from broker.usecases.context import Context
-from broker.usecases.decide import Asking, decide
+from broker.usecases.decide import Asking, decide, decide_all
 
 LONGEST_KEY = 200
 NO_STORE = {"Cache-Control": "no-store"}
@@ -131,7 +130,7 @@ async def _answers(ctx: Context, caller: _Caller, batch: Evaluations) -> list[di
     ]
     questions = [caller.asking(item, key) for item, key in zip(batch.items, keys, strict=True)]
     if batch.semantic == "execute_all":
-        return list(await asyncio.gather(*[_answer(ctx, asking) for asking in questions]))
+        return [_told(one) for one in await decide_all(ctx, questions)]
     stop = batch.semantic == "permit_on_first_permit"
     answers: list[dict[str, Any]] = []
     for asking in questions:
@@ -142,11 +141,16 @@ async def _answers(ctx: Context, caller: _Caller, batch: Evaluations) -> list[di
 
 
 async def _answer(ctx: Context, asking: Asking) -> dict[str, Any]:
-    try:
-        decision = await decide(ctx, asking)
-    except _OF_ONE as error:
-        return _error(error)
-    return decision.to_json()
+    (one,) = await decide_all(ctx, [asking])
+    return _told(one)
+
+
+def _told(answer: Decision | BrokerError) -> dict[str, Any]:
+    if isinstance(answer, Decision):
+        return answer.to_json()
+    if isinstance(answer, _OF_ONE):
+        return _error(answer)
+    raise answer
 
 
 def _error(error: BrokerError) -> dict[str, Any]:

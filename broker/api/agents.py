@@ -104,7 +104,8 @@ class ActionOut(BaseModel):
     reasons: list[str] = Field(
         description="Empty where it is accepted: `agent_suspended`, `kill_switch`, "
         "`decision_unknown`, `decision_denied`, `decision_of_another_agent`, `decision_too_old`, "
-        "`action_differs`, `consents_differ`, `consent_over`."
+        "`action_differs`, `consents_differ`, `consent_over`, `permit_used` (a permit that "
+        "counted a use carries one action)."
     )
     decisions: list[str]
     consents: list[str]

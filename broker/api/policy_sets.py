@@ -52,7 +52,10 @@ class PolicySetOut(BaseModel):
     in_force: bool
     added_by: str | None
     created_at: int | None
-    problem: str | None = Field(default=None, description="Why it does not load.")
+    problem: str | None = Field(
+        default=None,
+        description="Why it does not load, known of the set in force and of those loaded lately.",
+    )
 
 
 class PolicySetsOut(BaseModel):

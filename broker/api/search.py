@@ -64,6 +64,8 @@ async def _search(request: Request, kind: Kind) -> Response:
         limit=asked.limit,
         token=asked.token,
         same=hashlib.sha256(orjson.dumps(asked.same, option=orjson.OPT_SORT_KEYS)).digest(),
+        value=asked.evaluation.value,
+        supported=asked.evaluation.supported,
     )
     found = await run_in_threadpool(search, ctx, searching)
     body: dict[str, Any] = found.to_json()

@@ -57,7 +57,8 @@ class AgentAction:
 class Permitted:
     """A decision that an action names, as the log has it; `consent_live` is as of now.
 
-    `agent` is the mark of the agent that it was asked for, `partner` who asked.
+    `agent` is the mark of the agent that it was asked for, `partner` who asked. Where `counted`,
+    the permit is one use of a consent that counts them, and carries one action.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Permitted:
     purpose: str
     time: int
     consent_live: bool
+    counted: bool = False
 
 
 def sign_action(signer: Signer, stated: AgentAction, audience: str) -> str:

@@ -23,14 +23,8 @@ from cedarpy import (
 )
 
 from broker.domain.access import (
-    NO_TERMS,
-    AlgorithmFacts,
-    AttributeFacts,
     ConsentFacts,
     Facts,
-    GrantedTerms,
-    PartnerFacts,
-    PurposeFacts,
     Question,
     best_consent,
     separate_consents,
@@ -38,12 +32,14 @@ from broker.domain.access import (
 from broker.domain.conditions import POLICY_ERROR, UNJUDGED, Reason, read_conditions
 from broker.domain.errors import InvalidPolicies
 from broker.domain.policies import CONSENT_POLICIES, CONSENT_SCHEMA
-from broker.domain.policy_request import entities_of, request_of
+from broker.domain.policy_measures import only_compares
+from broker.domain.policy_request import Asked, Slice, asked_of, entities_of, request_of
 from broker.domain.policy_set import check_size, read_own_conditions
 from broker.domain.replay import kept
 from credentials.jcs import b64url
 
 SLICES_CACHED = 2048
+ANSWERS_CACHED = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +65,7 @@ class ConsentPolicies:
         if own:
             check_size(own)
         try:
-            self._schema = Schema.from_str(schema)
+            self._schema = _schema(schema)
             self.conditions, permits = read_conditions(policies)
             if own:
                 # By itself first: what is wrong with it is told by its own places.
@@ -85,7 +81,7 @@ class ConsentPolicies:
             raise InvalidPolicies("there must be one permit, and conditions")
         self.permit_obligations = permits[0]
         self.version = _version(policies, schema)
-        self._slice = functools.lru_cache(maxsize=SLICES_CACHED)(self._parse_slice)
+        self._only_compares = only_compares(policies)
 
     @property
     def obligations(self) -> list[str]:
@@ -99,50 +95,54 @@ class ConsentPolicies:
         consent = best_consent(question, facts, now)
         separate = separate_consents(question, facts, consent, now)
         rested_on = kept(facts, consent, separate, now)
+        asked = asked_of(question, facts, consent, separate, now)
+        if self._only_compares:
+            asked = asked._replace(measures=asked.measures.compared())
         try:
-            results = is_authorized_batch(
-                [request_of(question, facts, consent, separate, now)],
-                self._policies,
-                self._slice(
-                    question.agent,
-                    facts.partner,
-                    facts.attribute,
-                    facts.purpose,
-                    facts.algorithm,
-                    NO_TERMS if consent is None else consent.terms,
-                ),
-                self._schema,
-            )
+            allowed, reasons = _answer(self, asked)
         except (ValueError, TypeError, KeyError):
             return _deny((POLICY_ERROR,), consent, rested_on)
-        diagnostics = results[0].diagnostics
-        allowed = results[0].decision is Decision.Allow and consent is not None
-        if allowed and not diagnostics.errors:
+        if allowed and consent is not None:
             return Verdict(permit=True, reasons=(), consent=consent, facts=rested_on)
-        named = set(diagnostics.id_annotations_by_reason.values())
-        reasons = tuple(
-            [reason for name, reason in self.conditions.items() if name in named]  # in file order
+        return _deny(reasons or (POLICY_ERROR,), consent, rested_on)
+
+    def ask(self, asked: Asked) -> tuple[bool, tuple[Reason, ...]]:
+        """What the engine says: whether it allows, and why not. Raises what the engine does."""
+        (result,) = is_authorized_batch(
+            [request_of(asked)], self._policies, _slice(self._schema, asked.slice), self._schema
         )
+        diagnostics = result.diagnostics
+        if result.decision is Decision.Allow and not diagnostics.errors:
+            return True, ()
+        named = set(diagnostics.id_annotations_by_reason.values())
+        reasons = [reason for name, reason in self.conditions.items() if name in named]  # in order
         if diagnostics.errors or not reasons:
-            reasons = (*reasons, POLICY_ERROR)
-        return _deny(reasons, consent, rested_on)
+            reasons.append(POLICY_ERROR)
+        return False, tuple(reasons)
 
-    def _parse_slice(
-        self,
-        agent: str | None,
-        partner: PartnerFacts,
-        attribute: AttributeFacts,
-        purpose: PurposeFacts,
-        algorithm: AlgorithmFacts,
-        terms: GrantedTerms,
-    ) -> Entities:
-        """`entities_of`, parsed; raises `ValueError` where the schema refuses it.
 
-        Keyed by its whole content, so that a cached slice is never out of date. Customers who
-        signed the same template share one.
-        """
-        entities = entities_of(agent, partner, attribute, purpose, algorithm, terms)
-        return Entities.from_json_str(orjson.dumps(entities).decode(), self._schema)
+@functools.lru_cache(maxsize=ANSWERS_CACHED)
+def _answer(policies: ConsentPolicies, asked: Asked) -> tuple[bool, tuple[Reason, ...]]:
+    """`policies.ask`, remembered by all that the answer depends on.
+
+    So it is never out of date: what is read anew for each decision is a part of what is asked.
+    """
+    return policies.ask(asked)
+
+
+@functools.lru_cache(maxsize=SLICES_CACHED)
+def _slice(schema: Schema, about: Slice) -> Entities:
+    """`entities_of`, parsed; raises `ValueError` where the schema refuses it.
+
+    Keyed by its whole content, so that a cached slice is never out of date. Customers who signed
+    the same template share one, and so do all sets of policies.
+    """
+    return Entities.from_json_str(orjson.dumps(entities_of(about)).decode(), schema)
+
+
+@functools.lru_cache(maxsize=4)
+def _schema(text: str) -> Schema:
+    return Schema.from_str(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +170,11 @@ def consent_policies() -> ConsentPolicies:
 def policies_with(own: str) -> ConsentPolicies:
     """The broker's policies and a tenant's; raises `InvalidPolicies`."""
     return ConsentPolicies(CONSENT_POLICIES, CONSENT_SCHEMA, own) if own else consent_policies()
+
+
+def version_with(own: str) -> str:
+    """The version of the broker's policies and a tenant's, without loading them."""
+    return _version(f"{CONSENT_POLICIES}\n{own}" if own else CONSENT_POLICIES, CONSENT_SCHEMA)
 
 
 def _deny(

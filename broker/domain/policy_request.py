@@ -3,12 +3,13 @@
 As JSON, so that a second evaluator can be asked the very same.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from broker.domain.access import (
     NO_CONSENT,
+    NO_TERMS,
     AlgorithmFacts,
     AttributeFacts,
     ConsentFacts,
@@ -24,30 +25,120 @@ from broker.domain.demand import DemandFacts
 from broker.domain.terms import ACTIONS
 
 OTHER_ACTION = "other"
+LARGEST = 2**63 - 1
 TERMS = {"type": "Terms", "id": "granted"}
 
 
-def request_of(
+class Proof(NamedTuple):
+    """What is demanded to be proven and what was, in seconds; None: nothing was, or no epoch."""
+
+    max_age: int
+    age: int | None
+    status_until: int | None
+
+
+class Measures(NamedTuple):
+    """The numbers of a request: times in Unix seconds, and the uses left where they are counted."""
+
+    now: int
+    valid_from: int
+    valid_until: int
+    uses_left: int | None
+    proof: Proof | None
+
+    def compared(self) -> "Measures":
+        """How each number stands to the one that it is compared with, and no more.
+
+        Whoever only compares them in that way (`policy_measures`) finds the same in both. What the
+        engine cannot hold stays as it is, for the engine to refuse.
+        """
+        numbers = (self.now, self.valid_from, self.valid_until, self.uses_left or 0)
+        if max(numbers) > LARGEST or min(numbers) < -LARGEST:
+            return self
+        proof = self.proof
+        if proof is not None:
+            until = proof.status_until
+            proof = Proof(
+                1,
+                None if proof.age is None else 1 + _sign(proof.age - proof.max_age),
+                None if until is None else 1 + _sign(until - self.now),
+            )
+        return Measures(
+            now=1,
+            valid_from=1 + _sign(self.valid_from - self.now),
+            valid_until=1 + _sign(self.valid_until - self.now),
+            uses_left=None if self.uses_left is None else _sign(self.uses_left),
+            proof=proof,
+        )
+
+
+class Slice(NamedTuple):
+    """What changes rarely: who asks, the registered things, and the terms."""
+
+    agent: str | None
+    partner: PartnerFacts
+    attribute: AttributeFacts
+    purpose: PurposeFacts
+    algorithm: AlgorithmFacts
+    terms: GrantedTerms
+
+
+class Asked(NamedTuple):
+    """All that an answer of the engine depends on, but for the policies."""
+
+    slice: Slice
+    action: str
+    territory: str
+    kill_switch: bool
+    state: str
+    refuses_automated_decisions: bool
+    separate: Separate
+    measures: Measures
+
+
+def asked_of(
     question: Question, facts: Facts, consent: ConsentFacts | None, separate: Separate, now: int
-) -> dict[str, Any]:
+) -> Asked:
+    """What is asked about the consent that fits best."""
+    proof = None if facts.demand is None else _proof(facts.demand, now)
+    terms, state, refuses, measures = (
+        (NO_TERMS, NO_CONSENT, False, Measures(now, 0, 0, None, proof))
+        if consent is None
+        else (
+            consent.terms,
+            consent.state,
+            consent.refuses_automated_decisions,
+            Measures(now, consent.valid_from, consent.valid_until, consent.uses_left, proof),
+        )
+    )
+    return Asked(
+        Slice(
+            question.agent, facts.partner, facts.attribute, facts.purpose, facts.algorithm, terms
+        ),
+        question.action,
+        territory_of(question, facts),
+        facts.kill_switch,
+        state,
+        refuses,
+        separate,
+        measures,
+    )
+
+
+def request_of(asked: Asked) -> dict[str, Any]:
     """The request; its `context` is JSON text. Raises `TypeError` for what JSON cannot hold."""
+    about = asked.slice
     return {
-        "principal": _uid("Agent", question.agent or facts.partner.id),
-        "action": _uid("Action", _action(question.action)),
-        "resource": _uid("DataAttribute", facts.attribute.name),
-        "context": _context(question, facts, consent, separate, now),
+        "principal": _uid("Agent", about.agent or about.partner.id),
+        "action": _uid("Action", _action(asked.action)),
+        "resource": _uid("DataAttribute", about.attribute.name),
+        "context": _context(asked),
     }
 
 
-def entities_of(
-    agent: str | None,
-    partner: PartnerFacts,
-    attribute: AttributeFacts,
-    purpose: PurposeFacts,
-    algorithm: AlgorithmFacts,
-    terms: GrantedTerms,
-) -> list[dict[str, Any]]:
-    """What changes rarely: who asks, the registered things, and the terms."""
+def entities_of(about: Slice) -> list[dict[str, Any]]:
+    """The entities, as the request refers to them."""
+    agent, partner, attribute, purpose, algorithm, terms = about
     brand = _uid("Brand", partner.id)
     flags = {"suspended": partner.suspended, "killSwitch": partner.kill_switch}
     return [
@@ -92,56 +183,46 @@ def entities_of(
     ]
 
 
-def _context(
-    question: Question, facts: Facts, consent: ConsentFacts | None, separate: Separate, now: int
-) -> str:
+def _context(asked: Asked) -> str:
+    about, measures, separate = asked.slice, asked.measures, asked.separate
+    consent: dict[str, Any] = {
+        "state": asked.state,
+        "terms": TERMS,
+        "validFrom": measures.valid_from,
+        "validUntil": measures.valid_until,
+        "refusesAutomatedDecisions": asked.refuses_automated_decisions,
+    }
+    if measures.uses_left is not None:
+        consent["usesLeft"] = measures.uses_left
     context: dict[str, Any] = {
-        "action": question.action,
-        "purpose": _uid("Purpose", facts.purpose.id),
-        "algorithm": _algorithm(facts.algorithm.id, facts.algorithm.version),
-        "territory": territory_of(question, facts),
-        "now": now,
-        "killSwitch": facts.kill_switch,
-        "consent": _record(consent),
+        "action": asked.action,
+        "purpose": _uid("Purpose", about.purpose.id),
+        "algorithm": _algorithm(about.algorithm.id, about.algorithm.version),
+        "territory": asked.territory,
+        "now": measures.now,
+        "killSwitch": asked.kill_switch,
+        "consent": consent,
         "separate": {
             "thirdParty": separate.third_party,
             "sensitive": separate.sensitive,
             "crossBorder": separate.cross_border,
         },
     }
-    if facts.demand is not None:
-        context["proof"] = _proof(facts.demand, now)
+    if measures.proof is not None:
+        numbers = zip(("maxAge", "age", "statusUntil"), measures.proof, strict=True)
+        context["proof"] = {name: number for name, number in numbers if number is not None}
     return orjson.dumps(context).decode()
 
 
-def _proof(facts: DemandFacts, now: int) -> dict[str, int]:
-    record = {"maxAge": facts.demand.max_age_seconds}
-    if facts.proven is not None:
-        record["age"] = now - facts.proven.proven_at
-        if facts.proven.status_until is not None:
-            record["statusUntil"] = facts.proven.status_until
-    return record
+def _proof(facts: DemandFacts, now: int) -> Proof:
+    proven = facts.proven
+    if proven is None:
+        return Proof(facts.demand.max_age_seconds, None, None)
+    return Proof(facts.demand.max_age_seconds, now - proven.proven_at, proven.status_until)
 
 
-def _record(consent: ConsentFacts | None) -> dict[str, Any]:
-    if consent is None:
-        return {
-            "state": NO_CONSENT,
-            "terms": TERMS,
-            "validFrom": 0,
-            "validUntil": 0,
-            "refusesAutomatedDecisions": False,
-        }
-    record = {
-        "state": consent.state,
-        "terms": TERMS,
-        "validFrom": consent.valid_from,
-        "validUntil": consent.valid_until,
-        "refusesAutomatedDecisions": consent.refuses_automated_decisions,
-    }
-    if consent.uses_left is not None:
-        record["usesLeft"] = consent.uses_left
-    return record
+def _sign(number: int) -> int:
+    return (number > 0) - (number < 0)
 
 
 def _action(name: str) -> str:

@@ -4,24 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, literal_column, select, tuple_, update
+from sqlalchemy import Connection, Row, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from broker.domain.errors import NotFound, StateConflict
 from broker.store import tables
 from broker.store.consents import CONSENT
-from broker.store.prepared import Prepared
 
 AGENT = tables.Agent.__table__  # type: ignore[attr-defined]
 ACTION = tables.AgentAct.__table__  # type: ignore[attr-defined]
-
-_SUSPENDED = Prepared(
-    select(AGENT.c.id).where(
-        AGENT.c.id == bindparam("agent_id"),
-        AGENT.c.partner_id == bindparam("partner_id"),
-        AGENT.c.state == literal_column("'suspended'"),
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -91,11 +82,6 @@ def set_state(tx: Connection, tenant_id: str, agent_id: str, state: str) -> None
     )
     if done.rowcount != 1:
         raise NotFound("no such agent is registered")
-
-
-def suspended(tx: Connection, partner_id: str, agent_id: str) -> bool:
-    """Whether this is a registered agent of the partner that is suspended."""
-    return bool(_SUSPENDED.rows(tx, {"agent_id": agent_id, "partner_id": partner_id}))
 
 
 def hold_consents(tx: Connection, tenant_id: str, ids: Sequence[str]) -> list[Row[Any]]:

@@ -192,44 +192,11 @@ def entries_about(
     # In this order: an entry that gets its index meanwhile is found twice, not missed.
     waiting = tx.execute(select(PENDING).where(about(PENDING)).order_by(PENDING.c.seq)).all()
     logged = tx.execute(select(ENTRY).where(about(ENTRY)).order_by(ENTRY.c.log_index))
-    return _each_once(logged, waiting)
+    return each_once(logged, waiting)
 
 
-def acts_of_consent(tx: Connection, consent_id: str) -> list[FoundEntry]:
-    """A consent's entries but for decisions, those that wait last, each once."""
-    # In this order: an entry that gets its index meanwhile is found twice, not missed.
-    waiting = tx.execute(
-        select(PENDING)
-        .where(PENDING.c.consent_id == consent_id, PENDING.c.type != DECISION)
-        .order_by(PENDING.c.seq)
-    ).all()
-    logged = tx.execute(
-        select(ENTRY)
-        .where(ENTRY.c.consent_id == consent_id, ENTRY.c.type != DECISION)
-        .order_by(ENTRY.c.log_index)
-    )
-    return _each_once(logged, waiting)
-
-
-def uses_of_consent(tx: Connection, consent_id: str, after: int, limit: int) -> list[FoundEntry]:
-    """Decisions on a consent with an index above `after`, in order; those that wait come last."""
-    waiting = tx.execute(
-        select(PENDING)
-        .where(PENDING.c.consent_id == consent_id, PENDING.c.type == DECISION)
-        .order_by(PENDING.c.seq)
-        .limit(limit)
-    ).all()
-    logged = tx.execute(
-        select(ENTRY)
-        .where(ENTRY.c.consent_id == consent_id, ENTRY.c.log_index > after)
-        .where(ENTRY.c.type == DECISION)
-        .order_by(ENTRY.c.log_index)
-        .limit(limit)
-    )
-    return _each_once(logged, waiting)[:limit]
-
-
-def _each_once(logged: Iterable[Row[Any]], waiting: Sequence[Row[Any]]) -> list[FoundEntry]:
+def each_once(logged: Iterable[Row[Any]], waiting: Sequence[Row[Any]]) -> list[FoundEntry]:
+    """Entries by rows of both tables, those that wait last, each once."""
     found = [FoundEntry(row.log_index, sealed_entry(row)) for row in logged]
     known = {one.sealed.id for one in found}
     return found + [FoundEntry(None, sealed_entry(row)) for row in waiting if row.id not in known]

@@ -1,5 +1,6 @@
 """Everything that a decision rests on, in one statement; and what holds it still for the write."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +22,21 @@ from broker.store import demands
 from broker.store.decision_statements import (
     BY_CONSENT,
     BY_CONTACT,
+    HOLD_AGENT,
     HOLD_CONSENTS,
     HOLD_REGISTERED,
+    NO_CONTACT,
+    OF_CONTACT,
+    REGISTERED,
     USE,
 )
+
+_SHARED = (
+    *("token_hash", "tenant_id", "attribute", "purpose_id"),
+    *("algorithm_id", "algorithm_version", "agent_id"),
+)
+_PARTNER = 5
+"""Where a row of `REGISTERED` has the partner's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +59,8 @@ class Asker:
 class Snapshot:
     """The facts at one moment, and the rows that they were read from.
 
-    `policies` is what is in force: a digest of the tenant's own set, or `BUILT_IN`.
+    `policies` is what is in force: a digest of the tenant's own set, or `BUILT_IN`. `agent` is the
+    registered one that the question is for, None where it is for none.
     """
 
     partner_id: str
@@ -55,22 +68,50 @@ class Snapshot:
     policies: str
     facts: Facts
     contact_id: str | None
+    agent: str | None
+    agent_suspended: bool
     rows: list[tuple[Any, ...]]
 
 
-def read(tx: Connection, asker: Asker, question: Question) -> Snapshot | None:
+class Shared:
+    """What the questions of a batch have in common, read once within one transaction.
+
+    It is of that transaction alone: whoever begins another begins another of these.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+
+    def registered(self, tx: Connection, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """The row of token, partner and registered things; none where there is no such token."""
+        key = tuple([values[name] for name in _SHARED])
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = REGISTERED.rows(tx, values)
+        return found
+
+
+def read(
+    tx: Connection, asker: Asker, question: Question, shared: Shared | None = None
+) -> Snapshot | None:
     """Token, partner, registered facts and every consent of the contact; None: no such token.
 
     What was proven of the contact is read for a purpose alone that demands it.
     The consent that `question.consent_id` names is found only where it is the partner's own.
     """
-    rows = _rows(tx, asker, question)
+    rows = _rows(tx, asker, question, shared)
     return _snapshot(tx, asker, rows, question) if rows else None
 
 
-def unchanged(tx: Connection, asker: Asker, question: Question, snapshot: Snapshot) -> bool:
+def unchanged(
+    tx: Connection,
+    asker: Asker,
+    question: Question,
+    snapshot: Snapshot,
+    shared: Shared | None = None,
+) -> bool:
     """Whether the same question finds the same rows still, leaving aside how many uses are left."""
-    rows = _rows(tx, asker, question)
+    rows = _rows(tx, asker, question, shared)
     if [row[:-1] for row in rows] != [row[:-1] for row in snapshot.rows]:
         return False
     was = snapshot.facts.demand
@@ -82,7 +123,8 @@ def unchanged(tx: Connection, asker: Asker, question: Question, snapshot: Snapsh
 def hold(tx: Connection, snapshot: Snapshot) -> None:
     """Keep what a permit rests on from changing until the end of `tx`.
 
-    PostgreSQL: shared locks, on consents first and then on the registered rows in a fixed order.
+    PostgreSQL: shared locks, on consents, on the registered rows in a fixed order, on
+    the agent.
     SQLite needs none: a write transaction is the only one.
     """
     if tx.dialect.name == "sqlite":
@@ -100,6 +142,8 @@ def hold(tx: Connection, snapshot: Snapshot) -> None:
             "algorithm_version": facts.algorithm.version,
         },
     )
+    if snapshot.agent is not None:
+        HOLD_AGENT.rows(tx, {"agent_id": snapshot.agent, "partner_id": snapshot.partner_id})
 
 
 def use(tx: Connection, consent_id: str) -> bool:
@@ -115,7 +159,9 @@ def give_back(tx: Connection, consent_id: str) -> None:
     USE.changed(tx, {"consent_id": consent_id, "uses": -1})
 
 
-def _rows(tx: Connection, asker: Asker, question: Question) -> list[tuple[Any, ...]]:
+def _rows(
+    tx: Connection, asker: Asker, question: Question, shared: Shared | None
+) -> list[tuple[Any, ...]]:
     values = {
         "token_hash": asker.token_hash,
         "tenant_id": asker.tenant_id,
@@ -125,9 +171,17 @@ def _rows(tx: Connection, asker: Asker, question: Question) -> list[tuple[Any, .
         "algorithm_version": question.algorithm_version,
         "subject_ref_hash": asker.subject_ref_hash,
         "consent_id": question.consent_id,
+        "agent_id": question.agent,
     }
-    statement = BY_CONTACT if question.consent_id is None else BY_CONSENT
-    return statement.rows(tx, values)
+    if question.consent_id is not None:
+        return BY_CONSENT.rows(tx, values)
+    if shared is None:
+        return BY_CONTACT.rows(tx, values)
+    registered = shared.registered(tx, values)
+    if not registered:
+        return []
+    values["partner_id"] = registered[0][_PARTNER]
+    return [registered[0] + own for own in OF_CONTACT.rows(tx, values) or [NO_CONTACT]]
 
 
 def _snapshot(
@@ -139,7 +193,7 @@ def _snapshot(
         attribute, category, sensitive, stored_in, maskings, _attribute_version,
         purpose, purpose_stopped, demand, _purpose_version,
         declared_purpose, state, risk_tier, automated, algorithm_stopped, _algorithm_version,
-        contact_id, subject_id,
+        agent_state, contact_id, subject_id,
         *_first_consent,
     ) = rows[0]  # fmt: skip
     facts = Facts(
@@ -172,7 +226,16 @@ def _snapshot(
         if demand is None
         else _demand(tx, asker, stored_demand(demand), partner_id, contact_id),
     )
-    return Snapshot(partner_id, expires_at, policies, facts, contact_id, rows)
+    return Snapshot(
+        partner_id,
+        expires_at,
+        policies,
+        facts,
+        contact_id,
+        None if agent_state is None else question.agent,
+        agent_state == "suspended",
+        rows,
+    )
 
 
 def _demand(

@@ -3,7 +3,8 @@
 1. The action's agent is found by its claim, and its signature verified, with no transaction open.
 2. One transaction holds the agent and the named consents, opens the named decisions from the log,
    and judges: each is a permit of this partner for this agent and this action, lately, its
-   consent is live still, and no kill switch stops it.
+   consent is live still, no kill switch stops it, and one that was a counted use carried no
+   action before.
 3. It is kept either way. An accepted one is in the log under each of its consents, a refused one
    under the tenant's key: what it named may be somebody else's.
 """
@@ -16,10 +17,17 @@ from typing import Any
 from sqlalchemy import Connection
 
 from broker.domain.addresses import tenant_url
-from broker.domain.agent import AgentAction, Permitted, claimed_agent, judge, read_action
+from broker.domain.agent import (
+    PERMIT_SECONDS,
+    AgentAction,
+    Permitted,
+    claimed_agent,
+    judge,
+    read_action,
+)
 from broker.domain.errors import InvalidRequest, NotFound
 from broker.domain.ids import new_id
-from broker.store import agents, kill_switches, partners
+from broker.store import agents, kill_switches, partners, used_once
 from broker.store import audit as audit_store
 from broker.store.agents import ActionRow, AgentRow
 from broker.usecases import audit
@@ -34,6 +42,7 @@ from credentials.keys import SoftwareKey, thumbprint
 AGENT, ACTION = "ag", "aa"
 ACTED, REFUSED = "agent.action", "agent.action_refused"
 DECISION = "decision"
+ACTED_ON = "permit acted on"
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,8 @@ def act(ctx: Context, tenant_id: str, partner_id: str, token: str) -> ActionRow:
         )
         if agent.state != "active":
             reasons = ("agent_suspended", *reasons)
+        if not reasons and not _spend(tx, found, ctx.now()):
+            reasons = ("permit_used",)
         row = ActionRow(
             id=new_id(ACTION),
             tenant_id=tenant_id,
@@ -170,6 +181,18 @@ def _own(agent: AgentRow, partner_id: str) -> AgentRow:
     return agent
 
 
+def _spend(tx: Connection, found: Sequence[Permitted], now: int) -> bool:
+    """Take the counted permits for this action, all or none; False where one was taken before."""
+    permits = sorted((one.id, one.time) for one in found if one.counted)
+    with tx.begin_nested() as step:
+        for permit_id, time in permits:
+            over = time + PERMIT_SECONDS
+            if not used_once.spend(tx, ACTED_ON, permit_id, expires_at=over, now=now):
+                step.rollback()
+                return False
+    return True
+
+
 def _named(
     ctx: Context, tx: Connection, tenant_id: str, stated: AgentAction
 ) -> tuple[dict[str, str | None], list[Permitted]]:
@@ -201,6 +224,7 @@ def _named(
                 purpose=str(body.get("purpose")),
                 time=entry.time,
                 consent_live=entry.consent_id in live,
+                counted="uses_left" in body.get("facts", {}).get("consent", {}),
             )
         )
     return {row.id: row.subject_id for row in held}, found

@@ -14,38 +14,37 @@ was received; no answer without its durable entry in the log, except a repeated 
 entry is there already. A denial is a value.
 """
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from broker.domain.access import Facts
-from broker.domain.addresses import tenant_url
-from broker.domain.conditions import (
-    AGENT_SUSPENDED,
-    FEE_CURRENCY,
-    LOG_UNAVAILABLE,
-    OBLIGATION_UNSUPPORTED,
-    STATE_CHANGED,
-    SUBJECT_NOT_CALLER,
-    Reason,
+from broker.domain.conditions import STATE_CHANGED
+from broker.domain.decision import Decision
+from broker.domain.errors import (
+    BrokerError,
+    Forbidden,
+    IdempotencyInProgress,
+    IdempotencyKeyRequired,
+    Unauthorized,
 )
-from broker.domain.decision import MASK, OBLIGATION, Decision, owed_names
-from broker.domain.errors import Forbidden, IdempotencyInProgress, Unauthorized
-from broker.domain.fee import Tariff
-from broker.domain.masking import masking_for
-from broker.domain.policy import Verdict
 from broker.domain.tracing import span
-from broker.store import access_tokens, agents, contacts, decisions, fees, idempotency
-from broker.store.decisions import Asker, Snapshot
+from broker.store import access_tokens, idempotency
+from broker.store.decisions import Shared
 from broker.store.idempotency import KeyTaken
+from broker.usecases import judgement
 from broker.usecases.context import Context
-from broker.usecases.decision_write import Asking, Charge, Write
+from broker.usecases.decision_write import Charge, Write
+from broker.usecases.judgement import Asking
 from broker.usecases.loaded_policies import Policies
 from broker.usecases.policy_set import in_force
 
-__all__ = ["Asking", "decide"]
+__all__ = ["Asking", "decide", "decide_all"]
 
 ATTEMPTS = 3
+# The event loop, and everybody who writes, waits for so many: some ten milliseconds.
+TOGETHER = 50
 
 
 async def decide(ctx: Context, asking: Asking) -> Decision:
@@ -60,29 +59,93 @@ async def decide(ctx: Context, asking: Asking) -> Decision:
         return decision
 
 
+async def decide_all(ctx: Context, questions: Sequence[Asking]) -> list[Decision | BrokerError]:
+    """Decide about each, and put the answers, or the errors of `decide`, in the same order.
+
+    On SQLite so many at once share one read and one write, in which each stands as it would alone:
+    whatever is not settled there (an error, a change meanwhile) is decided by itself. PostgreSQL
+    has a transaction for each: shared locks that many questions hold could wait for each other.
+    """
+    answers: list[Decision | BrokerError] = []
+    for first in range(0, len(questions), TOGETHER):
+        some = questions[first : first + TOGETHER]
+        found: Sequence[Decision | None] = [None] * len(some)
+        if ctx.db.is_sqlite and len(some) > 1:
+            found = await _together(ctx, some)
+        alone = [
+            _answer(ctx, asking)
+            for asking, decision in zip(some, found, strict=True)
+            if decision is None
+        ]
+        settled = iter(await asyncio.gather(*alone))
+        answers += [next(settled) if one is None else one for one in found]
+    return answers
+
+
+async def _answer(ctx: Context, asking: Asking) -> Decision | BrokerError:
+    try:
+        return await decide(ctx, asking)
+    except BrokerError as error:
+        return error
+
+
+async def _together(ctx: Context, questions: Sequence[Asking]) -> Sequence[Decision | None]:
+    """The decisions that one read and one write settle; None where that is for `decide`."""
+    with span("decision"):
+        writes = await ctx.db.read(lambda tx: _writes(ctx, tx, questions))
+
+        def run(tx: Connection) -> list[Decision | None]:
+            shared = Shared()
+            return [None if write is None else write.run(tx, shared) for write in writes]
+
+        try:
+            return await ctx.db.write(run)
+        except KeyTaken:
+            return [None] * len(questions)  # nothing of the write is there
+
+
+def _writes(ctx: Context, tx: Connection, questions: Sequence[Asking]) -> list[Write | None]:
+    shared = Shared()
+    return [_write(ctx, tx, asking, shared) for asking in questions]
+
+
+def _write(ctx: Context, tx: Connection, asking: Asking, shared: Shared) -> Write | None:
+    """The question judged, ready to be written; None where it is not as simple as that."""
+    charge = Charge.of(ctx, asking)
+    if charge is not None and idempotency.find(tx, charge.key, ctx.now()) is not None:
+        return None
+    asker = judgement.asker_of(ctx, asking)
+    standing = judgement.read(tx, asker, asking, shared)
+    if standing is None or standing.snapshot.expires_at <= ctx.now():
+        return None
+    policies = in_force(ctx, tx, asking.tenant_id, standing.snapshot.policies)
+    verdict = judgement.judge(ctx, policies, asking, standing)
+    write = Write(ctx, policies, asking, asker, standing, verdict, charge)
+    try:
+        write.check_key()
+    except IdempotencyKeyRequired:
+        return None
+    return write
+
+
 async def _decide(ctx: Context, asking: Asking) -> Decision:
     charge = Charge.of(ctx, asking)
-    asker = _asker(ctx, asking)
+    asker = judgement.asker_of(ctx, asking)
     for attempts_left in reversed(range(ATTEMPTS)):
-        # The tariff after the tenant's row: by its version a change since is noticed.
-        snapshot, first, tariff, stopped = await ctx.db.read(
+        standing, first = await ctx.db.read(
             lambda tx: (
-                decisions.read(tx, asker, asking.question),
+                judgement.read(tx, asker, asking),
                 None if charge is None else idempotency.find(tx, charge.key, ctx.now()),
-                None if asking.value is None else fees.tariff(tx, asking.tenant_id),
-                _agent_is_suspended(tx, asking),
             )
         )
-        if snapshot is None or snapshot.expires_at <= ctx.now():
+        if standing is None or standing.snapshot.expires_at <= ctx.now():
             raise await _refusal(ctx, asking)
-        policies = await _in_force(ctx, asking.tenant_id, snapshot.policies)
+        policies = await _in_force(ctx, asking.tenant_id, standing.snapshot.policies)
         answered = None if charge is None or first is None else charge.answered(ctx, first)
-        verdict = _judge(ctx, policies, asking, snapshot, answered, tariff)
-        if stopped and snapshot.partner_id == asking.partner_id:
-            verdict = _denied(verdict, AGENT_SUSPENDED)
+        verdict = judgement.judge(ctx, policies, asking, standing, answered)
         if verdict.permit and answered is not None:
             return answered
-        write = Write(ctx, policies, asking, asker, snapshot, verdict, charge, tariff)
+        write = Write(ctx, policies, asking, asker, standing, verdict, charge)
         write.check_key()
         try:
             decision = await ctx.db.write(write.run)
@@ -102,69 +165,6 @@ async def _in_force(ctx: Context, tenant_id: str, digest: str) -> Policies:
     if found is not None:
         return found
     return await ctx.db.read(lambda tx: in_force(ctx, tx, tenant_id, digest))
-
-
-def _judge(
-    ctx: Context,
-    policies: Policies,
-    asking: Asking,
-    snapshot: Snapshot,
-    answered: Decision | None,
-    tariff: Tariff | None,
-) -> Verdict:
-    if snapshot.partner_id != asking.partner_id:
-        # Nothing else is said: it would be about somebody else.
-        return Verdict(permit=False, reasons=(SUBJECT_NOT_CALLER,), consent=None)
-    now = ctx.now()
-    facts = snapshot.facts if answered is None else _paid(snapshot.facts, answered)
-    verdict = policies.judge(asking.question, facts, now)
-    reasons = [*verdict.reasons, *asking.refusals]
-    if tariff is not None and asking.value is not None and answered is None:
-        # What was charged stays, whatever the tariff has become since.
-        reasons += [FEE_CURRENCY] if asking.value.currency != tariff.currency else []
-    if asking.supported is not None and verdict.permit:
-        owed = owed_names(policies.permit_obligations, asking.question.action)
-        if masking_for(facts.attribute.maskings, asking.question.role) is not None:
-            owed.append(MASK)
-        if not asking.supported.issuperset(OBLIGATION + name for name in owed):
-            reasons.append(OBLIGATION_UNSUPPORTED)
-    if not ctx.log.permits(now):
-        reasons.append(LOG_UNAVAILABLE)
-    if len(reasons) == len(verdict.reasons):
-        return verdict
-    return replace(verdict, permit=False, reasons=tuple(reasons))
-
-
-def _agent_is_suspended(tx: Connection, asking: Asking) -> bool:
-    """Whether the question is for a registered agent of the partner that is suspended."""
-    agent = asking.question.agent
-    return agent is not None and agents.suspended(tx, asking.partner_id, agent)
-
-
-def _denied(verdict: Verdict, reason: Reason) -> Verdict:
-    return replace(verdict, permit=False, reasons=(*verdict.reasons, reason))
-
-
-def _paid(facts: Facts, answered: Decision) -> Facts:
-    """The facts as a repeated call meets them: its use was counted by the first."""
-    return replace(
-        facts,
-        consents=tuple(
-            replace(consent, uses_left=max(1, consent.uses_left or 0))
-            if consent.id == answered.consent_id
-            else consent
-            for consent in facts.consents
-        ),
-    )
-
-
-def _asker(ctx: Context, asking: Asking) -> Asker:
-    reference = asking.question.subject_ref
-    if reference is not None:
-        key = ctx.keys.hmac_key("contact")
-        reference = contacts.subject_ref_hash(key, asking.partner_id, reference)
-    address = tenant_url(ctx.settings.public_url, asking.tenant_id)
-    return Asker(asking.tenant_id, asking.token_hash, asking.partner_id, reference, address)
 
 
 async def _refusal(ctx: Context, asking: Asking) -> Unauthorized | Forbidden:

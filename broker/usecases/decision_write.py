@@ -1,16 +1,14 @@
 """The one short transaction of a decision: count a use, check again, record."""
 
 import hmac
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from sqlalchemy import Connection
 
-from broker.domain.access import ConsentFacts, Facts, Question, territory_of
+from broker.domain.access import ConsentFacts, Facts, territory_of
 from broker.domain.addresses import tenant_url
-from broker.domain.conditions import Reason
 from broker.domain.decision import (
     Decision,
     Denied,
@@ -19,45 +17,22 @@ from broker.domain.decision import (
     permit_obligations,
 )
 from broker.domain.errors import IdempotencyConflict, IdempotencyKeyRequired
-from broker.domain.fee import DeclaredValue, Tariff
 from broker.domain.masking import masking_for
 from broker.domain.policy import Verdict
 from broker.domain.replay import OTHER, UNREGISTERED
 from broker.domain.terms import ACTIONS
 from broker.store import decisions, idempotency
-from broker.store.decisions import Asker, Snapshot
+from broker.store.decisions import Asker, Shared
 from broker.store.idempotency import IdempotencyRow, KeyOf
 from broker.usecases import audit, fee
 from broker.usecases.context import Context
+from broker.usecases.judgement import Asking, Standing
 from broker.usecases.loaded_policies import Policies
 from credentials.jcs import b64url
 
 FIRST_ANSWER_SECONDS = 86_400
 OK = 200
 COUNTRY_LETTERS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """A question as it arrived: by whom, with which token (hash), at which tenant's address.
-
-    `partner_id` is who the subject of the question says they are; `key` is the caller's
-    `Idempotency-Key`, of use where the consent counts its uses and where the caller declares the
-    use's `value`, for which the channel fee is charged.
-    Where data are asked for and not only a decision, `refusals` are why they cannot be given, and
-    `data` is what the log says of them.
-    """
-
-    tenant_id: str
-    token_hash: str
-    partner_id: str
-    question: Question
-    key: str | None = None
-    value: DeclaredValue | None = None
-    refusals: tuple[Reason, ...] = ()
-    data: Mapping[str, str] = field(default_factory=dict)
-    supported: frozenset[str] | None = None
-    """The types of obligations that the caller says it can carry out; None: it says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +86,9 @@ class Write:
     policies: Policies
     asking: Asking
     asker: Asker
-    snapshot: Snapshot
+    standing: Standing
     verdict: Verdict
     charge: Charge | None
-    tariff: Tariff | None
-    """The tenant's, as it stood with the snapshot, where the caller declared a value."""
 
     def check_key(self) -> None:
         """Raise `IdempotencyKeyRequired` where a use would be counted or charged without a key."""
@@ -132,16 +105,19 @@ class Write:
                 "uses of this consent are counted: send an Idempotency-Key, a value of your own"
             )
 
-    def run(self, tx: Connection) -> Decision | None:
-        """Record the verdict; None when what a permit rests on has changed."""
+    def run(self, tx: Connection, shared: Shared | None = None) -> Decision | None:
+        """Record the verdict; None when what a permit rests on has changed.
+
+        `shared` is what other questions found in this very transaction.
+        """
         consent = self.verdict.consent
         if not self.verdict.permit or consent is None:
             return self.deny(tx)
         counted = consent.uses_left is not None
         if counted and not decisions.use(tx, consent.id):
             return None
-        decisions.hold(tx, self.snapshot)
-        if not self._stands(tx, consent):
+        decisions.hold(tx, self.standing.snapshot)
+        if not self._stands(tx, consent, shared):
             if counted:
                 decisions.give_back(tx, consent.id)
             return None
@@ -170,8 +146,8 @@ class Write:
         denied = Denied(
             consent_id=consent_id,
             base=tenant_url(self.ctx.settings.public_url, self.asking.tenant_id),
-            demand=self.snapshot.facts.demand,
-            currency=None if self.tariff is None else self.tariff.currency,
+            demand=self.standing.snapshot.facts.demand,
+            currency=None if self.standing.tariff is None else self.standing.tariff.currency,
             request=self._request(tx),
         )
         return Decision(
@@ -188,7 +164,7 @@ class Write:
         """The consent request that would ask for what is lacking, where a template covers it."""
         if all(reason.obligation != "request_consent" for reason in self.verdict.reasons):
             return None
-        facts, question = self.snapshot.facts, self.asking.question
+        facts, question = self.standing.snapshot.facts, self.asking.question
         template = self.ctx.templates.find(
             tx, self.asking.tenant_id, question, facts.attribute.name, self.ctx.now()
         )
@@ -200,7 +176,7 @@ class Write:
     def _permit(self, tx: Connection, consent: ConsentFacts) -> Decision:
         now = self.ctx.now()
         entry_id = self._record(tx, consent)
-        question, attribute = self.asking.question, self.snapshot.facts.attribute
+        question, attribute = self.asking.question, self.standing.snapshot.facts.attribute
         return Decision(
             permit=True,
             entry_id=entry_id,
@@ -219,31 +195,33 @@ class Write:
 
     def _charged(self, tx: Connection, entry_id: str) -> dict[str, Any] | None:
         """The fee for the use, charged; None where the caller declared no value."""
-        if self.asking.value is None or self.tariff is None:
+        if self.asking.value is None or self.standing.tariff is None:
             return None
         made = fee.charge(
             self.ctx,
             tx,
             tenant_id=self.asking.tenant_id,
             decision_id=entry_id,
-            partner_id=self.snapshot.partner_id,
+            partner_id=self.standing.snapshot.partner_id,
             purpose=self.asking.question.purpose_wire,
             value=self.asking.value,
-            tariff=self.tariff,
+            tariff=self.standing.tariff,
         )
         return made.to_json()
 
-    def _stands(self, tx: Connection, consent: ConsentFacts) -> bool:
+    def _stands(self, tx: Connection, consent: ConsentFacts, shared: Shared | None) -> bool:
         """Whether a permit still rests on what it was judged by."""
         now = self.ctx.now()
         return (
             consent.live(now)
             and self.ctx.log.permits(now)
-            and decisions.unchanged(tx, self.asker, self.asking.question, self.snapshot)
+            and decisions.unchanged(
+                tx, self.asker, self.asking.question, self.standing.snapshot, shared
+            )
         )
 
     def _record(self, tx: Connection, consent: ConsentFacts | None) -> str:
-        facts = self.snapshot.facts
+        facts = self.standing.snapshot.facts
         consent_id = None if consent is None else consent.id
         subject_id = facts.subject_id if consent is None else consent.subject_id
         return audit.record(
@@ -263,7 +241,7 @@ class Write:
         registered = facts.purpose.registered and facts.algorithm.registered
         body: dict[str, object] = {
             "decision": verdict.permit,
-            "partner": self.snapshot.partner_id,
+            "partner": self.standing.snapshot.partner_id,
             "action": question.action if question.action in ACTIONS else OTHER,
             "attribute": facts.attribute.name if facts.attribute.registered else UNREGISTERED,
             "purpose": question.purpose_wire if registered else UNREGISTERED,
@@ -277,7 +255,7 @@ class Write:
         if facts.demand is not None and facts.demand.proven is not None:
             body["proof_request"] = facts.demand.proven.request_id
         if question.agent is not None:
-            body["agent"] = agent_mark(self.ctx, self.snapshot.partner_id, question.agent)
+            body["agent"] = agent_mark(self.ctx, self.standing.snapshot.partner_id, question.agent)
         return body
 
 

@@ -8,13 +8,15 @@ import orjson
 from sqlalchemy import Connection
 
 from broker.domain.addresses import tenant_url
+from broker.domain.agent import PERMIT_SECONDS
 from broker.domain.entry import SealedEntry
 from broker.domain.errors import NotFound
-from broker.domain.lineage import AGENT_ACTION, DECISION, Act, Graph, graph_of
+from broker.domain.lineage import DECISION, Act, Graph, graph_of
 from broker.domain.openlineage import batches, events
 from broker.domain.terms import Terms
 from broker.outbound.guarded import GuardedClient, rules_of
 from broker.store import audit as audit_store
+from broker.store import lineage as store
 from broker.store import registry
 from broker.store.audit import FoundEntry
 from broker.store.consents import ConsentRow
@@ -59,12 +61,14 @@ def of_consent(
 ) -> Lineage:
     """A consent with all that led to it, and its uses with an index above `after`: so many at once.
 
+    What agents did by it counts as a use.
+
     Raises `NotFound`, `Erased`.
     """
     with ctx.db.reading() as tx:
         row = readable_consent(tx, tenant_id, consent_id, None, ctx.now())
-        uses = audit_store.uses_of_consent(tx, row.id, after, limit)
-        acts = _acts(ctx, tx, [*audit_store.acts_of_consent(tx, row.id), *uses])
+        uses = store.uses_of_consent(tx, row.id, after, limit)
+        acts = _acts(ctx, tx, [*store.acts_of_consent(tx, row.id), *uses])
     behind = uses[-1].index if len(uses) == limit else None
     return Lineage(row.id, _drawn(row, acts), behind)
 
@@ -81,13 +85,12 @@ def of_use(ctx: Context, tenant_id: str, entry_id: str) -> Lineage:
         if found.sealed.consent_id is None:
             raise NotFound("this use was denied because there was no consent: nothing led to it")
         row = readable_consent(tx, tenant_id, found.sealed.consent_id, None, ctx.now())
-        acts = _acts(ctx, tx, [*audit_store.acts_of_consent(tx, row.id), found])
-    acts = [
-        act
-        for act in acts
-        if act.entry.type != AGENT_ACTION or entry_id in act.entry.body["decisions"]
-    ]
-    return Lineage(row.id, _drawn(row, acts))
+        # A permit is acted on within its time, and not later.
+        since, until = found.sealed.time, found.sealed.time + PERMIT_SECONDS
+        did = store.actions_of_consent(tx, row.id, since, until, MOST_USES)
+        rest = _acts(ctx, tx, [*store.acts_of_consent(tx, row.id), found])
+        did_by_it = [one for one in _acts(ctx, tx, did) if entry_id in one.entry.body["decisions"]]
+    return Lineage(row.id, _drawn(row, [*rest, *did_by_it]))
 
 
 def stretches(ctx: Context, tenant_id: str, after: int) -> Iterator[Stretch]:

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from broker.domain.errors import InvalidPolicies, InvalidRequest, StateConflict
-from broker.domain.policy import consent_policies, policies_with
+from broker.domain.errors import InvalidRequest, StateConflict
+from broker.domain.policy import UnusablePolicies, policies_with, version_with
 from broker.domain.policy_set import BUILT_IN, PolicySet, digest_of
 from broker.store import policy_sets as store
 from broker.store import registry
@@ -53,13 +53,15 @@ def listed(ctx: Context, tenant_id: str) -> list[dict[str, Any]]:
     """The tenant's sets as commands and the API list them, the broker's own policies first.
 
     `version` is what a decision under the set names, None with a `problem` where it does not load.
+    Whether it loads is known of the set in force and of those that were loaded lately; compiling
+    every set takes too long for a list.
     Raises `NotFound` (tenant).
     """
     with ctx.db.reading() as tx:
         in_force = store.in_force(tx, tenant_id)
         sets = store.every(tx, tenant_id)
     own = PolicySet(0, BUILT_IN, "", "", 0)
-    return [_told(one, in_force) for one in (own, *sets)]
+    return [_told(ctx, one, in_force) for one in (own, *sets)]
 
 
 def find(ctx: Context, tenant_id: str, number: int) -> PolicySet:
@@ -107,7 +109,7 @@ def switch(
     return True
 
 
-def _told(one: PolicySet, in_force: str) -> dict[str, Any]:
+def _told(ctx: Context, one: PolicySet, in_force: str) -> dict[str, Any]:
     told: dict[str, Any] = {
         "number": one.number,
         "digest": None if one.number == 0 else one.digest,
@@ -116,8 +118,9 @@ def _told(one: PolicySet, in_force: str) -> dict[str, Any]:
         "added_by": one.added_by or None,
         "created_at": one.created_at or None,
     }
-    try:
-        policies = policies_with(one.text) if one.number else consent_policies()
-    except InvalidPolicies as problem:
-        return told | {"problem": str(problem)}
-    return told | {"version": policies.version}
+    known = ctx.policies.get(one.digest)
+    if one.digest == in_force and known is None:
+        known = ctx.policies.load(one.digest, one.text)
+    if isinstance(known, UnusablePolicies):
+        return told | {"problem": known.problem}
+    return told | {"version": version_with(one.text)}

@@ -3,7 +3,7 @@
 1. The token is a partner's; whoever searches as somebody else finds nothing.
 2. The candidates of the page: the caller itself, the ways of using data, or the attributes of the
    caller's live consents, contact by contact, from where the last page ended.
-3. Each is judged as a decision would be, over facts of its own.
+3. Each is judged as a decision is (`judgement`), over facts of its own.
 4. One entry in the log says what was searched for and how much was found.
 
 It permits nothing and counts no use: a result is worth a question. Another partner's consents are
@@ -18,13 +18,14 @@ import orjson
 from sqlalchemy import Connection
 
 from broker.domain.access import Question
-from broker.domain.addresses import tenant_url
 from broker.domain.errors import Forbidden, InvalidRequest, Unauthorized
+from broker.domain.fee import DeclaredValue
 from broker.domain.terms import ACTIONS
-from broker.store import access_tokens, consents, contacts, decisions
-from broker.store.decisions import Asker, Snapshot
-from broker.usecases import audit
+from broker.store import access_tokens, consents, decisions
+from broker.store.decisions import Snapshot
+from broker.usecases import audit, judgement
 from broker.usecases.context import Context, at_one_moment
+from broker.usecases.judgement import Asking
 from broker.usecases.policy_set import in_force
 from credentials.errors import CredentialError
 from credentials.jcs import b64url, b64url_decode
@@ -40,6 +41,7 @@ class Searching:
 
     `question` holds what was stated; what is looked for is replaced in it. `subject_type` is
     `partner` or `agent`, `partner_id` whom the caller says they are (empty in a subject search).
+    `value` and `supported` are what a decision would be asked with.
     `same` is what has to be the same on each page. `limit` is how many results a page may have.
     """
 
@@ -53,6 +55,19 @@ class Searching:
     limit: int
     token: str
     same: bytes
+    value: DeclaredValue | None = None
+    supported: frozenset[str] | None = None
+
+    def asking(self, caller: str, question: Question) -> Asking:
+        """A candidate's question as its caller would ask it."""
+        return Asking(
+            self.tenant_id,
+            self.token_hash,
+            caller,
+            question,
+            value=self.value,
+            supported=self.supported,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +135,13 @@ def _page(
         judged, last = judged + 1, candidate.place
         if candidate.question is None:
             continue
-        snapshot = _read(ctx, tx, searching, caller, candidate.question)
-        if snapshot is None:
+        asking = searching.asking(caller, candidate.question)
+        standing = judgement.read(tx, judgement.asker_of(ctx, asking), asking)
+        if standing is None:
             break
-        policies = in_force(ctx, tx, searching.tenant_id, snapshot.policies)
+        policies = in_force(ctx, tx, searching.tenant_id, standing.snapshot.policies)
         version = policies.version
-        verdict = policies.judge(candidate.question, snapshot.facts, ctx.now())
-        if verdict.permit and ctx.log.permits(ctx.now()):
+        if judgement.judge(ctx, policies, asking, standing).permit:
             results.append(candidate.entity)
     return results, None, version
 
@@ -213,12 +228,8 @@ def _consent_of(snapshot: Snapshot | None, asked: Question, attribute: str, now:
 def _read(
     ctx: Context, tx: Connection, searching: Searching, caller: str, question: Question
 ) -> Snapshot | None:
-    reference = question.subject_ref
-    if reference is not None:
-        reference = contacts.subject_ref_hash(ctx.keys.hmac_key("contact"), caller, reference)
-    address = tenant_url(ctx.settings.public_url, searching.tenant_id)
-    asker = Asker(searching.tenant_id, searching.token_hash, caller, reference, address)
-    return decisions.read(tx, asker, question)
+    asking = searching.asking(caller, question)
+    return decisions.read(tx, judgement.asker_of(ctx, asking), question)
 
 
 def _sealed(ctx: Context, searching: Searching, caller: str, place: tuple[str, str]) -> str:

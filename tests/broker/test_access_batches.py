@@ -1,12 +1,22 @@
 """Batches of evaluations (AuthZEN 1.0, section 6): defaults, semantics, errors of one."""
 
+import asyncio
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from broker.domain.decision import Decision
+from broker.store import tables
+from broker.usecases.decide import Asking, decide_all
+from broker.usecases.withdrawal import withdraw_by_officer
 from tests.broker.access_client import EVALUATIONS, Client, access_client, codes, resource, schema
+from tests.broker.builders import TENANT
+from tests.broker.deciding import Desk, desk
+from tests.broker.test_decide import _meddling
 
 
 @pytest.fixture
@@ -123,3 +133,105 @@ def test_the_batchs_token_is_checked_once_for_all(client: Client) -> None:
         EVALUATIONS, client.request() | {"evaluations": [{}, {}]}, Authorization="Bearer nothing"
     )
     assert answer.status_code == 401
+
+
+# Questions of a batch are read and written together.
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def on_each(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
+    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_database")
+    with desk(tmp_path, url) as made:
+        yield made
+
+
+def together(at: Desk, questions: list[Asking]) -> list[list[str]]:
+    """The codes of each answer, none for a permit; an error by its own code."""
+    answers = asyncio.run(decide_all(at.broker.ctx, questions))
+    return [
+        [reason.code for reason in one.reasons] if isinstance(one, Decision) else [one.code]
+        for one in answers
+    ]
+
+
+def test_each_is_answered_as_it_would_be_alone(
+    on_each: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[decide_all.__module__], "TOGETHER", 5)
+    at = on_each
+    live, ended = (at.broker.consent(at.partner_id, f"crm-{n}") for n in (1, 2))
+    at.broker.consent(at.partner_id, "crm-3", uses_left=1)
+    withdraw_by_officer(at.broker.ctx, TENANT, "o-1", ended)
+    theirs = at.broker.consent(at.broker.partner("Tea"), "crm-9")
+    asked: list[dict[str, Any]] = [
+        {"subject_ref": "crm-1"},
+        {"subject_ref": "crm-2"},
+        {"subject_ref": "crm-3"},
+        {"subject_ref": "nobody"},
+        {"subject_ref": "crm-1", "attribute": "phone"},
+        {"subject_ref": "crm-1", "purpose_id": "dpv:Marketing"},
+        {"subject_ref": "crm-1", "agent": "a program"},
+        {"subject_ref": None, "consent_id": live},
+        {"subject_ref": None, "consent_id": theirs},
+        {"subject_ref": "crm-9"},
+        {"subject_ref": "crm-1", "territory": "SG"},
+    ]
+    questions = [at.asking(**one) for one in asked]
+    questions.append(replace(questions[0], partner_id="p-other"))
+    questions.append(replace(questions[0], token_hash="of nobody"))
+    expected = [code for question in questions for code in together(at, [question])]
+    assert [] in expected
+    assert ["idempotency_key_required"] in expected
+    assert together(at, questions) == expected
+    permits = [entry.body["decision"] for entry in at.broker.logged("decision")]
+    assert permits.count(True) == 2 * expected.count([])
+    assert len(permits) == 2 * sum(one not in NO_DECISION for one in expected)
+
+
+NO_DECISION = (["idempotency_key_required"], ["unauthorized"])
+
+
+def test_a_withdrawal_while_a_batch_is_judged_is_seen(on_each: Desk) -> None:
+    at = on_each
+    ids = [at.broker.consent(at.partner_id, f"crm-{n}") for n in range(6)]
+    state = {"withdrawn": False}
+
+    def withdraw() -> None:
+        if not state["withdrawn"]:
+            state["withdrawn"] = True
+            withdraw_by_officer(at.broker.ctx, TENANT, "o-1", ids[3])
+
+    between = _meddling(at, withdraw)
+    found = together(between, [between.asking(subject_ref=f"crm-{n}") for n in range(6)])
+    between.broker.ctx.db.close()
+    assert found == [[], [], [], ["consent_withdrawn"], [], []]
+    # And with the first reading of the write: what is shared is read anew there.
+    stop = _meddling(at, lambda: at.broker.change(tables.Partner, [], state="suspended"))
+    found = together(stop, [stop.asking(subject_ref=f"crm-{n}") for n in (0, 1)])
+    stop.broker.ctx.db.close()
+    assert found == [["partner_suspended"]] * 2
+
+
+def test_counted_uses_and_keys_hold_in_a_batch(on_each: Desk) -> None:
+    at = on_each
+    at.consent(uses_left=2)
+    questions = [at.asking(key=f"k{n}") for n in range(3)]
+    assert sorted(together(at, questions)) == [[], [], ["uses_exhausted"]]
+    # A retry of all gets the first answers; the one that was denied is denied again.
+    assert sorted(together(at, questions)) == [[], [], ["uses_exhausted"]]
+    twice = [at.asking(key="same"), at.asking(key="same")]
+    assert together(at, twice) == [["uses_exhausted"]] * 2
+    permits = [entry for entry in at.broker.logged("decision") if entry.body["decision"]]
+    assert len(permits) == 2
+
+
+def test_the_same_key_twice_in_one_batch_is_one_use(on_each: Desk) -> None:
+    at = on_each
+    at.consent(uses_left=5)
+    assert together(at, [at.asking(key="same"), at.asking(key="same"), at.asking(key="own")]) == [
+        [],
+        [],
+        [],
+    ]
+    permits = [entry for entry in at.broker.logged("decision") if entry.body["decision"]]
+    assert len(permits) == 2

@@ -32,6 +32,7 @@ from credentials.keys import SoftwareKey, sign_jws
 from tests.broker.builders import PUBLIC_URL, PURPOSE, START, TENANT
 from tests.broker.deciding import Desk, desk
 from tests.broker.flow_world import World, world
+from tests.broker.test_decide import _meddling
 
 
 class Acting:
@@ -157,6 +158,52 @@ def test_a_suspended_agent_gets_no_permit_and_acts_no_more(on_each: Desk) -> Non
     assert at.codes(agent=agent.id) == []
     with pytest.raises(NotFound):
         set_agent_state(at.broker.ctx, TENANT, "ag-none", "suspended")
+
+
+def test_a_suspension_between_reading_and_writing_is_seen(at: Desk) -> None:
+    at.consent()
+    agent = Acting(at)
+
+    def suspend() -> None:
+        set_agent_state(at.broker.ctx, TENANT, agent.id, "suspended")
+
+    between = _meddling(at, suspend)
+    assert between.codes(agent=agent.id) == ["agent_suspended"]
+    assert between.codes(agent="of no register") == []
+    between.broker.ctx.db.close()
+
+
+def test_a_permit_that_counted_a_use_carries_one_action(on_each: Desk) -> None:
+    at, consent = on_each, on_each.consent(uses_left=3)
+    agent = Acting(at)
+    first, second = agent.permit(key="k1"), agent.permit(key="k2")
+    assert agent.why(first, consents=[consent]) == []
+    # All of an action's permits are taken, or none.
+    assert agent.why(first, second, consents=[consent]) == ["permit_used"]
+    assert agent.why(second, consents=[consent], jti="the-second") == []
+    assert agent.why(second, consents=[consent]) == ["permit_used"]
+    assert len(at.broker.logged("agent.action")) == 2
+
+
+def test_permits_that_count_no_use_carry_any_number(at: Desk) -> None:
+    consent = at.consent()
+    agent = Acting(at)
+    permit = agent.permit()
+    for _ in range(3):
+        assert agent.why(permit, consents=[consent]) == []
+    graph = lineage.of_use(at.broker.ctx, TENANT, permit).graph
+    assert sum(node.kind == "action" for node in graph.nodes) == 3
+    # What agents did is told a page at a time, like decisions.
+    at.broker.keep_log()
+    met, after = 0, -1
+    for _ in range(4):
+        page = lineage.of_consent(at.broker.ctx, TENANT, consent, limit=1, after=after)
+        met += sum(node.kind in {"use", "action"} for node in page.graph.nodes)
+        assert page.behind is not None
+        after = page.behind
+    assert met == 4
+    last = lineage.of_consent(at.broker.ctx, TENANT, consent, limit=1, after=after)
+    assert last.behind is None
 
 
 SWITCHES = [

@@ -1,16 +1,23 @@
 """Search (AuthZEN 1.0, section 8): what of one's own would be permitted, page by page."""
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from broker.domain.kill_switch import KillSwitch
+from broker.domain.terms import ACTIONS
+from broker.store import tables
 from broker.usecases import search as usecase
+from broker.usecases.agent import add_agent, set_agent_state
+from broker.usecases.kill_switch import turn
+from broker.usecases.masking import set_maskings
 from broker.usecases.policy_set import add, switch
 from broker.usecases.withdrawal import withdraw_by_officer
-from tests.broker.access_client import Client, access_client, codes, resource
-from tests.broker.builders import TENANT
+from tests.broker.access_client import EVALUATION, Client, access_client, codes, resource
+from tests.broker.builders import PURPOSE, TENANT
 from tests.broker.deciding import SUBJECT_REF
 from tests.broker.test_policy_sets import NO_PROFILING
 
@@ -201,3 +208,86 @@ def test_a_permit_needs_a_caller_who_can_do_what_it_obliges_to(client: Client) -
         client.request(context={**context, "supported_obligations": "all"}),
     )
     assert odd.status_code == 400
+
+
+# A search and a decision are judged by one mechanism.
+
+
+def _change(client: Client, drawn: random.Random, agent: str) -> None:
+    """Change one of the things that a decision depends on."""
+    at, ctx = client.at, client.at.broker.ctx
+    switches = (
+        KillSwitch("tenant", TENANT),
+        KillSwitch("partner", at.partner_id),
+        KillSwitch("purpose", PURPOSE),
+    )
+    match drawn.randrange(6):
+        case 0:
+            for switched in switches:
+                turn(ctx, TENANT, switched, on=False)
+            if drawn.random() < 0.5:
+                turn(ctx, TENANT, drawn.choice(switches), on=True)
+        case 1:
+            set_agent_state(ctx, TENANT, agent, drawn.choice(("active", "suspended")))
+        case 2:
+            at.broker.change(tables.Attribute, [], sensitive=drawn.random() < 0.3)
+        case 3:
+            set_maskings(ctx, TENANT, "home_city", drawn.choice(({}, {"*": "address"})))
+        case 4:
+            at.broker.change(tables.Consent, [], uses_left=drawn.choice((None, 0, 100)))
+        case _:
+            at.broker.time[0] += drawn.choice((0, 61))
+            if drawn.random() < 0.8:
+                at.broker.keep_log()
+
+
+def _asked(client: Client, drawn: random.Random, agent: str) -> dict[str, Any]:
+    """Parts of a question, drawn: for whom, what can be carried out, what it is worth."""
+    partner = {"type": "partner", "id": client.at.partner_id}
+    of_agent = {"type": "agent", "id": agent, "properties": {"partner": client.at.partner_id}}
+    told = client.http.get("/.well-known/authzen-configuration").json()
+    every = told["supported_obligations"]
+    context = {**client.request()["context"]}
+    few = [one for one in every if not one.endswith(drawn.choice(("mask", "watermark")))]
+    supported = drawn.choice((None, every, few))
+    if supported is not None:
+        context["supported_obligations"] = supported
+    currency = drawn.choice((None, None, "CNY", "EUR"))
+    if currency is not None:
+        context["value"] = {"amount": "12.50", "currency": currency}
+    return {"subject": drawn.choice((partner, of_agent)), "context": context}
+
+
+def test_a_search_finds_exactly_what_decisions_permit(client: Client) -> None:
+    drawn, at = random.Random(4), client.at
+    consent = at.consent()
+    agent = add_agent(at.broker.ctx, TENANT, at.partner_id, name="Coupon writer").id
+    seen = set[str]()
+    count = 0
+
+    def permitted(**question: Any) -> bool:  # noqa: ANN401
+        nonlocal count
+        count += 1
+        answer = client.post(
+            EVALUATION, client.request(**question), **{"Idempotency-Key": f"k{count}"}
+        )
+        assert answer.status_code == 200, answer.text
+        seen.update(codes(answer.json()) or {"permit"})
+        return answer.json()["decision"] is True
+
+    for _ in range(40):
+        _change(client, drawn, agent)
+        asked = _asked(client, drawn, agent)
+        ways = {one["name"] for one in results(client, "action", **asked, action=None)}
+        assert ways == {one for one in ACTIONS if permitted(**asked, action={"name": one})}
+        found = {one["id"] for one in results(client, "resource", **asked, resource=OF_CONTACT)}
+        names = ("home_city", "purchase_count_12m")
+        assert found == {one for one in names if permitted(**asked, resource=resource(one))}
+        of_all = {one["id"] for one in results(client, "resource", **asked, resource=ANY)}
+        assert of_all == {
+            one for one in names if permitted(**asked, resource=resource(one, consent=consent))
+        }
+    assert seen >= {
+        *("permit", "agent_suspended", "obligation_unsupported", "currency_mismatch"),
+        *("log_unavailable", "kill_switch", "uses_exhausted", "sensitive_consent_missing"),
+    }, seen

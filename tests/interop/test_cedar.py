@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from broker.domain.access import NO_TERMS, best_consent, separate_consents
+from broker.domain.access import best_consent, separate_consents
 from broker.domain.policies import CONSENT_POLICIES, CONSENT_SCHEMA
 from broker.domain.policy import consent_policies
-from broker.domain.policy_request import entities_of, request_of
+from broker.domain.policy_request import asked_of, entities_of, request_of
 from tests.broker.policy_worlds import Case, cases
 from tests.broker.test_policy_model import model
 from tests.faults.lengths import short_or_long
@@ -70,13 +70,8 @@ def asked_of_both(case: Case) -> dict[str, Any]:
     question, facts, now = case
     consent = best_consent(question, facts, now)
     separate = separate_consents(question, facts, consent, now)
-    terms = NO_TERMS if consent is None else consent.terms
-    return {
-        "request": request_of(question, facts, consent, separate, now),
-        "entities": entities_of(
-            question.agent, facts.partner, facts.attribute, facts.purpose, facts.algorithm, terms
-        ),
-    }
+    asked = asked_of(question, facts, consent, separate, now)
+    return {"request": request_of(asked), "entities": entities_of(asked.slice)}
 
 
 def names(found: dict[str, Any]) -> set[str]:
