@@ -175,3 +175,15 @@ class DidInvalid(CredentialError):
     """A DID is malformed, of an unsupported method, or does not match its document."""
 
     code: ClassVar[str] = "did_invalid"
+
+
+class MalformedProof(CredentialError):
+    """Sizes and indexes that no proof about a Merkle tree can have."""
+
+    code: ClassVar[str] = "tree_proof_malformed"
+
+
+class InvalidProof(CredentialError):
+    """A proof about a Merkle tree that does not lead to the root."""
+
+    code: ClassVar[str] = "tree_proof_invalid"

@@ -60,14 +60,16 @@ class StatusCheck(Enum):
 class StatusList:
     """An array of `size` statuses of `bits` bits each.
 
-    `fresh_until` (Unix seconds) is when a list read from a token goes stale; `None` for one that
-    its owner holds. Not safe for changes from several threads.
+    `issued_at` and `fresh_until` (Unix seconds) are when a list read from a token was issued and
+    when it goes stale; `None` for one that its owner holds. Not safe for changes from several
+    threads.
     """
 
     bits: int
     size: int
     data: bytearray = field(repr=False)
     fresh_until: int | None = None
+    issued_at: int | None = None
 
     @classmethod
     def empty(cls, bits: int, size: int) -> Self:
@@ -219,6 +221,7 @@ def verify_status_token(
     except CredentialError as error:
         raise StatusUnavailable(f"status list token refused: {error}") from error
     status_list.fresh_until = fresh_until
+    status_list.issued_at = _seconds(payload, "iat")
     return status_list
 
 

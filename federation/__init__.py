@@ -1,7 +1,17 @@
 """Training one model together, on consented rows only.
 
-For campaigns of consortium members: the gate that lets a row into a round only under a live
-consent, the receipt of each round, privacy accounting and unlearning. This version holds nothing
-yet: the package marks the place and the direction of imports (`broker` may use it, it may use
-`credentials`). Flower will live in an environment and a process of its own.
+Values and pure functions: no clock (`now` is an argument, Unix seconds), no network, no storage,
+and no Flower, which will live in an environment and a process of its own. `docs/federation.md`
+shows a member's round from the signed campaign to the receipt.
+
+    campaign, aggregation, rollout   what is trained, by whom, how far it may go
+    board                            k of n keys sign a campaign, or approve a model
+    consents, gate                   which rows of a member may train in a round
+    presence, receipt                what a member says it trained on, and proofs about it
+    privacy                          what row-level DP-SGD spends, and the budget
+    unlearning                       which models a withdrawal taints, and what is to be done
 """
+
+from federation.errors import FederationError
+
+__all__ = ["FederationError"]

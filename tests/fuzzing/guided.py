@@ -19,7 +19,7 @@ import atheris
 with atheris.instrument_imports(
     include=[
         *("broker.domain", "broker.outbound", "broker.api.authzen", "broker.api.limits"),
-        *("broker.settings", "credentials", "wallet_adapters", "zkp"),
+        *("broker.settings", "credentials", "federation", "wallet_adapters", "zkp"),
     ]
 ):
     from tests.fuzzing.inventory import PARSERS

@@ -12,6 +12,7 @@ from tests.programs import ROOT
 # Where bytes of others become values. `store` and `outbound` read files and answers by them.
 PLACES = (
     "credentials",
+    "federation",
     "wallet_adapters",
     "zkp",
     "broker/domain",

@@ -1,0 +1,261 @@
+"""A campaign: which model is trained, by whom, on rows consented to what, and how.
+
+The wire form is the canonical JSON (RFC 8785) of `Campaign.to_json()`; its SHA-256 is the
+campaign's hash, which the board signs (`federation.board`) and which receipts name. How it may
+evolve: a reader refuses a `schema` that it does not know, and every member is present; a new one
+means a new schema number, since half a campaign that is understood is another campaign.
+
+Flower carries code and parameters apart, and signs the code alone: both hashes stand here, and
+the gate on each member's machine compares them (`check_bundle`, `check_parameters`).
+"""
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Final, Self
+
+from credentials.errors import CredentialError
+from credentials.jcs import canonical
+from federation import reading
+from federation.aggregation import Aggregation
+from federation.errors import (
+    BundleDiffers,
+    CampaignInvalid,
+    CombinationImpossible,
+    Malformed,
+    ParametersDiffer,
+)
+from federation.rollout import Stage, read_rollout
+
+SCHEMA: Final = "urn:consent-broker:campaign:1"
+UNLEARNING: Final = ("exclude", "retrain", "rollback_replay")
+LARGEST_CAMPAIGN: Final = 262_144
+LARGEST_PARAMETERS: Final = 65_536
+MOST_MEMBERS: Final = 1_000
+MOST_ATTRIBUTES: Final = 1_000
+MOST_ROUNDS: Final = 100_000
+LEAST_COHORT: Final = 2
+"""A cohort of one is a customer's own model."""
+
+PURPOSE = re.compile(
+    r"[a-z][a-z0-9-]{0,31}:[A-Za-z0-9]{1,96}#algo:[a-z0-9][a-z0-9.-]{0,63}@[0-9A-Za-z.]{1,32}"
+)
+_MEMBERS: Final = frozenset(
+    {
+        "schema",
+        "id",
+        "purpose",
+        "attributes",
+        "bundle_hash",
+        "parameters",
+        "parameters_hash",
+        "members",
+        "minimum_members",
+        "minimum_rows",
+        "cohort",
+        "privacy",
+        "aggregation",
+        "rounds",
+        "rollout",
+        "unlearning",
+    }
+)
+_PRIVACY: Final = frozenset(
+    {"epsilon", "delta", "noise_multiplier", "clip_norm", "sampling_rate", "steps_per_round"}
+)
+
+
+@dataclass(frozen=True)
+class RowPrivacy:
+    """Row-level DP-SGD (Abadi et al., 2016) inside each member, and the budget it may spend.
+
+    All but the steps are decimals in text. `noise_multiplier` is the noise's standard deviation
+    over `clip_norm`, the largest norm of one row's gradient; `sampling_rate` the probability with
+    which each row enters a step, drawn for each row alone (Poisson): the accounting of
+    `federation.privacy` holds for that and for no fixed batches.
+    """
+
+    epsilon: str
+    delta: str
+    noise_multiplier: str
+    clip_norm: str
+    sampling_rate: str
+    steps_per_round: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as a JSON object."""
+        return {
+            "epsilon": self.epsilon,
+            "delta": self.delta,
+            "noise_multiplier": self.noise_multiplier,
+            "clip_norm": self.clip_norm,
+            "sampling_rate": self.sampling_rate,
+            "steps_per_round": self.steps_per_round,
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Read them strictly. Raises `Malformed`, `CampaignInvalid`."""
+        source = reading.members(value, "privacy", _PRIVACY)
+        texts = {name: reading.decimal(source, name) for name in _PRIVACY - {"steps_per_round"}}
+        numbers = {name: Fraction(text) for name, text in texts.items()}
+        if not all(numbers.values()):
+            raise CampaignInvalid("epsilon, delta, noise, clipping and sampling are above 0")
+        if numbers["delta"] >= 1 or numbers["sampling_rate"] > 1:
+            raise CampaignInvalid("delta is below 1, sampling_rate at most 1")
+        steps = reading.whole(source, "steps_per_round", 1, 1_000_000)
+        return cls(**texts, steps_per_round=steps)
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """One campaign; the module says what its wire form is.
+
+    `purpose` is the wire form `dpv:ServicePersonalisation#algo:churn-v3@1`, whose last parts are
+    algorithm and version; `attributes` what of a row is used: a consent must allow all of it.
+    Hashes are base64url SHA-256: `bundle_hash` of the application's bytes, `parameters_hash` of
+    the parameters' canonical JSON. `minimum_rows` is a member's least number of consented rows in
+    a round, `cohort` the k below which nothing is trained or told; `privacy` None is none.
+    """
+
+    id: str
+    purpose: str
+    attributes: tuple[str, ...]
+    bundle_hash: str
+    parameters: dict[str, Any]
+    members: tuple[str, ...]
+    minimum_members: int
+    minimum_rows: int
+    cohort: int
+    privacy: RowPrivacy | None
+    aggregation: Aggregation
+    rounds: int
+    rollout: tuple[Stage, ...]
+    unlearning: str
+
+    @property
+    def parameters_hash(self) -> str:
+        """Base64url SHA-256 over the parameters' canonical JSON."""
+        return parameters_hash(self.parameters)
+
+    def to_json(self) -> dict[str, Any]:
+        """The campaign as the JSON object whose canonical form is hashed and signed."""
+        return {
+            "schema": SCHEMA,
+            "id": self.id,
+            "purpose": self.purpose,
+            "attributes": list(self.attributes),
+            "bundle_hash": self.bundle_hash,
+            "parameters": self.parameters,
+            "parameters_hash": self.parameters_hash,
+            "members": list(self.members),
+            "minimum_members": self.minimum_members,
+            "minimum_rows": self.minimum_rows,
+            "cohort": self.cohort,
+            "privacy": None if self.privacy is None else self.privacy.to_json(),
+            "aggregation": self.aggregation.to_json(),
+            "rounds": self.rounds,
+            "rollout": [stage.to_json() for stage in self.rollout],
+            "unlearning": self.unlearning,
+        }
+
+    def canonical(self) -> bytes:
+        """The canonical JSON (RFC 8785) of the campaign."""
+        return canonical(self.to_json())
+
+    def hash(self) -> str:
+        """SHA-256 over the canonical JSON, base64url: how receipts and signatures name it."""
+        return reading.encoded(hashlib.sha256(self.canonical()).digest())
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Read a campaign strictly: known schema, every member, none unknown, all in bounds.
+
+        Raises `Malformed`, `TooLarge`, `CampaignInvalid`, `CombinationImpossible`.
+        """
+        source = reading.members(value, "a campaign", _MEMBERS)
+        reading.choice(source, "schema", (SCHEMA,))
+        parameters = source["parameters"]
+        if not isinstance(parameters, dict):
+            raise Malformed("parameters must be a JSON object")
+        if reading.digest(source, "parameters_hash") != parameters_hash(parameters):
+            raise ParametersDiffer("parameters_hash is not the hash of the parameters")
+        members = reading.names(source, "members", most=MOST_MEMBERS)
+        read = cls(
+            id=reading.name(source, "id"),
+            purpose=_purpose(source),
+            attributes=reading.names(source, "attributes", most=MOST_ATTRIBUTES),
+            bundle_hash=reading.digest(source, "bundle_hash"),
+            parameters=parameters,
+            members=members,
+            minimum_members=reading.whole(source, "minimum_members", 1, MOST_MEMBERS),
+            minimum_rows=reading.whole(source, "minimum_rows", 1, 2**40),
+            cohort=reading.whole(source, "cohort", LEAST_COHORT, 1_000_000),
+            privacy=None if source["privacy"] is None else RowPrivacy.from_json(source["privacy"]),
+            aggregation=Aggregation.from_json(source["aggregation"]),
+            rounds=reading.whole(source, "rounds", 1, MOST_ROUNDS),
+            rollout=read_rollout(source["rollout"], members),
+            unlearning=reading.choice(source, "unlearning", UNLEARNING),
+        )
+        read._check_together()
+        return read
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Read a campaign from JSON text, as `from_json` does."""
+        return cls.from_json(reading.json_object(data, largest=LARGEST_CAMPAIGN))
+
+    def _check_together(self) -> None:
+        if not self.attributes:
+            raise CampaignInvalid("a campaign names the attributes that it uses")
+        smallest = min(len(stage.members) for stage in self.rollout)
+        if self.minimum_members > smallest:
+            raise CombinationImpossible(
+                f"a stage has {smallest} members and a round takes {self.minimum_members}: no "
+                "round of that stage could begin"
+            )
+        if self.minimum_rows < self.cohort:
+            raise CampaignInvalid("minimum_rows is at least the cohort")
+        self.aggregation.check_members(self.minimum_members)
+
+    def check_parameters(self, parameters: object) -> None:
+        """Check that a run's parameters are the signed ones. Raises `ParametersDiffer`."""
+        try:
+            given = parameters_hash(parameters) if isinstance(parameters, dict) else ""
+        except Malformed:
+            given = ""
+        if not hmac.compare_digest(given, self.parameters_hash):
+            raise ParametersDiffer("the run's parameters are not those that the board signed")
+
+    def check_bundle(self, bundle: bytes) -> None:
+        """Check that an application is the signed one. Raises `BundleDiffers`."""
+        if not hmac.compare_digest(bundle_hash(bundle), self.bundle_hash):
+            raise BundleDiffers("the application is not the bundle that the board signed")
+
+
+def parameters_hash(parameters: dict[str, Any]) -> str:
+    """Base64url SHA-256 over the canonical JSON of parameters: no floats, decimals are text.
+
+    Raises `Malformed` if they have no canonical form or exceed their cap.
+    """
+    try:
+        encoded = canonical(parameters)
+    except CredentialError as error:
+        raise Malformed(f"parameters have no canonical JSON form: {error}") from None
+    if len(encoded) > LARGEST_PARAMETERS:
+        raise Malformed(f"parameters exceed {LARGEST_PARAMETERS} bytes")
+    return reading.encoded(hashlib.sha256(encoded).digest())
+
+
+def bundle_hash(bundle: bytes) -> str:
+    """Base64url SHA-256 over an application's bytes."""
+    return reading.encoded(hashlib.sha256(bundle).digest())
+
+
+def _purpose(source: Any) -> str:  # noqa: ANN401 (untrusted JSON)
+    purpose = source["purpose"]
+    if not isinstance(purpose, str) or not PURPOSE.fullmatch(purpose):
+        raise Malformed("purpose is written like dpv:ServicePersonalisation#algo:churn-v3@1")
+    return purpose

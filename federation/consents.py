@@ -1,0 +1,163 @@
+"""Consent credentials as a member holds them: verified once, remembered by their hash.
+
+A member keeps, with each row, the SHA-256 of its consent credential (`ConsentCache.key_of`). The
+first round verifies every signature; later ones look it up. What changes from round to round, the
+validity and the status, is looked at anew each time (`federation.gate`).
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from credentials.errors import CredentialError
+from credentials.model import VerifiedCredential
+from credentials.status import StatusCheck
+from credentials.verify import verify_credential
+
+TRAIN: Final = "train"
+_INDEX_BITS: Final = 36
+MOST_INDEX: Final = 2**_INDEX_BITS - 1
+
+
+class Scope(NamedTuple):
+    """What a consent allows, and to whom. Few differ, so each is judged once a round."""
+
+    purpose: str
+    actions: frozenset[str]
+    attributes: frozenset[str]
+    recipients: frozenset[str]
+
+
+class Consent(NamedTuple):
+    """What of a verified consent credential a round looks at. Times are Unix seconds.
+
+    It holds from `valid_from` until before `valid_until`, which is no later than the certificates
+    that vouch for its issuer; `scope` is a number of the cache, `status` the number of its list
+    and its index there, as `place_of` puts them into one number.
+    """
+
+    id: str
+    subject: str
+    scope: int
+    valid_from: int
+    valid_until: int
+    status: int
+
+
+def place_of(status_list: int, index: int) -> int:
+    """A place in any list as one number, so that a round looks it up at once."""
+    return status_list << _INDEX_BITS | index
+
+
+def index_of(place: int) -> tuple[int, int]:
+    """The list and the index of a place."""
+    return place >> _INDEX_BITS, place & MOST_INDEX
+
+
+@dataclass(frozen=True)
+class ConsentIssuer:
+    """Whose consents count: its certificates' anchors (DER), its `iss`, the type's `vct`."""
+
+    anchors: tuple[bytes, ...]
+    issuer: str
+    vct: str
+
+
+class ConsentCache:
+    """Verified consents by the hash of their credential.
+
+    Belongs to one member and one issuer; not safe for changes from several threads. What it
+    refuses it does not remember: a credential that is not yet valid may be so in a later round.
+    """
+
+    def __init__(self, issuer: ConsentIssuer) -> None:
+        self.issuer = issuer
+        self.consents: dict[bytes, Consent] = {}
+        self.scopes: dict[Scope, int] = {}
+        self.lists: dict[str, int] = {}
+        self.highest_index = -1
+
+    @staticmethod
+    def key_of(credential: str) -> bytes:
+        """The SHA-256 of a credential: what a row keeps to name its consent."""
+        return hashlib.sha256(credential.encode("utf-8", "surrogatepass")).digest()
+
+    def learn(self, credentials: Iterable[str], now: int) -> Counter[str]:
+        """Verify the credentials that are new, remember those that hold.
+
+        Gives the reasons of those that do not, counted by code: those of `credentials.errors`, and
+        `claims_unusable` for a credential that verifies and is no consent with a status. `now` is
+        Unix seconds. The status is left to each round.
+        """
+        refused: Counter[str] = Counter()
+        for credential in credentials:
+            key = self.key_of(credential)
+            if key in self.consents:
+                continue
+            try:
+                verified = verify_credential(
+                    credential,
+                    anchors=self.issuer.anchors,
+                    issuer=self.issuer.issuer,
+                    vct=self.issuer.vct,
+                    status=StatusCheck.BY_CALLER,
+                    now=now,
+                )
+            except CredentialError as error:
+                refused[error.code] += 1
+                continue
+            consent = self._read(verified)
+            if consent is None:
+                refused["claims_unusable"] += 1
+            else:
+                self.consents[key] = consent
+                self.highest_index = max(self.highest_index, index_of(consent.status)[1])
+        return refused
+
+    def forget(self) -> None:
+        """Forget every consent, so that each is verified anew: an issuer's key was stolen."""
+        self.consents.clear()
+
+    def _read(self, verified: VerifiedCredential) -> Consent | None:
+        claims, status = verified.claims, verified.status
+        consent_id, subject, purpose = (
+            claims.get(name) for name in ("consent_id", "sub", "purpose")
+        )
+        lists = [_texts(claims, name) for name in ("actions", "attributes", "recipients")]
+        if (
+            status is None
+            or verified.expires_at is None
+            or not isinstance(consent_id, str)
+            or not isinstance(subject, str)
+            or not isinstance(purpose, str)
+            or not consent_id
+            or not subject
+            or any(one is None for one in lists)
+            or status.index > MOST_INDEX
+        ):
+            return None
+        actions, attributes, recipients = (one or frozenset() for one in lists)
+        scope = Scope(purpose, actions, attributes, recipients)
+        not_before = claims.get("nbf")
+        ends = [end for _, _, end in _validity(verified)]
+        return Consent(
+            consent_id,
+            subject,
+            self.scopes.setdefault(scope, len(self.scopes)),
+            int(not_before) if isinstance(not_before, int | float) else 0,
+            min([verified.expires_at, *ends]),
+            place_of(self.lists.setdefault(status.uri, len(self.lists)), status.index),
+        )
+
+
+def _validity(verified: VerifiedCredential) -> Sequence[tuple[str, int, int]]:
+    return () if verified.issuer_chain is None else verified.issuer_chain.validity
+
+
+def _texts(claims: Mapping[str, Any], name: str) -> frozenset[str] | None:
+    value = claims.get(name)
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        return None
+    return frozenset(value)

@@ -1,0 +1,325 @@
+"""No row trains without a live consent to exactly this, and one withdrawal shows in no model."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from credentials.status import StatusList
+from federation.consents import ConsentCache, ConsentIssuer
+from federation.errors import (
+    BundleDiffers,
+    CampaignInvalid,
+    ListsUnavailable,
+    ParametersDiffer,
+)
+from federation.gate import Before, Gated, gate, pin_lists
+from tests.federation.world import (
+    BUNDLE,
+    ISSUER,
+    LISTED,
+    NOW,
+    OPENED,
+    PARAMETERS,
+    PURPOSE,
+    VCT,
+    Broker,
+    Member,
+    campaign_json,
+    signed,
+)
+
+BROKER = Broker()
+CREDENTIALS = [BROKER.consent(number) for number in range(20)]
+
+
+def member(*credentials: str, broker: Broker = BROKER) -> Member:
+    return Member(broker, [*CREDENTIALS, *credentials])
+
+
+def test_consented_rows_train_and_are_named_for_the_receipt_alone() -> None:
+    found = member().gate()
+    assert found.rows == tuple(range(20))
+    assert found.consents == tuple(f"c-{number:020}" for number in range(20))
+    assert not found.left_out
+    assert not found.refused
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"purpose": "dpv:Marketing#algo:churn-v3@1"}, "purpose_differs"),
+        ({"purpose": "dpv:ServicePersonalisation#algo:churn-v4@1"}, "purpose_differs"),
+        ({"purpose": PURPOSE + ".1"}, "purpose_differs"),
+        ({"purpose": PURPOSE.upper()}, "purpose_differs"),
+        ({"actions": ["read", "profile"]}, "training_not_allowed"),
+        ({"actions": []}, "training_not_allowed"),
+        ({"attributes": ["home_city"]}, "attributes_not_allowed"),
+        ({"recipients": ["p-south"]}, "consent_of_another"),
+        ({"sub": "customer-3"}, "second_row"),
+        ({"not_before": NOW + 30}, "consent_not_yet_valid"),
+    ],
+)
+def test_a_consent_to_something_else_lets_nothing_in(changes: dict[str, Any], reason: str) -> None:
+    found = member(BROKER.consent(500, **changes)).gate()
+    assert found.rows == tuple(range(20))
+    assert found.left_out == {reason: 1}
+
+
+def refused_credentials() -> dict[str, tuple[str, str]]:
+    good = BROKER.consent(500)
+    payload = good.split(".")[1]
+    return {
+        "another issuer's key": (Broker().consent(500), "untrusted_chain"),
+        "changed": (good.replace(payload, payload[:-8] + "AAAAAAAA"), "signature_invalid"),
+        "expired": (BROKER.consent(500, expires_at=NOW), "expired"),
+        "not yet": (BROKER.consent(500, not_before=NOW + 3_600), "not_yet_valid"),
+        "another iss": (
+            BROKER.consent(500, issuer="https://broker.example/t/2"),
+            "issuer_mismatch",
+        ),
+        "another type": (BROKER.consent(500, vct=VCT[:-1] + "2"), "type_mismatch"),
+        "without status": (BROKER.consent(500, status=None), "claims_unusable"),
+        "without end": (BROKER.consent(500, expires_at=None), "claims_unusable"),
+        "attributes as text": (BROKER.consent(500, attributes="home_city"), "claims_unusable"),
+        "without subject": (BROKER.consent(500, sub=""), "claims_unusable"),
+        "nothing": ("", "malformed"),
+        "half a surrogate": ("\ud800", "malformed"),
+    }
+
+
+@pytest.mark.parametrize("case", refused_credentials())
+def test_a_credential_that_does_not_verify_lets_nothing_in(case: str) -> None:
+    credential, code = refused_credentials()[case]
+    site = member(credential)
+    assert site.cache.learn(site.credentials, NOW) == {code: 1}
+    found = site.gate()
+    assert found.left_out == {"consent_unknown": 1}
+    assert 20 not in found.rows
+
+
+def test_a_consent_that_ends_between_rounds_leaves_though_its_signature_is_remembered() -> None:
+    site = member(BROKER.consent(500, expires_at=NOW + 10))
+    assert len(site.gate().rows) == 21
+    site.now = NOW + 10
+    found = site.gate()
+    assert found.left_out["consent_expired"] == 1
+    assert 20 not in found.rows
+
+
+def test_a_remembered_consent_lasts_no_longer_than_its_issuers_certificate() -> None:
+    site = member(BROKER.consent(500, expires_at=2**40))
+    site.cache.learn(site.credentials, NOW)
+    assert site.cache.consents[site.keys[-1]].valid_until < NOW + 20 * 366 * 86_400
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_set_bit_takes_the_row_out_whatever_it_says(bits: int) -> None:
+    broker = Broker(BROKER.root_key, BROKER.key, StatusList.empty(bits, 1_000))
+    for index, value in ((0, 1), (7, (1 << bits) - 1), (19, 1)):
+        broker.statuses.set(index, value)
+    broker.__dict__ |= {"root": BROKER.root, "chain": BROKER.chain}
+    found = member(broker=broker).gate()
+    assert set(found.rows) == set(range(20)) - {0, 7, 19}
+    assert found.left_out == {"consent_ended": 3}
+
+
+def test_an_index_beyond_the_list_is_an_ended_consent() -> None:
+    beyond = BROKER.consent(500)
+    site = Member(Broker(BROKER.root_key, BROKER.key, StatusList.empty(1, 400)), CREDENTIALS)
+    site.broker.__dict__ |= {"root": BROKER.root, "chain": BROKER.chain}
+    site.credentials = [*CREDENTIALS, beyond]
+    assert site.gate().left_out == {"consent_ended": 1}
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        {},
+        {LISTED: "x"},
+        {LISTED: Broker().status_token()},
+        {LISTED: BROKER.status_token(now=OPENED - 1)},
+        {LISTED: BROKER.status_token(uri=LISTED + "2")},
+        {LISTED: BROKER.status_token(now=NOW + 3_600)},
+        {LISTED: BROKER.status_token(ttl=5)},
+        {LISTED: BROKER.status_token()[:-2]},
+    ],
+    ids=["missing", "no token", "forged", "before the round", "another", "future", "old", "cut"],
+)
+def test_a_list_that_is_missing_forged_or_stale_pins_nothing(tokens: dict[str, str]) -> None:
+    site = member()
+    site.cache.learn(site.credentials, NOW)
+    with pytest.raises(ListsUnavailable):
+        site.pin(tokens)
+
+
+def test_lists_that_do_not_cover_the_consents_let_no_row_in() -> None:
+    site = member(BROKER.consent(500))
+    site.cache.learn(site.credentials, NOW)
+    nothing = pin_lists({}, needed=(), anchors=(BROKER.root,), opened_at=OPENED, now=NOW)
+    usual = site.pin()
+    for pinned, now, opened_at in (
+        (nothing, NOW, OPENED),
+        (usual, NOW + 100_000, OPENED),
+        (usual, NOW, OPENED + 1),
+    ):
+        opened = site.open(opened_at=opened_at)
+        found = gate(opened, site.keys, site.cache, pinned, before=Before(), now=now)
+        assert found.refused == "lists_stale"
+        assert not found.rows
+        assert not found.consents
+        assert sum(found.left_out.values()) == 21
+
+
+def test_the_lists_that_were_used_are_told_to_the_receipt() -> None:
+    site = member()
+    site.cache.learn(site.credentials, NOW)
+    (used,) = site.pin().used
+    assert (used.uri, used.issued_at) == (LISTED, OPENED + 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"bundle": BUNDLE + b"\n"}, BundleDiffers),
+        ({"parameters": PARAMETERS | {"local_epochs": 1_000}}, ParametersDiffer),
+        ({"parameters": None}, ParametersDiffer),
+        ({"number": 0}, CampaignInvalid),
+        ({"number": 21}, CampaignInvalid),
+        ({"stage": "everybody"}, CampaignInvalid),
+        ({"member": "p-east"}, CampaignInvalid),
+        ({"member": "p-west", "stage": "pilot"}, CampaignInvalid),
+        ({"taking_part": ["p-north"]}, CampaignInvalid),
+        ({"taking_part": ["p-north", "p-north"]}, CampaignInvalid),
+        ({"taking_part": ["p-south", "p-west"]}, CampaignInvalid),
+        ({"taking_part": ["p-north", "p-stranger"]}, CampaignInvalid),
+    ],
+    ids=str,
+)
+def test_a_round_that_was_not_signed_is_not_opened(
+    changes: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        member().open(**changes)
+
+
+def test_below_the_cohort_nothing_trains() -> None:
+    site = Member(BROKER, CREDENTIALS[:4])
+    found = site.gate()
+    assert found.refused == "too_few_rows"
+    assert found.left_out == {"too_few_rows": 4}
+    assert not found.rows
+    assert found.before == Before(), "nothing was trained that a later round could be held against"
+    demanding = Member(BROKER, CREDENTIALS, signed(**_least_rows(21)))
+    assert demanding.gate().refused == "too_few_rows"
+
+
+def _least_rows(rows: int) -> dict[str, Any]:
+    return {"minimum_rows": campaign_json(minimum_rows=rows)["minimum_rows"]}
+
+
+def withdrawing(*indexes: int) -> Broker:
+    broker = Broker(BROKER.root_key, BROKER.key)
+    broker.__dict__ |= {"root": BROKER.root, "chain": BROKER.chain}
+    broker.statuses.set_all(indexes, 1)
+    return broker
+
+
+def test_one_withdrawal_takes_a_cohort_out_and_each_round_another() -> None:
+    site = member()
+    first = site.gate()
+    site.broker = withdrawing(3)
+    before, seen = first.before, set()
+    for _ in range(8):
+        found = site.gate(before)
+        assert 3 not in found.rows
+        assert found.left_out == {"consent_ended": 1, "difference_guard": 4}
+        assert len(found.rows) == 20 - 5
+        seen.add(found.rows)
+        before = found.before
+    assert len(seen) > 1, "the further rows are drawn anew"
+
+
+def test_the_guard_stays_when_the_row_comes_back_or_another_joins() -> None:
+    site = member()
+    first = site.gate()
+    site.broker = withdrawing(3)
+    second = site.gate(first.before)
+    site.broker = BROKER
+    third = site.gate(second.before)
+    assert third.left_out == {"difference_guard": 4}
+    joined = member(BROKER.consent(501))
+    assert joined.gate(first.before).left_out == {"difference_guard": 4}
+    assert not member().gate(first.before).left_out
+
+
+def test_the_guard_counts_towards_the_cohort() -> None:
+    site = Member(BROKER, CREDENTIALS[:9])
+    first = site.gate()
+    assert len(first.rows) == 9
+    site.broker = withdrawing(3)
+    found = site.gate(first.before)
+    assert found.refused == "too_few_rows"
+    assert found.before == Before(first.before.subjects, changed=True)
+
+
+def test_reasons_are_counts_and_name_nobody() -> None:
+    found = member(BROKER.consent(500, purpose="dpv:Marketing#algo:x@1"), "junk").gate()
+    told = repr(dict(found.left_out))
+    assert "customer" not in told
+    assert "c-0" not in told
+    assert all(isinstance(count, int) for count in found.left_out.values())
+
+
+@given(
+    st.lists(st.sampled_from(["good", "purpose", "withdrawn", "twice", "unknown"]), max_size=40),
+    st.integers(0, 2**32),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_row_trains_exactly_when_nothing_speaks_against_it(kinds: list[str], seed: int) -> None:
+    site = KNOWN
+    keys, wanted, seen = [], [], set[bytes]()
+    for place, kind in enumerate(kinds):
+        key = bytes(32) if kind == "unknown" else KEYS[kind][(place + seed) % len(KEYS[kind])]
+        keys.append(key)
+        if kind in {"good", "twice"} and key not in seen:
+            wanted.append(place)
+            seen.add(key)
+    found = gate(site.open(), keys, site.cache, PINNED, before=Before(), now=NOW)
+    assert found.rows == (tuple(wanted) if len(wanted) >= 5 else ())
+    assert sum(Counter(found.left_out).values()) + len(found.rows) == len(keys)
+
+
+KNOWN = Member(
+    withdrawing(*range(700, 740)),
+    [
+        *CREDENTIALS,
+        *(BROKER.consent(600 + number, purpose="dpv:Marketing#algo:x@1") for number in range(5)),
+        *(BROKER.consent(700 + number) for number in range(5)),
+    ],
+)
+KNOWN.gate()
+PINNED = KNOWN.pin()
+KEYS = {
+    "good": KNOWN.keys[:18],
+    "twice": KNOWN.keys[18:20],
+    "purpose": KNOWN.keys[20:25],
+    "withdrawn": KNOWN.keys[25:],
+}
+
+
+def test_a_signature_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = ConsentCache(ConsentIssuer((BROKER.root,), ISSUER, VCT))
+    cache.learn(CREDENTIALS, NOW)
+    monkeypatch.setattr("federation.consents.verify_credential", None)
+    assert not cache.learn(CREDENTIALS, NOW + 1)
+    cache.forget()
+    with pytest.raises(TypeError):
+        cache.learn(CREDENTIALS, NOW)
+
+
+def test_an_empty_member_trains_nothing() -> None:
+    found = Member(BROKER, []).gate()
+    assert found == Gated((), (), {}, "too_few_rows", Before())

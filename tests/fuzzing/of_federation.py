@@ -1,0 +1,238 @@
+"""The parsers of `federation`: campaigns, the board's signatures, receipts, leaves, proofs."""
+
+from collections.abc import Callable
+
+from credentials.keys import sign_jws
+from federation.aggregation import Aggregation
+from federation.board import (
+    CAMPAIGN_TYPE,
+    approvals,
+    approve_model,
+    read_signed_campaign,
+    sign_campaign,
+    signed_campaign,
+    verify_campaign,
+)
+from federation.campaign import Campaign, RowPrivacy
+from federation.consents import ConsentCache, ConsentIssuer
+from federation.errors import FederationError
+from federation.gate import open_round, pin_lists
+from federation.presence import Place, PresenceProof, PresenceTree, leaf_of, leaves_of, read_leaves
+from federation.receipt import (
+    RECEIPT_TYPE,
+    Asked,
+    Receipt,
+    UsedList,
+    check_leaves,
+    check_presence,
+    read_receipt,
+    sign_receipt,
+)
+from federation.rollout import MetricGate, Stage, read_rollout
+from tests.federation.world import (
+    BOARD,
+    BOARD_KEYS,
+    BUNDLE,
+    CAMPAIGN,
+    ISSUER,
+    LISTED,
+    MEMBER_KEY,
+    MEMBERS,
+    NOW,
+    OPENED,
+    PARAMETERS,
+    SALT,
+    VCT,
+    Broker,
+    signed,
+)
+from tests.fuzzing.parser import Parser, dumped, text, value
+
+FAMILY = (FederationError,)
+BROKER = Broker()
+SIGNED = signed()
+TREE = PresenceTree(leaves_of(SALT, ["c-1", "c-2"]))
+RECEIPT = Receipt(
+    "p-north",
+    NOW,
+    SIGNED.campaign_hash,
+    1,
+    SIGNED.campaign_hash,
+    SIGNED.campaign_hash,
+    (UsedList(LISTED, SIGNED.campaign_hash, OPENED),),
+    64,
+    TREE.root(),
+)
+ASKED = Asked(SIGNED.campaign_hash, 1, "p-north")
+PROOFS = tuple(dumped(TREE.prove(leaf_of(SALT, name)).to_json()) for name in ("c-1", "c-9"))
+SIGNATURE = sign_campaign(BOARD_KEYS[0], SIGNED.campaign)
+APPROVAL = approve_model(BOARD_KEYS[0], SIGNED.campaign, "pilot", "m")
+
+
+def _signatures(data: bytes) -> object:
+    """A stranger's signature beside good ones stops nothing; alone it is refused."""
+    given = text(data)
+    approvals(SIGNED, "pilot", "m", [given], BOARD)
+    return verify_campaign(SIGNED.campaign, [given], BOARD)
+
+
+def _payload(data: bytes) -> object:
+    """What is signed by a key of the board, whatever it is."""
+    header = {"typ": CAMPAIGN_TYPE, "kid": next(iter(BOARD.keys))}
+    return verify_campaign(SIGNED.campaign, [sign_jws(BOARD_KEYS[0], header, data)], BOARD)
+
+
+def _claims(data: bytes) -> object:
+    """Claims behind the signature of the member's own key."""
+    token = sign_jws(MEMBER_KEY, {"typ": RECEIPT_TYPE}, data)
+    return read_receipt(token, MEMBER_KEY.public_jwk(), ASKED)
+
+
+def _leaves(data: bytes) -> object:
+    check_leaves(RECEIPT, data)
+    return read_leaves(data)
+
+
+def _round(data: bytes) -> object:
+    """What a coordinator announces."""
+    told = value(data)
+    return open_round(
+        SIGNED,
+        stage=text(data),
+        number=1,
+        member="p-north",
+        taking_part=("p-north", "p-south", text(data)),
+        bundle=BUNDLE,
+        parameters=told,
+        opened_at=OPENED,
+    )
+
+
+def _list(data: bytes) -> object:
+    return pin_lists(
+        {LISTED: text(data)}, needed=(LISTED,), anchors=(BROKER.root,), opened_at=OPENED, now=NOW
+    )
+
+
+def _credential(data: bytes) -> object:
+    """A credential that is none is counted and not raised."""
+    return ConsentCache(ConsentIssuer((BROKER.root,), ISSUER, VCT)).learn([text(data)], NOW)
+
+
+PARTS: tuple[Callable[[object], object], ...] = (
+    Aggregation.from_json,
+    RowPrivacy.from_json,
+    MetricGate.from_json,
+    lambda told: Stage.from_json(told, 3),
+    lambda told: read_rollout(told, MEMBERS),
+)
+
+
+def _part(data: bytes) -> object:
+    """A part by itself: the first byte says which."""
+    return PARTS[data[0] % len(PARTS) if data else 0](value(data[1:]))
+
+
+PARSERS = (
+    Parser(
+        "campaign",
+        ("federation.campaign.Campaign.parse", "federation.campaign.Campaign.from_json"),
+        lambda data: Campaign.parse(data).hash(),
+        (dumped(CAMPAIGN),),
+        FAMILY,
+    ),
+    Parser(
+        "campaign as signed",
+        ("federation.board.read_signed_campaign",),
+        lambda data: read_signed_campaign(data, BOARD),
+        (dumped(signed_campaign(SIGNED.campaign, [SIGNATURE, APPROVAL])),),
+        FAMILY,
+    ),
+    Parser(
+        "signature of the board",
+        ("federation.board.verify_campaign",),
+        _signatures,
+        (SIGNATURE.encode(), APPROVAL.encode()),
+        FAMILY,
+    ),
+    Parser(
+        "what a board member signed",
+        ("federation.board.verify_campaign",),
+        _payload,
+        (dumped({"campaign": SIGNED.campaign_hash}),),
+        FAMILY,
+    ),
+    Parser(
+        "parts of a campaign",
+        (
+            "federation.aggregation.Aggregation.from_json",
+            "federation.campaign.RowPrivacy.from_json",
+            "federation.rollout.MetricGate.from_json",
+            "federation.rollout.Stage.from_json",
+            "federation.rollout.read_rollout",
+        ),
+        _part,
+        (
+            b"0" + dumped(CAMPAIGN["aggregation"]),
+            b"1" + dumped(CAMPAIGN["privacy"]),
+            b"2" + dumped(CAMPAIGN["rollout"][0]["gates"][0]),
+            b"3" + dumped(CAMPAIGN["rollout"][0]),
+            b"4" + dumped(CAMPAIGN["rollout"]),
+        ),
+        FAMILY,
+    ),
+    Parser(
+        "announced round",
+        ("federation.gate.open_round",),
+        _round,
+        (dumped(PARAMETERS), b"consortium"),
+        FAMILY,
+    ),
+    Parser(
+        "status list of a round",
+        (),
+        _list,
+        (BROKER.status_token().encode(),),
+        FAMILY,
+    ),
+    Parser("consent of a row", (), _credential, (BROKER.consent(1).encode(),), FAMILY),
+    Parser(
+        "receipt",
+        ("federation.receipt.read_receipt",),
+        lambda data: read_receipt(text(data), MEMBER_KEY.public_jwk(), ASKED),
+        (sign_receipt(MEMBER_KEY, RECEIPT).encode(),),
+        FAMILY,
+    ),
+    Parser(
+        "claims of a receipt",
+        ("federation.receipt.read_receipt",),
+        _claims,
+        (dumped(RECEIPT.to_json()),),
+        FAMILY,
+    ),
+    Parser(
+        "leaves of a receipt",
+        ("federation.presence.read_leaves",),
+        _leaves,
+        (b"".join(TREE.leaves), bytes(32) + b"\xff" * 32),
+        FAMILY,
+    ),
+    Parser(
+        "proof of presence",
+        (
+            "federation.presence.PresenceProof.parse",
+            "federation.presence.Place.from_json",
+            "credentials.merkle.verify_inclusion",
+        ),
+        lambda data: (
+            check_presence(RECEIPT, SALT, "c-1", data),
+            Place.from_json(value(data)),
+            PresenceProof.parse(data),
+        ),
+        PROOFS,
+        FAMILY,
+    ),
+)
+EXCLUDED = {
+    "credentials.merkle.verify_consistency": "reached through `broker.domain.merkle`",
+}
