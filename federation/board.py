@@ -109,7 +109,7 @@ def approvals(
 ) -> frozenset[str]:
     """Who of the board approved this model for this stage: key thumbprints.
 
-    How many are enough the stage says (`Stage.open_gates`); approvals that do not hold are left
+    How many are enough the stage says (`Stage.shut_gates`); approvals that do not hold are left
     out.
     """
     stated = _approval(signed.campaign, stage, model)

@@ -1,7 +1,7 @@
 """How far a model may go: one business line first (`pilot`), then everybody (`consortium`).
 
 A stage is left for the next when its gates hold: each metric on its side of its bound, and enough
-approvals by the board. `open_gates` says by name what does not hold; nothing open is the permit.
+approvals by the board. `shut_gates` says by name what does not hold; nothing shut is the permit.
 """
 
 from collections.abc import Collection, Mapping
@@ -89,20 +89,20 @@ class Stage:
             raise CampaignInvalid(f"stage {read.stage} is gated by nothing: a metric or approvals")
         return read
 
-    def open_gates(self, metrics: Mapping[str, str], approvals: Collection[str]) -> tuple[str, ...]:
+    def shut_gates(self, metrics: Mapping[str, str], approvals: Collection[str]) -> tuple[str, ...]:
         """What does not hold yet, each by name; empty when the model may go on.
 
         `metrics` are the measured values, decimals in text; `approvals` the distinct members of
         the board whose signed approvals of this model were verified (`board.verify`).
         """
-        open_ones = [
+        shut = [
             f"{gate.metric} {gate.relation} {gate.bound}"
             for gate in self.gates
             if not gate.holds(_measured(metrics.get(gate.metric)))
         ]
         if len(set(approvals)) < self.approvals:
-            open_ones.append(f"approvals {len(set(approvals))} of {self.approvals}")
-        return tuple(open_ones)
+            shut.append(f"approvals {len(set(approvals))} of {self.approvals}")
+        return tuple(shut)
 
 
 def read_rollout(value: object, members: Collection[str]) -> tuple[Stage, ...]:

@@ -97,19 +97,19 @@ def test_approvals_are_of_one_model_in_one_stage_by_the_board() -> None:
     found = approvals(signed(), "consortium", "model-1", given, BOARD)
     assert found == {thumbprint(BOARD_KEYS[0].public_jwk())}
     stage = THIS.rollout[1]
-    assert stage.open_gates({}, found) == ("approvals 1 of 2",)
+    assert stage.shut_gates({}, found) == ("approvals 1 of 2",)
     given.append(approve_model(BOARD_KEYS[2], THIS, "consortium", "model-1"))
-    assert not stage.open_gates({}, approvals(signed(), "consortium", "model-1", given, BOARD))
+    assert not stage.shut_gates({}, approvals(signed(), "consortium", "model-1", given, BOARD))
 
 
 @pytest.mark.parametrize(
-    ("auc", "open_gates"),
+    ("auc", "shut_gates"),
     [("0.8", 0), ("0.80", 0), ("0.95", 0), ("0.7999", 1), ("NaN", 1), ("Infinity", 1), ("x", 1)],
 )
-def test_a_metric_is_on_the_right_side_or_the_gate_is_shut(auc: str, open_gates: int) -> None:
+def test_a_metric_is_on_the_right_side_or_the_gate_is_shut(auc: str, shut_gates: int) -> None:
     pilot = THIS.rollout[0]
-    assert len(pilot.open_gates({"auc": auc}, {"a"})) == open_gates
-    assert pilot.open_gates({}, {"a"}) == ("auc at_least 0.8",)
+    assert len(pilot.shut_gates({"auc": auc}, {"a"})) == shut_gates
+    assert pilot.shut_gates({}, {"a"}) == ("auc at_least 0.8",)
 
 
 def test_at_most_is_the_other_side() -> None:
