@@ -5,6 +5,7 @@ import typer
 from broker.cli import (
     agent,
     backup,
+    cross_border,
     fee,
     keys,
     lineage,
@@ -30,6 +31,7 @@ app.add_typer(keys.keys, name="keys")
 app.add_typer(log.log, name="log")
 app.add_typer(subject.subject, name="subject")
 app.add_typer(fee.fee, name="fee")
+app.add_typer(cross_border.transfer, name="transfer")
 app.add_typer(agent.agent, name="agent")
 app.add_typer(lineage.lineage, name="lineage")
 app.add_typer(vault.vault, name="vault")

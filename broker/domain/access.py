@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from broker.domain.cross_border import TransferFacts
 from broker.domain.demand import DemandFacts
 from broker.domain.errors import InvalidTerms
 
@@ -153,6 +154,8 @@ class Facts:
     subject_id: str | None
     demand: DemandFacts | None = None
     """What the purpose demands to be proven, and what was, where it demands anything."""
+    transfer: TransferFacts | None = None
+    """By what mechanism the data leave their country, where the use makes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +243,9 @@ def separate_consents(
     """Which separate consents there are for this attribute, purpose and algorithm.
 
     Each may be another consent than the one that fits best, and then has to be live; a cross-border
-    consent also has to name the territory (PIPL 23, 29, 39). What the best consent itself grants
-    separately counts in any state: its state is a condition of its own.
+    consent also has to name the territory, and the partner's country where that is abroad (PIPL 23,
+    29, 39). What the best consent itself grants separately counts in any state: its state is a
+    condition of its own, and so is its territory.
     """
     covering = [
         consent.terms
@@ -254,12 +258,16 @@ def separate_consents(
         and facts.attribute.name in consent.terms.attributes
     ]
     territory = territory_of(question, facts)
-    abroad = [terms for terms in covering if territory in terms.territories]
+    remote = (
+        set() if facts.transfer is None else {facts.partner.country} - {facts.attribute.stored_in}
+    )
+    abroad = [terms for terms in covering if remote | {territory} <= set(terms.territories)]
     own = () if best is None else best.terms.separate
+    owned = best is not None and remote - {territory} <= set(best.terms.territories)
     return Separate(
         third_party="third_party" in own or _grants("third_party", covering),
         sensitive="sensitive" in own or _grants("sensitive", covering),
-        cross_border="cross_border" in own or _grants("cross_border", abroad),
+        cross_border=("cross_border" in own and owned) or _grants("cross_border", abroad),
     )
 
 

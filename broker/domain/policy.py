@@ -82,6 +82,7 @@ class ConsentPolicies:
         self.permit_obligations = permits[0]
         self.version = _version(policies, schema)
         self._only_compares = only_compares(policies)
+        self._only_bands = not own
 
     @property
     def obligations(self) -> list[str]:
@@ -98,6 +99,8 @@ class ConsentPolicies:
         asked = asked_of(question, facts, consent, separate, now)
         if self._only_compares:
             asked = asked._replace(measures=asked.measures.compared())
+        if self._only_bands and asked.transfer is not None:
+            asked = asked._replace(transfer=asked.transfer.banded())
         try:
             allowed, reasons = _answer(self, asked)
         except (ValueError, TypeError, KeyError):

@@ -21,6 +21,7 @@ from broker.domain.access import (
     Separate,
     territory_of,
 )
+from broker.domain.cross_border import ASSESSMENT_BAND, CONTRACT_BAND, SENSITIVE_BAND, edge
 from broker.domain.demand import DemandFacts
 from broker.domain.terms import ACTIONS
 
@@ -72,6 +73,23 @@ class Measures(NamedTuple):
         )
 
 
+class Transfer(NamedTuple):
+    """What the law asks of a use by which data leave their country."""
+
+    law: str
+    filed: int
+    exempt: bool
+    subjects: int
+    sensitive_subjects: int
+
+    def banded(self) -> "Transfer":
+        """With the lower edge of each count's band: the broker's own policies ask for no more."""
+        return self._replace(
+            subjects=edge(self.subjects, CONTRACT_BAND, ASSESSMENT_BAND),
+            sensitive_subjects=edge(self.sensitive_subjects, SENSITIVE_BAND),
+        )
+
+
 class Slice(NamedTuple):
     """What changes rarely: who asks, the registered things, and the terms."""
 
@@ -94,6 +112,7 @@ class Asked(NamedTuple):
     refuses_automated_decisions: bool
     separate: Separate
     measures: Measures
+    transfer: Transfer | None
 
 
 def asked_of(
@@ -122,6 +141,7 @@ def asked_of(
         refuses,
         separate,
         measures,
+        _transfer(facts),
     )
 
 
@@ -211,6 +231,9 @@ def _context(asked: Asked) -> str:
     if measures.proof is not None:
         numbers = zip(("maxAge", "age", "statusUntil"), measures.proof, strict=True)
         context["proof"] = {name: number for name, number in numbers if number is not None}
+    if asked.transfer is not None:
+        names = ("law", "filed", "exempt", "subjects", "sensitiveSubjects")
+        context["transfer"] = dict(zip(names, asked.transfer, strict=True))
     return orjson.dumps(context).decode()
 
 
@@ -219,6 +242,14 @@ def _proof(facts: DemandFacts, now: int) -> Proof:
     if proven is None:
         return Proof(facts.demand.max_age_seconds, None, None)
     return Proof(facts.demand.max_age_seconds, now - proven.proven_at, proven.status_until)
+
+
+def _transfer(facts: Facts) -> Transfer | None:
+    found = facts.transfer
+    if found is None:
+        return None
+    exempt = found.exemption is not None
+    return Transfer(found.law, found.filed, exempt, found.subjects, found.sensitive)
 
 
 def _sign(number: int) -> int:

@@ -22,6 +22,13 @@ from broker.domain.access import (
     Question,
     Separate,
 )
+from broker.domain.cross_border import (
+    ASSESSMENT_BAND,
+    CONTRACT_BAND,
+    SENSITIVE_BAND,
+    TransferFacts,
+    edge,
+)
 from broker.domain.demand import Demand, DemandFacts, Proven
 from broker.domain.errors import InvalidTerms, MalformedEntry
 from broker.domain.terms import parse_purpose
@@ -80,6 +87,8 @@ def kept(
             found["proof"]["age"] = now - facts.demand.proven.proven_at
             if facts.demand.proven.status_until is not None:
                 found["proof"]["status_until"] = facts.demand.proven.status_until
+    if facts.transfer is not None:
+        found["transfer"] = _transfer(facts.transfer)
     return found
 
 
@@ -96,6 +105,20 @@ def recorded(body: Mapping[str, Any], terms: GrantedTerms | None) -> Recorded | 
         return _recorded(body, kept_facts, terms)
     except (KeyError, TypeError, InvalidTerms) as error:
         raise MalformedEntry("an entry's body is not that of a decision") from error
+
+
+def _transfer(transfer: TransferFacts) -> dict[str, Any]:
+    # The band and not the count: a partner reads this, and the count is over all partners.
+    found: dict[str, Any] = {
+        "law": transfer.law,
+        "filed": transfer.filed,
+        "mechanisms": list(transfer.mechanisms),
+        "subjects": edge(transfer.subjects, CONTRACT_BAND, ASSESSMENT_BAND),
+        "sensitive": edge(transfer.sensitive, SENSITIVE_BAND),
+    }
+    if transfer.exemption is not None:
+        found["exemption"] = transfer.exemption
+    return found
 
 
 def _consent(consent: ConsentFacts, separate: Separate) -> dict[str, Any]:
@@ -154,6 +177,7 @@ def _recorded(
         consents=consents,
         subject_id=None,
         demand=_demand(kept_facts.get("proof"), now),
+        transfer=_transferred(kept_facts.get("transfer")),
     )
     question = Question(
         action=body["action"],
@@ -195,3 +219,15 @@ def _demand(proof: Mapping[str, Any] | None, now: int) -> DemandFacts | None:
     if "age" in proof:
         proven = Proven("", now - proof["age"], (), {}, proof.get("status_until"))
     return DemandFacts(Demand("", (), proof["max_age"]), (), proven)
+
+
+def _transferred(transfer: Mapping[str, Any] | None) -> TransferFacts | None:
+    if transfer is None:
+        return None
+    return TransferFacts(
+        law=transfer["law"],
+        filed=transfer["filed"],
+        exemption=transfer.get("exemption"),
+        subjects=transfer["subjects"],
+        sensitive=transfer["sensitive"],
+    )

@@ -5,8 +5,8 @@
 3. Judge by the policies that were in force then, with no transaction open.
 4. A permit whose use is counted or charged for needs an `Idempotency-Key`; a retry gets the first
    answer.
-5. One short write: count the use, hold what the permit rests on, read it again, compare, record,
-   charge.
+5. One short write: count the use, hold what the permit rests on, read it again, compare, count the
+   subject of a transfer abroad, record, charge.
 6. Whatever changed meanwhile: from 1, three times in all; then deny `state_changed`.
 
 What it promises: no permit for a question that was sent after the acknowledgement of a withdrawal
@@ -115,7 +115,7 @@ def _write(ctx: Context, tx: Connection, asking: Asking, shared: Shared) -> Writ
     if charge is not None and idempotency.find(tx, charge.key, ctx.now()) is not None:
         return None
     asker = judgement.asker_of(ctx, asking)
-    standing = judgement.read(tx, asker, asking, shared)
+    standing = judgement.read(ctx, tx, asker, asking, shared)
     if standing is None or standing.snapshot.expires_at <= ctx.now():
         return None
     policies = in_force(ctx, tx, asking.tenant_id, standing.snapshot.policies)
@@ -134,7 +134,7 @@ async def _decide(ctx: Context, asking: Asking) -> Decision:
     for attempts_left in reversed(range(ATTEMPTS)):
         standing, first = await ctx.db.read(
             lambda tx: (
-                judgement.read(tx, asker, asking),
+                judgement.read(ctx, tx, asker, asking),
                 None if charge is None else idempotency.find(tx, charge.key, ctx.now()),
             )
         )

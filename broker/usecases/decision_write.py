@@ -24,7 +24,7 @@ from broker.domain.terms import ACTIONS
 from broker.store import decisions, idempotency
 from broker.store.decisions import Asker, Shared
 from broker.store.idempotency import IdempotencyRow, KeyOf
-from broker.usecases import audit, fee
+from broker.usecases import audit, cross_border, fee
 from broker.usecases.context import Context
 from broker.usecases.judgement import Asking, Standing
 from broker.usecases.loaded_policies import Policies
@@ -117,7 +117,11 @@ class Write:
         if counted and not decisions.use(tx, consent.id):
             return None
         decisions.hold(tx, self.standing.snapshot)
-        if not self._stands(tx, consent, shared):
+        transfer = self.standing.snapshot.facts.transfer
+        # Last: whoever holds the year's count waits for nobody.
+        if not self._stands(tx, consent, shared) or not cross_border.count(
+            tx, self.asking.tenant_id, transfer
+        ):
             if counted:
                 decisions.give_back(tx, consent.id)
             return None
@@ -214,6 +218,7 @@ class Write:
         now = self.ctx.now()
         return (
             consent.live(now)
+            and cross_border.stands(self.standing.snapshot.facts.transfer, now)
             and self.ctx.log.permits(now)
             and decisions.unchanged(
                 tx, self.asker, self.asking.question, self.standing.snapshot, shared

@@ -25,6 +25,7 @@ from broker.domain.masking import masking_for
 from broker.domain.policy import Verdict
 from broker.store import contacts, decisions, fees
 from broker.store.decisions import Asker, Shared, Snapshot
+from broker.usecases import cross_border
 from broker.usecases.context import Context
 from broker.usecases.loaded_policies import Policies
 
@@ -71,13 +72,14 @@ def asker_of(ctx: Context, asking: Asking) -> Asker:
 
 
 def read(
-    tx: Connection, asker: Asker, asking: Asking, shared: Shared | None = None
+    ctx: Context, tx: Connection, asker: Asker, asking: Asking, shared: Shared | None = None
 ) -> Standing | None:
     """What the question rests on now; None where there is no such partner's token."""
     # The tariff after the tenant's row: by its version a change since is noticed.
     snapshot = decisions.read(tx, asker, asking.question, shared)
     if snapshot is None:
         return None
+    snapshot = cross_border.with_transfer(ctx, tx, asking.question, snapshot)
     return Standing(snapshot, None if asking.value is None else fees.tariff(tx, asking.tenant_id))
 
 

@@ -136,7 +136,7 @@ def _page(
         if candidate.question is None:
             continue
         asking = searching.asking(caller, candidate.question)
-        standing = judgement.read(tx, judgement.asker_of(ctx, asking), asking)
+        standing = judgement.read(ctx, tx, judgement.asker_of(ctx, asking), asking)
         if standing is None:
             break
         policies = in_force(ctx, tx, searching.tenant_id, standing.snapshot.policies)

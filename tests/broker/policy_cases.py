@@ -16,6 +16,7 @@ from broker.domain.access import (
     PurposeFacts,
     Question,
 )
+from broker.domain.cross_border import TransferFacts
 from broker.domain.demand import Demand, DemandFacts, Issuer, Proven, Trusted
 from broker.domain.policy import consent_policies
 from zkp import OlderThan, Place
@@ -109,6 +110,11 @@ class Case:
         facts = DemandFacts(DEMAND, (Trusted(ISSUER),), PROVEN)
         return self.stored(demand=replace(facts, **changes))
 
+    def transfer(self, **changes: Any) -> "Case":
+        """A transfer that everything is filed for, to a partner whom the customer let abroad."""
+        facts = TransferFacts(**{"law": "PIPL", "filed": 2, "subjects": 1_000_000, **changes})
+        return self.stored(transfer=facts).terms(separate=("third_party", "cross_border"))
+
     def proven(self, **changes: Any) -> "Case":
         known = self.facts.demand and self.facts.demand.proven
         return self.demand(proven=replace(known or PROVEN, **changes))
@@ -168,6 +174,18 @@ ONE_CONDITION: dict[str, tuple[str, Callable[[Case], Case]]] = {
     "automated-decision.refused": (
         "automated_decision_refused",
         lambda case: case.consent(refuses_automated_decisions=True),
+    ),
+    "transfer.contract": (
+        "transfer_contract_missing",
+        lambda case: case.transfer(filed=0, subjects=100_000),
+    ),
+    "transfer.assessment": (
+        "transfer_assessment_missing",
+        lambda case: case.transfer(filed=1),
+    ),
+    "transfer.mechanism": (
+        "transfer_mechanism_missing",
+        lambda case: case.transfer(law="GDPR", filed=0),
     ),
     "proof.none": ("proof_required", lambda case: case.demand(proven=None)),
     "proof.old": (

@@ -14,6 +14,7 @@ from broker.domain.access import (
     PurposeFacts,
     Question,
 )
+from broker.domain.cross_border import TransferFacts
 from broker.domain.demand import DemandFacts
 from tests.broker.policy_cases import DEMAND, NOW, PROVEN, PURPOSE
 
@@ -87,8 +88,20 @@ class _Drawing:
             consents=() if self.rarely() else (self._consent(),),
             subject_id="s-1",
             demand=choice([None, None, None, *DEMANDS]),
+            transfer=self._transfer() if self._random() < 0.3 else None,
         )
         return question, facts, choice([NOW] * 6 + [999, 1_999, 2_000])
+
+    def _transfer(self) -> TransferFacts:
+        """Mostly where it is near an edge, on either side of it."""
+        choice = self._choice
+        return TransferFacts(
+            law=choice(["PIPL", "PIPL", "PIPL", "GDPR"]),
+            filed=choice([0, 1, 1, 2, 2]),
+            exemption=choice([None, None, None, "contract"]),
+            subjects=choice([1, 99_999, 100_000, 999_999, 1_000_000]),
+            sensitive=choice([0, 1, 9_999, 10_000]),
+        )
 
     def _consent(self) -> ConsentFacts:
         choice = self._choice

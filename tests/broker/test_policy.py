@@ -34,17 +34,18 @@ def test_a_denial_names_every_condition_that_fails_at_once() -> None:
     case = Case()
     states = {"consent.none", "consent.requested", "consent.refused", "consent.withdrawn"}
     states |= {"consent.expired", "consent.superseded", "proof.none"}
+    states |= {"transfer.contract", "transfer.assessment"}  # of one transfer one alone
     together = set(ONE_CONDITION) - states - {"validity.ahead"}
     for condition in sorted(together):
         case = ONE_CONDITION[condition][1](case)
-    case = case.terms(territories=("HK",))  # two conditions set it
+    case = case.terms(territories=("HK",), separate=())  # several conditions set them
     assert {name for name, _ in case.failed} == together
 
 
 def test_every_reason_tells_its_articles_in_both_languages() -> None:
     for reason in consent_policies().conditions.values():
         assert reason.law
-        assert all(article.startswith(("PIPL-", "GDPR-")) for article in reason.law)
+        assert all(article.startswith(("PIPL-", "GDPR-", "CN-FLOWS-")) for article in reason.law)
         assert reason.zh.endswith("。")
         assert reason.en.endswith(".")
 

@@ -29,10 +29,25 @@ def model(question: Question, facts: Facts, now: int) -> set[str]:
         failed["proof.old"] = proven is not None and now - proven.proven_at > most
         until = None if proven is None else proven.status_until
         failed["proof.status"] = until is not None and now >= until
+    if facts.transfer is not None:
+        # What has to be filed, by the table of `domain/cross_border.py` and not by its code.
+        filed, sensitive = facts.transfer.filed, facts.attribute.sensitive
+        n, s = facts.transfer.subjects, facts.transfer.sensitive
+        required = 0 if n < 100_000 else 1
+        if sensitive:
+            required = 1
+        if n >= 1_000_000 or (s >= 10_000 and (sensitive or n >= 100_000)):
+            required = 2
+        chinese = facts.transfer.law == "PIPL" and facts.transfer.exemption is None
+        failed["transfer.contract"] = chinese and required == 1 and filed < 1
+        failed["transfer.assessment"] = chinese and required == 2 and filed < 2
+        failed["transfer.mechanism"] = facts.transfer.law == "GDPR" and filed == 0
     if not facts.consents:
         failed["consent.none"] = True
         return {name for name, fails in failed.items() if fails}
     consent, terms = facts.consents[0], facts.consents[0].terms
+    remote = set() if facts.transfer is None else {facts.partner.country}
+    remote -= {facts.attribute.stored_in}
     failed |= {name: consent.state == state for state, name in STATES.items()}
     failed |= {
         "recipient": terms.partner_id != facts.partner.id,
@@ -43,8 +58,8 @@ def model(question: Question, facts: Facts, now: int) -> set[str]:
         "action": question.action not in terms.actions,
         "territory": where not in terms.territories,
         "separate.sensitive": facts.attribute.sensitive and "sensitive" not in terms.separate,
-        "separate.cross-border": where != facts.attribute.stored_in
-        and "cross_border" not in terms.separate,
+        "separate.cross-border": (where != facts.attribute.stored_in or facts.transfer is not None)
+        and not ("cross_border" in terms.separate and remote <= {where, *terms.territories}),
         "separate.third-party": facts.partner.id != terms.controller_id
         and "third_party" not in terms.separate,
         "validity.over": consent.state == "granted" and now >= consent.valid_until,

@@ -467,6 +467,33 @@ DOORS: dict[str, Door] = {
         get("/v1/kill-switches"), PUBLIC | HIDDEN, own=True, at_home=OFFICER
     ),
     "PUT /v1/kill-switches/{kind}/{switch_id}": Door(stopping, at_home=OFFICER),
+    "GET /v1/transfer-mechanisms": Door(
+        get("/v1/transfer-mechanisms"), PUBLIC | HIDDEN, own=True, at_home=OFFICER
+    ),
+    "POST /v1/transfer-mechanisms": Door(
+        post(
+            "/v1/transfer-mechanisms",
+            lambda known: {
+                "partner": known.partner,
+                "destination": "SG",
+                "kind": "certification",
+                "filing_number": "1",
+            },
+        ),
+        at_home=OFFICER,
+    ),
+    "DELETE /v1/transfer-mechanisms/{mechanism_id}": Door(
+        lambda _stage, known, _person: [
+            Call("DELETE", f"/v1/transfer-mechanisms/{known.mechanism}")
+        ],
+        at_home=OFFICER,
+    ),
+    "GET /v1/transfers/count": Door(
+        get("/v1/transfers/count"), PUBLIC | HIDDEN, own=True, at_home=OFFICER
+    ),
+    "GET /v1/transfers/export": Door(
+        get("/v1/transfers/export"), PUBLIC | HIDDEN, own=True, at_home=OFFICER
+    ),
     "GET /v1/policy-sets": Door(get("/v1/policy-sets"), PUBLIC | HIDDEN, own=True, at_home=OFFICER),
     # Each tenant counts its own sets: the same number at two tenants is two sets.
     "GET /v1/policy-sets/{number}": Door(

@@ -168,6 +168,16 @@ def policy_set(at: Deployment, name: str) -> Act:
     return Act("officer", "/v1/policy-sets", {"text": text}, entries(at, "policies.added"))
 
 
+def transfer_mechanism(at: Deployment, name: str) -> Act:
+    body = {
+        "partner": at.partner_id,
+        "destination": "SG",
+        "kind": "standard_contract",
+        "filing_number": name,
+    }
+    return Act("officer", "/v1/transfer-mechanisms", body, entries(at, "transfer.registered"))
+
+
 def attribute_type(at: Deployment, name: str) -> Act:
     body = ATTESTED | {"id": f"{name}/1"}
     return Act("officer", "/v1/attribute-types", body, entries(at, "attribute_type.added"))
@@ -283,6 +293,7 @@ ACTS = {
     "POST /v1/proof-requests": proof_request,
     "POST /v1/proofs/verify": proof,
     "POST /v1/policy-sets": policy_set,
+    "POST /v1/transfer-mechanisms": transfer_mechanism,
     "POST /v1/agent-actions": agent_action,
     "POST /v1/webhooks": webhook,
     "POST /v1/webhooks/{webhook_id}/secret": new_secret,

@@ -14,11 +14,13 @@ from httpx2 import Response
 from sqlalchemy import select
 
 from broker.domain.agent import AgentAction, sign_action
+from broker.domain.cross_border import TransferFacts, room
 from broker.domain.demand import Issuer
 from broker.domain.fee import USUAL, DeclaredValue
 from broker.domain.terms import Label
 from broker.store import consents, tables
-from broker.usecases import fee
+from broker.store import cross_border as store
+from broker.usecases import cross_border, fee
 from broker.usecases.agent import act, add_agent
 from broker.usecases.deletion import open_task
 from broker.usecases.demand import trust_issuer
@@ -95,6 +97,7 @@ class Known:
     attribute_offer: str
     attribute_shard: str
     envelope: str
+    mechanism: str
     more: tuple[str, ...] = ()
 
     def secrets(self) -> list[str]:
@@ -136,6 +139,7 @@ ABSENT = Known(
     attribute_offer="ao-" + "z" * 20,
     attribute_shard=f"{epoch_at(START)}/k-{'z' * 20}/0/0",
     envelope="env-" + "z" * 20,
+    mechanism="tm-" + "z" * 20,
 )
 
 
@@ -340,6 +344,24 @@ def _charge(made: World, decision_id: str) -> None:
         )
 
 
+def _transfer(made: World) -> str:
+    """What the tenant has filed, and a subject whose data were exported."""
+    told = cross_border.register(
+        made.ctx,
+        "demo",
+        partner_id=made.partner,
+        destination="SG",
+        kind="standard_contract",
+        filing_number="secret-filing",
+    )
+    counted = TransferFacts(
+        "PIPL", 1, exporter="demo", subject_key="secret-key", year=2026, month=1
+    )
+    with made.ctx.db.transaction() as tx:
+        assert store.count(tx, "demo", counted, room(1, sensitive=False))
+    return told.id
+
+
 def _envelope(made: World, customer: Customer, consent_id: str) -> str:
     """What the customer has sealed to the partner."""
     register(made, new_sealing_key())
@@ -434,5 +456,6 @@ def _in_use(made: World) -> Known:
         attribute_offer=offer_id,
         attribute_shard=_attribute_shard(made),
         envelope=envelope,
+        mechanism=_transfer(made),
         more=(*more, add(made.ctx, "demo", OWN_POLICY).digest, "own.secret-rule"),
     )

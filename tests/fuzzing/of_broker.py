@@ -15,6 +15,7 @@ from broker.domain.backup import DATABASE, BackupFile
 from broker.domain.backup import Manifest as BackupManifest
 from broker.domain.bundle import pack, unpack
 from broker.domain.checkpoint import Checkpoint, open_checkpoint, open_checkpoint_of
+from broker.domain.cross_border_export import TYPE, verify_register, vouch
 from broker.domain.deletion import RECEIPT_TYPE, Asked, read_receipt, sign_receipt
 from broker.domain.demand import read_demand
 from broker.domain.entry import Entry, LogKey, SealedEntry
@@ -114,6 +115,16 @@ RECEIPT = sign_receipt(
 BACKUP = BackupManifest(
     "sqlite", 1, "0001", "log", 5, "https://consent.example", {DATABASE: BackupFile(1, "00")}
 )
+REGISTER = vouch(
+    b"register",
+    signer=honest.LEAF,
+    x5c=honest.CHAIN,
+    issuer=honest.ISSUER,
+    year=2026,
+    form="json",
+    now=honest.GRANTED_AT,
+    checkpoint=NOTE.decode(),
+)
 _FOLDER = Path(tempfile.gettempdir())
 
 
@@ -121,6 +132,12 @@ def _answer(note: bytes) -> bytes:
     """What a witness answers to a checkpoint: its signature line."""
     signed = COSIGNED.sign(parse_note(note).text)
     return NoteSignature(COSIGNED.name, COSIGNED.key_id, signed).encode().encode()
+
+
+def _register_claims(data: bytes) -> object:
+    """Claims that are signed all the same: by a broker that lies, or writes what it should not."""
+    token = sign_jws(honest.LEAF, {"typ": TYPE, "x5c": honest.CHAIN}, data)
+    return verify_register(b"register", token, honest.TRUST)
 
 
 def _note(data: bytes) -> object:
@@ -398,6 +415,18 @@ PARSERS = (
         "domain.evidence.verify.verify_evidence",
         _manifest,
         canonical(MANIFEST),
+    ),
+    _p(
+        "word on a register of transfers",
+        "domain.cross_border_export.verify_register",
+        lambda data: verify_register(b"register", text(data), honest.TRUST),
+        REGISTER.encode(),
+    ),
+    _p(
+        "claims of a word on a register",
+        "domain.cross_border_export.verify_register",
+        _register_claims,
+        b64url_decode(REGISTER.split(".")[1]),
     ),
     _p(
         "IP address",

@@ -57,6 +57,7 @@ from broker.store.tables.registry import (
 )
 from broker.store.tables.rights import DeletionTask, Erasure
 from broker.store.tables.schema import SchemaSupport
+from broker.store.tables.transfers import TransferCount, TransferMechanism, TransferSubject
 from broker.store.tables.vault import Envelope, SealingKey
 
 __all__ = [
@@ -107,6 +108,9 @@ __all__ = [
     "Subject",
     "Template",
     "Tenant",
+    "TransferCount",
+    "TransferMechanism",
+    "TransferSubject",
     "TrustedIssuer",
     "UsedOnce",
     "Webhook",
