@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help setup run demo test soak bench lint format lock lock-check migrate
+.PHONY: help setup run demo test soak bench lint format lock lock-check migrate federation
 
 help: ## show this list
 	@echo "The consent broker. First: make run. Everything there is:"
@@ -55,3 +55,6 @@ lock-check: ## check that the locks are what pyproject.toml asks for, hashed, wi
 
 migrate: setup ## bring the database to the present tables (DATABASE_URL=, else the embedded one)
 	@$(BIN)/consent-broker migrate $(ARGS)
+
+federation: ## prepare .venv-federation: Flower, pinned, and this project's libraries, for training applications
+	@sh dev/environment.sh federation

@@ -12,16 +12,25 @@ resolve() { # extras and options..., the output last
     --generate-hashes --no-header --quiet "$@"
 }
 
+extras() { # the names of the extras that one environment takes together
+  .venv/bin/python -c 'import tomllib; print(*sorted(
+    tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"].keys()
+    - {"federation"}), sep="\n")'
+}
+
 write() { # into the folder $1, with the further options after it
   folder=$1
   shift
-  resolve --all-extras "$@" --output-file "$folder/dev.lock" >/dev/null
+  # All extras but federation: flwr and server ask for different releases of fastapi.
+  resolve $(extras | sed 's/^/--extra /') "$@" --output-file "$folder/dev.lock" >/dev/null
   resolve --extra server --extra build --constraint "$folder/dev.lock" --no-annotate "$@" \
     --output-file "$folder/server.lock" >/dev/null
   for extra in hsm otel; do
     resolve --extra "$extra" --constraint "$folder/dev.lock" --no-annotate "$@" \
       --output-file "$folder/$extra.lock" >/dev/null
   done
+  resolve --extra federation --extra build --no-annotate "$@" \
+    --output-file "$folder/federation.lock" >/dev/null
 }
 
 complain() {
