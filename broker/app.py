@@ -20,6 +20,7 @@ from broker.api import (
     data,
     deletion_tasks,
     errors,
+    events,
     evidence,
     fees,
     health,
@@ -57,6 +58,7 @@ from broker.usecases.closing import expire_due
 from broker.usecases.context import Context
 from broker.usecases.delivery import Deliverer, forget_old
 from broker.usecases.erasure import release_due
+from broker.usecases.inbox import forget_acknowledged
 from broker.usecases.independent_time import IndependentTime, sources
 from broker.usecases.retention import delete_evidence_over
 from broker.usecases.token import forget_expired
@@ -142,6 +144,7 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
         records,
         agents,
         webhooks,
+        events,
         attribute_credentials,
         attribute_status,
         openid4vci,
@@ -197,6 +200,7 @@ def _sweep(ctx: Context, stopping: threading.Event) -> None:
                 forget_expired(ctx)
                 delete_due(ctx)
                 forget_old(ctx)
+                forget_acknowledged(ctx)
                 with ctx.db.reading() as tx:
                     tenants = registry_rows.tenants(tx)
             for tenant_id in tenants:

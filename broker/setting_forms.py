@@ -46,6 +46,7 @@ RATES: Mapping[str, Rate] = {
     "address": Rate(50, 1000),
     "withdrawal": Rate(20, 200),
     "page": Rate(1, 20),
+    "events": Rate(2000, 20_000),
 }
 
 

@@ -33,6 +33,7 @@ STATUS: Final[dict[str, int]] = {
     "forbidden": 403,
     "unknown_partner": 403,
     "too_many_questions": 403,
+    "event_signature_refused": 403,
     "not_found": 404,
     "log_tile_path_invalid": 404,
     "state_conflict": 409,
@@ -44,6 +45,8 @@ STATUS: Final[dict[str, int]] = {
     "gone": 410,
     "erased": 410,
     "range_not_satisfiable": 416,
+    "event_source_busy": 429,
+    "event_source_paused": 429,
     "envelope_damaged": 502,
     # Ours, not the caller's: stored things that do not hold together.
     "error": 500,
@@ -114,6 +117,8 @@ async def _known(request: Request, error: Exception) -> Response:
         headers["WWW-Authenticate"] = dpop.challenge(request)
     if status == HTTPStatus.SERVICE_UNAVAILABLE or code == "idempotency_in_progress":
         headers["Retry-After"] = str(RETRY_SECONDS)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        headers["Retry-After"] = str(getattr(error, "retry_after", RETRY_SECONDS))
     return problem(request.scope, status, code, str(error), headers=headers)
 
 

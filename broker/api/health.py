@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from broker.api.deps import Ctx
 from broker.api.metrics import CONTENT_TYPE, Measured
-from broker.store import audit, deletion_tasks, outbox, webhooks
+from broker.store import audit, deletion_tasks, inbox, outbox, sources, webhooks
 from broker.store.acting import acting_for_all
 from broker.store.migrate import is_current
 from broker.usecases.context import Context
@@ -83,11 +83,13 @@ def metrics(ctx: Ctx, measured: Measured) -> Response:
         overdue = deletion_tasks.overdue_count(tx, ctx.now())
         waiting, dead = (outbox.total(tx, state) for state in ("waiting", "dead"))
         unwell = len(webhooks.unwell(tx))
+        kept, refused = inbox.waiting(tx)[0], len(sources.refused(tx))
     measured.log_stands(
         lag=ctx.log.lag(ctx.now()), pending=pending, rolled_back=ctx.log.rolled_back is not None
     )
     measured.deletions_stand(overdue=overdue)
     measured.webhooks_stand(waiting=waiting, dead=dead, unwell=unwell)
+    measured.inbox_stands(waiting=kept, refused=refused)
     return Response(measured.text(), media_type=CONTENT_TYPE, headers=NO_STORE)
 
 

@@ -76,6 +76,18 @@ class Metrics:
             multiprocess_mode="mostrecent",
             registry=self.registry,
         )
+        self._inbox = Gauge(
+            "consent_broker_inbox_events",
+            "Events of other systems that wait for their consumer.",
+            multiprocess_mode="mostrecent",
+            registry=self.registry,
+        )
+        self._sources_refused = Gauge(
+            "consent_broker_event_sources_refused",
+            "Sources of events whose circuit is open or half open.",
+            multiprocess_mode="mostrecent",
+            registry=self.registry,
+        )
         for outcome in ("permit", "deny"):
             self._decisions.labels(outcome)
 
@@ -102,6 +114,11 @@ class Metrics:
         self._events.labels("waiting").set(waiting)
         self._events.labels("dead").set(dead)
         self._webhooks_unwell.set(unwell)
+
+    def inbox_stands(self, *, waiting: int, refused: int) -> None:
+        """Say how many events of others wait, and how many sources are refused."""
+        self._inbox.set(waiting)
+        self._sources_refused.set(refused)
 
     def text(self) -> bytes:
         """Everything, in Prometheus's text format."""

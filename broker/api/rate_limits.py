@@ -7,8 +7,9 @@
                  the customer's page, where they begin, and for wallets that answer a request
     page         each customer's page that was there before, when both above are used up
 
-Each worker counts for itself. `/healthz` and `/readyz` are never counted. What is over a limit is
-answered with 429 before its body is read, in the form of the protocol that was spoken.
+`events` counts events of each source, not requests (`usecases/inbox.py`). Each worker counts for
+itself. `/healthz` and `/readyz` are never counted. What is over a limit is answered with 429 before
+its body is read, in the form of the protocol that was spoken.
 """
 
 import math

@@ -12,6 +12,7 @@ from broker.cli import (
     log,
     registry,
     serve,
+    source,
     subject,
     vault,
     webhook,
@@ -36,6 +37,7 @@ app.add_typer(agent.agent, name="agent")
 app.add_typer(lineage.lineage, name="lineage")
 app.add_typer(vault.vault, name="vault")
 app.add_typer(webhook.webhook, name="webhook")
+app.add_typer(source.source, name="source")
 backup.register(app)
 app.add_typer(doctor, name="doctor")
 app.command()(demo)

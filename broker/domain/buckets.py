@@ -42,10 +42,10 @@ class Buckets:
     def __len__(self) -> int:
         return len(self._full_at)
 
-    def take(self, key: Hashable, now: float) -> Taken:
-        """Take one from the bucket of `key`; `now` is in seconds and never goes back."""
+    def take(self, key: Hashable, now: float, number: int = 1) -> Taken:
+        """Take from the bucket of `key`, all or nothing; `now` is in seconds, never goes back."""
         full_at = max(self._full_at.pop(key, now), now)
-        after = full_at + self._every
+        after = full_at + self._every * number
         missing = after - now - self.seconds
         if missing > ROUNDING:
             self._keep(key, full_at)

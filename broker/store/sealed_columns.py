@@ -116,6 +116,11 @@ SEALED: Sequence[SealedColumn] = (
     SealedColumn("envelope", "sealed_reference", ("id",), "envelope:{}".format),
     SealedColumn("webhook", "sealed_secret", ("id",), "webhook:{}".format),
     SealedColumn("webhook", "sealed_previous", ("id",), "webhook:{}".format),
+    SealedColumn("event_source", "sealed_secret", ("id",), "event-source:{}".format),
+    SealedColumn("event_source", "sealed_previous", ("id",), "event-source:{}".format),
+    SealedColumn(
+        "incoming_event", "sealed_body", ("source_id", "event_id"), "incoming:{}:{}".format
+    ),
     SealedColumn(
         "idempotency",
         "sealed",

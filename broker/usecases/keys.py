@@ -34,7 +34,7 @@ RENEWAL_DAYS = 90
 SECONDS_PER_DAY = 86_400
 HMAC_LABELS = (
     *("contact", "pairwise", "token", "code"),
-    *("nonce", "idempotency", "issuer_state"),
+    *("nonce", "idempotency", "issuer_state", "event"),
 )
 
 

@@ -21,12 +21,14 @@ from broker.domain.finding import AREAS, Finding
 from broker.domain.policy import ConsentPolicies
 from broker.outbound.own_address import ask_own_address
 from broker.settings import Settings, WitnessAddress
-from broker.store import outbox, webhooks
+from broker.store import inbox, outbox, sources, webhooks
 from broker.store.db import Database
+from broker.store.inbox import NewEvent
 from broker.usecases import audit, doctor
 from broker.usecases.agent import add_agent, set_agent_state
 from broker.usecases.bootstrap import demo_clients
 from broker.usecases.doctor import database, examine, surroundings
+from broker.usecases.source import add_source
 from broker.usecases.status import allocate, published
 from broker.usecases.webhook import add_webhook
 from credentials.keys import SoftwareKey, sign_jws
@@ -285,6 +287,22 @@ def test_webhooks_that_do_not_take_their_events(patient: Patient) -> None:
         outbox.died(tx, one.seq, "timeout", ctx.now())
     ctx.db.close()
     assert "dead_letters" in codes(patient.examined())
+
+
+def test_sources_and_events_that_nobody_fetches(patient: Patient) -> None:
+    ctx = build_context(patient.settings)
+    row = add_source(ctx, "demo", "loyalty").row
+    one = NewEvent("demo", row.id, "e", "h", "t", 1, b"", patient.now - 3 * 86_400)
+    with ctx.db.transaction() as tx:
+        sources.trip(tx, row, open_until=patient.now + 5, reason="flood")
+        assert inbox.add(tx, [one]) == 1
+    ctx.db.close()
+    found = {one.code: one.values for one in patient.examined() if one.level == "warning"}
+    assert found["source_refused"]["state"] == "open"
+    assert found["inbox_waiting"] == {"count": 1, "days": 3}
+    patient.now += 5
+    half = {one.code: one.values for one in patient.examined()}["source_refused"]
+    assert (half["state"], half["reason"]) == ("half open", "flood")
 
 
 def test_a_tenants_policies_that_do_not_load(patient: Patient) -> None:

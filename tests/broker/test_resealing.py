@@ -6,14 +6,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, select
 
+from broker.domain.incoming import Incoming
 from broker.settings import SettingsError, read_settings
-from broker.store import deletion_tasks, keys, sealed_columns, tables
+from broker.store import deletion_tasks, inbox, keys, sealed_columns, tables
 from broker.store.master_key_file import FILE_NAME, MasterKeyFile
 from broker.store.sealed_columns import SEALED
 from broker.usecases import resealing
 from broker.usecases.context import Context
+from broker.usecases.inbox import kept
 from broker.usecases.keys import HMAC_LABELS, KeyRing
 from broker.usecases.resealing import reseal, reseal_while_brokers_follow, under_keys
+from broker.usecases.source import add_source, rotate_source
 from broker.usecases.webhook import add_webhook, rotate_secret
 from credentials.errors import SealBroken
 from credentials.jcs import b64url
@@ -51,6 +54,10 @@ def _fill(made: World) -> str:
     Filled(made).grant().put()
     hook = add_webhook(made.ctx, "demo", made.partner, url="http://crm.example/", types=[])
     rotate_secret(made.ctx, "demo", None, hook.row.id)
+    source = add_source(made.ctx, "demo", "loyalty").row
+    rotate_source(made.ctx, "demo", "loyalty")
+    with made.ctx.db.transaction() as tx:
+        assert inbox.add(tx, [kept(made.ctx, source, Incoming("e", "t", "s", 1, b"{}"))]) == 1
     made.evidence(request["consents"][0]["id"])
     consent_id: str = request["consents"][0]["id"]
     return consent_id

@@ -386,6 +386,18 @@ DOORS: dict[str, Door] = {
         lambda _stage, known, _person: [Call("DELETE", f"/v1/webhooks/{known.webhook}")],
         at_home=PARTNER,
     ),
+    "POST /v1/events/{source}": Door(
+        post("/v1/events/{event_source}", lambda _known: {}),
+        at_home=None,  # it takes the signature of a source
+    ),
+    "GET /v1/events": Door(get("/v1/events"), PUBLIC | HIDDEN, own=True, at_home=OFFICER),
+    # Everybody's numbers are in one row; those of another tenant are nobody's here.
+    "POST /v1/events-acknowledged": Door(
+        post("/v1/events-acknowledged", lambda _known: {"numbers": [1, 2, 3]}),
+        PUBLIC | HIDDEN,
+        own=True,
+        at_home=OFFICER,
+    ),
     "GET /v1/fees/tariff": Door(get("/v1/fees/tariff"), PUBLIC | HIDDEN, own=True),
     "GET /v1/fees/statement": Door(
         get("/v1/fees/statement?month=2026-11"), PUBLIC | HIDDEN, own=True

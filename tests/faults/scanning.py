@@ -51,6 +51,9 @@ OPENERS: dict[tuple[str, str], Callable[[Any], str]] = {
     ("envelope", "sealed_reference"): lambda row: f"envelope:{row.id}",
     ("webhook", "sealed_secret"): lambda row: f"webhook:{row.id}",
     ("webhook", "sealed_previous"): lambda row: f"webhook:{row.id}",
+    ("event_source", "sealed_secret"): lambda row: f"event-source:{row.id}",
+    ("event_source", "sealed_previous"): lambda row: f"event-source:{row.id}",
+    ("incoming_event", "sealed_body"): lambda row: f"incoming:{row.source_id}:{row.event_id}",
 }
 ENTRIES = ("audit_entry", "audit_pending")
 

@@ -97,8 +97,7 @@ def test_two_servers_send_each_event_once(
 
 @pytest.mark.timeout(600)
 def test_a_broker_that_is_killed_goes_on_where_it_was(system: System, tmp_path: Path) -> None:
-    environment = {"BROKER_PRIVATE_HOSTS": "localhost", "BROKER_RATE_LIMITS": "off"}
-    with deployment(tmp_path, **environment) as at:
+    with deployment(tmp_path, BROKER_PRIVATE_HOSTS="localhost") as at:
         webhook_id = hook(at, system).row.id
         for number in range(KILLED_AFTER):
             withdraw(at, f"crm-{number}")
@@ -106,7 +105,7 @@ def test_a_broker_that_is_killed_goes_on_where_it_was(system: System, tmp_path: 
         at.servers[0].process.wait()
         with at.ctx.db.transaction() as tx:  # as if its lease had run out, which takes a minute
             webhooks.release(tx, webhook_id, 0)
-    with deployment(tmp_path, **environment) as at:
+    with deployment(tmp_path, BROKER_PRIVATE_HOSTS="localhost") as at:
         withdraw(at, "crm-later")
         wait_for(system, KILLED_AFTER + 1)
     # What was on its way comes twice, with the same id.

@@ -17,15 +17,19 @@ from broker.domain.agent import AgentAction, sign_action
 from broker.domain.cross_border import TransferFacts, room
 from broker.domain.demand import Issuer
 from broker.domain.fee import USUAL, DeclaredValue
+from broker.domain.incoming import Incoming
 from broker.domain.terms import Label
 from broker.store import consents, tables
 from broker.store import cross_border as store
+from broker.store import inbox as inbox_rows
 from broker.usecases import cross_border, fee
 from broker.usecases.agent import act, add_agent
 from broker.usecases.deletion import open_task
 from broker.usecases.demand import trust_issuer
+from broker.usecases.inbox import kept
 from broker.usecases.partner import NewClient, add_officer, add_partner
 from broker.usecases.policy_set import add
+from broker.usecases.source import add_source
 from broker.usecases.tenant import add_tenant
 from broker.usecases.webhook import add_webhook
 from credentials.keys import SoftwareKey, sign_jws
@@ -79,6 +83,7 @@ class Known:
     use: str
     agent_action: str
     webhook: str
+    event_source: str
     template: str
     page: str
     presentation: str
@@ -121,6 +126,7 @@ ABSENT = Known(
     use="e-" + "y" * 20,
     agent_action="aa-" + "z" * 20,
     webhook="wh-" + "z" * 20,
+    event_source="absent-source",
     template="absent-template",
     page="z" * 32,
     presentation="pr-" + "z" * 20,
@@ -384,6 +390,15 @@ def _webhook(made: World) -> str:
     return add_webhook(made.ctx, "demo", made.partner, url=url, types=[]).row.id
 
 
+def _kept_event(made: World) -> str:
+    """A source that has sent an event, which waits for the tenant's consumer."""
+    row = add_source(made.ctx, "demo", "secret-source").row
+    event = Incoming("ev-1", "t", "s", 1, b'{"data":"secret-source"}')
+    with made.ctx.db.transaction() as tx:
+        assert inbox_rows.add(tx, [kept(made.ctx, row, event)]) == 1
+    return row.name
+
+
 def _task(made: World, consent_id: str) -> str:
     """A deletion task, which a withdrawal would have made."""
     with made.ctx.db.transaction() as tx:
@@ -438,6 +453,7 @@ def _in_use(made: World) -> Known:
         use=decided["context"]["id"],
         agent_action=_agent_action(made, decided["context"]),
         webhook=_webhook(made),
+        event_source=_kept_event(made),
         template=made.template("secret-template"),
         page=granted["page_url"].rsplit("/", 1)[1],
         presentation=signing.response_uri.rsplit("/", 1)[1],

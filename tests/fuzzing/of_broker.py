@@ -8,7 +8,7 @@ from typing import Any
 
 from broker.api.authzen import parse_evaluation, parse_evaluations, parse_search
 from broker.api.limits import deeper_than
-from broker.domain import cosignature
+from broker.domain import cosignature, webhook
 from broker.domain.access import read_terms
 from broker.domain.agent import ACTION_TYPE, claimed_agent, read_action
 from broker.domain.backup import DATABASE, BackupFile
@@ -20,9 +20,11 @@ from broker.domain.deletion import RECEIPT_TYPE, Asked, read_receipt, sign_recei
 from broker.domain.demand import read_demand
 from broker.domain.entry import Entry, LogKey, SealedEntry
 from broker.domain.errors import BrokerError
+from broker.domain.event import MEDIA_TYPE
 from broker.domain.evidence import verify_evidence
 from broker.domain.evidence.opened import MANIFEST_TYPE, file_hash
 from broker.domain.fee import Charge, read_month, read_rate, read_value
+from broker.domain.incoming import BATCH_TYPE, read_events
 from broker.domain.masking import read_maskings
 from broker.domain.merkle import verify_consistency, verify_inclusion
 from broker.domain.note import (
@@ -43,6 +45,7 @@ from broker.domain.timestamp import verify_timestamp
 from broker.domain.tlog_proof import LogProof, verify_log_proof
 from broker.domain.trust import CompromisedKey, RetiredLogKey, Trust
 from broker.domain.vault import read_range
+from broker.domain.webhook import read_secret, verify
 from broker.domain.witnessing import cosignatures, known_size
 from broker.outbound.pkcs11 import KeyAddress
 from broker.outbound.public_address import is_public, read_address
@@ -92,6 +95,16 @@ EVALUATION = {
     "action": {"name": "read"},
     "resource": {"type": "attribute", "id": "home_city", "properties": {"subject_ref": "crm-1"}},
     "context": {"purpose": builders.WIRE, "territory": "CN"},
+}
+EVENT = {
+    "specversion": "1.0",
+    "id": "a",
+    "source": "https://loyalty.example",
+    "type": "member.moved",
+    "subject": "member-1",
+    "time": "2026-11-27T12:00:00Z",
+    "ext": 7,
+    "data": {"a": [1]},
 }
 SETTINGS = {
     "PUBLIC_URL": "https://consent.example/broker",
@@ -193,6 +206,17 @@ def _agents_action(data: bytes) -> object:
     token = sign_jws(honest.PARTNER, {"typ": ACTION_TYPE}, data)
     key = honest.PARTNER.public_jwk()
     return read_action(token, key, "https://broker.example", 1_790_000_100)
+
+
+def _event_type(data: bytes) -> str:
+    return BATCH_TYPE if data[:1] == b"[" else MEDIA_TYPE
+
+
+def _event_headers(data: bytes) -> object:
+    names = (webhook.ID, webhook.TIMESTAMP, webhook.SIGNATURE)
+    given = dict(zip(names, text(data).split("\n"), strict=False))
+    verify([bytes(32)], given, data, 1_790_000_000)
+    return given
 
 
 def _sealed_entry(data: bytes) -> object:
@@ -495,6 +519,25 @@ PARSERS = (
         "domain.agent.claimed_agent",
         lambda data: claimed_agent(text(data)),
         RECEIPT.encode(),
+    ),
+    _p(
+        "events of others",
+        "domain.incoming.read_events",
+        lambda data: read_events(data, _event_type(data), max_bytes=100_000),
+        dumped(EVENT),
+        dumped([EVENT, EVENT | {"id": "b", "time": "2026-11-27T12:00:00.5+08:00"}]),
+    ),
+    _p(
+        "headers of an event",
+        "domain.webhook.verify",
+        _event_headers,
+        b"m-1\n1790000000\nv1,AAAA v1,BBBB",
+    ),
+    _p(
+        "secret of a webhook",
+        "domain.webhook.read_secret",
+        lambda data: read_secret(text(data)),
+        b"whsec_" + b"QUFB" * 10,
     ),
     _p(
         "declared value",

@@ -36,7 +36,13 @@ from broker.store.tables.customers import (
     StatusListRow,
     Subject,
 )
-from broker.store.tables.events import Delivery, OutgoingEvent, Webhook
+from broker.store.tables.events import (
+    Delivery,
+    EventSource,
+    IncomingEvent,
+    OutgoingEvent,
+    Webhook,
+)
 from broker.store.tables.fees import FeeCharge
 from broker.store.tables.log import (
     AuditEntry,
@@ -83,9 +89,11 @@ __all__ = [
     "Delivery",
     "Envelope",
     "Erasure",
+    "EventSource",
     "Evidence",
     "FeeCharge",
     "Idempotency",
+    "IncomingEvent",
     "Invitation",
     "IssuedCredential",
     "KeyGeneration",

@@ -1,4 +1,4 @@
-"""Events that partners are told of, and where they are sent."""
+"""Events that partners are told of, where they are sent, and events of others."""
 
 from sqlalchemy import BigInteger, Index, LargeBinary, Text, UniqueConstraint
 from sqlalchemy import text as sql
@@ -6,8 +6,9 @@ from sqlmodel import Field, SQLModel
 
 from broker.store.tables.base import SEQUENCE, one_of, text, time
 
-# What is still to be sent; a query finds the index by these very words.
+# What is still to be sent, and to be fetched; queries find the indexes by these very words.
 WAITING = sql("state = 'waiting'")
+KEPT = sql("acknowledged_at IS NULL")
 
 
 class Webhook(SQLModel, table=True):
@@ -77,3 +78,53 @@ class Delivery(SQLModel, table=True):
     next_at: int = time()
     expires_at: int = time()
     done_at: int | None = time(nullable=True)
+
+
+class EventSource(SQLModel, table=True):
+    """A system whose signed events are taken; refused until `open_until` while its circuit is open.
+
+    `opened` counts how often in a row it was opened, `reason` is why the last time.
+    """
+
+    __tablename__ = "event_source"
+    __table_args__ = (UniqueConstraint("tenant_id", "name"),)
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    name: str
+    sealed_secret: bytes
+    sealed_previous: bytes | None = Field(default=None, sa_type=LargeBinary)
+    previous_until: int | None = time(nullable=True)
+    opened: int = 0
+    open_until: int = time()
+    reason: str | None = Field(default=None, sa_type=Text)
+    created_at: int = time()
+
+
+class IncomingEvent(SQLModel, table=True):
+    """An event of a source, once; `sealed_body` is emptied when its consumer has acknowledged it.
+
+    `time` is Unix microseconds, `subject_hash` keyed: a subject may be a customer's name elsewhere.
+    """
+
+    __tablename__ = "incoming_event"
+    __table_args__ = (
+        UniqueConstraint("source_id", "event_id"),
+        UniqueConstraint("source_id", "subject_hash", "type", "time"),
+        Index(
+            "ix_incoming_event_kept",
+            *("tenant_id", "seq"),
+            sqlite_where=KEPT,
+            postgresql_where=KEPT,
+        ),
+        Index("ix_incoming_event_acknowledged", "acknowledged_at"),
+    )
+    seq: int | None = Field(default=None, primary_key=True, sa_type=SEQUENCE)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    source_id: str = Field(foreign_key="event_source.id")
+    event_id: str = text()
+    subject_hash: str
+    type: str = text()
+    time: int = Field(sa_type=BigInteger)
+    sealed_body: bytes | None = Field(default=None, sa_type=LargeBinary)
+    received_at: int = Field(sa_type=BigInteger)
+    acknowledged_at: int | None = Field(default=None, sa_type=BigInteger)

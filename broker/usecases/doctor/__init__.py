@@ -61,6 +61,7 @@ def _behind(
         yield from log.lists(settings, db)
         yield from _own_policies(db)
         yield from events.webhooks(db, now)
+        yield from events.sources(db, now)
     except SQLAlchemyError as error:
         yield database.unreadable(error)
 
