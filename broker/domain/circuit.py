@@ -16,7 +16,7 @@ LONGEST_SECONDS: Final = 320
 KEYS_AT_MOST: Final = 20_000
 
 
-def open_seconds(opened: int) -> int:
+def pause_seconds(opened: int) -> int:
     """How long a circuit stays open that was opened so many times in a row before."""
     return min(SHORTEST_SECONDS << min(opened, 16), LONGEST_SECONDS)
 

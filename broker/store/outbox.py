@@ -15,6 +15,19 @@ EVENT = tables.OutgoingEvent.__table__  # type: ignore[attr-defined]
 DELIVERY = tables.Delivery.__table__  # type: ignore[attr-defined]
 PRUNED_AT_ONCE = 1_000
 
+_EARLIER = DELIVERY.alias("earlier")
+FIRST = ~(
+    select(_EARLIER.c.seq)
+    .where(
+        _EARLIER.c.webhook_id == DELIVERY.c.webhook_id,
+        _EARLIER.c.subject == DELIVERY.c.subject,
+        _EARLIER.c.state == literal_column("'waiting'"),
+        _EARLIER.c.seq < DELIVERY.c.seq,
+    )
+    .exists()
+)
+"""That no earlier event of a delivery's subject waits for the same webhook."""
+
 _ADD = {
     "sqlite": Prepared(insert_on_sqlite(EVENT).on_conflict_do_nothing()),
     "postgresql": Prepared(insert_on_postgresql(EVENT).on_conflict_do_nothing()),
@@ -76,18 +89,7 @@ def address(tx: Connection, row: EventRow, webhook_ids: Sequence[str], expires_a
 
 def due(tx: Connection, webhook_id: str, now: int, limit: int) -> list[DeliveryRow]:
     """What is to be sent to a webhook now, the least tried first, of each subject the oldest."""
-    earlier = DELIVERY.alias("earlier")
-    first = ~(
-        select(earlier.c.seq)
-        .where(
-            earlier.c.webhook_id == webhook_id,
-            earlier.c.subject == DELIVERY.c.subject,
-            earlier.c.state == literal_column("'waiting'"),
-            earlier.c.seq < DELIVERY.c.seq,
-        )
-        .exists()
-    )
-    chosen = _joined(webhook_id, "waiting").where(DELIVERY.c.next_at <= now, first)
+    chosen = _joined(webhook_id, "waiting").where(DELIVERY.c.next_at <= now, FIRST)
     found = tx.execute(chosen.order_by(DELIVERY.c.attempts, DELIVERY.c.seq).limit(limit))
     return [DeliveryRow(**row._mapping) for row in found]  # noqa: SLF001 (SQLAlchemy's public accessor)
 

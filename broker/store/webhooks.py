@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Select, bindparam, delete, func, insert, sele
 
 from broker.domain.errors import NotFound
 from broker.store import tables
+from broker.store.outbox import FIRST
 from broker.store.prepared import Prepared
 
 WEBHOOK = tables.Webhook.__table__  # type: ignore[attr-defined]
@@ -102,6 +103,7 @@ def due(tx: Connection, now: int, limit: int) -> list[WebhookRow]:
             DELIVERY.c.webhook_id == WEBHOOK.c.id,
             DELIVERY.c.state == "waiting",
             DELIVERY.c.next_at <= now,
+            FIRST,
         )
         .exists()
     )

@@ -23,7 +23,7 @@ from typing import Final
 
 from broker.domain import webhook as standard
 from broker.domain.buckets import Buckets
-from broker.domain.circuit import Strikes, open_seconds
+from broker.domain.circuit import Strikes, pause_seconds
 from broker.domain.errors import BrokerError
 from broker.domain.incoming import Incoming, InvalidEvent, read_events
 from broker.domain.webhook import SignatureRefused
@@ -202,7 +202,7 @@ def _keep(ctx: Context, row: SourceRow, events: Sequence[Incoming]) -> int:
 
 
 def _open(ctx: Context, row: SourceRow, reason: str) -> None:
-    until = ctx.now() + open_seconds(row.opened)
+    until = ctx.now() + pause_seconds(row.opened)
     with ctx.db.transaction() as tx:
         sources.trip(tx, row, open_until=until, reason=reason)
 

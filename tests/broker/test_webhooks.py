@@ -16,7 +16,7 @@ from broker.domain.errors import InvalidRequest, NotFound, StateConflict
 from broker.domain.event import TYPES
 from broker.domain.held import LONGEST_SECONDS
 from broker.domain.webhook import GIVE_UP_SECONDS, KEPT_SECONDS, OVERLAP_SECONDS, PAUSES, pause
-from broker.store import consents
+from broker.store import consents, webhooks
 from broker.usecases import webhook as usecases
 from broker.usecases.agent import add_agent, set_agent_state
 from broker.usecases.closing import expire_due
@@ -283,6 +283,9 @@ def test_one_event_that_is_refused_holds_up_its_subject_alone(
     for _ in range(3):
         send_all(ctx, to)
         time[0] += 1
+    # Nobody is busy with what waits for an earlier event.
+    with ctx.db.reading() as tx:
+        assert webhooks.due(tx, time[0], 10) == []
     # Each subject's first event is refused, so none of its later ones was sent.
     assert set(to.types()) == {kind}
     assert standing(on_sqlite).row.failures == 0
