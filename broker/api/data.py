@@ -32,7 +32,7 @@ LONGEST = 200
 router = APIRouter(tags=["data"])
 
 _BYTES = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
-_HEADERS = {
+HEADERS = {
     name: {"description": told, "schema": {"type": "string"}}
     for name, told in {
         "Broker-Decision": "The decision's entry in the log.",
@@ -48,10 +48,9 @@ _HEADERS = {
     response_class=Response,
     openapi_extra={"security": [{"HTTPBearer": []}]},
     responses={
-        200: {"description": "The envelope: a JWE to your sealing key.", "headers": _HEADERS}
+        200: {"description": "The envelope: a JWE to your sealing key.", "headers": HEADERS}
         | _BYTES,
-        PARTIAL: {"description": "The part of it that was asked for.", "headers": _HEADERS}
-        | _BYTES,
+        PARTIAL: {"description": "The part of it that was asked for.", "headers": HEADERS} | _BYTES,
     },
 )
 async def get_data(
@@ -123,7 +122,7 @@ async def get_data(
     found = await open_transfer(ctx, wanted)
     metrics.of(request.app).decided("permit" if isinstance(found, Transfer) else "deny")
     if isinstance(found, Decision):
-        return _denied(request.scope, found)
+        return denied(request.scope, found)
     return TransferResponse(found)
 
 
@@ -163,10 +162,6 @@ class TransferResponse(Response):
 
 def _headers(transfer: Transfer) -> dict[str, str]:
     row, span = transfer.row, transfer.span
-    obligations = [
-        {"id": one.id, "type": one.type, "properties": one.properties}
-        for one in transfer.decision.obligations
-    ]
     digest = _base64(row.digest)
     found = {
         "Cache-Control": "no-store",
@@ -174,7 +169,7 @@ def _headers(transfer: Transfer) -> dict[str, str]:
         "Accept-Ranges": "bytes",
         "Repr-Digest": f"sha-256=:{digest}:",
         "Broker-Decision": transfer.decision.entry_id,
-        "Broker-Obligations": json.dumps(obligations, separators=(",", ":")),
+        "Broker-Obligations": obligations_header(transfer.decision),
         "Broker-Masking": row.masking,
         "X-Content-Type-Options": "nosniff",
     }
@@ -183,11 +178,21 @@ def _headers(transfer: Transfer) -> dict[str, str]:
     return found
 
 
+def obligations_header(decision: Decision) -> str:
+    """What a permit obliges to, as the value of a header (JSON)."""
+    obligations = [
+        {"id": one.id, "type": one.type, "properties": one.properties}
+        for one in decision.obligations
+    ]
+    return json.dumps(obligations, separators=(",", ":"))
+
+
 def _base64(digest: str) -> str:
     return b64encode(b64url_decode(digest)).decode("ascii")
 
 
-def _denied(scope: Scope, decision: Decision) -> Response:
+def denied(scope: Scope, decision: Decision) -> Response:
+    """A denial of data: a problem document with the whole decision."""
     codes = [reason.code for reason in decision.reasons]
     of_the_vault = OF_THE_VAULT.issuperset(decision.reasons)
     status = MISSING.get(codes[0]) or status_of(codes[0]) if of_the_vault else DENIED

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from broker.domain.consent import Transition
 from broker.domain.errors import NotFound, StateConflict
-from broker.store import tables, vault
+from broker.store import data_requests, tables, vault
 from broker.store.prepared import Prepared
 from broker.store.tables.consents import GRANTED, OPEN
 
@@ -192,6 +192,7 @@ def move(
     _swap(tx, consent_id, change, **columns)
     if change.before == "granted":
         vault.end(tx, consent_id, now if shown_from is None else shown_from)
+        data_requests.end(tx, consent_id)
 
 
 def set_refusal(tx: Connection, consent_id: str, *, refused: bool) -> bool:

@@ -56,6 +56,8 @@ class Charge:
             # Parts of one envelope are one use. Another envelope is another, and so are data where
             # the first answer was to a question alone: its entry names no envelope.
             asked.append(asking.data["envelope"])
+        if "data_request" in asking.data:
+            asked.append(asking.data["data_request"])
         question = b"evaluation\x00" + orjson.dumps(asked)
         return cls(
             KeyOf(asking.tenant_id, asking.partner_id, key_hash),

@@ -10,7 +10,15 @@ from sqlalchemy import Connection
 
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.errors import InvalidRequest, NotFound, StateConflict
-from broker.store import credentials, log_tree, presentations, proofs, registry, status_lists
+from broker.store import (
+    credentials,
+    data_requests,
+    log_tree,
+    presentations,
+    proofs,
+    registry,
+    status_lists,
+)
 from broker.store import keys as store
 from broker.store.keys import KeyRow
 from broker.usecases import attribute_keys, audit
@@ -153,6 +161,7 @@ def compromise(ctx: Context, key_id: str, since: int) -> Compromised:
             names = [x509_hash_client_id(leaf_of(one)) for one in spoilt]
             requests = presentations.replace_of_clients(tx, tenant_id, names, now)
             requests += proofs.close_of_clients(tx, tenant_id, names)
+            requests += data_requests.close_of_clients(tx, tenant_id, names)
         audit.record(
             ctx,
             tx,

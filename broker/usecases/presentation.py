@@ -13,11 +13,19 @@ from broker.domain.consent import BindingGrade
 from broker.domain.errors import Gone, LogUnavailable, StateConflict
 from broker.domain.template import Template
 from broker.domain.tracing import span
-from broker.store import consents, contacts, credentials, presentations, proofs, registry
+from broker.store import (
+    consents,
+    contacts,
+    credentials,
+    data_requests,
+    presentations,
+    proofs,
+    registry,
+)
 from broker.store.contacts import ContactRow
 from broker.store.credentials import CopyRow
 from broker.store.presentations import PresentationRequestRow
-from broker.usecases import proof
+from broker.usecases import data_answer, proof
 from broker.usecases.answering import (
     Accepted,
     Case,
@@ -66,8 +74,10 @@ def answer(
        answer about a consent that has changed meanwhile raises `StateConflict`.
 
     Whatever is refused has its audit entry. An answer to a request for a proof is taken by
-    `proof.answer`.
+    `proof.answer`, one to a data request by `data_answer.answer`.
     """
+    if data_requests.is_one(presentation_request_id):
+        return data_answer.answer(ctx, tenant_id, presentation_request_id, body)
     if proofs.is_one(presentation_request_id):
         return proof.answer(ctx, tenant_id, presentation_request_id, body)
     ctx = at_one_moment(ctx)

@@ -21,7 +21,7 @@ from broker.usecases.attribute_keys import stolen_keys
 from broker.usecases.context import Context, at_one_moment
 from broker.usecases.event import tell
 from broker.usecases.granting import DAY, sha256
-from broker.usecases.presentation_request import Document, response_key
+from broker.usecases.presentation_request import Document, Kept, response_key
 from broker.usecases.proof_request import OpenedProof, query_of, request_of, requests_of
 from broker.usecases.wallet_refusal import ERRORS
 from credentials.jcs import b64url
@@ -35,7 +35,7 @@ from wallet_adapters.openid4vp.proof import (
     digest_of,
     read_proof,
 )
-from wallet_adapters.openid4vp.response import WalletRefusal, parse_proof_response
+from wallet_adapters.openid4vp.response import ProofResponse, WalletRefusal, parse_proof_response
 from wallet_adapters.wire import parse_form
 from zkp import ProofRequest, ProvenPresentation, Schema, ZkpError, verify
 
@@ -78,15 +78,7 @@ def answer(ctx: Context, tenant_id: str, request_id: str, body: bytes) -> Accept
         row = proofs.find(tx, tenant_id, request_id)
     try:
         _check_open(ctx, row)
-        form, key = parse_form(body), response_key(ctx, row)
-        in_the_clear = Document.load(row.document).clear and "response" not in form
-        response = parse_proof_response(
-            form if key is None or in_the_clear else open_response(form, key)
-        )
-        if response.state != row.id and not (
-            isinstance(response, WalletRefusal) and response.state is None
-        ):
-            raise StateMismatch("the response's state is not the request's")
+        response = read_answer(ctx, row, body)
         if isinstance(response, WalletRefusal):
             _refused(ctx, row, response)
         else:
@@ -101,6 +93,23 @@ def answer(ctx: Context, tenant_id: str, request_id: str, body: bytes) -> Accept
         raise
 
 
+def read_answer(ctx: Context, row: Kept, body: bytes) -> ProofResponse | WalletRefusal:
+    """A wallet's answer, decrypted where it is encrypted or has to be, to this very request.
+
+    Raises leaves of `WalletProtocolError`.
+    """
+    form, key = parse_form(body), response_key(ctx, row)
+    in_the_clear = Document.load(row.document).clear and "response" not in form
+    response = parse_proof_response(
+        form if key is None or in_the_clear else open_response(form, key)
+    )
+    if response.state != row.id and not (
+        isinstance(response, WalletRefusal) and response.state is None
+    ):
+        raise StateMismatch("the response's state is not the request's")
+    return response
+
+
 def _check_open(ctx: Context, row: ProofRequestRow) -> None:
     state = row.state_at(ctx.now())
     if state != "open":
@@ -109,7 +118,7 @@ def _check_open(ctx: Context, row: ProofRequestRow) -> None:
         raise LogUnavailable("the audit log takes no proofs at the moment; try again soon")
 
 
-def _check(ctx: Context, row: ProofRequestRow, received: ReceivedProof) -> _Checked:
+def check_proof(ctx: Context, row: Kept, received: ReceivedProof) -> ProvenPresentation:
     """Check everything that does not need the database, the cheap before the dear.
 
     1. The proof says that it answers this request, in one of the forms that it had.
@@ -144,11 +153,14 @@ def _check(ctx: Context, row: ProofRequestRow, received: ReceivedProof) -> _Chec
     # 4.
     with span("verification"):
         accepted = {name: asked.keys for name, asked in query.credentials.items()}
-        verified = verify(request, received.presentation(), accepted)
-    return _Checked(row, verified, received)
+        return verify(request, received.presentation(), accepted)
 
 
-def _answered(ctx: Context, row: ProofRequestRow, received: ReceivedProof) -> ProofRequest:
+def _check(ctx: Context, row: ProofRequestRow, received: ReceivedProof) -> _Checked:
+    return _Checked(row, check_proof(ctx, row, received), received)
+
+
+def _answered(ctx: Context, row: Kept, received: ReceivedProof) -> ProofRequest:
     for request in requests_of(ctx, row):
         if digest_of(request) == received.request:
             return request

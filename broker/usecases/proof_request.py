@@ -21,6 +21,7 @@ from broker.usecases.context import Context, at_one_moment
 from broker.usecases.presentation_request import (
     Asked,
     Document,
+    Kept,
     response_uri,
     seal_response_key,
     unsigned_client_id,
@@ -100,7 +101,7 @@ def find_request(
     return _opened(ctx, row)
 
 
-def request_of(ctx: Context, row: ProofRequestRow, client_id: str | None = None) -> ProofRequest:
+def request_of(ctx: Context, row: Kept, client_id: str | None = None) -> ProofRequest:
     """What a proof answers: the request as it is signed, or under another client id."""
     document = Document.load(row.document)
     return proof_request(
@@ -112,7 +113,7 @@ def request_of(ctx: Context, row: ProofRequestRow, client_id: str | None = None)
     )
 
 
-def requests_of(ctx: Context, row: ProofRequestRow) -> list[ProofRequest]:
+def requests_of(ctx: Context, row: Kept) -> list[ProofRequest]:
     """Every form of a request that counts; in development also the unsigned one, by value."""
     found = [request_of(ctx, row)]
     if ctx.settings.development:
@@ -120,7 +121,7 @@ def requests_of(ctx: Context, row: ProofRequestRow) -> list[ProofRequest]:
     return found
 
 
-def query_of(row: ProofRequestRow) -> ProofQuery:
+def query_of(row: Kept) -> ProofQuery:
     """What a stored request asks."""
     return ProofQuery.of(parse_dcql(Document.load(row.document).dcql))
 

@@ -4,7 +4,8 @@ from sqlalchemy import Connection
 
 from broker.domain.errors import Gone, InvalidRequest
 from broker.domain.ids import new_id
-from broker.store import presentations, proofs
+from broker.store import data_requests, presentations, proofs
+from broker.store.data_requests import DataRequestRow
 from broker.store.presentations import PresentationRequestRow, ServedRow
 from broker.store.proofs import ProofRequestRow
 from broker.usecases.context import Context
@@ -28,7 +29,7 @@ def serve(
     object served is kept as evidence, as signed. Raises `NotFound`, `Gone` (answered, replaced,
     expired), `InvalidRequest` (posted for too often; a GET is always answered), `WalletLacks`.
     """
-    if proofs.is_one(presentation_request_id):
+    if proofs.is_one(presentation_request_id) or data_requests.is_one(presentation_request_id):
         return _serve_proof(ctx, tenant_id, presentation_request_id, posted)
     now = ctx.now()
     context = f"served:{presentation_request_id}"
@@ -66,12 +67,13 @@ def serve(
 def _serve_proof(
     ctx: Context, tenant_id: str, request_id: str, posted: RequestUriPost | None
 ) -> str:
-    """The request object for a proof: made anew each time, since no evidence rests on it.
+    """The request object for a proof or data: made anew each time, as no evidence rests on it.
 
     A proof holds the hash of what was asked, whichever object carried it.
     """
     with ctx.db.reading() as tx:
-        row = proofs.find(tx, tenant_id, request_id)
+        store = data_requests if data_requests.is_one(request_id) else proofs
+        row: ProofRequestRow | DataRequestRow = store.find(tx, tenant_id, request_id)
     _check_open(row, ctx.now())
     return _made(ctx, row, posted)[1]
 
@@ -105,7 +107,7 @@ def _check_count(tx: Connection, row: PresentationRequestRow, method: str) -> No
         raise InvalidRequest("this request was fetched too often: fetch it by GET")
 
 
-def _check_open(row: PresentationRequestRow | ProofRequestRow, now: int) -> None:
+def _check_open(row: PresentationRequestRow | ProofRequestRow | DataRequestRow, now: int) -> None:
     if row.state != "open":
         raise Gone("this request has been answered or replaced")
     if row.expires_at <= now:

@@ -11,6 +11,7 @@ from broker.store import (
     access_tokens,
     attribute_credentials,
     authorizations,
+    data_requests,
     deferred,
     idempotency,
     proof_questions,
@@ -36,6 +37,8 @@ TOKEN_SECONDS = 3_600
 TOKEN_BYTES = 32
 # As long as the token lives that came of it: a code that is tried again must find its row.
 AUTHORIZATION_KEPT = 3_600
+# How long a partner can see what became of a data request that is over.
+DATA_REQUEST_KEPT = 86_400
 # What was spent is remembered beyond its end: another machine's clock may be that far behind.
 CLOCKS_APART = 60
 
@@ -85,6 +88,7 @@ def forget_expired(ctx: Context) -> int:
             + proofs.forget_due(tx, now)
             + proof_questions.prune(tx, now - PERIOD_SECONDS)
             + attribute_credentials.forget_due(tx, now)
+            + data_requests.prune(tx, now, now - DATA_REQUEST_KEPT)
         )
 
 

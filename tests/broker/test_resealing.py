@@ -21,9 +21,9 @@ from broker.usecases.webhook import add_webhook, rotate_secret
 from credentials.errors import SealBroken
 from credentials.jcs import b64url
 from credentials.sealing import Keys, MasterKey
-from tests.broker.flow_world import PUBLIC_URL, World, world
+from tests.broker.flow_world import PUBLIC_URL, PURPOSE, World, world
 from tests.broker.proving import LI, ask, holder, registry, show
-from tests.broker.vaults import Filled
+from tests.broker.vaults import ATTRIBUTE, Filled
 
 TASK = tables.DeletionTask.__table__  # type: ignore[attr-defined]
 
@@ -51,7 +51,12 @@ def _fill(made: World) -> str:
         json={"subject_ref": "crm-2", "grade": "link"},
         headers={"Idempotency-Key": "k" * 16},
     )
-    Filled(made).grant().put()
+    (at := Filled(made).grant()).put()
+    asked = {"consent": at.consent, "schema": "shown/1", "attributes": [ATTRIBUTE]}
+    headers = {"Idempotency-Key": "d" * 16}
+    body = asked | {"purpose": PURPOSE}
+    opened = made.api("POST", "/v1/data-requests", json=body, headers=headers)
+    assert opened.status_code == 201, opened.text
     hook = add_webhook(made.ctx, "demo", made.partner, url="http://crm.example/", types=[])
     rotate_secret(made.ctx, "demo", None, hook.row.id)
     source = add_source(made.ctx, "demo", "loyalty").row

@@ -216,6 +216,16 @@ def proving(known: Known) -> dict[str, Any]:
     }
 
 
+def data_asking(known: Known) -> dict[str, Any]:
+    """Under the victim's consent, out of its kind of credential."""
+    return {
+        "consent": known.consent,
+        "schema": known.attribute_type,
+        "attributes": ["purchase_count_12m"],
+        "purpose": PURPOSE,
+    }
+
+
 def kinds(_stage: Stage, _known: Known, person: Person) -> list[Call]:
     """One's own, under a key of its own: where it succeeds the common one would be used up."""
     headers = {"Idempotency-Key": f"kinds of the {person.role}"}
@@ -417,6 +427,14 @@ DOORS: dict[str, Door] = {
     "GET /v1/data/{consent_id}/{attribute}": Door(
         get(f"/v1/data/{{consent}}/purchase_count_12m?purpose={quote(PURPOSE, safe='')}"),
         at_home=PARTNER,
+    ),
+    "POST /v1/data-requests": Door(post("/v1/data-requests", data_asking), at_home=PARTNER),
+    "GET /v1/data-requests/{request_id}": Door(
+        get("/v1/data-requests/{data_request}"), at_home=PARTNER
+    ),
+    "POST /v1/data-requests/{request_id}/data/{attribute}": Door(
+        post("/v1/data-requests/{data_request}/data/purchase_count_12m", lambda _known: {}),
+        at_home=None,  # it takes a wallet's answer
     ),
     "POST /v1/proof-requests": Door(post("/v1/proof-requests", proving), at_home=PARTNER),
     "GET /v1/proof-requests/{request_id}": Door(get("/v1/proof-requests/{proof}")),

@@ -279,6 +279,20 @@ def data(at: Deployment, name: str) -> Act:
     return Act("partner", path, None, _used(at, consent_id), "GET")
 
 
+def data_request(at: Deployment, name: str) -> Act:
+    key = {member: value for member, value in new_sealing_key().items() if member != "d"}
+    headers = {"Idempotency-Key": fresh_key()}
+    put = at.caller("partner").send("PUT", "/v1/sealing-key", key, **headers)
+    assert put.status == 200, put.json
+    body = {
+        "consent": at.granted(name),
+        "schema": "shown/1",
+        "attributes": ["home_city"],
+        "purpose": WIRE,
+    }
+    return Act("partner", "/v1/data-requests", body, entries(at, "data.requested"))
+
+
 ACTS = {
     "POST /v1/consent-requests": consent_request,
     "POST /v1/invitations": invitation,
@@ -290,6 +304,7 @@ ACTS = {
     "POST /v1/deletion-tasks/{task_id}/receipt": receipt,
     "PUT /v1/sealing-key": sealing_key,
     "GET /v1/data/{consent_id}/{attribute}": data,
+    "POST /v1/data-requests": data_request,
     "POST /v1/proof-requests": proof_request,
     "POST /v1/proofs/verify": proof,
     "POST /v1/policy-sets": policy_set,

@@ -41,6 +41,7 @@ from dev.running import Broker, running_broker
 from tests.broker.flow_world import PURPOSE, TEMPLATE, world
 from tests.faults.agreement import settled, show_held
 from tests.faults.scanning import DEPTH, Scan, forms, unknown_sealed_columns
+from wallet_adapters.envelope import new_sealing_key, open_envelope
 from wallet_adapters.loopback import Wallet, accept_attributes, accept_offer, answer_request
 from zkp import Attribute, Schema
 
@@ -120,6 +121,7 @@ class Careless:
         for task in self.partner.get("/v1/deletion-tasks").json()["tasks"]:
             self.partner.confirm_deletion(task, deleted_at=now())
         self._prove()
+        self._show(str(granted[0]))
         return str(granted[0])
 
     def _decide(self) -> bool:
@@ -240,6 +242,46 @@ class Careless:
         answer_request(self.wallet, asked["wallet_link"], carry=self.carry, now=now())
         assert self.partner.get(f"/v1/proof-requests/{asked['id']}").json()["state"] == "proven"
 
+    def _show(self, consent: str) -> None:
+        """The wallet shows the profile when it is asked: once collected, once left waiting."""
+        name, key = "purchase_count_12m", new_sealing_key()
+        self.partner.put("/v1/sealing-key", {part: key[part] for part in key if part != "d"})
+        described = [attribute.to_json() for attribute in ATTESTED.attributes]
+        kind = {
+            "id": "profile/2",
+            "attributes": [*described, {"name": "contact_id", "type": "identifier"}],
+        }
+        self.officer.post("/v1/attribute-types", kind, idempotent=True)
+        offered = {"type": "profile/2", "claims": PROFILE, "subject_ref": self.subject_ref}
+        offer = self.partner.post("/v1/attribute-offers", offered, idempotent=True)
+        accept_attributes(
+            self.wallet,
+            offer["offer_by_value"],
+            carry=self.carry,
+            now=now(),
+            tx_code=offer["tx_code"],
+            dpop_key=SoftwareKey.generate("ES256"),
+        )
+        asked = {
+            "consent": consent,
+            "schema": "profile/2",
+            "attributes": [name],
+            "purpose": PURPOSE,
+            "territory": "CN",
+        }
+        self._sent("POST", "/v1/data-requests", asked | {"attributes": VALUES})
+        for collected in (True, False):
+            opened = self.partner.post("/v1/data-requests", asked, idempotent=True)
+            answer_request(self.wallet, opened["wallet_link"], carry=self.carry, now=now())
+            if collected:
+                path = f"/v1/data-requests/{opened['id']}/data/{name}"
+                got = self.partner._send("POST", path, json={}).content  # noqa: SLF001
+                shown = open_envelope(got, key, consent_id=consent, attribute=name)
+                assert shown.value == PROFILE[name]
+            else:
+                told = self.partner.get(f"/v1/data-requests/{opened['id']}").json()
+                assert told["waiting"] == [name]
+
     def _careless_wallet(self, request: Mapping[str, Any]) -> None:
         """Answers with an attribute credential that nobody asked for, and errors that quote."""
         holder = SoftwareKey.generate("ES256")
@@ -323,6 +365,7 @@ def test_no_profile_attribute_is_kept(
             "evidence.sealed, opened",
             "proof_request.sealed_proof, opened",
             "audit_entry.sealed_body, opened",
+            "data_answer.envelope",
             "evidence",
         ):
             assert place in before.places

@@ -97,6 +97,7 @@ class Known:
     task: str
     proof: str
     proof_key: str
+    data_request: str
     attribute_type: str
     attribute_code: str
     attribute_offer: str
@@ -140,6 +141,7 @@ ABSENT = Known(
     task="dt-" + "z" * 20,
     proof="zp-" + "z" * 20,
     proof_key="z" * 128,
+    data_request="dr-" + "z" * 20,
     attribute_type="absent/1",
     attribute_code="y" * 43,
     attribute_offer="ao-" + "z" * 20,
@@ -375,6 +377,20 @@ def _envelope(made: World, customer: Customer, consent_id: str) -> str:
     return str(put_into_vault(customer.wallet, what, carry=made.carry, now=made.time[0])["id"])
 
 
+def _data_request(made: World, consent_id: str) -> str:
+    """What the partner has asked a wallet to show."""
+    body = {
+        "consent": consent_id,
+        "schema": "shown/1",
+        "attributes": ["purchase_count_12m"],
+        "purpose": PURPOSE,
+    }
+    headers = {"Idempotency-Key": "a data request"}
+    asked = made.api("POST", "/v1/data-requests", json=body, headers=headers)
+    assert asked.status_code == 201, asked.text
+    return str(asked.json()["id"])
+
+
 def _agent_action(made: World, decided: Mapping[str, Any]) -> str:
     """What an agent of the partner says that it did, which is refused: the permit was not its."""
     added = add_agent(made.ctx, "demo", made.partner, name="secret agent")
@@ -467,6 +483,7 @@ def _in_use(made: World) -> Known:
         task=_task(made, consent),
         proof=proof["id"],
         proof_key=office.trusted()["key"],
+        data_request=_data_request(made, consent),
         attribute_type=ATTESTED["id"],
         attribute_code=attribute_code,
         attribute_offer=offer_id,

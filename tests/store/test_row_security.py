@@ -15,6 +15,7 @@ from broker.domain.errors import NotFound
 from broker.store import audit, consents, deferred, erasures, registry, row_security, tables
 from broker.store.acting import NobodyActing, acting_for, acting_for_all
 from broker.store.consents import CONSENT, ConsentRow
+from broker.store.data_requests import ANSWER, DataAnswerRow
 from broker.store.db import Database
 from broker.store.deferred import DeferredRow
 from broker.store.erasures import ErasureRow
@@ -56,6 +57,11 @@ def stage(postgres_server: Server, tmp_path_factory: pytest.TempPathFactory) -> 
             later = made.world.time[0] + 600
             waiting = DeferredRow("t" * 43, "demo", made.known.invitation, "[]", later)
             deferred.add(tx, waiting)
+            known = made.known
+            shown = DataAnswerRow(
+                known.data_request, "home_city", "demo", known.consent, "none", "a.jwe", later
+            )
+            tx.execute(ANSWER.insert().values(**vars(shown)))
             erasures.add(tx, ErasureRow("er-1", "demo", None, "o-1", later, later, later))
         yield made
     postgres_server.drop("row_security")

@@ -36,6 +36,7 @@ from broker.store.tables.customers import (
     StatusListRow,
     Subject,
 )
+from broker.store.tables.data_requests import DataAnswer, DataRequest
 from broker.store.tables.events import (
     Delivery,
     EventSource,
@@ -84,6 +85,8 @@ __all__ = [
     "ConsentRequest",
     "Contact",
     "CredentialCopy",
+    "DataAnswer",
+    "DataRequest",
     "DeferredIssuance",
     "DeletionTask",
     "Delivery",

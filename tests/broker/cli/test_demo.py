@@ -79,7 +79,10 @@ def test_operators_see_what_lies_in_vaults(broker_server: Broker) -> None:
     strays = broker_server.run("vault", "sweep", "--strays", "7", "--json")
     assert json.loads(strays.stdout) == {"deleted": 0, "strays": 0}
     checked = broker_server.run("vault", "check", "--json")
-    assert (checked.returncode, json.loads(checked.stdout)) == (0, {"checked": 0, "damaged": []})
+    assert (checked.returncode, json.loads(checked.stdout)) == (
+        0,
+        {"checked": 0, "damaged": [], "strays": [], "unreachable": []},
+    )
 
 
 def test_it_shows_people_each_step_in_both_languages(broker_server: Broker) -> None:

@@ -1,0 +1,164 @@
+"""Rows of data requests, and of what was shown and not collected yet: sealed to the partner."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+
+from broker.domain.errors import NotFound
+from broker.store import tables
+from broker.store.prepared import Prepared
+
+REQUEST = tables.DataRequest.__table__  # type: ignore[attr-defined]
+ANSWER = tables.DataAnswer.__table__  # type: ignore[attr-defined]
+
+PREFIX = "dr"
+
+# Run whenever a consent ends, mostly for one under which nothing waits.
+_END = Prepared(delete(ANSWER).where(ANSWER.c.consent_id == bindparam("b_consent")))
+
+
+@dataclass(frozen=True)
+class DataRequestRow:
+    """What is asked; `document` is the JSON of the wallet's request. Times are Unix seconds.
+
+    `state` is open, answered, refused (by the wallet) or closed (its key may be somebody else's).
+    """
+
+    id: str
+    tenant_id: str
+    partner_id: str
+    consent_id: str
+    question: str
+    nonce: str
+    document: str
+    request_hash: str
+    state: str
+    expires_at: int
+    created_at: int
+    rejections: int = 0
+    answered_at: int | None = None
+
+    def state_at(self, now: int) -> str:
+        """The state as the partner sees it: one that nobody answered in time has expired."""
+        return "expired" if self.state == "open" and self.expires_at <= now else self.state
+
+
+@dataclass(frozen=True)
+class DataAnswerRow:
+    """An attribute that was shown; `envelope` is a JWE to the partner's key."""
+
+    request_id: str
+    attribute: str
+    tenant_id: str
+    consent_id: str
+    masking: str
+    envelope: str = field(repr=False)
+    expires_at: int
+
+
+def is_one(request_id: str) -> bool:
+    """Whether an id is one of a data request, by its prefix."""
+    return request_id.startswith(f"{PREFIX}-")
+
+
+def add(tx: Connection, row: DataRequestRow) -> None:
+    """Store a new data request."""
+    tx.execute(insert(REQUEST).values(**vars(row)))
+
+
+def find(
+    tx: Connection, tenant_id: str, request_id: str, partner_id: str | None = None
+) -> DataRequestRow:
+    """A data request of the tenant (of a partner's own, when named); raises `NotFound`."""
+    query = select(REQUEST).where(REQUEST.c.id == request_id, REQUEST.c.tenant_id == tenant_id)
+    if partner_id is not None:
+        query = query.where(REQUEST.c.partner_id == partner_id)
+    row = tx.execute(query).mappings().one_or_none()
+    if row is None:
+        raise NotFound("no such data request")
+    return DataRequestRow(**row)
+
+
+def answer(tx: Connection, request_id: str, answers: Sequence[DataAnswerRow], now: int) -> bool:
+    """Keep what was shown for an open request; False when another answer came first."""
+    changed = tx.execute(
+        update(REQUEST)
+        .where(REQUEST.c.id == request_id, REQUEST.c.state == "open", REQUEST.c.expires_at > now)
+        .values(state="answered", answered_at=now)
+    )
+    if changed.rowcount != 1:
+        return False
+    for row in answers:
+        tx.execute(insert(ANSWER).values(**vars(row)))
+    return True
+
+
+def refuse(tx: Connection, request_id: str) -> bool:
+    """Note that the customer refused an open request; False when it is not open any more."""
+    changed = tx.execute(
+        update(REQUEST)
+        .where(REQUEST.c.id == request_id, REQUEST.c.state == "open")
+        .values(state="refused")
+    )
+    return changed.rowcount == 1
+
+
+def waiting(tx: Connection, request_id: str, now: int) -> list[DataAnswerRow]:
+    """What waits to be collected of a request, by attribute."""
+    chosen = select(ANSWER).where(ANSWER.c.request_id == request_id, ANSWER.c.expires_at > now)
+    rows = tx.execute(chosen.order_by(ANSWER.c.attribute)).mappings()
+    return [DataAnswerRow(**row) for row in rows]
+
+
+def take(tx: Connection, request_id: str, attribute: str, now: int) -> DataAnswerRow | None:
+    """Delete what waits and return it: of several who take it at once, one gets it."""
+    gone = (
+        delete(ANSWER)
+        .where(
+            ANSWER.c.request_id == request_id,
+            ANSWER.c.attribute == attribute,
+            ANSWER.c.expires_at > now,
+        )
+        .returning(*ANSWER.c)
+    )
+    row = tx.execute(gone).mappings().one_or_none()
+    return None if row is None else DataAnswerRow(**row)
+
+
+def end(tx: Connection, consent_id: str) -> None:
+    """Delete what waits under a consent that has ended."""
+    _END.changed(tx, {"b_consent": consent_id})
+
+
+def count_rejection(tx: Connection, request_id: str) -> int:
+    """Count an answer that did not count; how many there were, 0 where the request is gone."""
+    tx.execute(
+        update(REQUEST)
+        .where(REQUEST.c.id == request_id)
+        .values(rejections=REQUEST.c.rejections + 1)
+    )
+    found = select(REQUEST.c.rejections).where(REQUEST.c.id == request_id)
+    return int(tx.execute(found).scalar_one_or_none() or 0)
+
+
+def close_of_clients(tx: Connection, tenant_id: str, client_ids: Sequence[str]) -> int:
+    """Close a tenant's open requests of these client ids; how many there were."""
+    named = or_(
+        *(
+            REQUEST.c.document.contains(f'"client_id":"{client_id}"', autoescape=True)
+            for client_id in client_ids
+        )
+    )
+    query = update(REQUEST).where(
+        REQUEST.c.tenant_id == tenant_id, REQUEST.c.state == "open", named
+    )
+    return tx.execute(query.values(state="closed")).rowcount
+
+
+def prune(tx: Connection, now: int, ended: int) -> int:
+    """Delete what nobody collected in time, and requests that were over by `ended`; how many."""
+    gone = tx.execute(delete(ANSWER).where(ANSWER.c.expires_at <= now)).rowcount
+    held = select(ANSWER.c.request_id)
+    over = delete(REQUEST).where(REQUEST.c.expires_at <= ended, REQUEST.c.id.not_in(held))
+    return gone + tx.execute(over).rowcount
