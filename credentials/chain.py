@@ -54,7 +54,8 @@ class TrustedChain:
         """Check that the leaf may speak for an `iss` value. Raises `IssuerMismatch`.
 
         SD-JWT VC leaves the relation open. Here a leaf that carries names speaks only for them:
-        for a URI, itself and what lies below it; for a host, its URLs. A leaf without names
+        for a URI, itself and what lies below it; for a host, its URLs, unless a URI names a part
+        of that host: tenants share one, and none speaks for its neighbour. A leaf without names
         speaks for whatever its anchor lets it sign.
         """
         for uri in self.uris:
@@ -62,12 +63,16 @@ class TrustedChain:
                 return
         if not self.names:
             return
-        try:
-            host = urlsplit(issuer).hostname
-        except ValueError:
-            host = None
-        if host not in self.dns_names:
+        host = _host(issuer)
+        if host not in self.dns_names or host in map(_host, self.uris):
             raise IssuerMismatch(f"iss is not a name of its certificate ({', '.join(self.names)})")
+
+
+def _host(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
 
 
 def verify_chain(x5c: Sequence[str], anchors: Sequence[bytes], now: int) -> TrustedChain:

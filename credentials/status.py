@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Any, Self, TypeAlias
 
-from credentials.chain import verify_chain
+from credentials.chain import TrustedChain, verify_chain
 from credentials.errors import (
     CredentialError,
+    IssuerMismatch,
     Malformed,
     Revoked,
     StatusUnavailable,
@@ -61,8 +62,8 @@ class StatusList:
     """An array of `size` statuses of `bits` bits each.
 
     `issued_at` and `fresh_until` (Unix seconds) are when a list read from a token was issued and
-    when it goes stale; `None` for one that its owner holds. Not safe for changes from several
-    threads.
+    when it goes stale, `signer` who signed that; `None` for one that its owner holds. Not safe for
+    changes from several threads.
     """
 
     bits: int
@@ -70,6 +71,7 @@ class StatusList:
     data: bytearray = field(repr=False)
     fresh_until: int | None = None
     issued_at: int | None = None
+    signer: TrustedChain | None = field(default=None, repr=False)
 
     @classmethod
     def empty(cls, bits: int, size: int) -> Self:
@@ -185,6 +187,7 @@ def verify_status_token(
     uri: str,
     anchors: Sequence[bytes],
     now: int,
+    issuer: str | None = None,
     fetched_at: int | None = None,
     algs: Collection[str] | None = None,
 ) -> StatusList:
@@ -193,7 +196,9 @@ def verify_status_token(
     1. It is a JWS of type `statuslist+jwt`, within its size, with an allowed algorithm.
     2. Its x5c chain leads to one of `anchors`.
     3. Its signature verifies under the leaf's key.
-    4. `sub` is `uri`, the one that the credential refers to.
+    4. `sub` is `uri`, the one that the credential refers to. Where the credentials' `issuer` is
+       given, the leaf may speak for it or for `uri`: others under the same anchor sign no list of
+       this one. Without it the caller owes that check, which `check_status` makes of `signer`.
     5. It was issued, is not expired, and `ttl` seconds have not passed since `fetched_at` (Unix
        seconds; the time of issue if the caller does not know when it was fetched).
     6. The list itself decodes.
@@ -212,6 +217,8 @@ def verify_status_token(
         # 4. Subject.
         if payload.get("sub") != uri:
             raise StatusUnavailable("status list token is of another list")
+        if issuer is not None:
+            _check_signer(chain, uri, issuer, None)
         # 5. Times.
         fresh_until = _fresh_until(payload, now, fetched_at)
         # 6. List.
@@ -222,7 +229,32 @@ def verify_status_token(
         raise StatusUnavailable(f"status list token refused: {error}") from error
     status_list.fresh_until = fresh_until
     status_list.issued_at = _seconds(payload, "iat")
+    status_list.signer = chain
     return status_list
+
+
+def _check_signer(
+    signer: TrustedChain, uri: str, issuer: str | None, chain: TrustedChain | None
+) -> None:
+    """Check that `signer` may say what became of credentials of `issuer`, whose list is at `uri`.
+
+    It is the issuer, by name or by the very certificate of the credential (`chain`); or it is
+    whoever is certified for the address, which the issuer chose: the draft lets a status issuer be
+    another than the issuer.
+    """
+    if chain is not None and signer.leaf == chain.leaf:
+        return
+    for name in (uri, issuer):
+        try:
+            if name is not None:
+                signer.check_issuer(name)
+                return
+        except IssuerMismatch:
+            continue
+    raise StatusUnavailable(
+        f"the status list is signed by {signer.subject}, whose certificate names neither the "
+        "credential's issuer nor the address of the list"
+    )
 
 
 def _fresh_until(payload: JsonObject, now: int, fetched_at: int | None) -> int | None:
@@ -247,8 +279,18 @@ def _seconds(payload: JsonObject, name: str) -> int | None:
     return value
 
 
-def check_status(reference: StatusReference, resolver: StatusResolver | None, now: int) -> None:
+def check_status(
+    reference: StatusReference,
+    resolver: StatusResolver | None,
+    now: int,
+    *,
+    issuer: str | None = None,
+    chain: TrustedChain | None = None,
+) -> None:
     """Look up a credential's status and return only if it is valid.
+
+    `issuer` is the credential's `iss` and `chain` its certificates, where it has them: a list
+    that was signed is theirs, or that of whoever is certified for its address.
 
     Raises `Revoked`, `Suspended`, or `StatusUnavailable` when no fresh list is to be had.
     """
@@ -260,6 +302,8 @@ def check_status(reference: StatusReference, resolver: StatusResolver | None, no
         raise StatusUnavailable("the status list could not be reached") from error
     if status_list.fresh_until is not None and status_list.fresh_until <= now:
         raise StatusUnavailable("the status list is stale; fetch it anew")
+    if status_list.signer is not None:
+        _check_signer(status_list.signer, reference.uri, issuer, chain)
     status = status_list.get(reference.index)
     if status == Status.INVALID:
         raise Revoked("the issuer has revoked this credential")

@@ -297,4 +297,10 @@ def _verify_status(
 ) -> None:
     # 17. Status.
     if credential.status is not None and status is not StatusCheck.BY_CALLER:
-        check_status(credential.status, status, now)
+        check_status(
+            credential.status,
+            status,
+            now,
+            issuer=credential.issuer,
+            chain=credential.issuer_chain,
+        )

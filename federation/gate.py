@@ -36,7 +36,15 @@ from credentials.status import StatusList, verify_status_token
 from federation import reading
 from federation.board import SignedCampaign
 from federation.campaign import Campaign
-from federation.consents import TRAIN, Consent, ConsentCache, Scope, index_of, place_of
+from federation.consents import (
+    TRAIN,
+    Consent,
+    ConsentCache,
+    ConsentIssuer,
+    Scope,
+    index_of,
+    place_of,
+)
 from federation.errors import CampaignInvalid, ListsUnavailable
 from federation.receipt import UsedList
 
@@ -131,14 +139,16 @@ def pin_lists(
     tokens: Mapping[str, str],
     *,
     needed: Sequence[str],
-    anchors: Sequence[bytes],
+    issuer: ConsentIssuer,
     opened_at: int,
     now: int,
 ) -> PinnedLists:
     """Check the status lists of a round: step 2 of the module.
 
     `tokens` are the status list tokens by address, as downloaded; `needed` the addresses that the
-    cache's consents name (`ConsentCache.lists`); times are Unix seconds. Raises `ListsUnavailable`.
+    cache's consents name (`ConsentCache.lists`); `issuer` whose consents these are, which alone
+    says what became of them (or whoever is certified for the address of a list); times are Unix
+    seconds. Raises `ListsUnavailable`.
     """
     if len(needed) > MOST_LISTS:
         raise ListsUnavailable(f"a round pins at most {MOST_LISTS} status lists")
@@ -149,7 +159,9 @@ def pin_lists(
         if token is None:
             raise ListsUnavailable(f"the status list {uri} was not downloaded for this round")
         try:
-            pinned = verify_status_token(token, uri=uri, anchors=anchors, now=now)
+            pinned = verify_status_token(
+                token, uri=uri, anchors=issuer.anchors, issuer=issuer.issuer, now=now
+            )
         except CredentialError as error:
             raise ListsUnavailable(f"the status list {uri}: {error}") from None
         if pinned.issued_at is None or pinned.issued_at < opened_at:

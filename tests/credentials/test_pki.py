@@ -110,8 +110,9 @@ def test_names_are_read() -> None:
     [
         ("https://issuer.example/t/1", True),
         ("https://issuer.example/t/1/x", True),
-        ("https://issuer.example", True),
-        ("https://issuer.example:8443/t/2", True),
+        ("https://issuer.example", False),
+        ("https://issuer.example/t/2", False),
+        ("https://issuer.example:8443/t/2", False),
         ("http://127.0.0.1:8000", True),
         ("https://other.example/t/1", False),
         ("https://issuer.example.other.example", False),
@@ -128,6 +129,15 @@ def test_a_leaf_speaks_for_its_names_only(issuer: str, *, allowed: bool) -> None
         with pytest.raises(IssuerMismatch):
             chain.check_issuer(issuer)
     verify_chain(x5c([leaf(dns=[], uri=[])]), [ROOT], NOW).check_issuer(issuer)
+
+
+@pytest.mark.parametrize("uri", [[], ["https://elsewhere.example/contact"]])
+def test_a_host_speaks_for_its_addresses_where_no_uri_names_a_part_of_it(uri: list[str]) -> None:
+    chain = verify_chain(x5c([leaf(dns=["issuer.example"], uri=uri)]), [ROOT], NOW)
+    for address in ("https://issuer.example", "https://issuer.example:8443/t/2"):
+        chain.check_issuer(address)
+    with pytest.raises(IssuerMismatch):
+        chain.check_issuer("https://other.example")
 
 
 def test_a_uri_name_does_not_cover_its_neighbours() -> None:

@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from credentials.errors import CredentialError, Malformed, StatusUnavailable
 from credentials.jcs import b64url
 from credentials.jws import sign_jws
+from credentials.keys import SoftwareKey
+from credentials.model import StatusReference
+from credentials.pki import issue_leaf, x5c
 from credentials.status import (
     MAX_LIST_BYTES,
     StatusList,
@@ -19,7 +22,7 @@ from credentials.status import (
     read_status_list,
     verify_status_token,
 )
-from tests.credentials.world import NOW, STATUS_URI, World
+from tests.credentials.world import ISSUER, NOW, STATUS_URI, World
 from tests.programs import shared
 
 
@@ -210,6 +213,56 @@ def test_a_token_of_another_issuer_or_changed_is_refused(world: World) -> None:
     refused(lambda: verify(world, text[:-1] + ("A" if text[-1] != "A" else "Q")))
     foreign = token(world, signer=world.holder)
     assert "signature" in refused(lambda: verify(world, foreign))
+
+
+def neighbour(world: World, *uri: str, dns: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Another signer whom the same root certified."""
+    key = SoftwareKey.generate()
+    made = issue_leaf(
+        world.root, world.root_key, key.public_jwk(), name="Other", now=NOW, uri=uri, dns=dns
+    )
+    return {"signer": key, "x5c": x5c([made])}
+
+
+SHARED = ("issuer.example",)
+
+
+@pytest.mark.parametrize(
+    ("uri", "dns", "allowed"),
+    [
+        (("https://issuer.example/t/2",), SHARED, False),
+        (("https://other.example",), ("other.example",), False),
+        (("https://issuer.example/t/1",), SHARED, True),
+        (("https://issuer.example/status",), (), True),
+        ((), SHARED, True),
+    ],
+    ids=["neighbour", "stranger", "issuer", "whoever has the address", "whoever has the host"],
+)
+def test_a_list_is_its_issuers_or_of_whoever_has_its_address(
+    world: World, uri: tuple[str, ...], dns: tuple[str, ...], *, allowed: bool
+) -> None:
+    text = token(world, **neighbour(world, *uri, dns=dns))
+    found = verify(world, text)
+    credential = world.issue(status=StatusReference(STATUS_URI, 7))
+    if allowed:
+        assert verify(world, text, issuer=ISSUER).data == found.data
+        world.accept(credential, status=lambda _: found)
+    else:
+        assert "names neither" in refused(lambda: verify(world, text, issuer=ISSUER))
+        refused(lambda: world.accept(credential, status=lambda _: found))
+
+
+def test_a_list_elsewhere_is_the_issuers_by_name_or_by_the_very_certificate(world: World) -> None:
+    elsewhere = "https://lists.example/7"
+    found = verify(world, token(world, uri=elsewhere), uri=elsewhere)
+    for issuer in (ISSUER, None):
+        credential = world.issue(issuer=issuer, status=StatusReference(elsewhere, 7))
+        world.accept(credential, status=lambda _: found)
+    other = token(world, uri=elsewhere, **neighbour(world, "https://issuer.example/t/2"))
+    strange = verify(world, other, uri=elsewhere)
+    for issuer in (ISSUER, None):
+        credential = world.issue(issuer=issuer, status=StatusReference(elsewhere, 7))
+        refused(lambda credential=credential: world.accept(credential, status=lambda _: strange))  # type: ignore[misc]
 
 
 def test_a_compressed_bomb_is_refused_within_the_cap(world: World) -> None:

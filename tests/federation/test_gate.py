@@ -33,6 +33,7 @@ from tests.federation.world import (
 
 BROKER = Broker()
 CREDENTIALS = [BROKER.consent(number) for number in range(20)]
+NEIGHBOUR = BROKER.neighbour("https://broker.example/t/2")
 
 
 def member(*credentials: str, broker: Broker = BROKER) -> Member:
@@ -145,8 +146,19 @@ def test_an_index_beyond_the_list_is_an_ended_consent() -> None:
         {LISTED: BROKER.status_token(now=NOW + 3_600)},
         {LISTED: BROKER.status_token(ttl=5)},
         {LISTED: BROKER.status_token()[:-2]},
+        {LISTED: NEIGHBOUR.status_token()},
     ],
-    ids=["missing", "no token", "forged", "before the round", "another", "future", "old", "cut"],
+    ids=[
+        "missing",
+        "no token",
+        "forged",
+        "before the round",
+        "another",
+        "future",
+        "old",
+        "cut",
+        "by another leaf under the same root",
+    ],
 )
 def test_a_list_that_is_missing_forged_or_stale_pins_nothing(tokens: dict[str, str]) -> None:
     site = member()
@@ -158,7 +170,7 @@ def test_a_list_that_is_missing_forged_or_stale_pins_nothing(tokens: dict[str, s
 def test_lists_that_do_not_cover_the_consents_let_no_row_in() -> None:
     site = member(BROKER.consent(500))
     site.cache.learn(site.credentials, NOW)
-    nothing = pin_lists({}, needed=(), anchors=(BROKER.root,), opened_at=OPENED, now=NOW)
+    nothing = pin_lists({}, needed=(), issuer=site.cache.issuer, opened_at=OPENED, now=NOW)
     usual = site.pin()
     for pinned, now, opened_at in (
         (nothing, NOW, OPENED),

@@ -57,7 +57,7 @@ def test_from_the_boards_signatures_to_an_auditors_answer() -> None:
     lists = pin_lists(
         {LISTED: broker.status_token()},
         needed=tuple(cache.lists),
-        anchors=(broker.root,),
+        issuer=cache.issuer,
         opened_at=OPENED,
         now=NOW,
     )

@@ -102,6 +102,7 @@ class Broker:
     root_key: SoftwareKey = field(default_factory=SoftwareKey.generate)
     key: SoftwareKey = field(default_factory=SoftwareKey.generate)
     statuses: StatusList = field(default_factory=lambda: StatusList.empty(1, 1_000))
+    named: str = ISSUER
 
     @cached_property
     def root(self) -> bytes:
@@ -117,9 +118,16 @@ class Broker:
             self.key.public_jwk(),
             name="Broker",
             now=NOW - 1_000,
-            uri=[ISSUER],
+            dns=["broker.example"],
+            uri=[self.named],
         )
         return x5c([leaf])
+
+    def neighbour(self, named: str) -> "Broker":
+        """Another issuer with a certificate under the same root."""
+        other = Broker(self.root_key, named=named)
+        other.__dict__["root"] = self.root
+        return other
 
     def consent(self, number: int, **changes: Any) -> str:  # noqa: ANN401
         """A consent credential as the broker issues it, with changed claims or arguments."""
@@ -198,7 +206,7 @@ class Member:
         return pin_lists(
             {LISTED: self.broker.status_token()} if tokens is None else tokens,
             needed=tuple(self.cache.lists),
-            anchors=(self.broker.root,),
+            issuer=self.cache.issuer,
             opened_at=OPENED,
             now=self.now,
         )

@@ -51,6 +51,7 @@ from tests.fuzzing.parser import Parser, dumped, text, value
 FAMILY = (FederationError,)
 BROKER = Broker()
 SIGNED = signed()
+TRUSTED = ConsentIssuer((BROKER.root,), ISSUER, VCT)
 TREE = PresenceTree(leaves_of(SALT, ["c-1", "c-2"]))
 RECEIPT = Receipt(
     "p-north",
@@ -110,13 +111,13 @@ def _round(data: bytes) -> object:
 
 def _list(data: bytes) -> object:
     return pin_lists(
-        {LISTED: text(data)}, needed=(LISTED,), anchors=(BROKER.root,), opened_at=OPENED, now=NOW
+        {LISTED: text(data)}, needed=(LISTED,), issuer=TRUSTED, opened_at=OPENED, now=NOW
     )
 
 
 def _credential(data: bytes) -> object:
     """A credential that is none is counted and not raised."""
-    return ConsentCache(ConsentIssuer((BROKER.root,), ISSUER, VCT)).learn([text(data)], NOW)
+    return ConsentCache(TRUSTED).learn([text(data)], NOW)
 
 
 PARTS: tuple[Callable[[object], object], ...] = (

@@ -57,9 +57,10 @@ def lists(settings: Settings, db: Database) -> Iterator[Finding]:
         published = health.published_lists(tx)
     anchors = own_roots(db)
     for tenant_id, list_id, token, signed_at in published:
-        uri = f"{tenant_url(settings.public_url, tenant_id)}/status/{list_id}"
+        issuer = tenant_url(settings.public_url, tenant_id)
+        uri = f"{issuer}/status/{list_id}"
         try:
-            verify_status_token(token, uri=uri, anchors=anchors, now=signed_at)
+            verify_status_token(token, uri=uri, issuer=issuer, anchors=anchors, now=signed_at)
         except CredentialError as error:
             yield problem("lists", "list_invalid", list=list_id, reason=str(error))
     yield fine("lists", "lists_looked_at", count=len(published))
