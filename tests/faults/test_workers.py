@@ -110,6 +110,7 @@ def test_one_withdrawal_of_many_succeeds(two: Deployment) -> None:
     check_agreement(two.ctx, two.servers[0].address, withdrawn=[consent_id])
 
 
+@pytest.mark.timeout(7200)
 def test_a_withdrawal_at_one_server_is_in_the_list_of_the_other_within_a_second(
     two: Deployment,
 ) -> None:
