@@ -57,7 +57,7 @@ from broker.store import registry as registry_rows
 from broker.store.acting import acting_for, acting_for_all
 from broker.usecases.closing import expire_due
 from broker.usecases.context import Context
-from broker.usecases.delivery import Deliverer, forget_old
+from broker.usecases.delivery import Deliverer, bury_old, forget_old
 from broker.usecases.erasure import release_due
 from broker.usecases.inbox import forget_acknowledged
 from broker.usecases.independent_time import IndependentTime, sources
@@ -201,6 +201,7 @@ def _sweep(ctx: Context, stopping: threading.Event) -> None:
                 delete_evidence_over(ctx)
                 forget_expired(ctx)
                 delete_due(ctx)
+                bury_old(ctx)
                 forget_old(ctx)
                 forget_acknowledged(ctx)
                 with ctx.db.reading() as tx:

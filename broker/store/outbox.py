@@ -14,6 +14,7 @@ from broker.store.prepared import Prepared
 EVENT = tables.OutgoingEvent.__table__  # type: ignore[attr-defined]
 DELIVERY = tables.Delivery.__table__  # type: ignore[attr-defined]
 PRUNED_AT_ONCE = 1_000
+BURIED_AT_ONCE = 10_000
 
 _EARLIER = DELIVERY.alias("earlier")
 FIRST = ~(
@@ -122,6 +123,15 @@ def failed(tx: Connection, seq: int, code: str, next_at: int) -> None:
 def died(tx: Connection, seq: int, code: str, now: int) -> None:
     """Make a dead letter of an event that was not acknowledged in its time."""
     _change(tx, seq, state="dead", attempts=DELIVERY.c.attempts + 1, code=code, done_at=now)
+
+
+def bury(tx: Connection, now: int) -> int:
+    """Make dead letters of events whose time is over, whether anybody tries them or not."""
+    over = select(DELIVERY.c.seq).where(DELIVERY.c.state == "waiting", DELIVERY.c.expires_at <= now)
+    over = over.limit(BURIED_AT_ONCE).with_for_update(skip_locked=True)
+    some = update(DELIVERY).where(DELIVERY.c.seq.in_(over))
+    code = func.coalesce(DELIVERY.c.code, "expired")
+    return tx.execute(some.values(state="dead", code=code, done_at=now)).rowcount
 
 
 def hasten(tx: Connection, webhook_id: str, now: int) -> None:

@@ -1,12 +1,24 @@
 """Rows of webhooks: where a partner's events are sent, and how the address has answered lately."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from broker.domain.errors import NotFound
+from broker.domain.webhook import PAUSES
 from broker.store import tables
 from broker.store.outbox import FIRST
 from broker.store.prepared import Prepared
@@ -14,8 +26,13 @@ from broker.store.prepared import Prepared
 WEBHOOK = tables.Webhook.__table__  # type: ignore[attr-defined]
 DELIVERY = tables.Delivery.__table__  # type: ignore[attr-defined]
 FAILING = 3  # failures in a row, from which on an address is said to fail
+LEASE_SECONDS = 90
+"""Longer than any turn: its last event begins before `TURN_SECONDS` and takes `ANSWER_SECONDS`."""
+REMOVED_AT_ONCE = 1_000
+LONGEST_PAUSE = PAUSES[-1] * 6 // 5
 
 _ACTIVE = WEBHOOK.c.state == "active"
+_BESIDE = WEBHOOK.alias("beside")
 
 
 @dataclass(frozen=True)
@@ -40,9 +57,12 @@ class WebhookRow:
     created_at: int
 
 
-# Asked with each act that a partner may be told of.
+# Asked with each act that a partner may be told of. None is removed before the act is over, and one
+# that is being removed is waited for and not found: no act fails because of a webhook.
 _OF_PARTNER = Prepared(
-    select(WEBHOOK.c.id, WEBHOOK.c.types).where(WEBHOOK.c.partner_id == bindparam("b_partner"))
+    select(WEBHOOK.c.id, WEBHOOK.c.types)
+    .where(WEBHOOK.c.partner_id == bindparam("b_partner"))
+    .with_for_update(read=True, key_share=True)
 )
 
 
@@ -70,12 +90,18 @@ def find(
     partner_id: str | None = None,
     *,
     lock: bool = False,
+    alone: bool = False,
 ) -> WebhookRow:
-    """A webhook of the tenant, and of the partner when named; raises `NotFound`."""
+    """A webhook of the tenant, and of the partner when named; raises `NotFound`.
+
+    With `lock` nobody else changes it, and acts may go on to name it; with `alone` they wait.
+    """
     chosen = select(WEBHOOK).where(WEBHOOK.c.id == webhook_id, WEBHOOK.c.tenant_id == tenant_id)
     if partner_id is not None:
         chosen = chosen.where(WEBHOOK.c.partner_id == partner_id)
-    row = tx.execute(chosen.with_for_update() if lock else chosen).one_or_none()
+    if lock or alone:
+        chosen = chosen.with_for_update(key_share=not alone)
+    row = tx.execute(chosen).one_or_none()
     if row is None:
         raise NotFound("no such webhook")
     return WebhookRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)
@@ -95,8 +121,12 @@ def unwell(tx: Connection) -> list[WebhookRow]:
     return _rows(tx, chosen.order_by(WEBHOOK.c.id))
 
 
-def due(tx: Connection, now: int, limit: int) -> list[WebhookRow]:
-    """Webhooks with something to send now that nobody holds, the longest left alone first."""
+def due(tx: Connection, now: int, limit: int, without: Collection[str] = ()) -> list[WebhookRow]:
+    """Webhooks with something to send now that nobody holds, the longest left alone first.
+
+    A partner of whose webhooks one is held has none. What is later than any pause was written
+    before the clock was set back, and is over.
+    """
     waiting = (
         select(DELIVERY.c.seq)
         .where(
@@ -107,25 +137,25 @@ def due(tx: Connection, now: int, limit: int) -> list[WebhookRow]:
         )
         .exists()
     )
-    chosen = select(WEBHOOK).where(
-        _ACTIVE, WEBHOOK.c.leased_until <= now, WEBHOOK.c.retry_at <= now, waiting
-    )
+    rests = WEBHOOK.c.retry_at.between(now + 1, now + LONGEST_PAUSE)
+    chosen = select(WEBHOOK).where(_ACTIVE, _free(now), ~rests, WEBHOOK.c.id.not_in(without))
+    chosen = chosen.where(waiting, ~_beside(WEBHOOK.c.id, WEBHOOK.c.partner_id, now))
     return _rows(tx, chosen.order_by(WEBHOOK.c.leased_until, WEBHOOK.c.id).limit(limit))
 
 
-def lease(tx: Connection, webhook_id: str, now: int, until: int) -> bool:
-    """Hold a webhook until then, to send to it; False when another was first."""
-    done = tx.execute(
-        update(WEBHOOK)
-        .where(WEBHOOK.c.id == webhook_id, WEBHOOK.c.leased_until <= now, _ACTIVE)
-        .values(leased_until=until)
-    )
-    return done.rowcount == 1
+def lease(tx: Connection, row: WebhookRow, now: int, until: int) -> bool:
+    """Hold a webhook until then, to send to it; False when another was first.
+
+    Of two workers that take two webhooks of a partner in the same moment both may succeed.
+    """
+    free = (WEBHOOK.c.id == row.id, _free(now), _ACTIVE, ~_beside(row.id, row.partner_id, now))
+    return tx.execute(update(WEBHOOK).where(*free).values(leased_until=until)).rowcount == 1
 
 
-def release(tx: Connection, webhook_id: str, until: int) -> None:
-    """Let others have a webhook from then on."""
-    tx.execute(update(WEBHOOK).where(WEBHOOK.c.id == webhook_id).values(leased_until=until))
+def release(tx: Connection, webhook_id: str, mine: int, until: int) -> None:
+    """Let others have a webhook from then on, unless it was not held until `mine` any more."""
+    held = (WEBHOOK.c.id == webhook_id, WEBHOOK.c.leased_until == mine)
+    tx.execute(update(WEBHOOK).where(*held).values(leased_until=until))
 
 
 def failed(tx: Connection, webhook_id: str, code: str, now: int, retry_at: int) -> None:
@@ -162,10 +192,35 @@ def change(tx: Connection, webhook_id: str, **columns: Any) -> None:  # noqa: AN
     tx.execute(update(WEBHOOK).where(WEBHOOK.c.id == webhook_id).values(**columns))
 
 
+def empty(tx: Connection, webhook_id: str) -> bool:
+    """Forget some of what was to be sent to a webhook; whether there may be more."""
+    some = select(DELIVERY.c.seq).where(DELIVERY.c.webhook_id == webhook_id)
+    some = some.limit(REMOVED_AT_ONCE)
+    return tx.execute(delete(DELIVERY).where(DELIVERY.c.seq.in_(some))).rowcount > 0
+
+
 def remove(tx: Connection, webhook_id: str) -> None:
     """Forget a webhook, with what was still to be sent there."""
     tx.execute(delete(DELIVERY).where(DELIVERY.c.webhook_id == webhook_id))
     tx.execute(delete(WEBHOOK).where(WEBHOOK.c.id == webhook_id))
+
+
+def _free(now: int) -> ColumnElement[bool]:
+    held: ColumnElement[bool] = WEBHOOK.c.leased_until.between(now + 1, now + LEASE_SECONDS)
+    return ~held
+
+
+def _beside(webhook_id: Any, partner_id: Any, now: int) -> ColumnElement[bool]:  # noqa: ANN401
+    """That another webhook of the partner is held; one that was sent to lately is not."""
+    return (
+        select(_BESIDE.c.id)
+        .where(
+            _BESIDE.c.partner_id == partner_id,
+            _BESIDE.c.id != webhook_id,
+            _BESIDE.c.leased_until.between(now + 2, now + LEASE_SECONDS),
+        )
+        .exists()
+    )
 
 
 def _rows(tx: Connection, chosen: Select[Any]) -> list[WebhookRow]:

@@ -3,14 +3,16 @@
 A turn is for one webhook, which one worker holds meanwhile (a lease in its row), so that in normal
 running nothing is sent twice; after a crash between an acknowledgement and its commit it is. In a
 turn events go out one after the other, of each subject the oldest first, so many a second at most.
+A partner has one turn at a time, whatever it has registered, and half of the threads take no
+webhook that was slow the last time: who answers late makes others like him wait.
 
     2xx                      acknowledged
     410                      the webhook is disabled; its events wait for a replay, which enables it
     400, 409, 413, 415, 422  this event is refused: it is tried again later, others go on
     all else, no answer      the address fails: it is left alone for a while, then tried again
 
-An event that is not acknowledged within `GIVE_UP_SECONDS` is a dead letter. What others answer is
-kept as a short code and never read further.
+An event that is not acknowledged within `GIVE_UP_SECONDS` is a dead letter, tried again or not. Of
+what others answer the status alone is looked at.
 """
 
 import threading
@@ -21,26 +23,24 @@ from typing import Final
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from broker.domain import webhook as standard
-from broker.domain.errors import BrokerError, NotFound, OutgoingError
+from broker.domain.errors import NotFound, OutgoingError
 from broker.domain.event import MEDIA_TYPE
 from broker.outbound.guarded import GuardedClient, rules_of
 from broker.store import outbox, webhooks
 from broker.store.acting import acting_for, acting_for_all
 from broker.store.outbox import DeliveryRow
-from broker.store.webhooks import FAILING, WebhookRow
+from broker.store.webhooks import FAILING, LEASE_SECONDS, WebhookRow
 from broker.usecases import audit
 from broker.usecases.context import Context
 from broker.usecases.webhook import secrets_of
-from credentials.errors import CredentialError
 
 ANSWER_SECONDS: Final = 10.0
-LARGEST_ANSWER: Final = 65_536
-TURN_SECONDS: Final = 20.0
-LEASE_SECONDS: Final = 90
-"""Longer than any turn: its last event begins before `TURN_SECONDS` and takes `ANSWER_SECONDS`."""
+TURN_SECONDS: Final = 5.0
+SLOW_SECONDS: Final = 1.0
+"""An answer that takes longer makes its webhook a slow one."""
+MOST_SLOW: Final = 1_000
 A_SECOND: Final = 32
 THREADS: Final = 4
 POLL_SECONDS: Final = 1.0
@@ -52,6 +52,28 @@ _log = structlog.get_logger("broker")
 Draw = Callable[[int], int]
 
 
+class Slow:
+    """The webhooks that answered late in their last turn here, in bounded room."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, None] = {}
+        self._lock = threading.Lock()
+
+    def ids(self) -> list[str]:
+        """Those that are slow now."""
+        with self._lock:
+            return list(self._ids)
+
+    def note(self, webhook_id: str, seconds: float) -> None:
+        """Keep how long the slowest answer of a turn took."""
+        with self._lock:
+            self._ids.pop(webhook_id, None)
+            if seconds > SLOW_SECONDS:
+                self._ids[webhook_id] = None
+            if len(self._ids) > MOST_SLOW:
+                del self._ids[next(iter(self._ids))]
+
+
 class Deliverer:
     """Sends from the outbox in threads of its own; any number of processes may."""
 
@@ -59,8 +81,11 @@ class Deliverer:
         self._ctx = ctx
         self._stopping = threading.Event()
         self._client = client_of(ctx)
+        self._slow = Slow()
         self._threads = [
-            threading.Thread(target=self._run, name=f"deliver-{number}", daemon=True)
+            threading.Thread(
+                target=self._run, args=(number % 2 == 0,), name=f"deliver-{number}", daemon=True
+            )
             for number in range(THREADS)
         ]
 
@@ -75,11 +100,17 @@ class Deliverer:
         for thread in self._threads:
             thread.join()
 
-    def _run(self) -> None:
+    def _run(self, quick_only: bool) -> None:  # noqa: FBT001 (a thread's argument)
         while not self._stopping.is_set():
             try:
-                worked = deliver_some(self._ctx, self._client, stopping=self._stopping)
-            except (SQLAlchemyError, BrokerError, CredentialError):
+                worked = deliver_some(
+                    self._ctx,
+                    self._client,
+                    stopping=self._stopping,
+                    slow=self._slow,
+                    quick_only=quick_only,
+                )
+            except Exception:  # noqa: BLE001 (whatever it is, all others' events have to go on)
                 _log.exception("events_not_delivered")
                 worked = False
             if not worked:
@@ -88,7 +119,7 @@ class Deliverer:
 
 def client_of(ctx: Context) -> GuardedClient:
     """The client that events are sent with."""
-    return GuardedClient(rules_of(ctx.settings), seconds=ANSWER_SECONDS, max_bytes=LARGEST_ANSWER)
+    return GuardedClient(rules_of(ctx.settings), seconds=ANSWER_SECONDS)
 
 
 def deliver_some(
@@ -97,24 +128,38 @@ def deliver_some(
     *,
     draw: Draw = randbelow,
     stopping: threading.Event | None = None,
+    slow: Slow | None = None,
+    quick_only: bool = False,
 ) -> bool:
-    """One turn of a webhook that has something to send and nobody holds; False for none."""
+    """One turn of a webhook that has something to send and nobody holds; False for none.
+
+    With `quick_only` of one that is not among the slow.
+    """
+    slow = slow or Slow()
+    without = slow.ids() if quick_only else []
     with acting_for_all(), ctx.db.reading() as tx:
-        found = webhooks.due(tx, ctx.now(), LOOKED_AT)
+        found = webhooks.due(tx, ctx.now(), LOOKED_AT, without)
     for row in found:
         with acting_for(row.tenant_id):
             now = ctx.now()
+            mine = now + LEASE_SECONDS
             with ctx.db.transaction() as tx:
-                held = webhooks.lease(tx, row.id, now, now + LEASE_SECONDS)
+                held = webhooks.lease(tx, row, now, mine)
             if not held:
                 continue
             try:
-                _turn(ctx, client, row, draw, stopping or threading.Event())
+                _turn(ctx, client, row, draw, stopping or threading.Event(), slow)
             finally:
                 with ctx.db.transaction() as tx:
-                    webhooks.release(tx, row.id, ctx.now() + 1)
+                    webhooks.release(tx, row.id, mine, ctx.now() + 1)
             return True
     return False
+
+
+def bury_old(ctx: Context) -> int:
+    """Make dead letters of events that were not acknowledged in their time; how many."""
+    with ctx.db.transaction() as tx:
+        return outbox.bury(tx, ctx.now())
 
 
 def forget_old(ctx: Context) -> int:
@@ -124,9 +169,14 @@ def forget_old(ctx: Context) -> int:
 
 
 def _turn(
-    ctx: Context, client: GuardedClient, found: WebhookRow, draw: Draw, stopping: threading.Event
+    ctx: Context,
+    client: GuardedClient,
+    found: WebhookRow,
+    draw: Draw,
+    stopping: threading.Event,
+    slow: Slow,
 ) -> None:
-    began = time.monotonic()
+    began, longest = time.monotonic(), 0.0
     with ctx.db.reading() as tx:
         webhook = webhooks.find(tx, found.tenant_id, found.id)  # its secret may be another by now
         waiting = outbox.due(tx, webhook.id, ctx.now(), A_SECOND)
@@ -134,7 +184,10 @@ def _turn(
     for one in waiting:
         if stopping.is_set() or time.monotonic() - began > TURN_SECONDS:
             return
+        asked = time.monotonic()
         code = _send(client, webhook.url, one, ctx.now(), secrets)
+        longest = max(longest, time.monotonic() - asked)
+        slow.note(webhook.id, longest)
         try:
             with ctx.db.transaction() as tx:
                 row = webhooks.find(tx, webhook.tenant_id, webhook.id, lock=True)
@@ -156,6 +209,7 @@ def _send(
             body,
             content_type=MEDIA_TYPE,
             statuses=_EVERY_STATUS,
+            read=False,
             headers=standard.headers(one.event_id, now, body, secrets),
         )
     except OutgoingError as error:

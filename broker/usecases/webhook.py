@@ -18,6 +18,7 @@ from broker.usecases.context import Context
 
 WEBHOOK = "wh"
 MOST_OF_A_PARTNER = 10
+REMOVED = "removed"
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,20 @@ def all_webhooks(ctx: Context, tenant_id: str, partner_id: str | None = None) ->
 
 
 def remove_webhook(ctx: Context, tenant_id: str, partner_id: str | None, webhook_id: str) -> None:
-    """Forget a webhook and what was still to be sent there. Raises `NotFound`."""
+    """Forget a webhook and what was still to be sent there. Raises `NotFound`.
+
+    It is disabled first and emptied a part at a time, while acts go on; what they add meanwhile
+    goes with the webhook itself.
+    """
     with ctx.db.transaction() as tx:
-        row = webhooks.find(tx, tenant_id, webhook_id, partner_id, lock=True)
+        webhooks.find(tx, tenant_id, webhook_id, partner_id, lock=True)
+        webhooks.disable(tx, webhook_id, REMOVED)
+    more = True
+    while more:
+        with ctx.db.transaction() as tx:
+            more = webhooks.empty(tx, webhook_id)
+    with ctx.db.transaction() as tx:
+        row = webhooks.find(tx, tenant_id, webhook_id, partner_id, alone=True)
         webhooks.remove(tx, row.id)
         body = {"webhook": row.id, "partner": row.partner_id}
         audit.record(ctx, tx, tenant_id=tenant_id, type="webhook.removed", body=body)

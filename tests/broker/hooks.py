@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +35,8 @@ class Receiver:
     url: str = ""
     status: int = 204
     of_type: dict[str, int] = field(default_factory=dict)
+    body: bytes = b""
+    headers: Sequence[str] = ()
     got: list[Got] = field(default_factory=list)
 
     def behave(self, connection: socket.socket, request: bytes) -> None:
@@ -44,7 +46,8 @@ class Receiver:
         one = Got(headers, body)
         self.got.append(one)
         status = self.of_type.get(one.event["type"], self.status)
-        answering(status=f"{status} Told")(connection, request)
+        told = answering(self.body, status=f"{status} Told", headers=self.headers)
+        told(connection, request)
 
     def types(self) -> list[str]:
         """The types that have come, in order; forgotten with that."""

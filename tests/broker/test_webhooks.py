@@ -382,6 +382,8 @@ def test_addresses_that_are_not_for_us_are_refused_at_once(on_sqlite: Desk) -> N
         "ftp://crm.example/",
         "https://",
         "nonsense",
+        "https://crm.example:0/",
+        "https://crm.example:65536/",
         "https://crm.example/" + "x" * 2_048,
     ):
         with pytest.raises(InvalidRequest):

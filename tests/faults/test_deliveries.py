@@ -104,7 +104,7 @@ def test_a_broker_that_is_killed_goes_on_where_it_was(system: System, tmp_path: 
         at.servers[0].process.send_signal(signal.SIGKILL)
         at.servers[0].process.wait()
         with at.ctx.db.transaction() as tx:  # as if its lease had run out, which takes a minute
-            webhooks.release(tx, webhook_id, 0)
+            webhooks.change(tx, webhook_id, leased_until=0)
     with deployment(tmp_path, BROKER_PRIVATE_HOSTS="localhost") as at:
         withdraw(at, "crm-later")
         wait_for(system, KILLED_AFTER + 1)
