@@ -16,10 +16,10 @@ from credentials.status import (
     StatusCheck,
     StatusList,
     StatusResolver,
-    index_permutation,
     issue_status_token,
     verify_status_token,
 )
+from credentials.status_indexes import index_permutation
 from credentials.verify import verify_credential, verify_presentation
 
 __all__ = [

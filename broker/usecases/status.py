@@ -21,10 +21,9 @@ from broker.usecases.published import Published
 from credentials.jcs import b64url
 from credentials.sealing import MasterKey
 from credentials.status import (
-    IndexPermutation,
-    index_permutation,
     issue_status_token,
 )
+from credentials.status_indexes import IndexPermutation, index_permutation
 
 # The herd that one index hides in: a list of this size compresses to a few hundred bytes.
 LIST_SIZE = 131_072

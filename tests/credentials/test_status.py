@@ -17,11 +17,11 @@ from credentials.pki import issue_leaf, x5c
 from credentials.status import (
     MAX_LIST_BYTES,
     StatusList,
-    index_permutation,
     issue_status_token,
     read_status_list,
     verify_status_token,
 )
+from credentials.status_indexes import index_permutation
 from tests.credentials.world import ISSUER, NOW, STATUS_URI, World
 from tests.programs import shared
 
