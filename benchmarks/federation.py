@@ -19,10 +19,12 @@ from benchmarks.probe import Measurement, interleaved, seconds_per_call
 from credentials.keys import SoftwareKey
 from credentials.status import StatusList
 from federation.aggregation import Aggregation
-from federation.campaign import Campaign, bundle_hash
+from federation.campaign import Campaign, bundle_hash, parameters_hash
 from federation.consents import Consent, ConsentCache, ConsentIssuer, Scope, index_of, place_of
-from federation.gate import Before, Gated, PinnedLists, Round, gate
-from federation.presence import PresenceTree, leaves_of
+from federation.gate import Gated, gate
+from federation.guard import Before
+from federation.opening import PinnedLists, Round
+from federation.presence import PresenceTree, RoundKey, leaves_of, salt_hash
 from federation.privacy import Spent, Step
 from federation.receipt import Receipt, sign_receipt
 from federation.rollout import MetricGate, Stage
@@ -35,20 +37,28 @@ ASKED_MS, VERIFIED_MS = 100, 0.067
 """The bound, and one ES256 verification where it was set, in milliseconds."""
 
 PURPOSE = "dpv:ServicePersonalisation#algo:churn-v3@1"
-SCOPE = Scope(PURPOSE, frozenset({"train"}), frozenset({"visits"}), frozenset({"p-north"}))
+SCOPE = Scope(
+    PURPOSE,
+    frozenset({"train"}),
+    frozenset({"visits"}),
+    frozenset({"p-north"}),
+    frozenset({"CN"}),
+)
 
 
 def run() -> list[Figure]:
     """Measure gate, receipt and accounting."""
     opened, cache = _round(), _cache()
-    pinned = _pinned(cache)
+    pinned = _pinned(cache, opened)
     rows = list(cache.consents)
-    before = Before(frozenset({"somebody else"}))
+    subjects = frozenset(consent.subject for consent in cache.consents.values())
+    before = Before(opened.campaign_hash, "p-north", trained=subjects)
 
     def gated() -> Gated:
         return gate(opened, rows, cache, pinned, before=before, now=NOW)
 
-    admitted, salt, signer = gated().consents, secrets.token_bytes(32), SoftwareKey.generate()
+    admitted, signer = gated().consents, SoftwareKey.generate()
+    key = RoundKey(secrets.token_bytes(32))
     orders = itertools.count(1)
     taken = interleaved(
         {
@@ -56,7 +66,7 @@ def run() -> list[Figure]:
             "gate": seconds_per_call(gated, calls=1, clock=time.thread_time),
             "nodes": seconds_per_call(_bare_nodes, calls=1, clock=time.thread_time),
             "receipt": seconds_per_call(
-                lambda: _receipt(opened, salt, admitted, signer), calls=1, clock=time.thread_time
+                lambda: _receipt(opened, key, admitted, signer), calls=1, clock=time.thread_time
             ),
             "epsilon": seconds_per_call(
                 # Another rate each time: nothing is remembered.
@@ -97,8 +107,13 @@ def _round() -> Round:
         id="benchmark",
         purpose=PURPOSE,
         attributes=("visits",),
+        territories=("CN",),
+        valid_from=0,
+        valid_until=2 * NOW,
+        salt_hash=salt_hash(bytes(32)),
         bundle_hash=bundle_hash(b""),
         parameters={},
+        parameters_hash=parameters_hash({}),
         members=("p-north",),
         minimum_members=1,
         minimum_rows=100,
@@ -125,20 +140,29 @@ def _cache() -> ConsentCache:
     return cache
 
 
-def _pinned(cache: ConsentCache) -> PinnedLists:
+def _pinned(cache: ConsentCache, opened: Round) -> PinnedLists:
     """The list of the round: of the rows' consents, the first have ended."""
     statuses = StatusList.empty(1, LISTED)
     ended = itertools.islice(cache.consents.values(), WITHDRAWN)
     statuses.set_all([index_of(consent.status)[1] for consent in ended], 1)
     statuses.issued_at = NOW
-    return PinnedLists({"https://broker.example/status/1": statuses}, (), NOW)
+    return PinnedLists({"https://broker.example/status/1": statuses}, (), opened)
 
 
-def _receipt(opened: Round, salt: bytes, consents: tuple[str, ...], signer: SoftwareKey) -> str:
-    tree = PresenceTree(leaves_of(salt, consents))
+def _receipt(opened: Round, key: RoundKey, consents: tuple[str, ...], signer: SoftwareKey) -> str:
+    tree = PresenceTree(leaves_of(key, consents))
     model = bundle_hash(b"model")
     receipt = Receipt(
-        "p-north", NOW, opened.campaign_hash, 1, model, model, (), tree.size - 2, tree.root()
+        "p-north",
+        NOW,
+        opened.campaign_hash,
+        opened.stage,
+        1,
+        model,
+        model,
+        (),
+        tree.size - 2,
+        tree.root(),
     )
     return sign_receipt(signer, receipt)
 

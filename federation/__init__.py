@@ -6,7 +6,7 @@ shows a member's round from the signed campaign to the receipt.
 
     campaign, aggregation, rollout   what is trained, by whom, how far it may go
     board                            k of n keys sign a campaign, or approve a model
-    consents, gate                   which rows of a member may train in a round
+    consents, opening, gate, guard   which rows of a member may train in a round
     presence, receipt                what a member says it trained on, and proofs about it
     privacy                          what row-level DP-SGD spends, and the budget
     unlearning                       which models a withdrawal taints, and what is to be done

@@ -26,12 +26,12 @@ from credentials.jws import PublicKey, Signer, parse_jws, sign_jws
 from credentials.keys import thumbprint
 from federation import reading
 from federation.campaign import LARGEST_CAMPAIGN, Campaign
-from federation.errors import BoardDisagrees, BoardInvalid, Malformed
+from federation.errors import BoardDisagrees, BoardInvalid, CampaignInvalid, Malformed, StageShut
 
 CAMPAIGN_TYPE: Final = "campaign-signature+jwt"
 APPROVAL_TYPE: Final = "model-approval+jwt"
 MOST_KEYS: Final = 100
-MOST_SIGNATURES: Final = 100
+MOST_FAULTS: Final = 100
 LARGEST_SIGNATURE: Final = 16_384
 _SIGNED: Final = frozenset({"campaign", "signatures"})
 
@@ -88,7 +88,8 @@ def read_signed_campaign(data: bytes, board: Board) -> SignedCampaign:
     """
     source = reading.json_object(data, largest=LARGEST_CAMPAIGN)
     reading.members(source, "a signed campaign", _SIGNED)
-    signatures = reading.items(source, "signatures", MOST_SIGNATURES)
+    # Their number is bounded by the document's size: lines of others must not crowd out good ones.
+    signatures = reading.items(source, "signatures", LARGEST_CAMPAIGN)
     if not all(isinstance(one, str) for one in signatures):
         raise Malformed("signatures are compact JWS, as text")
     campaign = Campaign.from_json(source["campaign"])
@@ -117,6 +118,38 @@ def approvals(
 
 
 @dataclass(frozen=True)
+class PassedStage:
+    """A stage whose gates hold for a model. Made by `pass_stage` alone."""
+
+    campaign_hash: str
+    stage: str
+    model: str
+
+
+def pass_stage(
+    signed: SignedCampaign,
+    stage: str,
+    model: str,
+    *,
+    metrics: Mapping[str, str],
+    given: Sequence[str],
+    board: Board,
+) -> PassedStage:
+    """Check that a stage is over: what the next one takes to begin (`gate.open_round`).
+
+    `given` are approvals, verified here; `metrics` are the word of whoever measured, and a board
+    that wants them checked asks for approvals besides. Raises `CampaignInvalid`, `StageShut`.
+    """
+    found = {one.stage: one for one in signed.campaign.rollout}.get(stage)
+    if found is None:
+        raise CampaignInvalid("the campaign has no such stage")
+    shut = found.shut_gates(metrics, approvals(signed, stage, model, given, board))
+    if shut:
+        raise StageShut(stage, shut)
+    return PassedStage(signed.campaign_hash, stage, model)
+
+
+@dataclass(frozen=True)
 class _Signers:
     counted: frozenset[str]
     faults: tuple[str, ...]
@@ -127,13 +160,15 @@ def _signers(
 ) -> _Signers:
     counted: set[str] = set()
     faults: list[str] = []
-    for number, signature in enumerate(signatures[:MOST_SIGNATURES], start=1):
+    for number, signature in enumerate(signatures, start=1):
         signer = _signer(signature, typ, stated, board)
         if signer.fault or signer.key in counted:
             faults.append(f"signature {number}: {signer.fault or 'of a key that signed already'}")
         else:
             counted.add(signer.key)
-    return _Signers(frozenset(counted), tuple(faults))
+        if len(counted) == len(board.keys):
+            break
+    return _Signers(frozenset(counted), tuple(faults[:MOST_FAULTS]))
 
 
 @dataclass(frozen=True)

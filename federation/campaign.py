@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Final, Self
 
 from credentials.errors import CredentialError
@@ -27,6 +26,7 @@ from federation.errors import (
     Malformed,
     ParametersDiffer,
 )
+from federation.privacy import RowPrivacy
 from federation.rollout import Stage, read_rollout
 
 SCHEMA: Final = "urn:consent-broker:campaign:1"
@@ -35,7 +35,9 @@ LARGEST_CAMPAIGN: Final = 262_144
 LARGEST_PARAMETERS: Final = 65_536
 MOST_MEMBERS: Final = 1_000
 MOST_ATTRIBUTES: Final = 1_000
+MOST_TERRITORIES: Final = 300
 MOST_ROUNDS: Final = 100_000
+LATEST: Final = 2**53 - 1
 LEAST_COHORT: Final = 2
 """A cohort of one is a customer's own model."""
 
@@ -48,6 +50,10 @@ _MEMBERS: Final = frozenset(
         "id",
         "purpose",
         "attributes",
+        "territories",
+        "valid_from",
+        "valid_until",
+        "salt_hash",
         "bundle_hash",
         "parameters",
         "parameters_hash",
@@ -62,51 +68,6 @@ _MEMBERS: Final = frozenset(
         "unlearning",
     }
 )
-_PRIVACY: Final = frozenset(
-    {"epsilon", "delta", "noise_multiplier", "clip_norm", "sampling_rate", "steps_per_round"}
-)
-
-
-@dataclass(frozen=True)
-class RowPrivacy:
-    """Row-level DP-SGD (Abadi et al., 2016) inside each member, and the budget it may spend.
-
-    All but the steps are decimals in text. `noise_multiplier` is the noise's standard deviation
-    over `clip_norm`, the largest norm of one row's gradient; `sampling_rate` the probability with
-    which each row enters a step, drawn for each row alone (Poisson): the accounting of
-    `federation.privacy` holds for that and for no fixed batches.
-    """
-
-    epsilon: str
-    delta: str
-    noise_multiplier: str
-    clip_norm: str
-    sampling_rate: str
-    steps_per_round: int
-
-    def to_json(self) -> dict[str, Any]:
-        """The settings as a JSON object."""
-        return {
-            "epsilon": self.epsilon,
-            "delta": self.delta,
-            "noise_multiplier": self.noise_multiplier,
-            "clip_norm": self.clip_norm,
-            "sampling_rate": self.sampling_rate,
-            "steps_per_round": self.steps_per_round,
-        }
-
-    @classmethod
-    def from_json(cls, value: object) -> Self:
-        """Read them strictly. Raises `Malformed`, `CampaignInvalid`."""
-        source = reading.members(value, "privacy", _PRIVACY)
-        texts = {name: reading.decimal(source, name) for name in _PRIVACY - {"steps_per_round"}}
-        numbers = {name: Fraction(text) for name, text in texts.items()}
-        if not all(numbers.values()):
-            raise CampaignInvalid("epsilon, delta, noise, clipping and sampling are above 0")
-        if numbers["delta"] >= 1 or numbers["sampling_rate"] > 1:
-            raise CampaignInvalid("delta is below 1, sampling_rate at most 1")
-        steps = reading.whole(source, "steps_per_round", 1, 1_000_000)
-        return cls(**texts, steps_per_round=steps)
 
 
 @dataclass(frozen=True)
@@ -114,7 +75,10 @@ class Campaign:
     """One campaign; the module says what its wire form is.
 
     `purpose` is the wire form `dpv:ServicePersonalisation#algo:churn-v3@1`, whose last parts are
-    algorithm and version; `attributes` what of a row is used: a consent must allow all of it.
+    algorithm and version; `attributes` what of a row is used, and `territories` where the members
+    train and the updates are processed: a consent must allow all of them. Rounds open from
+    `valid_from` until before `valid_until` (Unix seconds). `salt_hash` commits to the campaign's
+    salt (`presence.CampaignSalt`): no member has one of its own under which all is absent.
     Hashes are base64url SHA-256: `bundle_hash` of the application's bytes, `parameters_hash` of
     the parameters' canonical JSON. `minimum_rows` is a member's least number of consented rows in
     a round, `cohort` the k below which nothing is trained or told; `privacy` None is none.
@@ -123,8 +87,13 @@ class Campaign:
     id: str
     purpose: str
     attributes: tuple[str, ...]
+    territories: tuple[str, ...]
+    valid_from: int
+    valid_until: int
+    salt_hash: str
     bundle_hash: str
     parameters: dict[str, Any]
+    parameters_hash: str
     members: tuple[str, ...]
     minimum_members: int
     minimum_rows: int
@@ -135,11 +104,6 @@ class Campaign:
     rollout: tuple[Stage, ...]
     unlearning: str
 
-    @property
-    def parameters_hash(self) -> str:
-        """Base64url SHA-256 over the parameters' canonical JSON."""
-        return parameters_hash(self.parameters)
-
     def to_json(self) -> dict[str, Any]:
         """The campaign as the JSON object whose canonical form is hashed and signed."""
         return {
@@ -147,6 +111,10 @@ class Campaign:
             "id": self.id,
             "purpose": self.purpose,
             "attributes": list(self.attributes),
+            "territories": list(self.territories),
+            "valid_from": self.valid_from,
+            "valid_until": self.valid_until,
+            "salt_hash": self.salt_hash,
             "bundle_hash": self.bundle_hash,
             "parameters": self.parameters,
             "parameters_hash": self.parameters_hash,
@@ -187,8 +155,13 @@ class Campaign:
             id=reading.name(source, "id"),
             purpose=_purpose(source),
             attributes=reading.names(source, "attributes", most=MOST_ATTRIBUTES),
+            territories=reading.names(source, "territories", most=MOST_TERRITORIES),
+            valid_from=reading.whole(source, "valid_from", 0, LATEST),
+            valid_until=reading.whole(source, "valid_until", 0, LATEST),
+            salt_hash=reading.digest(source, "salt_hash"),
             bundle_hash=reading.digest(source, "bundle_hash"),
             parameters=parameters,
+            parameters_hash=parameters_hash(parameters),
             members=members,
             minimum_members=reading.whole(source, "minimum_members", 1, MOST_MEMBERS),
             minimum_rows=reading.whole(source, "minimum_rows", 1, 2**40),
@@ -210,6 +183,10 @@ class Campaign:
     def _check_together(self) -> None:
         if not self.attributes:
             raise CampaignInvalid("a campaign names the attributes that it uses")
+        if not self.territories:
+            raise CampaignInvalid("a campaign names the territories where it is trained")
+        if self.valid_from >= self.valid_until:
+            raise CampaignInvalid("a campaign ends after it begins: valid_until above valid_from")
         smallest = min(len(stage.members) for stage in self.rollout)
         if self.minimum_members > smallest:
             raise CombinationImpossible(

@@ -7,10 +7,11 @@ validity and the status, is looked at anew each time (`federation.gate`).
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
+from credentials.chain import TrustedChain
 from credentials.errors import CredentialError
 from credentials.model import VerifiedCredential
 from credentials.status import StatusCheck
@@ -22,12 +23,18 @@ MOST_INDEX: Final = 2**_INDEX_BITS - 1
 
 
 class Scope(NamedTuple):
-    """What a consent allows, and to whom. Few differ, so each is judged once a round."""
+    """What a consent allows, to whom and where. Few differ, so each is judged once a round.
+
+    `territories` are those of processing; `limited` whether it allows a number of uses, which no
+    round of training can be counted against.
+    """
 
     purpose: str
     actions: frozenset[str]
     attributes: frozenset[str]
     recipients: frozenset[str]
+    territories: frozenset[str] = frozenset()
+    limited: bool = False
 
 
 class Consent(NamedTuple):
@@ -56,13 +63,32 @@ def index_of(place: int) -> tuple[int, int]:
     return place >> _INDEX_BITS, place & MOST_INDEX
 
 
+NOBODY: Final = Consent("", "", 0, 0, 0, 0)
+"""Stands for a consent that is not known: it never holds."""
+
+
+def lists_of(consents: Iterable[Consent], now: int) -> frozenset[int]:
+    """The numbers of the lists in which the consents that have not expired have their places."""
+    return frozenset(
+        {consent.status >> _INDEX_BITS for consent in consents if now < consent.valid_until}
+    )
+
+
 @dataclass(frozen=True)
 class ConsentIssuer:
-    """Whose consents count: its certificates' anchors (DER), its `iss`, the type's `vct`."""
+    """Whose consents count: its certificates' anchors (DER), its `iss`, the type's `vct`.
+
+    `refused` are thumbprints of keys that count no more though a certificate names them: stolen.
+    """
 
     anchors: tuple[bytes, ...]
     issuer: str
     vct: str
+    refused: frozenset[str] = frozenset()
+
+    def refuses(self, chain: TrustedChain | None) -> bool:
+        """Whether what these certificates vouch for counts no more."""
+        return chain is not None and chain.key.thumbprint() in self.refused
 
 
 class ConsentCache:
@@ -88,8 +114,8 @@ class ConsentCache:
         """Verify the credentials that are new, remember those that hold.
 
         Gives the reasons of those that do not, counted by code: those of `credentials.errors`, and
-        `claims_unusable` for a credential that verifies and is no consent with a status. `now` is
-        Unix seconds. The status is left to each round.
+        `key_refused` for a stolen key's, and `claims_unusable` for a credential that verifies and
+        is no consent with a status. `now` is Unix seconds. The status is left to each round.
         """
         refused: Counter[str] = Counter()
         for credential in credentials:
@@ -109,15 +135,28 @@ class ConsentCache:
                 refused[error.code] += 1
                 continue
             consent = self._read(verified)
-            if consent is None:
+            if self.issuer.refuses(verified.issuer_chain):
+                refused["key_refused"] += 1
+            elif consent is None:
                 refused["claims_unusable"] += 1
             else:
                 self.consents[key] = consent
                 self.highest_index = max(self.highest_index, index_of(consent.status)[1])
         return refused
 
-    def forget(self) -> None:
-        """Forget every consent, so that each is verified anew: an issuer's key was stolen."""
+    def needed(self, rows: Iterable[bytes], now: int) -> tuple[str, ...]:
+        """The addresses of the lists that a round over these rows pins, ascending."""
+        found = (self.consents.get(key, NOBODY) for key in rows)
+        uris = tuple(self.lists)
+        return tuple(sorted(uris[number] for number in lists_of(found, now)))
+
+    def forget(self, refused: Collection[str] = ()) -> None:
+        """Forget every consent, so that each is verified anew: an issuer's key was stolen.
+
+        `refused` are the stolen keys' thumbprints: what they signed, consents and status lists,
+        counts no more, while their certificates still lead to the anchors.
+        """
+        self.issuer = replace(self.issuer, refused=self.issuer.refused.union(refused))
         self.consents.clear()
 
     def _read(self, verified: VerifiedCredential) -> Consent | None:
@@ -139,7 +178,16 @@ class ConsentCache:
         ):
             return None
         actions, attributes, recipients = (one or frozenset() for one in lists)
-        scope = Scope(purpose, actions, attributes, recipients)
+        places = claims.get("territories")
+        processing = _texts(places, "processing") if isinstance(places, dict) else None
+        scope = Scope(
+            purpose,
+            actions,
+            attributes,
+            recipients,
+            processing or frozenset(),
+            limited=claims.get("max_uses") is not None,
+        )
         not_before = claims.get("nbf")
         ends = [end for _, _, end in _validity(verified)]
         return Consent(

@@ -89,6 +89,24 @@ class ReceiptMismatch(FederationError):
     code: ClassVar[str] = "receipt_mismatch"
 
 
+class SaltDiffers(FederationError):
+    """A salt whose hash is not the one that the board signed in the campaign."""
+
+    code: ClassVar[str] = "salt_differs"
+
+
+class StageShut(FederationError):
+    """A stage whose gates are not shown to hold: the next one does not begin. `shut` names them."""
+
+    code: ClassVar[str] = "stage_shut"
+
+    def __init__(self, stage: str, shut: tuple[str, ...]) -> None:
+        """Build the message from the stage and what does not hold in it."""
+        self.stage = stage
+        self.shut = shut
+        super().__init__(f"stage {stage} does not lead on: {', '.join(shut)}")
+
+
 class LeavesDiffer(FederationError):
     """Leaves that do not ascend, lack a sentinel, or do not lead to the receipt's root."""
 

@@ -1,26 +1,31 @@
 """Which consents a round used, as a Merkle tree that gives proofs of presence and of absence.
 
-A leaf is HMAC-SHA256(campaign salt, consent id), 32 bytes; without the salt nobody who guesses
-consent ids finds them in a tree. The leaves are sorted, so that what is absent would stand between
-two neighbours, and proofs of both show its absence:
+A leaf is HMAC-SHA256(key of the round, consent id), 32 bytes, and that key HMAC-SHA256(campaign
+salt, stage LF round LF member): of two rounds or two members nothing is the same, so that no
+comparison tells leaves from padding. Without the salt nobody who guesses consent ids finds them in
+a tree; who has the salt and the ids sees all. The campaign holds the salt's SHA-256. The leaves are
+sorted, so that what is absent would stand between two neighbours, and proofs of both show its
+absence:
 
     00...00 | leaves and padding, ascending | ff...ff
 
 The sentinels give the first and the last their neighbours. Random padding fills the number up to
-its bucket, and cannot be told from leaves: the size tells the bucket and not the count. Hashes are
-those of RFC 9162, section 2.1.1 (`credentials.merkle`), over the leaves as they stand.
+its bucket, and cannot be told from leaves without the salt: the size tells the bucket and not the
+count. Hashes are those of RFC 9162, section 2.1.1 (`credentials.merkle`), over the leaves as they
+stand.
 
 A proof on the wire is JSON: `{"shows": "included", "at": PLACE}` or `{"shows": "absent", "lower":
 PLACE, "upper": PLACE}`, where a PLACE is `{"leaf", "index", "path"}`, 32 bytes base64url each.
 """
 
+import hashlib
 import hmac
 import secrets
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, NewType, Self
 
 from credentials.errors import CredentialError
 from credentials.merkle import (
@@ -32,7 +37,8 @@ from credentials.merkle import (
     verify_inclusion,
 )
 from federation import reading
-from federation.errors import LeavesDiffer, Malformed, ProofFails, TooLarge
+from federation.board import SignedCampaign
+from federation.errors import LeavesDiffer, Malformed, ProofFails, SaltDiffers, TooLarge
 
 LEAF_BYTES: Final = 32
 LOWEST: Final = bytes(LEAF_BYTES)
@@ -40,7 +46,7 @@ HIGHEST: Final = b"\xff" * LEAF_BYTES
 SENTINELS: Final = 2
 SMALLEST_BUCKET: Final = 64
 LARGEST_BUCKET: Final = 2**24
-LEAST_SALT: Final = 32
+SALT_BYTES: Final = 32
 LARGEST_PROOF: Final = 16_384
 _LONGEST_PATH: Final = 25
 
@@ -60,15 +66,47 @@ def bucket_of(count: int) -> int:
     return bucket
 
 
-def leaf_of(salt: bytes, consent_id: str) -> bytes:
-    """HMAC-SHA256(salt, consent id). Raises `Malformed` for a salt below 32 bytes."""
-    if len(salt) < LEAST_SALT:
-        raise Malformed(f"the salt of a campaign has at least {LEAST_SALT} bytes")
-    return hmac.digest(salt, consent_id.encode("utf-8", "surrogatepass"), "sha256")
+def salt_hash(salt: bytes) -> str:
+    """SHA-256 of a campaign's salt, base64url, as the campaign holds it.
+
+    Raises `Malformed` unless the salt is 32 bytes.
+    """
+    if len(salt) != SALT_BYTES:
+        raise Malformed(f"the salt of a campaign is {SALT_BYTES} random bytes")
+    return reading.encoded(hashlib.sha256(salt).digest())
+
+
+RoundKey = NewType("RoundKey", bytes)
+"""The key of one member's leaves in one round."""
+
+
+@dataclass(frozen=True)
+class CampaignSalt:
+    """A campaign with its salt, which is the one that the board signed.
+
+    Raises `Malformed`, or `SaltDiffers` for another salt.
+    """
+
+    signed: SignedCampaign
+    salt: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not hmac.compare_digest(salt_hash(self.salt), self.signed.campaign.salt_hash):
+            raise SaltDiffers("this is not the salt that the board signed in the campaign")
+
+    def key(self, stage: str, number: int, member: str) -> RoundKey:
+        """The key of a member's leaves in a round; names hold no line feed."""
+        named = f"{stage}\n{number}\n{member}".encode()
+        return RoundKey(hmac.digest(self.salt, named, "sha256"))
+
+
+def leaf_of(key: RoundKey, consent_id: str) -> bytes:
+    """HMAC-SHA256(key of the round, consent id)."""
+    return hmac.digest(key, consent_id.encode("utf-8", "surrogatepass"), "sha256")
 
 
 def leaves_of(
-    salt: bytes,
+    key: RoundKey,
     consent_ids: Iterable[str],
     *,
     draw: Callable[[int], bytes] = secrets.token_bytes,
@@ -77,9 +115,7 @@ def leaves_of(
 
     `draw` gives random bytes. Raises `Malformed`, `TooLarge`.
     """
-    if len(salt) < LEAST_SALT:
-        raise Malformed(f"the salt of a campaign has at least {LEAST_SALT} bytes")
-    inner = {leaf_of(salt, consent_id) for consent_id in consent_ids}
+    inner = {leaf_of(key, consent_id) for consent_id in consent_ids}
     bucket = bucket_of(len(inner))
     while len(inner) < bucket:
         inner.add(draw(LEAF_BYTES))

@@ -8,7 +8,9 @@ section 3.3)
 
     R(a) = 1 / (a - 1) * ln( sum_{k=0..a} C(a, k) (1 - q)^(a - k) q^k exp((k^2 - k) / (2 sigma^2)) )
 
-and a / (2 sigma^2) for q = 1. Divergences add up over steps. For every order, the sum R gives
+and a / (2 sigma^2) for q = 1. With 1 for each exp(...) the sum would be 1, so what is added up here
+is what the terms have above that, exp(...) - 1 from k = 2 on: however little a step spends,
+rounding does not make it free. Divergences add up over steps. For every order, the sum R gives
 (Canonne, Kamath, Steinke, "The discrete Gaussian for differential privacy", 2020, proposition 12)
 
     epsilon = R + ln((a - 1) / a) - (ln(delta) + ln(a)) / (a - 1)
@@ -22,15 +24,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
-from typing import Final, Self
+from typing import Any, Final, Self
 
-from federation.campaign import RowPrivacy
-from federation.errors import PrivacyInvalid
+from federation import reading
+from federation.errors import CampaignInvalid, CombinationImpossible, PrivacyInvalid
 
 ORDERS: Final = (*range(2, 65), 72, 80, 96, 112, 128, 160, 192, 256, 320, 384, 512, 768, 1024)
 MOST_STEPS: Final = 10**12
+_ROUNDING: Final = 1e-11
+"""More than rounding does to a logarithm of thousands; added, so that the bound stays above."""
 _LEAST_NOISE: Final = 0.01
 _MOST_NOISE: Final = 1e6
+_PRIVACY: Final = frozenset(
+    {"epsilon", "delta", "noise_multiplier", "clip_norm", "sampling_rate", "steps_per_round"}
+)
 
 
 @dataclass(frozen=True)
@@ -64,13 +71,18 @@ def renyi(step: Step, order: int) -> float:
         - math.lgamma(order - k + 1)
         + (order - k) * math.log1p(-q)
         + k * math.log(q)
-        + (k * k - k) / (2 * sigma**2)
-        for k in range(order + 1)
+        + _log_expm1((k * k - k) / (2 * sigma**2))
+        for k in range(2, order + 1)
     ]
     largest = max(logs)
-    total = largest + math.log(math.fsum(math.exp(one - largest) for one in logs))
-    # Rounding must never make a step free: the divergence is not negative.
-    return max(total, 0.0) / (order - 1)
+    above = largest + math.log(math.fsum(math.exp(one - largest) for one in logs))
+    above += _ROUNDING * max(1.0, above)
+    return (max(above, 0.0) + math.log1p(math.exp(-abs(above)))) / (order - 1)
+
+
+def _log_expm1(x: float) -> float:
+    """ln(exp(x) - 1) for x > 0."""
+    return x + math.log(-math.expm1(-x))
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,60 @@ class Spent:
     def _epsilon(self, order: int, delta: float) -> float:
         total = math.fsum(count * renyi(step, order) for step, count in self.steps.items())
         return total + math.log1p(-1 / order) - (math.log(delta) + math.log(order)) / (order - 1)
+
+
+@dataclass(frozen=True)
+class RowPrivacy:
+    """Row-level DP-SGD (Abadi et al., 2016) inside each member, and the budget it may spend.
+
+    All but the steps are decimals in text. `noise_multiplier` is the noise's standard deviation
+    over `clip_norm`, the largest norm of one row's gradient; `sampling_rate` the probability with
+    which each row enters a step, drawn for each row alone (Poisson): the accounting of
+    this module holds for that and for no fixed batches.
+    """
+
+    epsilon: str
+    delta: str
+    noise_multiplier: str
+    clip_norm: str
+    sampling_rate: str
+    steps_per_round: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as a JSON object."""
+        return {
+            "epsilon": self.epsilon,
+            "delta": self.delta,
+            "noise_multiplier": self.noise_multiplier,
+            "clip_norm": self.clip_norm,
+            "sampling_rate": self.sampling_rate,
+            "steps_per_round": self.steps_per_round,
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Read them strictly, and check that they pay for a round.
+
+        Raises `Malformed`, `CampaignInvalid`, `CombinationImpossible`.
+        """
+        source = reading.members(value, "privacy", _PRIVACY)
+        texts = {name: reading.decimal(source, name) for name in _PRIVACY - {"steps_per_round"}}
+        numbers = {name: Fraction(text) for name, text in texts.items()}
+        if not all(numbers.values()):
+            raise CampaignInvalid("epsilon, delta, noise, clipping and sampling are above 0")
+        if numbers["delta"] >= 1 or numbers["sampling_rate"] > 1:
+            raise CampaignInvalid("delta is below 1, sampling_rate at most 1")
+        steps = reading.whole(source, "steps_per_round", 1, 1_000_000)
+        read = cls(**texts, steps_per_round=steps)
+        try:
+            rounds = rounds_left(read, Spent())
+        except PrivacyInvalid as error:
+            raise CampaignInvalid(f"privacy: {error}") from None
+        if rounds < 1:
+            raise CombinationImpossible(
+                "the privacy budget does not cover one round: more epsilon or noise, fewer steps"
+            )
+        return read
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,18 @@
 
 It is evidence of a claim and no proof of training: a member can train on more than its receipt
 covers, or on nothing. What it cannot do later is claim otherwise: an auditor asks for one consent
-in one round, and gets a proof that it is among the leaves or that it is not.
+in one round, and gets a proof that it is among the leaves or that it is not. Leaves are its claim
+too: whoever owes the truth about a customer compares them with other records.
+
+One member gives one receipt a round: whoever receives them keeps the first for (campaign, stage,
+round, member) and refuses another, since two claims about one round are none.
 
 A compact JWS (RFC 7515) of type `training-receipt+jwt`, `kid` the thumbprint of the member's key:
 
     iss         the member
     iat         when it was signed, Unix seconds
     campaign    the campaign's hash
+    stage       of the rollout: `pilot` and `consortium` count their rounds each
     round       from 1
     model_in    hash of the model that the round began with, base64url SHA-256
     model_out   hash of what the member gave back
@@ -20,7 +25,7 @@ How it may evolve: a reader refuses claims that it does not know; new ones mean 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,7 +37,9 @@ from federation import reading
 from federation.errors import LeavesDiffer, Malformed, ReceiptForged, ReceiptMismatch
 from federation.presence import (
     LARGEST_BUCKET,
+    LEAF_BYTES,
     SENTINELS,
+    CampaignSalt,
     PresenceProof,
     PresenceTree,
     Shows,
@@ -40,6 +47,7 @@ from federation.presence import (
     leaf_of,
     read_leaves,
 )
+from federation.rollout import STAGES
 
 RECEIPT_TYPE: Final = "training-receipt+jwt"
 LARGEST_RECEIPT: Final = 131_072
@@ -47,7 +55,7 @@ MOST_LISTS: Final = 256
 LONGEST_ADDRESS: Final = 2_048
 LATEST: Final = 2**53 - 1
 CLAIMS: Final = frozenset(
-    {"iss", "iat", "campaign", "round", "model_in", "model_out", "lists", "bucket", "root"}
+    {"iss", "iat", "campaign", "stage", "round", "model_in", "model_out", "lists", "bucket", "root"}
 )
 _LIST: Final = frozenset({"uri", "hash", "iat"})
 
@@ -68,6 +76,7 @@ class Receipt:
     member: str
     signed_at: int
     campaign: str
+    stage: str
     round: int
     model_in: str
     model_out: str
@@ -86,6 +95,7 @@ class Receipt:
             "iss": self.member,
             "iat": self.signed_at,
             "campaign": self.campaign,
+            "stage": self.stage,
             "round": self.round,
             "model_in": self.model_in,
             "model_out": self.model_out,
@@ -102,6 +112,7 @@ class Asked:
     """What a receipt must be of; None where the one who asks cannot know it."""
 
     campaign: str
+    stage: str
     round: int
     member: str
     model_in: str | None = None
@@ -118,15 +129,18 @@ def read_receipt(token: str, key: Mapping[str, Any], asked: Asked) -> Receipt:
     """Read a receipt strictly, and check whose it is and of what.
 
     1. It is a compact JWS of the type, within its size.
-    2. The signature verifies under the member's registered public key (`key`, a JWK).
+    2. `kid` is the thumbprint of the member's registered public key (`key`, a JWK), and the
+       signature verifies under that.
     3. The claims are exactly those of the module, each of its form.
-    4. They are of the campaign, round, member and models asked about.
+    4. They are of the campaign, stage, round, member and models asked about.
 
     Raises `ReceiptForged`, `Malformed`, `TooLarge`, `ReceiptMismatch`.
     """
     # 1. and 2.
     try:
         jws = parse_jws(token, typ=RECEIPT_TYPE, max_characters=LARGEST_RECEIPT)
+        if jws.header.get("kid") != thumbprint(key):
+            raise ReceiptForged("the receipt names another key than the member's registered one")
         jws.verify(PublicKey(key))
     except CredentialError as error:
         raise ReceiptForged(f"not a receipt by the member's registered key: {error}") from None
@@ -135,6 +149,7 @@ def read_receipt(token: str, key: Mapping[str, Any], asked: Asked) -> Receipt:
     # 4.
     for what, given, wanted in (
         ("campaign", receipt.campaign, asked.campaign),
+        ("stage", receipt.stage, asked.stage),
         ("round", receipt.round, asked.round),
         ("member", receipt.member, asked.member),
         ("model_in", receipt.model_in, asked.model_in),
@@ -150,26 +165,42 @@ def check_leaves(receipt: Receipt, data: bytes) -> PresenceTree:
 
     Raises what `read_leaves` raises, and `LeavesDiffer`.
     """
+    # Before anything is built of them: 24 bytes of claims must not cost 2^24 leaves of memory.
+    if len(data) != receipt.size * LEAF_BYTES:
+        raise LeavesDiffer(
+            f"the receipt covers {receipt.size} leaves of {LEAF_BYTES} bytes; these are "
+            f"{len(data)} bytes"
+        )
     tree = PresenceTree(read_leaves(data))
-    if tree.size != receipt.size:
-        raise LeavesDiffer(f"the receipt covers {receipt.size} leaves; these are {tree.size}")
     if tree.root() != receipt.root:
         raise LeavesDiffer("the leaves do not lead to the receipt's root")
     return tree
 
 
-def check_presence(receipt: Receipt, salt: bytes, consent_id: str, proof: bytes) -> Shows:
+def leaf_in(receipt: Receipt, salt: CampaignSalt, consent_id: str) -> bytes:
+    """The leaf that a consent has in a receipt's round. Raises `ReceiptMismatch`."""
+    if receipt.campaign != salt.signed.campaign_hash:
+        raise ReceiptMismatch("the receipt is of another campaign than the salt")
+    return leaf_of(salt.key(receipt.stage, receipt.round, receipt.member), consent_id)
+
+
+def check_presence(receipt: Receipt, salt: CampaignSalt, consent_id: str, proof: bytes) -> Shows:
     """Check a proof about one consent in one round, offline: "included" or "absent".
 
-    Raises `Malformed`, `TooLarge`, `ProofFails`.
+    Raises `Malformed`, `TooLarge`, `ReceiptMismatch`, `ProofFails`.
     """
     read = PresenceProof.parse(proof)
-    return read.check(leaf_of(salt, consent_id), receipt.size, receipt.root)
+    return read.check(leaf_in(receipt, salt, consent_id), receipt.size, receipt.root)
 
 
-def receipts_root(tokens: Sequence[str]) -> bytes:
-    """The root over a round's receipts: RFC 9162 over the tokens' SHA-256, in ascending order."""
-    hashes = sorted(hashlib.sha256(token.encode()).digest() for token in tokens)
+def receipts_root(tokens: Mapping[str, str]) -> bytes:
+    """The root over a round's receipts, one a member: `tokens` that `read_receipt` took, by member.
+
+    RFC 9162 over the SHA-256 of each signing input, ascending: an ECDSA signature has a second
+    spelling, and what it signs has none.
+    """
+    signed = [token.rpartition(".")[0] for token in tokens.values()]
+    hashes = sorted(hashlib.sha256(one.encode()).digest() for one in signed)
     return root_of([leaf_hash(one) for one in hashes])
 
 
@@ -185,6 +216,7 @@ def _receipt(claims: Mapping[str, Any]) -> Receipt:
         member=reading.name(claims, "iss"),
         signed_at=reading.whole(claims, "iat", 0, LATEST),
         campaign=reading.digest(claims, "campaign"),
+        stage=reading.choice(claims, "stage", STAGES),
         round=reading.whole(claims, "round", 1, LATEST),
         model_in=reading.digest(claims, "model_in"),
         model_out=reading.digest(claims, "model_out"),

@@ -6,7 +6,10 @@ all that descend from one. The campaign's policy says what follows:
 
     exclude          later rounds leave the row out; what it did fades, and is still there
     rollback_replay  back to the newest version before the row; the rounds since are done anew
-    retrain          from the campaign's first model, all rounds anew
+    retrain          from the model that the campaign began with, all rounds anew
+
+Rounds are done anew in a campaign of their own, which the board signs, and whose members take what
+they keep into it (`gate.Before.into`, and what is spent of their privacy).
 
 Only a model whose every version was trained without the row is without it. `Residual` reports the
 measured distance to such a model; it is never called erased while there is a distance.
@@ -19,6 +22,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Self
 
 from federation.errors import LineageInvalid
+from federation.presence import CampaignSalt
+from federation.receipt import Receipt, leaf_in
 
 State = Literal["candidate", "pilot", "active", "tainted", "retired"]
 Policy = Literal["exclude", "rollback_replay", "retrain"]
@@ -36,7 +41,8 @@ _NEXT: Final[Mapping[State, frozenset[State]]] = {
 class ModelVersion:
     """A version of a model. `id` is its hash, base64url SHA-256; `parent` None for the first.
 
-    `round` is 0 for a campaign's first model; `receipts_root` the root over its round's receipts
+    `campaign` is its campaign's hash; `round` 0 for a first model, which no row went into;
+    `members` those who gave a receipt for its round; `receipts_root` the root over these
     (`receipt.receipts_root`), base64url; `epsilon` what was spent up to it, None without privacy;
     `metrics` decimals in text.
     """
@@ -58,6 +64,10 @@ class ModelVersion:
         if state not in _NEXT[self.state]:
             raise LineageInvalid(f"a model that is {self.state} does not become {state}")
         return replace(self, state=state)
+
+    def taint(self) -> Self:
+        """The version as tainted. One that is so, or retired, stays as it is."""
+        return self if self.state in {"tainted", "retired"} else self.become("tainted")
 
 
 class Lineage:
@@ -138,14 +148,14 @@ class UnlearningTask:
     """What is to be done about one model, the newest of its line, after a withdrawal.
 
     `tainted` are the versions to mark; `base` is the version from which training goes on, and
-    `replay` the rounds to do anew, oldest first, without the row.
+    `replay` the versions whose rounds are done anew, oldest first, without the row.
     """
 
     policy: Policy
     model: str
     tainted: frozenset[str]
     base: str
-    replay: tuple[int, ...]
+    replay: tuple[str, ...]
 
     @property
     def leaves_nothing(self) -> bool:
@@ -153,16 +163,61 @@ class UnlearningTask:
         return self.policy != "exclude" or not self.tainted
 
 
-def versions_using(leaf: bytes, leaves: Mapping[str, Sequence[Sequence[bytes]]]) -> frozenset[str]:
-    """The versions in whose round a consent was used.
+@dataclass(frozen=True)
+class Told:
+    """What one member told of a round: its receipt, and the leaves that `check_leaves` took."""
 
-    `leaves` are the checked leaves (`receipt.check_leaves`), ascending, of each member's receipt,
-    by model version; `leaf` is the consent's (`presence.leaf_of`).
+    receipt: Receipt
+    leaves: Sequence[bytes]
+
+
+def versions_using(
+    lineage: Lineage,
+    consents: Collection[str],
+    told: Mapping[str, Sequence[Told]],
+    salts: Mapping[str, CampaignSalt],
+) -> frozenset[str]:
+    """The versions in whose round a customer's row was used, by what the members say.
+
+    `consents` are all ids that the customer's consent to the purpose has had: one that superseded
+    another has a new id, and rounds before that name the old. `told` has, by model version, what
+    each of its members told; `salts` are by campaign hash. Raises `LineageInvalid` where anything
+    is missing: a gap is no sign that the row was not used.
     """
+    if not consents:
+        raise LineageInvalid("name the customer's consents, those that were superseded too")
     return frozenset(
-        version
-        for version, members in leaves.items()
-        if any(_holds(sorted_leaves, leaf) for sorted_leaves in members)
+        version.id
+        for version in lineage.versions.values()
+        if version.round and _uses(version, consents, told.get(version.id, ()), salts)
+    )
+
+
+def _uses(
+    version: ModelVersion,
+    consents: Collection[str],
+    told: Sequence[Told],
+    salts: Mapping[str, CampaignSalt],
+) -> bool:
+    members = sorted(one.receipt.member for one in told)
+    if not members or members != sorted(version.members):
+        raise LineageInvalid(
+            f"model version {version.id} takes one receipt with its leaves of each of "
+            f"{', '.join(version.members) or 'its members'}: a gap is no absence"
+        )
+    salt = salts.get(version.campaign)
+    if salt is None:
+        raise LineageInvalid(f"the salt of the campaign of model version {version.id} is missing")
+    for one in told:
+        receipt = one.receipt
+        if (receipt.campaign, receipt.round) != (version.campaign, version.round):
+            raise LineageInvalid(f"model version {version.id} has a receipt of another round")
+        if len(one.leaves) != receipt.size:
+            raise LineageInvalid(f"model version {version.id} has leaves of another receipt")
+    return any(
+        _holds(one.leaves, leaf_in(one.receipt, salt, consent))
+        for one in told
+        for consent in consents
     )
 
 
@@ -171,19 +226,25 @@ def unlearning_task(
 ) -> UnlearningTask:
     """What a withdrawal asks of `model`, where its row was used in the versions `used`.
 
-    Raises `LineageInvalid` for a version that is not known.
+    It stays within the model's own campaign: where the model that this began with is tainted, that
+    one's campaign comes first. Raises `LineageInvalid` then, and for a version that is not known.
     """
     tainted = lineage.tainted(used)
     line = lineage.line(model)
     if policy == "exclude" or model not in tainted:
         return UnlearningTask(policy, model, tainted, model, ())
-    clean = [version for version in line if version.id not in tainted]
-    if not clean:
-        raise LineageInvalid("no version of this line is without the row: start a new campaign")
-    base = clean[0] if policy == "rollback_replay" else clean[-1]
+    own = [version for version in line if version.round and version.campaign == line[0].campaign]
+    start = line[len(own)] if len(own) < len(line) else own[-1]
+    if start.id in tainted:
+        raise LineageInvalid(
+            f"the campaign began with model version {start.id}, which the row is in: unlearn that "
+            "one first, then start a new campaign from what comes of it"
+        )
+    clean = next(version for version in line if version.id not in tainted)
+    base = clean if policy == "rollback_replay" else start
     newer = line[: line.index(base)]
     return UnlearningTask(
-        policy, model, tainted, base.id, tuple(version.round for version in reversed(newer))
+        policy, model, tainted, base.id, tuple(version.id for version in reversed(newer))
     )
 
 

@@ -8,16 +8,26 @@ import pytest
 from credentials.keys import SoftwareKey, sign_jws, thumbprint
 from federation.board import (
     CAMPAIGN_TYPE,
+    MOST_FAULTS,
     Board,
+    PassedStage,
     approvals,
     approve_model,
+    pass_stage,
     read_signed_campaign,
     sign_campaign,
     signed_campaign,
     verify_campaign,
 )
 from federation.campaign import Campaign
-from federation.errors import BoardDisagrees, BoardInvalid, FederationError, Malformed
+from federation.errors import (
+    BoardDisagrees,
+    BoardInvalid,
+    CampaignInvalid,
+    FederationError,
+    Malformed,
+    StageShut,
+)
 from federation.rollout import MetricGate
 from tests.federation.world import BOARD, BOARD_KEYS, CAMPAIGN, campaign_json, signed
 
@@ -73,6 +83,32 @@ def test_the_file_of_a_signed_campaign_is_read_and_verified_at_once() -> None:
     for broken in (document | {"signatures": [1]}, document | {"signatures": "x"}, {"campaign": 1}):
         with pytest.raises(Malformed):
             read_signed_campaign(json.dumps(broken).encode(), BOARD)
+
+
+def test_lines_of_others_do_not_crowd_out_good_ones() -> None:
+    foreign = [sign_campaign(STRANGER, THIS)] * 300
+    document = signed_campaign(THIS, [*foreign, *GOOD[:2]])
+    assert len(read_signed_campaign(json.dumps(document).encode(), BOARD).signers) == 2
+    with pytest.raises(BoardDisagrees) as refused:
+        verify_campaign(THIS, foreign, BOARD)
+    assert len(refused.value.faults) == MOST_FAULTS
+
+
+def test_a_stage_is_passed_by_its_gates_and_approvals() -> None:
+    given = [approve_model(BOARD_KEYS[0], THIS, "pilot", "model-1")]
+    passed = pass_stage(
+        signed(), "pilot", "model-1", metrics={"auc": "0.81"}, given=given, board=BOARD
+    )
+    assert passed == PassedStage(THIS.hash(), "pilot", "model-1")
+    for model, metrics, approved in (
+        ("model-1", {"auc": "0.79"}, given),
+        ("model-2", {"auc": "0.81"}, given),
+        ("model-1", {"auc": "0.81"}, []),
+    ):
+        with pytest.raises(StageShut):
+            pass_stage(signed(), "pilot", model, metrics=metrics, given=approved, board=BOARD)
+    with pytest.raises(CampaignInvalid):
+        pass_stage(signed(), "everybody", "model-1", metrics={}, given=given, board=BOARD)
 
 
 def test_a_board_that_cannot_decide_is_none() -> None:

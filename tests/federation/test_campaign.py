@@ -136,6 +136,9 @@ def test_a_round_that_could_never_begin_is_refused() -> None:
         {"cohort": 1, "minimum_rows": 1},
         {"minimum_rows": 4},
         {"attributes": []},
+        {"territories": []},
+        {"valid_until": CAMPAIGN["valid_from"]},
+        {"salt_hash": "c2FsdA"},
         {"attributes": ["visits", "home_city"]},
         {"members": ["p-north", "p-north"]},
         {"rollout": list(reversed(CAMPAIGN["rollout"]))},
@@ -148,6 +151,8 @@ def test_a_round_that_could_never_begin_is_refused() -> None:
         {"privacy": CAMPAIGN["privacy"] | {"epsilon": 8}},
         {"privacy": CAMPAIGN["privacy"] | {"epsilon": "0"}},
         {"privacy": CAMPAIGN["privacy"] | {"delta": "1"}},
+        {"privacy": CAMPAIGN["privacy"] | {"noise_multiplier": "0.001"}},
+        {"privacy": CAMPAIGN["privacy"] | {"epsilon": "0.1", "noise_multiplier": "0.5"}},
         {"privacy": CAMPAIGN["privacy"] | {"sampling_rate": "1.5"}},
         {"unlearning": "erase"},
         {"purpose": "dpv:ServicePersonalisation"},
@@ -177,6 +182,14 @@ def test_a_run_is_compared_with_what_was_signed() -> None:
     for other in ({}, PARAMETERS | {"a": 1}, None, [PARAMETERS], {"a": 0.5}, {"a": "\ud800"}):
         with pytest.raises(ParametersDiffer):
             campaign.check_parameters(other)
+
+
+def test_what_was_signed_is_compared_though_the_parameters_were_changed_since() -> None:
+    campaign = read(campaign_json())
+    campaign.parameters["local_epochs"] = 200
+    with pytest.raises(ParametersDiffer):
+        campaign.check_parameters(campaign.parameters)
+    campaign.check_parameters(PARAMETERS)
 
 
 def test_no_privacy_is_said_and_not_forgotten() -> None:

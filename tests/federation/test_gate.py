@@ -1,21 +1,28 @@
 """No row trains without a live consent to exactly this, and one withdrawal shows in no model."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from credentials.keys import thumbprint
+from credentials.model import StatusReference
 from credentials.status import StatusList
+from federation.board import PassedStage
 from federation.consents import ConsentCache, ConsentIssuer
 from federation.errors import (
     BundleDiffers,
     CampaignInvalid,
     ListsUnavailable,
     ParametersDiffer,
+    StageShut,
 )
-from federation.gate import Before, Gated, gate, pin_lists
+from federation.gate import Gated, gate
+from federation.guard import Before, guarded, system_draw
+from federation.opening import LONGEST_OPENING, pin_lists
 from tests.federation.world import (
     BUNDLE,
     ISSUER,
@@ -59,6 +66,10 @@ def test_consented_rows_train_and_are_named_for_the_receipt_alone() -> None:
         ({"actions": []}, "training_not_allowed"),
         ({"attributes": ["home_city"]}, "attributes_not_allowed"),
         ({"recipients": ["p-south"]}, "consent_of_another"),
+        ({"territories": {"processing": ["SG"]}}, "territory_not_allowed"),
+        ({"territories": {"storage": ["CN"], "access": ["CN"]}}, "territory_not_allowed"),
+        ({"territories": None}, "territory_not_allowed"),
+        ({"max_uses": 1_000_000}, "uses_limited"),
         ({"sub": "customer-3"}, "second_row"),
         ({"not_before": NOW + 30}, "consent_not_yet_valid"),
     ],
@@ -170,19 +181,59 @@ def test_a_list_that_is_missing_forged_or_stale_pins_nothing(tokens: dict[str, s
 def test_lists_that_do_not_cover_the_consents_let_no_row_in() -> None:
     site = member(BROKER.consent(500))
     site.cache.learn(site.credentials, NOW)
-    nothing = pin_lists({}, needed=(), issuer=site.cache.issuer, opened_at=OPENED, now=NOW)
+    opened = site.open()
+    nothing = pin_lists({}, needed=(), issuer=site.cache.issuer, opened=opened, now=NOW)
     usual = site.pin()
-    for pinned, now, opened_at in (
-        (nothing, NOW, OPENED),
-        (usual, NOW + 100_000, OPENED),
-        (usual, NOW, OPENED + 1),
+    for pinned, now, told in (
+        (nothing, NOW, "lists_stale"),
+        (usual, NOW + 4_000, "lists_stale"),
+        (site.pin(opened_at=OPENED + 1), NOW, "lists_of_another_round"),
+        (site.pin(number=2), NOW, "lists_of_another_round"),
+        (Member(BROKER, [], signed(id="other")).pin(), NOW, "lists_of_another_round"),
     ):
-        opened = site.open(opened_at=opened_at)
-        found = gate(opened, site.keys, site.cache, pinned, before=Before(), now=now)
-        assert found.refused == "lists_stale"
+        found = gate(opened, site.keys, site.cache, pinned, before=site.first(), now=now)
+        assert found.refused == told
         assert not found.rows
         assert not found.consents
         assert sum(found.left_out.values()) == 21
+
+
+def test_a_list_that_no_live_consent_of_the_rows_names_is_not_needed() -> None:
+    elsewhere = StatusReference("https://broker.example/status/st-2", 1)
+    lapsing = BROKER.consent(500, status=elsewhere, expires_at=NOW + 10)
+    site = member(lapsing)
+    site.cache.learn(site.credentials, NOW)
+    with pytest.raises(ListsUnavailable, match="st-2"):
+        site.pin()
+    opened = site.open()
+    one = pin_lists(
+        {LISTED: BROKER.status_token()},
+        needed=(LISTED,),
+        issuer=site.cache.issuer,
+        opened=opened,
+        now=NOW,
+    )
+    found = gate(opened, site.keys, site.cache, one, before=site.first(), now=NOW)
+    assert found.refused == "lists_stale"
+    site.now = NOW + 10
+    assert site.gate().left_out == {"consent_expired": 1}
+    assert len(Member(BROKER, CREDENTIALS).gate().rows) == 20
+
+
+def test_a_stolen_key_counts_no_more_though_its_certificate_stands() -> None:
+    site = member()
+    assert site.gate().rows
+    site.cache.forget({thumbprint(BROKER.key.public_jwk())})
+    with pytest.raises(ListsUnavailable, match="stolen"):
+        pin_lists(
+            {LISTED: BROKER.status_token()},
+            needed=(LISTED,),
+            issuer=site.cache.issuer,
+            opened=site.open(),
+            now=NOW,
+        )
+    assert site.cache.learn(site.credentials, NOW) == {"key_refused": 20}
+    assert not site.gate().rows
 
 
 def test_the_lists_that_were_used_are_told_to_the_receipt() -> None:
@@ -207,6 +258,14 @@ def test_the_lists_that_were_used_are_told_to_the_receipt() -> None:
         ({"taking_part": ["p-north", "p-north"]}, CampaignInvalid),
         ({"taking_part": ["p-south", "p-west"]}, CampaignInvalid),
         ({"taking_part": ["p-north", "p-stranger"]}, CampaignInvalid),
+        ({"opened_at": 0}, CampaignInvalid),
+        ({"opened_at": NOW - LONGEST_OPENING - 1}, CampaignInvalid),
+        ({"opened_at": NOW + 61}, CampaignInvalid),
+        ({"now": NOW - 86_401, "opened_at": NOW - 86_401}, CampaignInvalid),
+        ({"now": NOW + 86_400, "opened_at": NOW + 86_400}, CampaignInvalid),
+        ({"passed": None}, StageShut),
+        ({"passed": PassedStage(signed(id="other").campaign_hash, "pilot", "m")}, StageShut),
+        ({"passed": PassedStage(signed().campaign_hash, "consortium", "m")}, StageShut),
     ],
     ids=str,
 )
@@ -223,7 +282,9 @@ def test_below_the_cohort_nothing_trains() -> None:
     assert found.refused == "too_few_rows"
     assert found.left_out == {"too_few_rows": 4}
     assert not found.rows
-    assert found.before == Before(), "nothing was trained that a later round could be held against"
+    assert found.before == site.first(), (
+        "nothing was trained that a later round could be held against"
+    )
     demanding = Member(BROKER, CREDENTIALS, signed(**_least_rows(21)))
     assert demanding.gate().refused == "too_few_rows"
 
@@ -239,50 +300,108 @@ def withdrawing(*indexes: int) -> Broker:
     return broker
 
 
-def test_one_withdrawal_takes_a_cohort_out_and_each_round_another() -> None:
-    site = member()
-    first = site.gate()
-    site.broker = withdrawing(3)
-    before, seen = first.before, set()
-    for _ in range(8):
-        found = site.gate(before)
-        assert 3 not in found.rows
-        assert found.left_out == {"consent_ended": 1, "difference_guard": 4}
-        assert len(found.rows) == 20 - 5
-        seen.add(found.rows)
-        before = found.before
-    assert len(seen) > 1, "the further rows are drawn anew"
+def unprotected(*credentials: str) -> Member:
+    """A member of a campaign without accounting, which the guard is for."""
+    return Member(BROKER, [*CREDENTIALS, *credentials], signed(privacy=None))
 
 
-def test_the_guard_stays_when_the_row_comes_back_or_another_joins() -> None:
-    site = member()
+def test_one_withdrawal_takes_a_cohort_out_once_and_for_good() -> None:
+    site = unprotected()
     first = site.gate()
     site.broker = withdrawing(3)
     second = site.gate(first.before)
+    assert 3 not in second.rows
+    assert second.left_out == {"consent_ended": 1, "difference_guard": 4}
+    before = second.before
+    for _ in range(8):
+        found = site.gate(before)
+        # The one who withdrew is told from nobody who went too: all of them stay out.
+        assert found.rows == second.rows
+        before = found.before
     site.broker = BROKER
-    third = site.gate(second.before)
-    assert third.left_out == {"difference_guard": 4}
-    joined = member(BROKER.consent(501))
-    assert joined.gate(first.before).left_out == {"difference_guard": 4}
-    assert not member().gate(first.before).left_out
+    assert site.gate(before).rows == second.rows, "who comes back would be known by it"
+    site.broker = withdrawing(3, second.rows[0])
+    third = site.gate(before)
+    assert len(third.rows) == 15 - 5
+    assert set(third.rows) < set(second.rows)
+
+
+def test_the_guard_draws_each_as_often_as_another() -> None:
+    site = unprotected()
+    first = site.gate()
+    consents = [site.cache.consents[key] for key in site.keys]
+    places, drawn = list(range(1, 20)), Counter[int]()
+    subjects = frozenset(consents[place].subject for place in places)
+    for _ in range(2_000):
+        left = guarded(consents, places, subjects, first.before, 5, system_draw)
+        drawn.update(set(places).difference(left.places))
+    # 4 of 19, 2,000 times: 421 each, a standard deviation of 18; seven of them are 128.
+    assert set(drawn) == set(places)
+    assert all(abs(count - 421) < 128 for count in drawn.values())
+
+
+def test_who_joins_waits_for_a_cohort() -> None:
+    joining = [BROKER.consent(501 + number) for number in range(5)]
+    first = unprotected().gate()
+    waiting = unprotected(*joining[:4]).gate(first.before)
+    assert waiting.rows == first.rows
+    assert waiting.left_out == {"waits_for_others": 4}
+    joined = unprotected(*joining).gate(waiting.before)
+    assert joined.rows == tuple(range(25))
+    assert not joined.left_out
+
+
+def test_with_accounting_one_customer_changes_one_row() -> None:
+    """The accounting is of one row more or less: a guard would change a cohort for one."""
+    site = member(BROKER.consent(501))
+    first = site.gate()
+    site.broker = withdrawing(3)
+    site.credentials = [*CREDENTIALS, BROKER.consent(502), BROKER.consent(501)]
+    second = site.gate(first.before)
+    assert second.rows == tuple(place for place in range(22) if place != 3)
+
+
+def test_no_round_follows_itself_or_another_campaigns() -> None:
+    site = unprotected()
+    first = site.gate()
+    other = replace(first.before, member="p-south")
+    for before, told in (
+        (first.before, "round_repeated"),
+        (replace(first.before, number=7), "round_repeated"),
+        (replace(first.before, number=0), "round_repeated"),
+        (other, "before_of_another"),
+        (Before.first(signed(), "p-north"), "before_of_another"),
+    ):
+        found = site.gate(before, number=1, opened_at=OPENED)
+        assert (found.refused, found.rows, found.before) == (told, (), before)
+    assert site.gate(first.before, opened_at=OPENED).refused == "round_repeated"
+    pilot = replace(first.before, stage="pilot", number=9)
+    assert site.gate(pilot, number=1).rows
+    assert site.gate(first.before, stage="pilot").refused == "round_repeated"
+
+
+def test_a_replay_takes_the_guard_with_it() -> None:
+    site = unprotected()
+    first = site.gate()
+    anew = Member(withdrawing(3), CREDENTIALS, signed(privacy=None, id="churn-2026-again"))
+    found = anew.gate(first.before.into(anew.signed))
+    assert found.left_out == {"consent_ended": 1, "difference_guard": 4}
 
 
 def test_the_guard_counts_towards_the_cohort() -> None:
-    site = Member(BROKER, CREDENTIALS[:9])
+    site = Member(BROKER, CREDENTIALS[:9], signed(privacy=None))
     first = site.gate()
     assert len(first.rows) == 9
     site.broker = withdrawing(3)
     found = site.gate(first.before)
     assert found.refused == "too_few_rows"
-    assert found.before == Before(first.before.subjects, changed=True)
+    assert found.before == first.before, "nothing was trained, nothing was shown"
 
 
 def test_reasons_are_counts_and_name_nobody() -> None:
-    found = member(BROKER.consent(500, purpose="dpv:Marketing#algo:x@1"), "junk").gate()
-    told = repr(dict(found.left_out))
-    assert "customer" not in told
-    assert "c-0" not in told
-    assert all(isinstance(count, int) for count in found.left_out.values())
+    named = {"sub": "Ann Example", "consent_id": "c-ann", "purpose": "dpv:Marketing#algo:ann@1"}
+    found = member(BROKER.consent(500, **named), "junk").gate()
+    assert found.left_out == {"purpose_differs": 1, "consent_unknown": 1}
 
 
 @given(
@@ -299,7 +418,7 @@ def test_a_row_trains_exactly_when_nothing_speaks_against_it(kinds: list[str], s
         if kind in {"good", "twice"} and key not in seen:
             wanted.append(place)
             seen.add(key)
-    found = gate(site.open(), keys, site.cache, PINNED, before=Before(), now=NOW)
+    found = gate(site.open(), keys, site.cache, PINNED, before=site.first(), now=NOW)
     assert found.rows == (tuple(wanted) if len(wanted) >= 5 else ())
     assert sum(Counter(found.left_out).values()) + len(found.rows) == len(keys)
 
@@ -333,5 +452,5 @@ def test_a_signature_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_empty_member_trains_nothing() -> None:
-    found = Member(BROKER, []).gate()
-    assert found == Gated((), (), {}, "too_few_rows", Before())
+    site = Member(BROKER, [])
+    assert site.gate() == Gated((), (), {}, "too_few_rows", site.first())

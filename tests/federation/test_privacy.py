@@ -1,14 +1,14 @@
 """The accounting agrees with integrals and with other accountants, and a budget is never passed."""
 
 import math
+from decimal import MAX_EMAX, Decimal, localcontext
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federation.campaign import RowPrivacy
 from federation.errors import PrivacyInvalid
-from federation.privacy import ORDERS, Budget, Spent, Step, renyi, rounds_left, step_of
+from federation.privacy import ORDERS, Budget, RowPrivacy, Spent, Step, renyi, rounds_left, step_of
 
 # (q, sigma, steps, delta) -> epsilon by dp-accounting 0.6.0: RdpAccountant at the orders of
 # this package, and PLDAccountant, which is close to the truth (run on 2026-11-27).
@@ -53,6 +53,27 @@ def test_the_divergence_is_the_integral_of_its_definition(
     q: float, sigma: float, order: int
 ) -> None:
     assert renyi(Step(q, sigma), order) == pytest.approx(integral(q, sigma, order), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("q", "sigma"), [(1e-5, 300.0), (1e-6, 50.0), (0.001, 1e5), (0.3, 1.5), (1e-4, 0.3)]
+)
+@pytest.mark.parametrize("order", [2, 3, 64, 1024])
+def test_no_step_is_free_by_rounding(q: float, sigma: float, order: int) -> None:
+    """The sum of the formula with 60 digits, where floats would lose a small step whole."""
+    with localcontext() as context:
+        context.prec, context.Emax = 60, MAX_EMAX
+        rate, variance = Decimal(q), 2 * Decimal(sigma) ** 2
+        total = sum(
+            math.comb(order, k)
+            * (1 - rate) ** (order - k)
+            * rate**k
+            * (Decimal(k * k - k) / variance).exp()
+            for k in range(order + 1)
+        )
+        exact = Decimal(total).ln() / (order - 1)
+        told = Decimal(renyi(Step(q, sigma), order))
+    assert exact <= told <= exact * (1 + Decimal("1e-9"))
 
 
 def exact_delta(epsilon: float, sigma: float) -> float:

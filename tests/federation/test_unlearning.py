@@ -8,16 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federation.errors import LineageInvalid
-from federation.presence import leaf_of, leaves_of
+from federation.presence import SENTINELS, CampaignSalt, PresenceTree, leaves_of, salt_hash
+from federation.receipt import Receipt
 from federation.unlearning import (
     Lineage,
     ModelVersion,
     State,
+    Told,
     residual,
     unlearning_task,
     versions_using,
 )
-from tests.federation.world import SALT
+from tests.federation.world import NOW, OF_CAMPAIGN, signed
 
 
 def version(number: int, parent: int | None, campaign: str = "churn") -> ModelVersion:
@@ -45,25 +47,92 @@ def test_taint_reaches_every_descendant_and_nobody_else() -> None:
     assert BRANCHED.tainted(set()) == set()
 
 
-def test_the_versions_that_used_a_consent_are_found_by_their_leaves() -> None:
-    leaves = {
-        "m1": [leaves_of(SALT, ["c-1", "c-2"]), leaves_of(SALT, ["c-9"])],
-        "m2": [leaves_of(SALT, ["c-2"])],
-        "m3": [],
-    }
-    assert versions_using(leaf_of(SALT, "c-1"), leaves) == {"m1"}
-    assert versions_using(leaf_of(SALT, "c-2"), leaves) == {"m1", "m2"}
-    assert versions_using(leaf_of(SALT, "c-9"), leaves) == {"m1"}
-    assert versions_using(leaf_of(SALT, "c-3"), leaves) == set()
-    assert versions_using(b"\xff" * 32, {"m": [()]}) == set()
+NEXT = signed(id="next", salt_hash=salt_hash(b"t" * 32))
+SALTS = {
+    OF_CAMPAIGN.signed.campaign_hash: OF_CAMPAIGN,
+    NEXT.campaign_hash: CampaignSalt(NEXT, b"t" * 32),
+}
+FIRST, SECOND = SALTS
+
+
+def told(campaign: str, number: int, member: str, *consents: str) -> Told:
+    key = SALTS[campaign].key("consortium", number, member)
+    tree = PresenceTree(leaves_of(key, consents))
+    receipt = Receipt(
+        member=member,
+        signed_at=NOW,
+        campaign=campaign,
+        stage="consortium",
+        round=number,
+        model_in=campaign,
+        model_out=campaign,
+        lists=(),
+        bucket=tree.size - SENTINELS,
+        root=tree.root(),
+    )
+    return Told(receipt, tree.leaves)
+
+
+def trained(number: int, campaign: str, *members: str) -> ModelVersion:
+    return replace(version(number, number - 1, campaign), members=members)
+
+
+# Two campaigns, each with a salt of its own; c-1 was superseded by c-2 between them.
+TOLD_OF = Lineage(
+    [
+        version(0, None, FIRST),
+        trained(1, FIRST, "p-north", "p-south"),
+        trained(2, FIRST, "p-south"),
+        trained(3, SECOND, "p-north"),
+    ]
+)
+TOLD = {
+    "m1": [told(FIRST, 1, "p-north", "c-1", "c-5"), told(FIRST, 1, "p-south", "c-9")],
+    "m2": [told(FIRST, 2, "p-south", "c-9")],
+    "m3": [told(SECOND, 3, "p-north", "c-2")],
+}
+
+
+def test_the_versions_that_used_a_consent_are_found_under_all_its_ids_and_each_salt() -> None:
+    assert versions_using(TOLD_OF, ["c-1", "c-2"], TOLD, SALTS) == {"m1", "m3"}
+    assert versions_using(TOLD_OF, ["c-2"], TOLD, SALTS) == {"m3"}
+    assert versions_using(TOLD_OF, ["c-9"], TOLD, SALTS) == {"m1", "m2"}
+    assert versions_using(TOLD_OF, ["c-7"], TOLD, SALTS) == set()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"m2": []},
+        {"m1": TOLD["m1"][:1]},
+        {"m1": [*TOLD["m1"], TOLD["m1"][0]]},
+        {"m1": [TOLD["m1"][0], TOLD["m1"][0]]},
+        {"m2": [told(FIRST, 1, "p-south", "c-9")]},
+        {"m2": [told(SECOND, 2, "p-south", "c-9")]},
+        {"m3": [Told(TOLD["m3"][0].receipt, ())]},
+    ],
+    ids=["none", "a member's", "twice", "one for two", "another round", "campaign", "leaves"],
+)
+def test_a_gap_in_what_was_told_is_no_absence(changes: dict[str, list[Told]]) -> None:
+    with pytest.raises(LineageInvalid):
+        versions_using(TOLD_OF, ["c-7"], TOLD | changes, SALTS)
+
+
+def test_without_consents_or_a_salt_nothing_is_said() -> None:
+    with pytest.raises(LineageInvalid, match="superseded"):
+        versions_using(TOLD_OF, [], TOLD, SALTS)
+    with pytest.raises(LineageInvalid, match="salt"):
+        versions_using(TOLD_OF, ["c-7"], TOLD, {FIRST: OF_CAMPAIGN})
+    with pytest.raises(LineageInvalid):
+        versions_using(TOLD_OF, ["c-7"], {"m1": TOLD["m1"], "m2": TOLD["m2"]}, SALTS)
 
 
 def test_each_policy_says_from_where_and_which_rounds() -> None:
     rollback = unlearning_task(BRANCHED, "m7", {"m3", "m6"}, "rollback_replay")
-    assert (rollback.base, rollback.replay) == ("m2", (3, 4, 5, 6, 7))
+    assert (rollback.base, rollback.replay) == ("m2", ("m3", "m4", "m5", "m6", "m7"))
     assert rollback.leaves_nothing
     anew = unlearning_task(BRANCHED, "m7", {"m6"}, "retrain")
-    assert (anew.base, anew.replay) == ("m0", (1, 2, 3, 4, 5, 6, 7))
+    assert (anew.base, anew.replay) == ("m0", tuple(f"m{number}" for number in range(1, 8)))
     assert anew.leaves_nothing
     left = unlearning_task(BRANCHED, "m7", {"m6"}, "exclude")
     assert (left.base, left.replay, left.leaves_nothing) == ("m7", (), False)
@@ -80,6 +149,18 @@ def test_a_model_beside_the_row_has_nothing_to_do() -> None:
 def test_a_line_that_began_with_the_row_has_no_base() -> None:
     with pytest.raises(LineageInvalid, match="new campaign"):
         unlearning_task(BRANCHED, "m7", {"m0"}, "retrain")
+
+
+def test_what_is_done_anew_stays_in_the_models_own_campaign() -> None:
+    second = [replace(version(number, number - 1, "upsell"), id=f"m{number}") for number in (8, 9)]
+    lineage = Lineage([*LINE, *second])
+    for policy in ("rollback_replay", "retrain"):
+        with pytest.raises(LineageInvalid, match="began with model version m7"):
+            unlearning_task(lineage, "m9", {"m6"}, policy)
+    anew = unlearning_task(lineage, "m9", {"m9"}, "retrain")
+    assert (anew.base, anew.replay) == ("m7", ("m8", "m9"))
+    back = unlearning_task(lineage, "m9", {"m9"}, "rollback_replay")
+    assert (back.base, back.replay) == ("m8", ("m9",))
 
 
 def test_taint_crosses_from_one_campaign_into_the_next() -> None:
@@ -143,6 +224,14 @@ def test_a_tainted_model_never_becomes_active_again() -> None:
         with pytest.raises(LineageInvalid):
             tainted.become(state)
     assert tainted.become("retired").state == "retired"
+
+
+def test_marking_twice_changes_nothing() -> None:
+    tainted = LINE[3].taint()
+    assert tainted.state == "tainted"
+    assert tainted.taint() == tainted
+    retired = tainted.become("retired")
+    assert retired.taint() == retired
 
 
 def test_the_residual_is_a_distance_and_erased_means_none() -> None:

@@ -11,10 +11,13 @@ from credentials.keys import SoftwareKey
 from credentials.model import StatusReference
 from credentials.pki import create_root, issue_leaf, x5c
 from credentials.status import StatusList, issue_status_token
-from federation.board import Board, SignedCampaign, sign_campaign, verify_campaign
+from federation.board import Board, PassedStage, SignedCampaign, sign_campaign, verify_campaign
 from federation.campaign import SCHEMA, Campaign, bundle_hash, parameters_hash
 from federation.consents import ConsentCache, ConsentIssuer
-from federation.gate import Before, Gated, PinnedLists, Round, gate, open_round, pin_lists
+from federation.gate import Gated, gate
+from federation.guard import Before
+from federation.opening import PinnedLists, Round, open_round, pin_lists
+from federation.presence import CampaignSalt, salt_hash
 
 NOW = 1_795_000_000
 OPENED = NOW - 30
@@ -32,6 +35,10 @@ CAMPAIGN: dict[str, Any] = {
     "id": "churn-2026",
     "purpose": PURPOSE,
     "attributes": ["home_city", "visits"],
+    "territories": ["CN"],
+    "valid_from": NOW - 86_400,
+    "valid_until": NOW + 86_400,
+    "salt_hash": salt_hash(SALT),
     "bundle_hash": bundle_hash(BUNDLE),
     "parameters": PARAMETERS,
     "parameters_hash": parameters_hash(PARAMETERS),
@@ -95,6 +102,10 @@ def signed(**changes: object) -> SignedCampaign:
     )
 
 
+OF_CAMPAIGN = CampaignSalt(signed(), SALT)
+KEY = OF_CAMPAIGN.key("consortium", 3, "p-north")
+
+
 @dataclass
 class Broker:
     """An issuer of consents, its certificates, its status list."""
@@ -139,6 +150,7 @@ class Broker:
             "purpose": PURPOSE,
             "actions": ["profile", "train"],
             "attributes": ["home_city", "visits", "age"],
+            "territories": {"storage": ["CN"], "processing": ["CN", "SG"], "access": ["CN"]},
         }
         arguments: dict[str, Any] = {
             "signer": self.key,
@@ -198,27 +210,37 @@ class Member:
             "bundle": BUNDLE,
             "parameters": PARAMETERS,
             "opened_at": OPENED,
+            "now": self.now,
+            "passed": PassedStage(self.signed.campaign_hash, "pilot", "model"),
         }
         return open_round(self.signed, **usual | changes)
 
-    def pin(self, tokens: Mapping[str, str] | None = None) -> PinnedLists:
+    def pin(self, tokens: Mapping[str, str] | None = None, **changes: Any) -> PinnedLists:  # noqa: ANN401
         """The lists of the round, as the broker signed them when it opened."""
+        opened = self.open(**changes)
+        fresh = self.broker.status_token(now=opened.opened_at + 1)
         return pin_lists(
-            {LISTED: self.broker.status_token()} if tokens is None else tokens,
-            needed=tuple(self.cache.lists),
+            {LISTED: fresh} if tokens is None else tokens,
+            needed=self.cache.needed(self.keys, self.now),
             issuer=self.cache.issuer,
-            opened_at=OPENED,
+            opened=opened,
             now=self.now,
         )
 
+    def first(self) -> Before:
+        """What it begins the campaign with."""
+        return Before.first(self.signed, "p-north")
+
     def gate(self, before: Before | None = None, **changes: Any) -> Gated:  # noqa: ANN401
-        """A whole round's gate."""
+        """A whole round's gate, the next after `before`."""
+        before = before or self.first()
+        follows = {"number": before.number + 1, "opened_at": max(OPENED, before.opened_at + 1)}
         self.cache.learn(self.credentials, self.now)
         return gate(
-            self.open(**changes),
+            self.open(**follows | changes),
             self.keys,
             self.cache,
-            self.pin(),
-            before=before or Before(),
+            self.pin(**follows | changes),
+            before=before,
             now=self.now,
         )

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-from credentials.keys import sign_jws
+from credentials.keys import sign_jws, thumbprint
 from federation.aggregation import Aggregation
 from federation.board import (
     CAMPAIGN_TYPE,
+    PassedStage,
     approvals,
     approve_model,
     read_signed_campaign,
@@ -13,11 +14,12 @@ from federation.board import (
     signed_campaign,
     verify_campaign,
 )
-from federation.campaign import Campaign, RowPrivacy
+from federation.campaign import Campaign
 from federation.consents import ConsentCache, ConsentIssuer
 from federation.errors import FederationError
-from federation.gate import open_round, pin_lists
+from federation.opening import Round, open_round, pin_lists
 from federation.presence import Place, PresenceProof, PresenceTree, leaf_of, leaves_of, read_leaves
+from federation.privacy import RowPrivacy
 from federation.receipt import (
     RECEIPT_TYPE,
     Asked,
@@ -35,13 +37,14 @@ from tests.federation.world import (
     BUNDLE,
     CAMPAIGN,
     ISSUER,
+    KEY,
     LISTED,
     MEMBER_KEY,
     MEMBERS,
     NOW,
+    OF_CAMPAIGN,
     OPENED,
     PARAMETERS,
-    SALT,
     VCT,
     Broker,
     signed,
@@ -51,21 +54,24 @@ from tests.fuzzing.parser import Parser, dumped, text, value
 FAMILY = (FederationError,)
 BROKER = Broker()
 SIGNED = signed()
+PASSED = PassedStage(SIGNED.campaign_hash, "pilot", "m")
+OPEN = Round(SIGNED.campaign, SIGNED.campaign_hash, "consortium", 1, "p-north", OPENED)
 TRUSTED = ConsentIssuer((BROKER.root,), ISSUER, VCT)
-TREE = PresenceTree(leaves_of(SALT, ["c-1", "c-2"]))
+TREE = PresenceTree(leaves_of(KEY, ["c-1", "c-2"]))
 RECEIPT = Receipt(
     "p-north",
     NOW,
     SIGNED.campaign_hash,
-    1,
+    "consortium",
+    3,
     SIGNED.campaign_hash,
     SIGNED.campaign_hash,
     (UsedList(LISTED, SIGNED.campaign_hash, OPENED),),
     64,
     TREE.root(),
 )
-ASKED = Asked(SIGNED.campaign_hash, 1, "p-north")
-PROOFS = tuple(dumped(TREE.prove(leaf_of(SALT, name)).to_json()) for name in ("c-1", "c-9"))
+ASKED = Asked(SIGNED.campaign_hash, "consortium", 3, "p-north")
+PROOFS = tuple(dumped(TREE.prove(leaf_of(KEY, name)).to_json()) for name in ("c-1", "c-9"))
 SIGNATURE = sign_campaign(BOARD_KEYS[0], SIGNED.campaign)
 APPROVAL = approve_model(BOARD_KEYS[0], SIGNED.campaign, "pilot", "m")
 
@@ -85,7 +91,9 @@ def _payload(data: bytes) -> object:
 
 def _claims(data: bytes) -> object:
     """Claims behind the signature of the member's own key."""
-    token = sign_jws(MEMBER_KEY, {"typ": RECEIPT_TYPE}, data)
+    token = sign_jws(
+        MEMBER_KEY, {"typ": RECEIPT_TYPE, "kid": thumbprint(MEMBER_KEY.public_jwk())}, data
+    )
     return read_receipt(token, MEMBER_KEY.public_jwk(), ASKED)
 
 
@@ -106,13 +114,13 @@ def _round(data: bytes) -> object:
         bundle=BUNDLE,
         parameters=told,
         opened_at=OPENED,
+        now=NOW,
+        passed=PASSED,
     )
 
 
 def _list(data: bytes) -> object:
-    return pin_lists(
-        {LISTED: text(data)}, needed=(LISTED,), issuer=TRUSTED, opened_at=OPENED, now=NOW
-    )
+    return pin_lists({LISTED: text(data)}, needed=(LISTED,), issuer=TRUSTED, opened=OPEN, now=NOW)
 
 
 def _credential(data: bytes) -> object:
@@ -167,7 +175,7 @@ PARSERS = (
         "parts of a campaign",
         (
             "federation.aggregation.Aggregation.from_json",
-            "federation.campaign.RowPrivacy.from_json",
+            "federation.privacy.RowPrivacy.from_json",
             "federation.rollout.MetricGate.from_json",
             "federation.rollout.Stage.from_json",
             "federation.rollout.read_rollout",
@@ -184,7 +192,7 @@ PARSERS = (
     ),
     Parser(
         "announced round",
-        ("federation.gate.open_round",),
+        ("federation.opening.open_round",),
         _round,
         (dumped(PARAMETERS), b"consortium"),
         FAMILY,
@@ -226,7 +234,7 @@ PARSERS = (
             "credentials.merkle.verify_inclusion",
         ),
         lambda data: (
-            check_presence(RECEIPT, SALT, "c-1", data),
+            check_presence(RECEIPT, OF_CAMPAIGN, "c-1", data),
             Place.from_json(value(data)),
             PresenceProof.parse(data),
         ),
