@@ -59,7 +59,7 @@ from broker.usecases.closing import expire_due
 from broker.usecases.context import Context
 from broker.usecases.delivery import Deliverer, bury_old, forget_old
 from broker.usecases.erasure import release_due
-from broker.usecases.inbox import forget_acknowledged
+from broker.usecases.inbox import forget_acknowledged, forget_unfetched
 from broker.usecases.independent_time import IndependentTime, sources
 from broker.usecases.retention import delete_evidence_over
 from broker.usecases.token import forget_expired
@@ -204,6 +204,7 @@ def _sweep(ctx: Context, stopping: threading.Event) -> None:
                 bury_old(ctx)
                 forget_old(ctx)
                 forget_acknowledged(ctx)
+                forget_unfetched(ctx)
                 with ctx.db.reading() as tx:
                     tenants = registry_rows.tenants(tx)
             for tenant_id in tenants:

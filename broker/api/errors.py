@@ -46,6 +46,7 @@ STATUS: Final[dict[str, int]] = {
     "erased": 410,
     "range_not_satisfiable": 416,
     "event_source_busy": 429,
+    "event_source_full": 429,
     "event_source_paused": 429,
     "envelope_damaged": 502,
     # Ours, not the caller's: stored things that do not hold together.

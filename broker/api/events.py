@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from broker.api.callers import address_of
@@ -61,7 +61,8 @@ class ReceivedOut(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"accepted": 480, "duplicates": 20}]})
     accepted: int
     duplicates: int = Field(
-        description="There before, by `id` or by `subject`, `type` and `time` together."
+        description="There before, by `source` and `id`, or by `source`, `subject`, `type` and "
+        "`time`."
     )
 
 
@@ -94,7 +95,7 @@ class KeptOut(BaseModel):
 
 
 class KeptEventsOut(BaseModel):
-    """Events in the order in which they came; `next` goes into `after`."""
+    """Events in the order in which they came; `next`, where there are any, goes into `after`."""
 
     events: list[KeptOut]
     next: int | None
@@ -149,32 +150,38 @@ async def post_events(
     say that none of them is.
     """
     row = await ctx.db.read(lambda tx: sources.find(tx, tenant_id, source))
+    address = address_of(request.scope)
+    gate.enter(row, address, ctx.now())  # before its body comes
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    sent = Sent(address_of(request.scope), request.headers, kind, await request.body())
+    sent = Sent(address, request.headers, kind, await request.body())
     done = await inbox.receive(ctx, gate, row, sent)
     return ReceivedOut(accepted=done.accepted, duplicates=done.duplicates)
 
 
-@router.get("/v1/events")
+@router.get("/v1/events", response_model=KeptEventsOut)
 def get_events(
     ctx: Ctx,
     caller: OfficerCaller,
     source: Annotated[str | None, Query(min_length=1, max_length=40)] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_EVENTS)] = 100,
     after: Annotated[int, Query(ge=0, le=HIGHEST)] = 0,
-) -> KeptEventsOut:
-    """For the tenant's consumer, with an officer's token: events that it has not acknowledged."""
+) -> Response:
+    """For the tenant's consumer, with an officer's token: events that it has not acknowledged.
+
+    A page ends after 4 MiB, or one event, before it has `limit` of them.
+    """
     found = inbox.events_kept(ctx, caller.tenant_id, after=after, limit=limit, source=source)
     events = [
-        KeptOut(
-            number=row.seq,
-            source=row.source,
-            received_at=row.received_at,
-            event=orjson.loads(body),
-        )
+        {
+            "number": row.seq,
+            "source": row.source,
+            "received_at": row.received_at,
+            "event": orjson.Fragment(body),
+        }
         for row, body in found
     ]
-    return KeptEventsOut(events=events, next=found[-1][0].seq if len(found) == limit else None)
+    page = {"events": events, "next": found[-1][0].seq if found else None}
+    return Response(orjson.dumps(page), media_type="application/json")
 
 
 @router.post("/v1/events-acknowledged")

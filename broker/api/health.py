@@ -81,7 +81,7 @@ def metrics(ctx: Ctx, measured: Measured) -> Response:
     with acting_for_all(), ctx.db.reading() as tx:
         pending = audit.pending_count(tx, ctx.now())
         overdue = deletion_tasks.overdue_count(tx, ctx.now())
-        waiting, dead = (outbox.total(tx, state) for state in ("waiting", "dead"))
+        waiting, dead = outbox.totals(tx)
         unwell = len(webhooks.unwell(tx))
         kept, refused = inbox.waiting(tx)[0], len(sources.refused(tx))
     measured.log_stands(

@@ -29,6 +29,7 @@ _EXAMPLE: dict[str, Any] = {
     "types": ["consent.granted", "consent.withdrawn"],
     "state": "active",
     "failures": 0,
+    "refusals": 0,
     "failing_since": None,
     "code": None,
     "next_attempt_at": None,
@@ -74,11 +75,12 @@ class WebhookOut(BaseModel):
     id: str
     partner: str
     url: str
-    types: list[str]
+    types: list[str] = Field(description="Every type there is, where none is named.")
     state: Literal["active", "disabled"] = Field(
         description="`disabled` after an answer 410: a replay enables it."
     )
     failures: int = Field(description="Attempts that failed in a row.")
+    refusals: int = Field(description="Events refused in a row, by 400, 409, 413, 415 or 422.")
     failing_since: int | None = Field(description="Unix seconds.")
     code: str | None = Field(
         description="Why the last attempt failed: `status_503`, `timeout`, `unreachable`, ..."
@@ -162,13 +164,15 @@ class ReplayIn(BaseModel):
         f"goes back {KEPT_SECONDS // DAY} days.",
     )
     events: list[Id] = Field(default=[], max_length=500, description="These events.")
+    after: Id | None = Field(default=None, description="`next` of the call before this one.")
 
 
 class ReplayOut(BaseModel):
-    """How many events are sent again."""
+    """How many events are sent again; `next` goes into `after` where there are more."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"replayed": 12}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"replayed": 12, "next": None}]})
     replayed: int
+    next: str | None
 
 
 @router.post("/v1/webhooks", status_code=201, response_model=NewWebhookOut)
@@ -249,21 +253,23 @@ def post_replay(
 ) -> Response:
     """Send events again: dead letters, or what you name. With the same ids as before.
 
-    What waits for its next attempt is sent at once, and a webhook that was disabled is active.
+    A thousand in a call. What waits for its next attempt is sent at once, and a webhook that was
+    disabled is active. By a time only where fewer than a thousand wait: 409 otherwise.
     """
     if body.since is not None and body.events:
         raise InvalidRequest("name a time or events, not both")
 
     def work() -> Answer:
-        count = usecases.replay(
+        done = usecases.replay(
             ctx,
             caller.tenant_id,
             _own(caller),
             webhook_id,
             since=body.since,
             event_ids=body.events,
+            after=body.after,
         )
-        return Answer(200, orjson.dumps({"replayed": count}))
+        return Answer(200, orjson.dumps({"replayed": done.count, "next": done.next}))
 
     fingerprint = f"POST /v1/webhooks/{webhook_id}/replay\n".encode()
     return _answer(run(ctx, caller, fingerprint + body.model_dump_json().encode(), key, work))
@@ -279,6 +285,7 @@ def webhook_out(one: Standing) -> WebhookOut:
         types=orjson.loads(row.types),
         state=row.state,
         failures=row.failures,
+        refusals=row.refusals or 0,
         failing_since=row.failing_since,
         code=row.code,
         next_attempt_at=row.retry_at if row.failures else None,

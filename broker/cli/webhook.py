@@ -106,15 +106,23 @@ def replay(
     events: Annotated[
         list[str] | None, typer.Option("--event", help="This event. 事件编号。")
     ] = None,
+    after: Annotated[str | None, typer.Option(help="The last event of the call before.")] = None,
     tenant: Tenant = ROOT_TENANT,
     as_json: Json = False,
 ) -> None:
-    """Send dead letters again, or what is named. 重新发送。"""
+    """Send dead letters again, or what is named, a thousand at a time. 重新发送。"""
     if since is not None and events:
         raise typer.BadParameter("name a time or events, not both")
     with composed() as ctx:
-        count = usecases.replay(ctx, tenant, None, webhook_id, since=since, event_ids=events or ())
-    typer.echo(json.dumps({"replayed": count}) if as_json else f"{count} events are sent again")
+        done = usecases.replay(
+            ctx, tenant, None, webhook_id, since=since, event_ids=events or (), after=after
+        )
+    if as_json:
+        typer.echo(json.dumps({"replayed": done.count, "next": done.next}))
+        return
+    typer.echo(f"{done.count} events are sent again")
+    if done.next is not None:
+        typer.echo(f"more: --after {done.next}")
 
 
 def _print(shown: Shown, *, as_json: bool) -> None:

@@ -4,6 +4,7 @@ Beyond the specification each has to have a `subject` and a `time`, since an eve
 each source, subject, type and time. What is in `data` is not looked at.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ _TIME: Final = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII
 )
 _FRACTION: Final = re.compile(r"(\.\d{6})\d+")
+_KEPT_INTEGERS: Final = range(-(2**63), 2**64)
+_DIGITS: Final = 20
 _INTEGERS: Final = range(-(2**31), 2**31)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -43,8 +46,12 @@ class InvalidEvent(BrokerError):
 
 @dataclass(frozen=True)
 class Incoming:
-    """An event that was read. `time` is Unix microseconds, `body` the whole of it as JSON."""
+    """An event that was read. `time` is Unix microseconds, `body` the whole of it as JSON.
 
+    `source` and `id` together name it (CloudEvents 1.0.2, "id").
+    """
+
+    source: str
     id: str
     type: str
     subject: str
@@ -61,6 +68,7 @@ def read_events(data: bytes, media_type: str, *, max_bytes: int) -> list[Incomin
         raise InvalidEvent(f"the content type is {MEDIA_TYPE} or {BATCH_TYPE}")
     try:
         value = read_json(data, max_bytes=max_bytes)
+        _check_exact(data)
     except CredentialError as error:
         raise InvalidEvent(str(error)) from None
     if media_type == MEDIA_TYPE:
@@ -70,9 +78,29 @@ def read_events(data: bytes, media_type: str, *, max_bytes: int) -> list[Incomin
     return [_event(one, number) for number, one in enumerate(value)]
 
 
-def _event(value: object, number: int) -> Incoming:
-    if not isinstance(value, dict):
+def _check_exact(data: bytes) -> None:
+    """Refuse what would be kept as something else than was sent."""
+
+    def integer(text: str) -> int:
+        found = int(text) if len(text) <= _DIGITS else 2**64
+        if found not in _KEPT_INTEGERS:
+            raise InvalidEvent("numbers of more than 64 bits are not kept as they are: send text")
+        return found
+
+    def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise InvalidEvent("an object of the body names a member twice")
+        return found
+
+    json.loads(data, parse_int=integer, object_pairs_hook=members)
+
+
+def _event(given_value: object, number: int) -> Incoming:
+    if not isinstance(given_value, dict):
         raise InvalidEvent(f"event {number} is no JSON object")
+    # An attribute that is null is not there (CloudEvents JSON format 1.0.2, section 2.2).
+    value = {name: one for name, one in given_value.items() if one is not None or name == "data"}
     if value.get("specversion") != SPEC_VERSION:
         raise InvalidEvent(f"specversion of event {number} is not {SPEC_VERSION}")
     given = {name: _text(value, name, number) for name in _REQUIRED}
@@ -83,6 +111,7 @@ def _event(value: object, number: int) -> Incoming:
     for name in value.keys() - _KNOWN:
         _extension(name, value[name], number)
     return Incoming(
+        source=given["source"],
         id=given["id"],
         type=given["type"],
         subject=given["subject"],

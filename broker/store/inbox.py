@@ -15,6 +15,7 @@ SOURCE = tables.EventSource.__table__  # type: ignore[attr-defined]
 
 ROWS_AT_ONCE = 100  # in one statement: SQLite takes 32,766 values, older ones 999
 PRUNED_AT_ONCE = 1_000
+PAGE_BYTES = 4_194_304
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,24 @@ def add(tx: Connection, rows: Sequence[NewEvent]) -> int:
 def kept(
     tx: Connection, tenant_id: str, *, after: int, limit: int, source: str | None = None
 ) -> list[KeptEvent]:
-    """Events that nobody has acknowledged, in the order in which they came, behind `after`."""
-    chosen = (
+    """Events that nobody has acknowledged, in the order in which they came, behind `after`.
+
+    So many that their sealed bodies have `PAGE_BYTES` together, and one at least.
+    """
+    of_source = EVENT.join(SOURCE, SOURCE.c.id == EVENT.c.source_id)
+    sizes = select(EVENT.c.seq, func.length(EVENT.c.sealed_body).label("size"))
+    sizes = sizes.select_from(of_source)
+    sizes = sizes.where(EVENT.c.tenant_id == tenant_id, KEPT, EVENT.c.seq > after)
+    if source is not None:
+        sizes = sizes.where(SOURCE.c.name == source)
+    chosen: list[int] = []
+    total = 0
+    for row in tx.execute(sizes.order_by(EVENT.c.seq).limit(limit)):
+        total += row.size
+        if chosen and total > PAGE_BYTES:
+            break
+        chosen.append(row.seq)
+    rows = tx.execute(
         select(
             EVENT.c.seq,
             EVENT.c.source_id,
@@ -67,12 +84,10 @@ def kept(
             EVENT.c.sealed_body,
             EVENT.c.received_at,
         )
-        .join(SOURCE, SOURCE.c.id == EVENT.c.source_id)
-        .where(EVENT.c.tenant_id == tenant_id, KEPT, EVENT.c.seq > after)
+        .select_from(of_source)
+        .where(EVENT.c.seq.in_(chosen), KEPT)
+        .order_by(EVENT.c.seq)
     )
-    if source is not None:
-        chosen = chosen.where(SOURCE.c.name == source)
-    rows = tx.execute(chosen.order_by(EVENT.c.seq).limit(limit))
     return [KeptEvent(**row._mapping) for row in rows]  # noqa: SLF001 (SQLAlchemy's public accessor)
 
 
@@ -91,6 +106,20 @@ def waiting(tx: Connection) -> tuple[int, int | None]:
     found = select(func.count(), func.min(EVENT.c.received_at)).where(KEPT)
     count, since = tx.execute(found).one()
     return int(count), since
+
+
+def of_source(tx: Connection, source_id: str) -> tuple[int, int]:
+    """How many events of a source wait for a consumer, and the bytes of their sealed bodies."""
+    size = func.coalesce(func.sum(func.length(EVENT.c.sealed_body)), 0)
+    found = select(func.count(), size).where(EVENT.c.source_id == source_id, KEPT)
+    count, total = tx.execute(found).one()
+    return int(count), int(total)
+
+
+def give_up(tx: Connection, before: int) -> int:
+    """Forget events that came before then and that nobody has fetched; how many there were."""
+    old = select(EVENT.c.seq).where(KEPT, EVENT.c.received_at < before).limit(PRUNED_AT_ONCE)
+    return tx.execute(delete(EVENT).where(EVENT.c.seq.in_(old))).rowcount
 
 
 def prune(tx: Connection, before: int) -> int:

@@ -4,7 +4,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, insert, literal_column, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as insert_on_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_on_sqlite
 
@@ -16,6 +26,9 @@ DELIVERY = tables.Delivery.__table__  # type: ignore[attr-defined]
 PRUNED_AT_ONCE = 1_000
 BURIED_AT_ONCE = 10_000
 
+# Said in these words, or the partial indexes are not found.
+_WAITS = DELIVERY.c.state == literal_column("'waiting'")
+_IS_DEAD = DELIVERY.c.state == literal_column("'dead'")
 _EARLIER = DELIVERY.alias("earlier")
 FIRST = ~(
     select(_EARLIER.c.seq)
@@ -90,14 +103,20 @@ def address(tx: Connection, row: EventRow, webhook_ids: Sequence[str], expires_a
 
 def due(tx: Connection, webhook_id: str, now: int, limit: int) -> list[DeliveryRow]:
     """What is to be sent to a webhook now, the least tried first, of each subject the oldest."""
-    chosen = _joined(webhook_id, "waiting").where(DELIVERY.c.next_at <= now, FIRST)
-    found = tx.execute(chosen.order_by(DELIVERY.c.attempts, DELIVERY.c.seq).limit(limit))
+    mine = select(DELIVERY.c.seq).where(
+        DELIVERY.c.webhook_id == webhook_id, _WAITS, DELIVERY.c.next_at <= now, FIRST
+    )
+    places = list(
+        tx.execute(mine.order_by(DELIVERY.c.attempts, DELIVERY.c.seq).limit(limit)).scalars()
+    )
+    chosen = _joined(webhook_id).where(DELIVERY.c.seq.in_(places))
+    found = tx.execute(chosen.order_by(DELIVERY.c.attempts, DELIVERY.c.seq))
     return [DeliveryRow(**row._mapping) for row in found]  # noqa: SLF001 (SQLAlchemy's public accessor)
 
 
 def dead(tx: Connection, webhook_id: str, after: int, limit: int) -> list[DeliveryRow]:
     """Dead letters of a webhook behind `after`, in the order in which they happened."""
-    chosen = _joined(webhook_id, "dead").where(DELIVERY.c.seq > after)
+    chosen = _joined(webhook_id).where(_IS_DEAD, DELIVERY.c.seq > after)
     found = tx.execute(chosen.order_by(DELIVERY.c.seq).limit(limit))
     return [DeliveryRow(**row._mapping) for row in found]  # noqa: SLF001
 
@@ -127,24 +146,24 @@ def died(tx: Connection, seq: int, code: str, now: int) -> None:
 
 def bury(tx: Connection, now: int) -> int:
     """Make dead letters of events whose time is over, whether anybody tries them or not."""
-    over = select(DELIVERY.c.seq).where(DELIVERY.c.state == "waiting", DELIVERY.c.expires_at <= now)
+    over = select(DELIVERY.c.seq).where(_WAITS, DELIVERY.c.expires_at <= now)
     over = over.limit(BURIED_AT_ONCE).with_for_update(skip_locked=True)
     some = update(DELIVERY).where(DELIVERY.c.seq.in_(over))
     code = func.coalesce(DELIVERY.c.code, "expired")
     return tx.execute(some.values(state="dead", code=code, done_at=now)).rowcount
 
 
-def hasten(tx: Connection, webhook_id: str, now: int) -> None:
-    """Have everything sent now that was tried before."""
-    tx.execute(
-        update(DELIVERY)
-        .where(
-            DELIVERY.c.webhook_id == webhook_id,
-            DELIVERY.c.state == "waiting",
-            DELIVERY.c.attempts > 0,
-        )
-        .values(next_at=now)
-    )
+def hasten(tx: Connection, webhook_id: str, now: int, expires_at: int | None = None) -> None:
+    """Have everything sent now that was tried before, and live until `expires_at` where named."""
+    tried = (DELIVERY.c.webhook_id == webhook_id, _WAITS, DELIVERY.c.attempts > 0)
+    until = {} if expires_at is None else {"expires_at": expires_at}
+    tx.execute(update(DELIVERY).where(*tried).values(next_at=now, **until))
+
+
+def wait_so_many(tx: Connection, webhook_id: str, number: int) -> bool:
+    """Whether so many events or more wait for a webhook."""
+    mine = select(DELIVERY.c.seq).where(DELIVERY.c.webhook_id == webhook_id, _WAITS)
+    return tx.execute(mine.offset(number - 1).limit(1)).first() is not None
 
 
 def replay(
@@ -153,38 +172,46 @@ def replay(
     *,
     now: int,
     expires_at: int,
+    after: int,
+    limit: int,
     since: int | None = None,
     event_ids: Collection[str] = (),
-) -> int:
-    """Send dead letters again; with `since`, all that happened from then on. How many they are."""
-    ended = DELIVERY.c.state == "dead"
+) -> tuple[int, str | None]:
+    """Send dead letters again; with `since`, all that happened from then on.
+
+    Those behind `after`, `limit` at most. How many they are, and the last where there are more.
+    """
+    ended: ColumnElement[bool] = _IS_DEAD
     if since is not None:
         later = select(EVENT.c.id).where(EVENT.c.id == DELIVERY.c.event_id, EVENT.c.time >= since)
         ended = DELIVERY.c.state.in_(("dead", "delivered")) & later.exists()
     elif event_ids:
         ended = DELIVERY.c.state.in_(("dead", "delivered")) & DELIVERY.c.event_id.in_(event_ids)
-    again = update(DELIVERY).where(DELIVERY.c.webhook_id == webhook_id, ended)
+    chosen = select(DELIVERY.c.seq, DELIVERY.c.event_id)
+    chosen = chosen.where(DELIVERY.c.webhook_id == webhook_id, ended, DELIVERY.c.seq > after)
+    found = tx.execute(chosen.order_by(DELIVERY.c.seq).limit(limit + 1)).all()
+    again = update(DELIVERY).where(DELIVERY.c.seq.in_([row.seq for row in found[:limit]]))
     values = {"state": "waiting", "attempts": 0, "next_at": now, "expires_at": expires_at}
-    return tx.execute(again.values(**values, done_at=None)).rowcount
+    count = tx.execute(again.values(**values, done_at=None)).rowcount
+    return count, found[limit - 1].event_id if len(found) > limit else None
 
 
 def counts(tx: Connection, webhook_id: str, now: int) -> tuple[int, int]:
     """How many events of a webhook wait, those left out that are held back, and how many died."""
     of = select(DELIVERY.c.state, func.count().label("number")).where(
         DELIVERY.c.webhook_id == webhook_id,
-        (DELIVERY.c.state == "dead")
-        | (
-            (DELIVERY.c.state == "waiting")
-            & ((DELIVERY.c.next_at <= now) | (DELIVERY.c.attempts > 0))
-        ),
+        _IS_DEAD | (_WAITS & ((DELIVERY.c.next_at <= now) | (DELIVERY.c.attempts > 0))),
     )
     found = {row.state: row.number for row in tx.execute(of.group_by(DELIVERY.c.state))}
     return found.get("waiting", 0), found.get("dead", 0)
 
 
-def total(tx: Connection, state: str) -> int:
-    """How many deliveries of every tenant are in a state."""
-    return int(tx.execute(select(func.count()).where(DELIVERY.c.state == state)).scalar_one())
+def totals(tx: Connection) -> tuple[int, int]:
+    """How many events of every tenant wait for webhooks, and how many died."""
+    waiting, dead = (
+        select(func.count()).select_from(DELIVERY).where(one) for one in (_WAITS, _IS_DEAD)
+    )
+    return int(tx.execute(waiting).scalar_one()), int(tx.execute(dead).scalar_one())
 
 
 def prune(tx: Connection, before: int) -> int:
@@ -195,13 +222,13 @@ def prune(tx: Connection, before: int) -> int:
     return tx.execute(delete(EVENT).where(EVENT.c.id.in_(ids))).rowcount
 
 
-def _joined(webhook_id: str, state: str) -> Select[Any]:
+def _joined(webhook_id: str) -> Select[Any]:
     of_delivery = ("seq", "event_id", "subject", "attempts", "code", "expires_at", "done_at")
     columns = [DELIVERY.c[name] for name in of_delivery]
     return (
         select(*columns, EVENT.c.type, EVENT.c.time, EVENT.c.body)
         .join(EVENT, EVENT.c.id == DELIVERY.c.event_id)
-        .where(DELIVERY.c.webhook_id == webhook_id, DELIVERY.c.state == state)
+        .where(DELIVERY.c.webhook_id == webhook_id)
     )
 
 

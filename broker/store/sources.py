@@ -38,13 +38,20 @@ def add(tx: Connection, row: SourceRow) -> None:
         raise StateConflict("there is a source of this name already") from None
 
 
-def find(tx: Connection, tenant_id: str, name: str) -> SourceRow:
-    """A source by its name; raises `NotFound`."""
+def find(tx: Connection, tenant_id: str, name: str, *, lock: bool = False) -> SourceRow:
+    """A source by its name; raises `NotFound`. With `lock` nobody else changes it."""
     chosen = select(SOURCE).where(SOURCE.c.tenant_id == tenant_id, SOURCE.c.name == name)
-    row = tx.execute(chosen).one_or_none()
+    row = tx.execute(chosen.with_for_update(key_share=True) if lock else chosen).one_or_none()
     if row is None:
         raise NotFound("no such source of events")
     return SourceRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)
+
+
+def hold(tx: Connection, source_id: str) -> None:
+    """Have others that write events of a source wait for this; raises `NotFound`."""
+    chosen = select(SOURCE.c.id).where(SOURCE.c.id == source_id).with_for_update(key_share=True)
+    if tx.execute(chosen).first() is None:
+        raise NotFound("no such source of events")
 
 
 def of_tenant(tx: Connection, tenant_id: str) -> list[SourceRow]:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
     select,
     update,
 )
@@ -26,6 +27,7 @@ from broker.store.prepared import Prepared
 WEBHOOK = tables.Webhook.__table__  # type: ignore[attr-defined]
 DELIVERY = tables.Delivery.__table__  # type: ignore[attr-defined]
 FAILING = 3  # failures in a row, from which on an address is said to fail
+REFUSING = 10  # events refused in a row, from which on it is said so too
 LEASE_SECONDS = 90
 """Longer than any turn: its last event begins before `TURN_SECONDS` and takes `ANSWER_SECONDS`."""
 REMOVED_AT_ONCE = 1_000
@@ -49,6 +51,7 @@ class WebhookRow:
     sealed_previous: bytes | None
     previous_until: int | None
     failures: int
+    refusals: int | None
     failing_since: int | None
     code: str | None
     retry_at: int
@@ -72,9 +75,13 @@ def add(tx: Connection, row: WebhookRow) -> None:
 
 
 def wanting(tx: Connection, partner_id: str, kind: str) -> list[str]:
-    """The webhooks of a partner, disabled ones too, that are to get events of a type."""
+    """The webhooks of a partner, disabled ones too, that are to get events of a type.
+
+    One that names no type gets all of them, those that are still to come too.
+    """
     found = _OF_PARTNER.rows(tx, {"b_partner": partner_id})
-    return [webhook_id for webhook_id, types in found if kind in orjson.loads(types)]
+    wanted = ((webhook_id, orjson.loads(types)) for webhook_id, types in found)
+    return [webhook_id for webhook_id, types in wanted if not types or kind in types]
 
 
 def count(tx: Connection, partner_id: str) -> int:
@@ -116,8 +123,9 @@ def of_tenant(tx: Connection, tenant_id: str, partner_id: str | None = None) -> 
 
 
 def unwell(tx: Connection) -> list[WebhookRow]:
-    """Webhooks of every tenant that fail or were disabled."""
-    chosen = select(WEBHOOK).where((WEBHOOK.c.failures >= FAILING) | ~_ACTIVE)
+    """Webhooks of every tenant that fail, refuse everything or were disabled."""
+    fails = (WEBHOOK.c.failures >= FAILING) | (WEBHOOK.c.refusals >= REFUSING)
+    chosen = select(WEBHOOK).where(fails | ~_ACTIVE)
     return _rows(tx, chosen.order_by(WEBHOOK.c.id))
 
 
@@ -131,7 +139,7 @@ def due(tx: Connection, now: int, limit: int, without: Collection[str] = ()) -> 
         select(DELIVERY.c.seq)
         .where(
             DELIVERY.c.webhook_id == WEBHOOK.c.id,
-            DELIVERY.c.state == "waiting",
+            DELIVERY.c.state == literal_column("'waiting'"),
             DELIVERY.c.next_at <= now,
             FIRST,
         )
@@ -172,9 +180,21 @@ def failed(tx: Connection, webhook_id: str, code: str, now: int, retry_at: int) 
     )
 
 
+def refused(tx: Connection, webhook_id: str, code: str, now: int) -> None:
+    """Count one more event in a row that was refused by itself."""
+    change(
+        tx,
+        webhook_id,
+        refusals=func.coalesce(WEBHOOK.c.refusals, 0) + 1,
+        failing_since=func.coalesce(WEBHOOK.c.failing_since, now),
+        code=code,
+    )
+
+
 def answered(tx: Connection, webhook_id: str, now: int) -> None:
     """Note that the address works."""
-    change(tx, webhook_id, delivered_at=now, failures=0, failing_since=None, code=None, retry_at=0)
+    none = {"failures": 0, "refusals": None, "failing_since": None, "code": None}
+    change(tx, webhook_id, delivered_at=now, retry_at=0, **none)
 
 
 def disable(tx: Connection, webhook_id: str, code: str) -> bool:

@@ -239,6 +239,7 @@ def _write(
     else:
         outbox.failed(tx, one.seq, told, now + standard.pause(one.attempts + 1, draw))
     if isinstance(code, int) and standard.refuses_event(code):
+        webhooks.refused(tx, row.id, told, now)
         return True
     webhooks.failed(tx, row.id, told, now, now + standard.pause(row.failures + 1, draw))
     return False

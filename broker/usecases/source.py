@@ -7,11 +7,12 @@ from typing import Any
 
 from broker.domain.errors import InvalidRequest, StateConflict
 from broker.domain.ids import new_id
-from broker.domain.webhook import OVERLAP_SECONDS, new_secret, read_secret, written_secret
+from broker.domain.webhook import new_secret, read_secret, written_secret
 from broker.store import registry, sources
 from broker.store.sources import SourceRow
 from broker.usecases import audit
 from broker.usecases.context import Context
+from broker.usecases.rotation import rotated, secrets_that_count
 
 SOURCE = "es"
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
@@ -62,20 +63,14 @@ def all_sources(ctx: Context, tenant_id: str) -> list[SourceRow]:
 def rotate_source(
     ctx: Context, tenant_id: str, name: str, secret: str | None = None
 ) -> ShownSource:
-    """Take events by a new secret; the older one counts beside it for a day.
+    """Take events by a new secret; each older one counts beside it until its day is over.
 
-    Raises `InvalidRequest`, `NotFound`.
+    Raises `InvalidRequest`, `NotFound`, `StateConflict` (too many within a day).
     """
     plain = new_secret() if secret is None else read_secret(secret)
     with ctx.db.transaction() as tx:
-        row = sources.find(tx, tenant_id, name)
-        sources.change(
-            tx,
-            row.id,
-            sealed_secret=ctx.master.seal(plain, _context(row.id)),
-            sealed_previous=row.sealed_secret,
-            previous_until=ctx.now() + OVERLAP_SECONDS,
-        )
+        row = sources.find(tx, tenant_id, name, lock=True)
+        sources.change(tx, row.id, **rotated(ctx, row, _context(row.id), plain))
         kind = "event_source.secret_rotated"
         audit.record(ctx, tx, tenant_id=tenant_id, type=kind, body=_told(row))
     return ShownSource(row, written_secret(plain))
@@ -92,10 +87,7 @@ def remove_source(ctx: Context, tenant_id: str, name: str) -> None:
 
 def secrets_of(ctx: Context, row: SourceRow) -> Sequence[bytes]:
     """The secrets that count now, the newest first."""
-    sealed = [row.sealed_secret]
-    if row.sealed_previous is not None and ctx.now() < (row.previous_until or 0):
-        sealed.append(row.sealed_previous)
-    return [ctx.master.open(one, _context(row.id)) for one in sealed]
+    return secrets_that_count(ctx, row, _context(row.id))
 
 
 def _told(row: SourceRow) -> dict[str, Any]:

@@ -5,19 +5,23 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from sqlalchemy import Connection
+
 from broker.domain.errors import FetchRefused, InvalidRequest, NotFound, StateConflict
 from broker.domain.event import TYPES
 from broker.domain.ids import new_id
-from broker.domain.webhook import GIVE_UP_SECONDS, OVERLAP_SECONDS, new_secret, written_secret
+from broker.domain.webhook import GIVE_UP_SECONDS, new_secret, written_secret
 from broker.outbound.guarded import check_address, rules_of
 from broker.store import outbox, partners, webhooks
 from broker.store.outbox import DeliveryRow
 from broker.store.webhooks import WebhookRow
 from broker.usecases import audit
 from broker.usecases.context import Context
+from broker.usecases.rotation import rotated, secrets_that_count
 
 WEBHOOK = "wh"
 MOST_OF_A_PARTNER = 10
+MOST_REPLAYED = 1_000
 REMOVED = "removed"
 
 
@@ -27,6 +31,14 @@ class Shown:
 
     row: WebhookRow
     secret: str
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """How many events are sent again; `next` is the last of them where there are more."""
+
+    count: int
+    next: str | None
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,7 @@ def add_webhook(
     unknown = sorted(set(types) - TYPES.keys())
     if unknown:
         raise InvalidRequest(f"events are of these types: {', '.join(TYPES)}")
-    chosen = sorted(types) or sorted(TYPES)
+    chosen = sorted(set(types))
     webhook_id, secret, now = new_id(WEBHOOK), new_secret(), ctx.now()
     row = WebhookRow(
         id=webhook_id,
@@ -62,6 +74,7 @@ def add_webhook(
         sealed_previous=None,
         previous_until=None,
         failures=0,
+        refusals=None,
         failing_since=None,
         code=None,
         retry_at=0,
@@ -109,17 +122,14 @@ def remove_webhook(ctx: Context, tenant_id: str, partner_id: str | None, webhook
 
 
 def rotate_secret(ctx: Context, tenant_id: str, partner_id: str | None, webhook_id: str) -> Shown:
-    """Sign with a new secret; the older one signs beside it for a day. Raises `NotFound`."""
+    """Sign with a new secret; each older one signs beside it until its day is over.
+
+    Raises `NotFound`, `StateConflict` (too many within a day).
+    """
     secret = new_secret()
     with ctx.db.transaction() as tx:
         row = webhooks.find(tx, tenant_id, webhook_id, partner_id, lock=True)
-        webhooks.change(
-            tx,
-            row.id,
-            sealed_secret=ctx.master.seal(secret, _context(row.id)),
-            sealed_previous=row.sealed_secret,
-            previous_until=ctx.now() + OVERLAP_SECONDS,
-        )
+        webhooks.change(tx, row.id, **rotated(ctx, row, _context(row.id), secret))
         body = {"webhook": row.id, "partner": row.partner_id}
         audit.record(ctx, tx, tenant_id=tenant_id, type="webhook.secret_rotated", body=body)
         row = webhooks.find(tx, tenant_id, webhook_id)
@@ -134,28 +144,37 @@ def replay(
     *,
     since: int | None = None,
     event_ids: Collection[str] = (),
-) -> int:
-    """Send again: dead letters, or some events, or all since a time. How many they are.
+    after: str | None = None,
+) -> Replayed:
+    """Send again: dead letters, or some events, or all since a time; `MOST_REPLAYED` of them.
 
-    What waits for its next attempt is sent at once, and a webhook that was disabled is active
-    again. Raises `NotFound`.
+    `after` is the last event of the call before. What waits for its next attempt is sent at once,
+    and a webhook that was disabled is active again. Raises `NotFound`, `StateConflict` (with
+    `since`, where so many wait already).
     """
     now = ctx.now()
     with ctx.db.transaction() as tx:
         row = webhooks.find(tx, tenant_id, webhook_id, partner_id, lock=True)
-        count = outbox.replay(
+        behind = _behind(tx, row.id, after)
+        if since is not None and outbox.wait_so_many(tx, row.id, MOST_REPLAYED):
+            raise StateConflict(
+                f"{MOST_REPLAYED} events or more wait for this webhook: replay when it has them"
+            )
+        count, last = outbox.replay(
             tx,
             row.id,
             now=now,
             expires_at=now + GIVE_UP_SECONDS,
+            after=behind,
+            limit=MOST_REPLAYED,
             since=since,
             event_ids=event_ids,
         )
-        outbox.hasten(tx, row.id, now)
+        outbox.hasten(tx, row.id, now, now + GIVE_UP_SECONDS)
         webhooks.change(tx, row.id, state="active", retry_at=0)
         body = {"webhook": row.id, "partner": row.partner_id, "events": count, "since": since}
         audit.record(ctx, tx, tenant_id=tenant_id, type="webhook.replayed", body=body)
-    return count
+    return Replayed(count, last)
 
 
 def dead_letters(
@@ -173,19 +192,21 @@ def dead_letters(
     """
     with ctx.db.reading() as tx:
         row = webhooks.find(tx, tenant_id, webhook_id, partner_id)
-        behind = 0 if after is None else outbox.place(tx, row.id, after)
-        if behind is None:
-            raise NotFound("no such event of this webhook")
+        behind = _behind(tx, row.id, after)
         found = outbox.dead(tx, row.id, behind, limit + 1)
     return found[:limit], found[limit - 1].event_id if len(found) > limit else None
 
 
 def secrets_of(ctx: Context, row: WebhookRow) -> Sequence[bytes]:
     """The secrets that sign now, the newest first."""
-    sealed = [row.sealed_secret]
-    if row.sealed_previous is not None and ctx.now() < (row.previous_until or 0):
-        sealed.append(row.sealed_previous)
-    return [ctx.master.open(one, _context(row.id)) for one in sealed]
+    return secrets_that_count(ctx, row, _context(row.id))
+
+
+def _behind(tx: Connection, webhook_id: str, after: str | None) -> int:
+    place = 0 if after is None else outbox.place(tx, webhook_id, after)
+    if place is None:
+        raise NotFound("no such event of this webhook")
+    return place
 
 
 def _check(ctx: Context, url: str) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from broker.domain.errors import FetchFailed, NotFound
+from broker.domain.errors import FetchFailed, NotFound, StateConflict
 from broker.domain.webhook import GIVE_UP_SECONDS
 from broker.outbound.guarded import GuardedClient
 from broker.store import consents, webhooks
-from broker.store.webhooks import LEASE_SECONDS
+from broker.store.webhooks import LEASE_SECONDS, REFUSING
 from broker.usecases import webhook as usecases
 from broker.usecases.delivery import SLOW_SECONDS, Deliverer, Slow, bury_old, deliver_some
 from broker.usecases.granting import withdraw_consent
@@ -212,6 +212,47 @@ def test_half_of_the_threads_take_no_slow_receiver(on_sqlite: Desk, to: Receiver
     assert slow.ids() == []
 
 
+def test_whoever_refuses_everything_is_told_of(on_sqlite: Desk, to: Receiver) -> None:
+    ctx, time = on_sqlite.broker.ctx, on_sqlite.broker.time
+    hook(on_sqlite, to, "consent.withdrawn")
+    to.status = 400
+    for number in range(REFUSING):
+        withdraw(on_sqlite, on_sqlite.broker.consent(on_sqlite.partner_id, f"crm-{number}"))
+    send_all(ctx, to, time)
+    with ctx.db.reading() as tx:
+        (row,) = webhooks.unwell(tx)
+    assert (row.refusals, row.failures, row.code) == (REFUSING, 0, "status_400")
+    to.status = 204
+    time[0] += 60
+    send_all(ctx, to, time)
+    assert standing(on_sqlite).row.refusals is None
+
+
+def test_a_replay_goes_a_part_at_a_time(
+    on_sqlite: Desk, to: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usecases, "MOST_REPLAYED", 2)
+    ctx, time = on_sqlite.broker.ctx, on_sqlite.broker.time
+    webhook_id = hook(on_sqlite, to, "consent.withdrawn").row.id
+    for number in range(5):
+        withdraw(on_sqlite, on_sqlite.broker.consent(on_sqlite.partner_id, f"crm-{number}"))
+    send_all(ctx, to, time)
+    sent = [one.headers["webhook-id"] for one in to.got]
+    to.got.clear()
+    done = usecases.replay(ctx, TENANT, None, webhook_id, since=0)
+    assert (done.count, done.next) == (2, sent[1])
+    # Not the rest before these have been taken.
+    with pytest.raises(StateConflict, match="wait"):
+        usecases.replay(ctx, TENANT, None, webhook_id, since=0, after=done.next)
+    while done.next is not None:
+        send_all(ctx, to, time)
+        done = usecases.replay(ctx, TENANT, None, webhook_id, since=0, after=done.next)
+    send_all(ctx, to, time)
+    assert [one.headers["webhook-id"] for one in to.got] == sent
+    with pytest.raises(NotFound):
+        usecases.replay(ctx, TENANT, None, webhook_id, after="evt-none")
+
+
 def test_nobody_need_try_for_an_event_to_be_a_dead_letter(on_sqlite: Desk, to: Receiver) -> None:
     ctx, time = on_sqlite.broker.ctx, on_sqlite.broker.time
     shown = hook(on_sqlite, to, "consent.withdrawn")
@@ -226,7 +267,7 @@ def test_nobody_need_try_for_an_event_to_be_a_dead_letter(on_sqlite: Desk, to: R
     letters, _ = usecases.dead_letters(ctx, TENANT, None, shown.row.id, limit=10)
     assert [one.code for one in letters] == ["expired"] * 2
     to.status = 204
-    assert usecases.replay(ctx, TENANT, None, shown.row.id) == 2
+    assert usecases.replay(ctx, TENANT, None, shown.row.id).count == 2
     to.got.clear()
     send_all(ctx, to, time)
     assert to.types() == ["consent.withdrawn"] * 2

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import secrets
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,21 +21,27 @@ from broker.domain.errors import InvalidRequest, NotFound, StateConflict
 from broker.domain.incoming import InvalidEvent, read_events
 from broker.domain.webhook import OVERLAP_SECONDS, TOLERANCE_SECONDS, SignatureRefused
 from broker.setting_forms import Rate
+from broker.store import inbox as inbox_rows
 from broker.store import sources
 from broker.usecases import inbox
 from broker.usecases.inbox import (
+    AT_ONCE,
     BAD_AT_ONCE,
     FORGET_SECONDS,
+    GIVE_UP_SECONDS,
     Gate,
     Received,
     Sent,
     SourceBusy,
+    SourceFull,
     SourcePaused,
     acknowledge,
     events_kept,
     forget_acknowledged,
+    forget_unfetched,
     receive,
 )
+from broker.usecases.rotation import MOST_PREVIOUS
 from broker.usecases.source import add_source, all_sources, remove_source, rotate_source
 from tests.broker.builders import START, TENANT, Broker, broker
 from tests.broker.flow_world import world
@@ -104,6 +111,8 @@ def test_an_event_is_kept_once_and_given_to_its_consumer(on_each: Broker) -> Non
     # The same subject, type and time is the same event, whatever its id and however written.
     again = event("other", subject="member-e-1", time="2026-11-27T20:00:00.000+08:00")
     assert sender.take(again) == Received(0, 1)
+    # Ids are unique for each of a sender's own sources alone.
+    assert sender.take([event("e-1", source="https://b.example")]) == Received(1, 0)
     moment = event("moment", subject="member-e-1", time="2026-11-27T12:00:00.5Z")
     assert sender.take(moment) == Received(1, 0)
     found = events_kept(ctx, TENANT, after=0, limit=500)
@@ -134,7 +143,7 @@ def test_two_sources_may_use_the_same_ids(made: Broker) -> None:
     assert len(rows(made.ctx, "incoming_event")) == 2
 
 
-def test_acknowledged_events_are_forgotten_late_and_others_never(made: Broker) -> None:
+def test_acknowledged_events_are_forgotten_late_and_others_later(made: Broker) -> None:
     sender = Sender(made)
     sender.take([event("a"), event("b")])
     ((first, _), _) = events_kept(made.ctx, TENANT, after=0, limit=10)
@@ -144,6 +153,105 @@ def test_acknowledged_events_are_forgotten_late_and_others_never(made: Broker) -
     made.time[0] += 1
     assert forget_acknowledged(made.ctx) == 1
     assert len(events_kept(made.ctx, TENANT, after=0, limit=10)) == 1
+    made.time[0] = START + GIVE_UP_SECONDS
+    assert forget_unfetched(made.ctx) == 0
+    made.time[0] += 1
+    assert forget_unfetched(made.ctx) == 1
+    assert events_kept(made.ctx, TENANT, after=0, limit=10) == []
+
+
+def test_a_page_ends_by_its_bytes(made: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    sender = Sender(made)
+    sender.take([event(str(number), data="x" * 1_000) for number in range(10)])
+    monkeypatch.setattr(inbox_rows, "PAGE_BYTES", 4_000)
+    seen, after = [], 0
+    while page := events_kept(made.ctx, TENANT, after=after, limit=500):
+        assert len(page) <= 3
+        seen += [json.loads(body)["id"] for _, body in page]
+        after = page[-1][0].seq
+    assert seen == [str(number) for number in range(10)]
+    monkeypatch.setattr(inbox_rows, "PAGE_BYTES", 10)
+    assert len(events_kept(made.ctx, TENANT, after=0, limit=500)) == 1
+
+
+@pytest.mark.parametrize("bound", ["MOST_WAITING", "MOST_BYTES"])
+def test_an_inbox_that_nobody_empties_takes_no_more(
+    made: Broker, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(inbox, bound, 3)
+    sender, other = Sender(made), Sender(made, "other")
+    sender.take([event(str(number)) for number in range(5)])
+    for _ in range(STRIKES + 1):  # its consumer's fault: no circuit opens
+        with pytest.raises(SourceFull):
+            sender.take(event("more"))
+    assert other.take(event("a")) == Received(1, 0)
+    sender.gate = Gate(made.ctx.settings)  # another worker measures
+    with pytest.raises(SourceFull):
+        sender.take(event("more"))
+    acknowledge(made.ctx, TENANT, [row.seq for row in rows(made.ctx, "incoming_event")])
+    sender.gate = Gate(made.ctx.settings)
+    assert sender.take(event("more")) == Received(1, 0)
+
+
+def test_what_is_null_is_not_there_and_what_cannot_be_kept_is_refused() -> None:
+    given = event("a", dataschema=None, extension=None, datacontenttype=None, data=None)
+    (read,) = read_events(json.dumps(given).encode(), ONE, max_bytes=10_000)
+    assert json.loads(read.body) == {
+        name: value for name, value in given.items() if value is not None or name == "data"
+    }
+    for data in ("18446744073709551616", "-9223372036854775809", "9" * 200, '{"a": 1, "a": 2}'):
+        body = json.dumps(event("a", data="DATA")).replace('"DATA"', data).encode()
+        with pytest.raises(InvalidEvent, match=r"64 bits|twice"):
+            read_events(body, ONE, max_bytes=10_000)
+    exact = json.dumps(event("a", data=[18446744073709551615, -9223372036854775808])).encode()
+    (read,) = read_events(exact, ONE, max_bytes=10_000)
+    assert json.loads(read.body) == json.loads(exact)
+
+
+def test_batches_that_overlap_are_kept_at_once(on_each: Broker) -> None:
+    sender = Sender(on_each)
+    batch = [event(f"e-{number}") for number in range(200)]
+    given = [sender.sent(batch[:: (-1) ** number]) for number in range(4)]
+    with on_each.ctx.db.reading() as tx:
+        row = sources.find(tx, TENANT, sender.name)
+
+    async def all_at_once() -> list[Received]:
+        taken = (receive(on_each.ctx, sender.gate, row, one) for one in given)
+        return await asyncio.gather(*taken)
+
+    done = asyncio.run(all_at_once())
+    assert sum(one.accepted for one in done) == 200
+
+
+def test_strangers_take_no_place_of_the_sender(made: Broker) -> None:
+    sender = Sender(made)
+    with made.ctx.db.reading() as tx:
+        row = sources.find(tx, TENANT, sender.name)
+    gate = sender.gate
+    with ExitStack() as strangers:
+        for address in ("b", "c"):
+            for _ in range(AT_ONCE):
+                strangers.enter_context(gate.verifying(row, address))
+            with pytest.raises(SourceBusy), gate.verifying(row, address):
+                pass
+        assert sender.take(event("e-1")) == Received(1, 0)
+
+
+def test_each_older_secret_counts_until_its_own_day_is_over(made: Broker) -> None:
+    sender, made_secrets = Sender(made), []
+    for _ in range(3):
+        made_secrets.append(rotate_source(made.ctx, TENANT, "loyalty").secret)
+        made.time[0] += 100
+    for number, secret in enumerate([sender.secret, *made_secrets]):
+        assert sender.take(event(str(number)), secret=secret) == Received(1, 0)
+    made.time[0] = START + OVERLAP_SECONDS
+    with pytest.raises(SignatureRefused):
+        sender.take(event("late"))
+    assert sender.take(event("late"), secret=made_secrets[0]) == Received(1, 0)
+    for _ in range(MOST_PREVIOUS - 2):
+        rotate_source(made.ctx, TENANT, "loyalty")
+    with pytest.raises(StateConflict, match="wait"):
+        rotate_source(made.ctx, TENANT, "loyalty")
 
 
 def test_signatures_that_do_not_hold(made: Broker) -> None:

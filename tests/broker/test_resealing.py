@@ -62,7 +62,7 @@ def _fill(made: World) -> str:
     source = add_source(made.ctx, "demo", "loyalty").row
     rotate_source(made.ctx, "demo", "loyalty")
     with made.ctx.db.transaction() as tx:
-        assert inbox.add(tx, [kept(made.ctx, source, Incoming("e", "t", "s", 1, b"{}"))]) == 1
+        assert inbox.add(tx, [kept(made.ctx, source, Incoming("a", "e", "t", "s", 1, b"{}"))]) == 1
     made.evidence(request["consents"][0]["id"])
     consent_id: str = request["consents"][0]["id"]
     return consent_id

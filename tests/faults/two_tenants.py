@@ -409,7 +409,7 @@ def _webhook(made: World) -> str:
 def _kept_event(made: World) -> str:
     """A source that has sent an event, which waits for the tenant's consumer."""
     row = add_source(made.ctx, "demo", "secret-source").row
-    event = Incoming("ev-1", "t", "s", 1, b'{"data":"secret-source"}')
+    event = Incoming("https://a.example", "ev-1", "t", "s", 1, b'{"data":"secret-source"}')
     with made.ctx.db.transaction() as tx:
         assert inbox_rows.add(tx, [kept(made.ctx, row, event)]) == 1
     return row.name

@@ -1,6 +1,6 @@
 """Events that partners are told of, where they are sent, and events of others."""
 
-from sqlalchemy import BigInteger, Index, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Index, LargeBinary, Text, TextClause, UniqueConstraint
 from sqlalchemy import text as sql
 from sqlmodel import Field, SQLModel
 
@@ -8,14 +8,19 @@ from broker.store.tables.base import SEQUENCE, one_of, text, time
 
 # What is still to be sent, and to be fetched; queries find the indexes by these very words.
 WAITING = sql("state = 'waiting'")
+DEAD = sql("state = 'dead'")
 KEPT = sql("acknowledged_at IS NULL")
+
+
+def _partial(name: str, *columns: str, where: TextClause) -> Index:
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
 
 
 class Webhook(SQLModel, table=True):
     """An address that gets events; `types` is a JSON list, `code` why the last attempt failed.
 
-    `failures` counts those in a row, since `failing_since`. Whoever sends holds the row until
-    `leased_until`.
+    `failures` counts those in a row, since `failing_since`, and `refusals` the events refused in a
+    row (none: NULL). Whoever sends holds the row until `leased_until`.
     """
 
     __table_args__ = (one_of("state", "active", "disabled"),)
@@ -29,6 +34,7 @@ class Webhook(SQLModel, table=True):
     sealed_previous: bytes | None = Field(default=None, sa_type=LargeBinary)
     previous_until: int | None = time(nullable=True)
     failures: int = 0
+    refusals: int | None = None
     failing_since: int | None = time(nullable=True)
     code: str | None = Field(default=None, sa_type=Text)
     retry_at: int = time()
@@ -59,12 +65,11 @@ class Delivery(SQLModel, table=True):
         one_of("state", "waiting", "delivered", "dead"),
         UniqueConstraint("webhook_id", "event_id"),
         Index("ix_delivery_state", "webhook_id", "state", "seq"),
-        Index(
-            "ix_delivery_order",
-            *("webhook_id", "subject", "seq"),
-            sqlite_where=WAITING,
-            postgresql_where=WAITING,
-        ),
+        _partial("ix_delivery_order", "webhook_id", "subject", "seq", where=WAITING),
+        _partial("ix_delivery_due", "webhook_id", "next_at", where=WAITING),
+        _partial("ix_delivery_turn", "webhook_id", "attempts", "seq", where=WAITING),
+        _partial("ix_delivery_over", "expires_at", where=WAITING),
+        _partial("ix_delivery_dead", "webhook_id", "seq", where=DEAD),
         Index("ix_delivery_event", "event_id"),
     )
     seq: int | None = Field(default=None, primary_key=True, sa_type=SEQUENCE)
@@ -103,19 +108,17 @@ class EventSource(SQLModel, table=True):
 class IncomingEvent(SQLModel, table=True):
     """An event of a source, once; `sealed_body` is emptied when its consumer has acknowledged it.
 
-    `time` is Unix microseconds, `subject_hash` keyed: a subject may be a customer's name elsewhere.
+    `event_id` is a keyed hash of its source and its id there, `subject_hash` one of its source and
+    its subject, which may be a customer's name elsewhere. `time` is Unix microseconds.
     """
 
     __tablename__ = "incoming_event"
     __table_args__ = (
         UniqueConstraint("source_id", "event_id"),
         UniqueConstraint("source_id", "subject_hash", "type", "time"),
-        Index(
-            "ix_incoming_event_kept",
-            *("tenant_id", "seq"),
-            sqlite_where=KEPT,
-            postgresql_where=KEPT,
-        ),
+        _partial("ix_incoming_event_kept", "tenant_id", "seq", where=KEPT),
+        _partial("ix_incoming_event_of_source", "source_id", where=KEPT),
+        _partial("ix_incoming_event_unfetched", "received_at", where=KEPT),
         Index("ix_incoming_event_acknowledged", "acknowledged_at"),
     )
     seq: int | None = Field(default=None, primary_key=True, sa_type=SEQUENCE)

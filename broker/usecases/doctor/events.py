@@ -17,7 +17,7 @@ def webhooks(db: Database, now: int) -> Iterator[Finding]:
     """Webhooks that fail or are disabled, and events that nobody has taken in time."""
     with acting_for_all(), db.reading() as tx:
         unwell = rows.unwell(tx)
-        waiting, dead = outbox.total(tx, "waiting"), outbox.total(tx, "dead")
+        waiting, dead = outbox.totals(tx)
     for row in unwell:
         named: dict[str, object] = {"webhook": row.id, "partner": row.partner_id}
         named |= {"tenant": row.tenant_id, "reason": row.code}
@@ -25,7 +25,8 @@ def webhooks(db: Database, now: int) -> Iterator[Finding]:
             yield warning("events", "webhook_disabled", **named)
         else:
             hours = (now - (row.failing_since or now)) // HOUR
-            yield warning("events", "webhook_failing", **named, count=row.failures, hours=hours)
+            count = max(row.failures, row.refusals or 0)
+            yield warning("events", "webhook_failing", **named, count=count, hours=hours)
     if dead:
         yield warning("events", "dead_letters", count=dead)
     else:

@@ -57,7 +57,7 @@ def test_add_list_rotate_replay_and_remove(ctx: Context) -> None:
     assert (letter["subject"], letter["code"]) == (agent.id, "unreachable")
     assert letter["event"] in run("dead", added["id"]).stdout
     assert told("rotate", added["id"])["secret"] != added["secret"]
-    assert told("replay", added["id"]) == {"replayed": 1}
+    assert told("replay", added["id"]) == {"replayed": 1, "next": None}
     assert told("dead", added["id"]) == {"dead_letters": [], "next": None}
     assert "unreachable" in run("list").stdout
     assert told("remove", added["id"]) == {"removed": added["id"]}
