@@ -91,13 +91,24 @@ def guarded(
     if others:
         staying = [place for place in places if found[place].subject not in others]
     if gone:
-        numbers = draw(len(staying), min(cohort - 1, len(staying)))
+        numbers = sorted(draw(len(staying), min(cohort - 1, len(staying))))
         drawn = frozenset([found[staying[number]].subject for number in numbers])
         left_out["difference_guard"] += len(drawn)
         shut, gone = shut | drawn, gone | drawn
-    if shut:
-        places = [place for place in places if found[place].subject not in shut]
-    return Guarded(places, subjects - shut, before.out | gone, left_out)
+        staying = _without(staying, numbers)
+    if joining:
+        staying = [place for place in places if found[place].subject not in shut]
+    return Guarded(staying, subjects - shut, before.out | gone, left_out)
+
+
+def _without(places: Sequence[int], numbers: Sequence[int]) -> list[int]:
+    """The places but those at these numbers, which ascend: by slices, since few are left out."""
+    left: list[int] = []
+    start = 0
+    for number in numbers:
+        left += places[start:number]
+        start = number + 1
+    return left + list(places[start:])
 
 
 def system_draw(below: int, count: int) -> list[int]:

@@ -351,6 +351,18 @@ def test_who_joins_waits_for_a_cohort() -> None:
     assert not joined.left_out
 
 
+def test_who_leaves_while_a_cohort_joins_takes_a_cohort_along() -> None:
+    joining = [BROKER.consent(501 + number) for number in range(5)]
+    first = unprotected().gate()
+    site = unprotected(*joining)
+    site.broker = withdrawing(3)
+    found = site.gate(first.before)
+    assert set(found.rows) > set(range(20, 25))
+    assert len(found.rows) == 20 - 5 + 5
+    assert list(found.rows) == sorted(found.rows)
+    assert len(found.before.out) == 5
+
+
 def test_with_accounting_one_customer_changes_one_row() -> None:
     """The accounting is of one row more or less: a guard would change a cohort for one."""
     site = member(BROKER.consent(501))
