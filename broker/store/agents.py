@@ -73,15 +73,13 @@ def of_tenant(tx: Connection, tenant_id: str, partner_id: str | None) -> list[Ag
     return [AgentRow(**row._mapping) for row in rows]  # noqa: SLF001
 
 
-def set_state(tx: Connection, tenant_id: str, agent_id: str, state: str) -> None:
-    """Suspend an agent or resume it; raises `NotFound`."""
-    done = tx.execute(
-        update(AGENT)
-        .where(AGENT.c.id == agent_id, AGENT.c.tenant_id == tenant_id)
-        .values(state=state)
-    )
-    if done.rowcount != 1:
-        raise NotFound("no such agent is registered")
+def set_state(tx: Connection, tenant_id: str, agent_id: str, state: str) -> bool:
+    """Suspend an agent or resume it, and say whether that is new; raises `NotFound`."""
+    mine = (AGENT.c.id == agent_id, AGENT.c.tenant_id == tenant_id)
+    done = tx.execute(update(AGENT).where(*mine, AGENT.c.state != state).values(state=state))
+    if done.rowcount == 0:
+        find(tx, tenant_id, agent_id)
+    return done.rowcount == 1
 
 
 def hold_consents(tx: Connection, tenant_id: str, ids: Sequence[str]) -> list[Row[Any]]:

@@ -25,6 +25,7 @@ from broker.store.outbox import FIRST
 from broker.store.prepared import Prepared
 
 WEBHOOK = tables.Webhook.__table__  # type: ignore[attr-defined]
+PARTNER = tables.Partner.__table__  # type: ignore[attr-defined]
 DELIVERY = tables.Delivery.__table__  # type: ignore[attr-defined]
 FAILING = 3  # failures in a row, from which on an address is said to fail
 REFUSING = 10  # events refused in a row, from which on it is said so too
@@ -85,7 +86,10 @@ def wanting(tx: Connection, partner_id: str, kind: str) -> list[str]:
 
 
 def count(tx: Connection, partner_id: str) -> int:
-    """How many webhooks a partner has."""
+    """How many webhooks a partner has; nobody adds one before the transaction ends."""
+    tx.execute(
+        select(PARTNER.c.id).where(PARTNER.c.id == partner_id).with_for_update(key_share=True)
+    )
     found = select(func.count()).where(WEBHOOK.c.partner_id == partner_id)
     return int(tx.execute(found).scalar_one())
 

@@ -90,19 +90,21 @@ def set_agent_state(ctx: Context, tenant_id: str, agent_id: str, state: str) -> 
     Once this returns, decisions for a suspended agent are denials and its actions are refused.
     """
     with ctx.db.transaction() as tx:
-        agents.set_state(tx, tenant_id, agent_id, state)
+        changed = agents.set_state(tx, tenant_id, agent_id, state)
         kind = "agent.suspended" if state == "suspended" else "agent.resumed"
         told = {"agent": agent_id}
         audit.record(ctx, tx, tenant_id=tenant_id, type=kind, body=told)
-        tell(
-            ctx,
-            tx,
-            tenant_id=tenant_id,
-            partner_id=agents.find(tx, tenant_id, agent_id).partner_id,
-            type=kind,
-            subject=agent_id,
-            data=told,
-        )
+        if changed:
+            tell(
+                ctx,
+                tx,
+                tenant_id=tenant_id,
+                partner_id=agents.find(tx, tenant_id, agent_id).partner_id,
+                type=kind,
+                subject=agent_id,
+                data=told,
+                each=True,
+            )
 
 
 def act(ctx: Context, tenant_id: str, partner_id: str, token: str) -> ActionRow:

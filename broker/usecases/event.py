@@ -20,6 +20,7 @@ from broker.store.outbox import EventRow
 from broker.usecases.context import Context
 
 EVENT = "evt"
+MOST_OF_A_SECOND = 60
 
 
 def tell(
@@ -32,30 +33,34 @@ def tell(
     subject: str,
     data: Mapping[str, Any],
     held: Held | None = None,
+    each: bool = False,
 ) -> None:
     """Put an event into the outbox, once for each subject, type and second.
 
     `subject` and `data` hold identifiers of this partner alone. One that is `held` is dated and
-    sent when that is over, at this partner's own moment.
+    sent when that is over, at this partner's own moment. Where `each` says that another of this
+    second is no repetition, it is dated at the next one that is free.
     """
     wanted = webhooks.wanting(tx, partner_id, type)
     if not wanted:
         return
-    time = ctx.now() if held is None else held.until
+    first = ctx.now() if held is None else held.until
     source = tenant_url(ctx.settings.public_url, tenant_id)
-    event = Event(new_id(EVENT), source, type, subject, time, data)
-    row = EventRow(
-        id=event.id,
-        tenant_id=tenant_id,
-        partner_id=partner_id,
-        type=type,
-        subject=subject,
-        time=time,
-        body=event.to_json().decode(),
-        created_at=ctx.now(),
-    )
-    if outbox.add(tx, row):
-        outbox.address(tx, row, wanted, time + GIVE_UP_SECONDS)
+    for time in range(first, first + (MOST_OF_A_SECOND if each else 1)):
+        event = Event(new_id(EVENT), source, type, subject, time, data)
+        row = EventRow(
+            id=event.id,
+            tenant_id=tenant_id,
+            partner_id=partner_id,
+            type=type,
+            subject=subject,
+            time=time,
+            body=event.to_json().decode(),
+            created_at=ctx.now(),
+        )
+        if outbox.add(tx, row):
+            outbox.address(tx, row, wanted, time + GIVE_UP_SECONDS)
+            return
 
 
 def tell_of_consent(

@@ -1,6 +1,7 @@
 """A receiver that misbehaves, or goes while it is told, costs nobody else anything."""
 
 import contextvars
+import datetime as dt
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from standardwebhooks import Webhook
 
 from broker.domain.errors import FetchFailed, NotFound, StateConflict
 from broker.domain.webhook import GIVE_UP_SECONDS
@@ -251,6 +253,38 @@ def test_a_replay_goes_a_part_at_a_time(
     assert [one.headers["webhook-id"] for one in to.got] == sent
     with pytest.raises(NotFound):
         usecases.replay(ctx, TENANT, None, webhook_id, after="evt-none")
+
+
+def test_a_replay_gives_what_was_tried_its_four_days_again(on_sqlite: Desk, to: Receiver) -> None:
+    ctx, time = on_sqlite.broker.ctx, on_sqlite.broker.time
+    webhook_id = hook(on_sqlite, to, "consent.withdrawn").row.id
+    withdraw(on_sqlite, on_sqlite.consent())
+    for status in (500, 410):
+        to.status = status
+        send_all(ctx, to, time)
+        time[0] += 60
+    time[0] += GIVE_UP_SECONDS
+    usecases.replay(ctx, TENANT, None, webhook_id)
+    assert bury_old(ctx) == 0
+    to.status = 503
+    send_all(ctx, to, time)
+    assert (standing(on_sqlite).waiting, standing(on_sqlite).dead) == (1, 0)
+
+
+def test_no_rotation_takes_away_the_secret_that_the_receiver_has(
+    on_sqlite: Desk, to: Receiver
+) -> None:
+    ctx, time = on_sqlite.broker.ctx, on_sqlite.broker.time
+    shown = hook(on_sqlite, to, "consent.withdrawn")
+    for _ in range(3):
+        usecases.rotate_secret(ctx, TENANT, None, shown.row.id)
+    withdraw(on_sqlite, on_sqlite.consent())
+    send_all(ctx, to, time)
+    (one,) = to.got
+    sent = dt.datetime.fromtimestamp(int(one.headers["webhook-timestamp"]), dt.UTC)
+    mine = Webhook(shown.secret).sign(one.headers["webhook-id"], sent, one.body.decode())
+    signatures = one.headers["webhook-signature"].split(" ")
+    assert (len(signatures), signatures[-1]) == (4, mine)
 
 
 def test_nobody_need_try_for_an_event_to_be_a_dead_letter(on_sqlite: Desk, to: Receiver) -> None:

@@ -25,6 +25,7 @@ from broker.usecases import erasure, withdraw_all
 from broker.usecases.erasure import release_due
 from broker.usecases.person import readable_consent
 from broker.usecases.status import allocate
+from broker.usecases.webhook import add_webhook
 from credentials.errors import CredentialError
 from credentials.jcs import b64url_decode
 from credentials.status import verify_status_token
@@ -113,11 +114,24 @@ def evidence_of(broker: World, customer: Shopper, partner: str) -> list[bytes]:
     assert b"consent.withdrawn" in answer.content
     told = customer.fetched(partner)
     files = [data for name, data in unpack(answer.content).items() if "tlog-proof" not in name]
-    return [*files, told.consent.encode(), told.request.encode(), told.page.encode()]
+    fetched_too = [told.consent.encode(), told.request.encode(), told.page.encode()]
+    return [*files, *fetched_too, *sent_to(broker, partner, consent_id)]
+
+
+def sent_to(broker: World, partner: str, consent_id: str) -> list[bytes]:
+    """What a partner's webhook gets of a consent, but for the times, which are each one's own."""
+    table = tables.metadata.tables["outgoing_event"]
+    mine = select(table.c.body).where(table.c.partner_id == partner, table.c.subject == consent_id)
+    with broker.ctx.db.reading() as tx:
+        events = [orjson.loads(body) for body in tx.execute(mine).scalars()]
+    assert {"consent.granted", "consent.withdrawn"} <= {one["type"] for one in events}
+    return [orjson.dumps({**one, "time": None}) for one in events]
 
 
 def test_a_withdrawal_of_everything_gives_two_partners_nothing_in_common(broker: World) -> None:
     partners = broker.partner, broker.second_partner()
+    for partner in partners:
+        add_webhook(broker.ctx, "demo", partner, url="http://crm.example/", types=[])
     li, wang = shopper(broker, "li", *partners), shopper(broker, "wang", *partners)
     for customer in (li, wang):
         page = customer.pages[partners[0]].rsplit("/", 1)[1]

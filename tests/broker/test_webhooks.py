@@ -165,6 +165,12 @@ def test_the_same_subject_type_and_time_is_one_event(on_sqlite: Desk, to: Receiv
     for _ in range(3):
         set_agent_state(on_sqlite.broker.ctx, TENANT, agent.id, "suspended")
     assert len(rows(on_sqlite.broker.ctx, "outgoing_event")) == 1
+    # What is no repetition is told, in order, however soon.
+    for state in ("active", "suspended", "active"):
+        set_agent_state(on_sqlite.broker.ctx, TENANT, agent.id, state)
+    on_sqlite.broker.time[0] += 1
+    send_all(on_sqlite.broker.ctx, to, on_sqlite.broker.time)
+    assert to.types() == ["agent.suspended", "agent.resumed"] * 2
 
 
 def test_another_partners_webhook_hears_nothing(on_sqlite: Desk, to: Receiver) -> None:
