@@ -27,7 +27,7 @@ from broker.api.deps import Ctx, TenantId
 from broker.api.dpop import tenant_of, token_of
 from broker.api.errors import status_of
 from broker.domain.addresses import tenant_url
-from broker.domain.decision import MASK, OBLIGATION, Decision
+from broker.domain.decision import EXPLAIN, MASK, OBLIGATION, Decision
 from broker.domain.errors import (
     BrokerError,
     IdempotencyConflict,
@@ -93,7 +93,7 @@ async def configuration(ctx: Ctx, tenant_id: TenantId) -> dict[str, str | list[s
         "search_resource_endpoint": f"{access}/search/resource",
         "search_action_endpoint": f"{access}/search/action",
         "supported_obligations": [
-            OBLIGATION + name for name in (*consent_policies().obligations, MASK)
+            OBLIGATION + name for name in (*consent_policies().obligations, MASK, EXPLAIN)
         ],
     }
 

@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64encode
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
@@ -15,7 +16,7 @@ from broker.api.errors import RETRY_SECONDS, status_of
 from broker.api.problems import problem
 from broker.domain.access import Question
 from broker.domain.conditions import NOT_IN_VAULT, NOT_MASKED_SO, OF_THE_VAULT
-from broker.domain.decision import Decision
+from broker.domain.decision import EXPLAIN, Decision, Obligation
 from broker.domain.errors import TransferStopped
 from broker.domain.masking import ROLE
 from broker.domain.terms import parse_purpose
@@ -160,6 +161,15 @@ class TransferResponse(Response):
                 return  # an answer that is not whole: the server closes the connection
 
 
+def _brief(obligation: Obligation) -> Mapping[str, Any]:
+    """An obligation's properties without texts for people: a header holds little, and no Chinese.
+
+    They stand in an evaluation, and in the terms that the customer signed.
+    """
+    texts = {"explanation", "rights"} if obligation.id == EXPLAIN else set[str]()
+    return {name: told for name, told in obligation.properties.items() if name not in texts}
+
+
 def _headers(transfer: Transfer) -> dict[str, str]:
     row, span = transfer.row, transfer.span
     digest = _base64(row.digest)
@@ -181,8 +191,7 @@ def _headers(transfer: Transfer) -> dict[str, str]:
 def obligations_header(decision: Decision) -> str:
     """What a permit obliges to, as the value of a header (JSON)."""
     obligations = [
-        {"id": one.id, "type": one.type, "properties": one.properties}
-        for one in decision.obligations
+        {"id": one.id, "type": one.type, "properties": _brief(one)} for one in decision.obligations
     ]
     return json.dumps(obligations, separators=(",", ":"))
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from broker.api.deps import Ctx, OfficerCaller
 from broker.api.idempotency import Answer, IdempotencyKey, canonical, run
 from broker.domain.policies import CONSENT_SCHEMA
-from broker.domain.policy_set import LARGEST_TEXT
+from broker.domain.policy_set import LARGEST_TEXT, never_applying
 from broker.usecases import policy_set
 from broker.usecases.policy_preview import preview
 
@@ -69,6 +69,15 @@ class PolicySetText(BaseModel):
 
     number: int
     text: str
+
+
+class PolicySetAdded(PolicySetText):
+    """A set that is kept now."""
+
+    never_apply: list[str] = Field(
+        description="The `@id`s of policies that no request can meet, for example because they ask "
+        "for an attribute that the schema does not have."
+    )
 
 
 class PolicySwitch(BaseModel):
@@ -133,7 +142,7 @@ def get_policy_set(ctx: Ctx, caller: OfficerCaller, number: Kept) -> PolicySetTe
     return PolicySetText(number=found.number, text=found.text)
 
 
-@router.post("/v1/policy-sets", status_code=201, response_model=PolicySetText)
+@router.post("/v1/policy-sets", status_code=201, response_model=PolicySetAdded)
 def post_policy_set(
     ctx: Ctx, caller: OfficerCaller, body: PolicySetIn, key: IdempotencyKey = None
 ) -> Response:
@@ -141,7 +150,9 @@ def post_policy_set(
 
     def work() -> Answer:
         made = policy_set.add(ctx, caller.tenant_id, body.text, added_by=caller.client_id)
-        return Answer(201, orjson.dumps({"number": made.number, "text": made.text}))
+        never = never_applying(made.text, CONSENT_SCHEMA)
+        told = {"number": made.number, "text": made.text, "never_apply": never}
+        return Answer(201, orjson.dumps(told))
 
     fingerprint = b"POST /v1/policy-sets\n" + canonical(body.model_dump())
     answer = run(ctx, caller, fingerprint, key, work)

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from broker.cli.composed import USAGE, Json, Tenant, composed
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.policies import CONSENT_POLICIES, CONSENT_SCHEMA
-from broker.domain.policy_set import BUILT_IN, LARGEST_TEXT
+from broker.domain.policy_set import BUILT_IN, LARGEST_TEXT, never_applying
 from broker.usecases import policy_set as usecases
 from broker.usecases.policy_preview import Preview, preview
 
@@ -57,7 +57,14 @@ def policy_add(file: File, tenant: Tenant = ROOT_TENANT, as_json: Json = False) 
     text = _read(file)
     with composed() as ctx:
         made = usecases.add(ctx, tenant, text)
-    told = {"number": made.number, "digest": made.digest}
+    never = never_applying(text, CONSENT_SCHEMA)
+    told = {"number": made.number, "digest": made.digest, "never_apply": never}
+    for name in never:
+        typer.echo(
+            f"consent-broker: warning: {name} can never apply: it asks for what the schema does "
+            "not know (policy show built-in --schema). 该策略永远不会生效。",
+            err=True,
+        )
     sentence = f"policy set {made.number} is kept; put it in force: policy switch {made.number}"
     typer.echo(json.dumps(told) if as_json else sentence)
 

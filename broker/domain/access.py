@@ -112,6 +112,8 @@ class GrantedTerms:
     territories: tuple[str, ...]
     storage: tuple[str, ...]
     retention_days: int
+    explanation: tuple[str, str] = ("", "")
+    """How the algorithm decides, as it was shown and signed: in Chinese and in English."""
 
 
 NO_TERMS = GrantedTerms("", "", "", "", "", (), (), (), (), (), 0)
@@ -196,6 +198,10 @@ def read_terms(text: str) -> GrantedTerms:
             territories=tuple(dict.fromkeys(territories["processing"] + territories["access"])),
             storage=tuple(territories["storage"]),
             retention_days=terms["retention_days"],
+            explanation=(
+                terms["algorithm"]["explanation"]["zh"],
+                terms["algorithm"]["explanation"]["en"],
+            ),
         )
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise InvalidTerms("the stored terms of a consent cannot be read") from error

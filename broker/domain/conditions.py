@@ -62,6 +62,14 @@ LOG_UNAVAILABLE: Final = Reason(
     zh="审计日志不可用，暂不允许任何使用。",
     en="The audit log is not available, and nothing is permitted that cannot be proven.",
 )
+CLOCK_BEHIND: Final = Reason(
+    id="clock.behind",
+    code="clock_went_back",
+    law=("PIPL-51", "GDPR-32"),
+    obligation="retry",
+    zh="服务器时钟倒退，无法判断同意是否仍有效，暂不允许任何使用。",
+    en="The broker's clock went back, and nothing is permitted that may have ended already.",
+)
 NOT_IN_VAULT: Final = Reason(
     id="data.none",
     code="data_not_in_vault",
@@ -132,6 +140,7 @@ FEE_CURRENCY: Final = Reason(
 UNJUDGED: Final = (
     STATE_CHANGED,
     LOG_UNAVAILABLE,
+    CLOCK_BEHIND,
     SUBJECT_NOT_CALLER,
     AGENT_SUSPENDED,
     *OF_THE_VAULT,

@@ -12,6 +12,12 @@ from broker.domain.demand import DemandFacts
 
 OBLIGATION = "urn:consent-broker:obligation:"
 MASK = "mask"
+EXPLAIN = "explain"
+# What a person about whom an algorithm decides by itself may do.
+RIGHTS = {
+    "zh": "您有权要求说明该决定，并有权拒绝仅以自动化方式作出的决定；拒绝不影响其他服务。",
+    "en": "You may ask for an explanation, and refuse decisions made by automated means alone.",
+}
 DAY_SECONDS = 86_400
 
 
@@ -112,6 +118,25 @@ def masking_obligations(masking: str | None) -> tuple[Obligation, ...]:
     if masking is None:
         return ()
     return (Obligation(MASK, OBLIGATION + MASK, {"masking": masking}),)
+
+
+def explanation_obligations(
+    question: Question, consent: ConsentFacts, *, automated: bool
+) -> tuple[Obligation, ...]:
+    """That the person is told how an algorithm that decides by itself does so, and their rights.
+
+    The explanation is the one that the customer signed (PIPL 24, GDPR 13 and 22).
+    """
+    if not automated:
+        return ()
+    zh, en = consent.terms.explanation
+    properties = {
+        "algorithm": f"{question.algorithm_id}@{question.algorithm_version}",
+        "explanation": {"zh": zh, "en": en},
+        "rights": RIGHTS,
+        "law": ["PIPL-24", "GDPR-13", "GDPR-22"],
+    }
+    return (Obligation(EXPLAIN, OBLIGATION + EXPLAIN, properties),)
 
 
 @dataclass(frozen=True, slots=True)

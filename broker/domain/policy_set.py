@@ -13,7 +13,10 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+import orjson
+from cedarpy import Schema, policies_from_json_str, policies_to_json_str, validate_policies
 
 from broker.domain.conditions import Reason, read_conditions
 from broker.domain.errors import InvalidPolicies
@@ -33,6 +36,11 @@ LONGEST_SENTENCE: Final = 300
 # Strings and comments, in one expression: either may hold what begins the other. A string that is
 # not closed goes to the end: where it had to be closed, each quote would be tried to the end anew.
 _UNREAD = re.compile(r'"(?:[^"\\]|\\.)*"?|//[^\r\n]*', re.DOTALL)
+
+_WRONG: Final = {
+    "kind": "when",
+    "body": {"<": {"left": {"Value": "text"}, "right": {"Value": 1}}},
+}
 
 
 @dataclass(frozen=True)
@@ -109,3 +117,27 @@ def _check(reason: Reason, obligations: set[str]) -> None:
                 f"{reason.id}: @law, @zh and @en are printable and have at most "
                 f"{LONGEST_SENTENCE} letters"
             )
+
+
+def never_applying(text: str, schema: str) -> list[str]:
+    """The `@id`s of the policies of a validated text that no request can ever meet, in order.
+
+    The validator lets them pass: it takes `resource has colour` for false where the schema knows no
+    colour, and looks no further. So each is asked again with something of a wrong type at its end:
+    where the validator does not get there, nothing does.
+    """
+    told = Schema.from_str(schema)
+    numbered = orjson.loads(policies_to_json_str(text))["staticPolicies"]
+    found = []
+    for name in sorted(numbered, key=lambda policy: int(policy.removeprefix("policy"))):
+        policy = numbered[name]
+        ended = {**policy, "conditions": [*policy["conditions"], _WRONG]}
+        alone: dict[str, Any] = {
+            "templates": {},
+            "templateLinks": [],
+            "staticPolicies": {name: ended},
+        }
+        whole = policies_from_json_str(orjson.dumps(alone).decode())
+        if validate_policies(whole, told).validation_passed:
+            found.append(policy["annotations"]["id"])
+    return found

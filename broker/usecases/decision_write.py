@@ -13,6 +13,7 @@ from broker.domain.decision import (
     Decision,
     Denied,
     denial_obligations,
+    explanation_obligations,
     masking_obligations,
     permit_obligations,
 )
@@ -182,7 +183,8 @@ class Write:
     def _permit(self, tx: Connection, consent: ConsentFacts) -> Decision:
         now = self.ctx.now()
         entry_id = self._record(tx, consent)
-        question, attribute = self.asking.question, self.standing.snapshot.facts.attribute
+        question, facts = self.asking.question, self.standing.snapshot.facts
+        automated = facts.algorithm.automated_decision
         return Decision(
             permit=True,
             entry_id=entry_id,
@@ -192,7 +194,8 @@ class Write:
                 *permit_obligations(
                     self.policies.permit_obligations, question, consent, entry_id, now
                 ),
-                *masking_obligations(masking_for(attribute.maskings, question.role)),
+                *masking_obligations(masking_for(facts.attribute.maskings, question.role)),
+                *explanation_obligations(question, consent, automated=automated),
             ),
             policies=self.policies.version,
             time=now,

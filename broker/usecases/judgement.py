@@ -13,13 +13,14 @@ from broker.domain.access import Facts, Question
 from broker.domain.addresses import tenant_url
 from broker.domain.conditions import (
     AGENT_SUSPENDED,
+    CLOCK_BEHIND,
     FEE_CURRENCY,
     LOG_UNAVAILABLE,
     OBLIGATION_UNSUPPORTED,
     SUBJECT_NOT_CALLER,
     Reason,
 )
-from broker.domain.decision import MASK, OBLIGATION, Decision, owed_names
+from broker.domain.decision import EXPLAIN, MASK, OBLIGATION, Decision, owed_names
 from broker.domain.fee import DeclaredValue, Tariff
 from broker.domain.masking import masking_for
 from broker.domain.policy import Verdict
@@ -109,15 +110,26 @@ def judge(
         owed = owed_names(policies.permit_obligations, asking.question.action)
         if masking_for(facts.attribute.maskings, asking.question.role) is not None:
             owed.append(MASK)
+        if facts.algorithm.automated_decision:
+            owed.append(EXPLAIN)
         if not asking.supported.issuperset(OBLIGATION + name for name in owed):
             reasons.append(OBLIGATION_UNSUPPORTED)
-    if not ctx.log.permits(now):
-        reasons.append(LOG_UNAVAILABLE)
-    if snapshot.agent_suspended:
-        reasons.append(AGENT_SUSPENDED)
+    reasons += _stopped(ctx, snapshot, now)
     if len(reasons) == len(verdict.reasons):
         return verdict
     return replace(verdict, permit=False, reasons=tuple(reasons))
+
+
+def _stopped(ctx: Context, snapshot: Snapshot, now: int) -> list[Reason]:
+    """What stops every use, or every use by this agent, whatever was allowed."""
+    reasons = []
+    if ctx.log.clock_went_back(now):
+        reasons.append(CLOCK_BEHIND)
+    elif not ctx.log.permits(now):
+        reasons.append(LOG_UNAVAILABLE)
+    if snapshot.agent_suspended:
+        reasons.append(AGENT_SUSPENDED)
+    return reasons
 
 
 def _paid(facts: Facts, answered: Decision) -> Facts:

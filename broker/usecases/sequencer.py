@@ -40,6 +40,8 @@ from credentials.jws import Signer
 
 LARGEST_BATCH = 512
 LONGEST_WAIT = 60
+LARGEST_STEP_BACK = 10
+"""By how many seconds a clock that is kept in time may be set back."""
 POLL_SECONDS = 0.1
 RETRY_SECONDS = 1.0
 
@@ -89,6 +91,7 @@ class Sequencer:
         self._checked = False
         self._rolled_back: LogRolledBack | None = None
         self._caught_up_at: int | None = None
+        self._latest = 0
 
     @property
     def rolled_back(self) -> LogRolledBack | None:
@@ -129,12 +132,20 @@ class Sequencer:
     def permits(self, now: int) -> bool:
         """Whether anything may be granted: the log is sound and at most 60 s behind.
 
-        False too when no run has succeeded for that long, whatever stopped it. Withdrawals and
-        erasures do not ask.
+        False too when no run has succeeded for that long, whatever stopped it, and when the clock
+        went back. Withdrawals and erasures do not ask.
         """
-        if self._rolled_back is not None or self._caught_up_at is None:
+        if self._rolled_back is not None or self._caught_up_at is None or self.clock_went_back(now):
             return False
         return now - self._caught_up_at <= LONGEST_WAIT
+
+    def clock_went_back(self, now: int) -> bool:
+        """Whether `now` is clearly before what the log's runs in this process have seen.
+
+        What has ended would live again. It is over when the clock is past that again, or, where it
+        was wrong before, with a restart after it was put right.
+        """
+        return now < self._latest - LARGEST_STEP_BACK
 
     def lag(self, now: int) -> int | None:
         """How many seconds the log is behind; None before the first run."""
@@ -150,6 +161,7 @@ class Sequencer:
         with self._running, acting_for_all():
             if self._rolled_back is not None:
                 raise self._rolled_back
+            self._latest = max(self._latest, now)
             try:
                 if not self._checked:
                     self._head.check()

@@ -62,8 +62,15 @@ def add_purpose(ctx: Context, tenant_id: str, purpose: PurposeTerms) -> None:
 def add_algorithm(ctx: Context, tenant_id: str, purpose_id: str, algorithm: AlgorithmTerms) -> None:
     """Register an algorithm in one version; a new version is a new question to every customer.
 
-    Raises `InvalidTerms` (a name of another form), `UnknownPurpose`, `StateConflict`, `NotFound`.
+    One that decides by itself says how, in both languages: whoever uses it has to tell that.
+    Raises `InvalidTerms` (a name of another form), `InvalidRequest` (no explanation),
+    `UnknownPurpose`, `StateConflict`, `NotFound`.
     """
+    told = algorithm.explanation
+    if algorithm.automated_decision and not (told.zh.strip() and told.en.strip()):
+        raise InvalidRequest(
+            "an algorithm that decides by itself needs an explanation in Chinese and in English"
+        )
     parse_purpose(f"{purpose_id}#algo:{algorithm.id}@{algorithm.version}")
     with ctx.db.transaction() as tx:
         registry.tenant(tx, tenant_id)

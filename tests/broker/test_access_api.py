@@ -60,6 +60,7 @@ def test_a_decision_tells_consent_reasons_obligations_and_policies(client: Clien
         "territory",
         "watermark",
         "no_onward_sharing",
+        "explain",
     }
     withdraw_by_officer(client.at.broker.ctx, TENANT, "o-1", consent_id)
     context = client.evaluate()["context"]

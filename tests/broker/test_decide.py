@@ -11,17 +11,19 @@ import pytest
 from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from broker.domain.errors import Forbidden, NotFound, StateConflict, Unauthorized
+from broker.domain.decision import RIGHTS
+from broker.domain.errors import Forbidden, InvalidRequest, NotFound, StateConflict, Unauthorized
 from broker.domain.policy import consent_policies
+from broker.domain.terms import AlgorithmTerms, Label
 from broker.store import audit, tables
 from broker.store.consents import CONSENT
 from broker.store.db import Database
 from broker.usecases.automated_decision import set_refusal
 from broker.usecases.decide import Asking, decide
 from broker.usecases.keys import KeyRing
-from broker.usecases.tenant import add_template
+from broker.usecases.tenant import add_algorithm, add_template
 from broker.usecases.withdrawal import withdraw_by_officer
-from tests.broker.builders import DAY, PURPOSE, START, TENANT, Broker, hash_of, map_field
+from tests.broker.builders import DAY, PURPOSE, START, TENANT, TEXT, Broker, hash_of, map_field
 from tests.broker.deciding import QUESTION, SUBJECT_REF, Desk, desk
 from tests.programs import ROOT
 
@@ -83,7 +85,29 @@ def test_a_permit_says_what_it_obliges_to(at: Desk) -> None:
         "territory": {"use": ["CN"], "storage": ["CN"]},
         "watermark": {"consent": consent_id, "decision": decision.entry_id},
         "no_onward_sharing": {"recipient": at.partner_id},
+        "explain": {
+            "algorithm": "churn-v3@1",
+            "explanation": TEXT.to_json(),
+            "rights": RIGHTS,
+            "law": ["PIPL-24", "GDPR-13", "GDPR-22"],
+        },
     }
+
+
+def test_what_does_not_decide_by_itself_has_nothing_to_explain(at: Desk) -> None:
+    at.consent()
+    at.broker.change(tables.Algorithm, [], automated_decision=False)
+    assert "explain" not in {one.id for one in at.decide().obligations}
+
+
+@pytest.mark.parametrize("lacking", [{"zh": " ", "en": "How."}, {"zh": "如何。", "en": ""}])
+def test_an_algorithm_that_decides_by_itself_says_how(at: Desk, lacking: dict[str, str]) -> None:
+    silent = AlgorithmTerms(
+        "shop-nearby", "7", TEXT, Label(**lacking), automated_decision=True, risk_tier="limited"
+    )
+    with pytest.raises(InvalidRequest, match="explanation"):
+        add_algorithm(at.broker.ctx, TENANT, PURPOSE, silent)
+    add_algorithm(at.broker.ctx, TENANT, PURPOSE, replace(silent, automated_decision=False))
 
 
 def test_a_denial_is_recorded_and_says_where_to_ask(at: Desk) -> None:

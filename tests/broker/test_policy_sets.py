@@ -19,7 +19,7 @@ from broker.composition import build_context
 from broker.domain.errors import InvalidPolicies, InvalidRequest, NotFound, StateConflict
 from broker.domain.policies import CONSENT_SCHEMA
 from broker.domain.policy import consent_policies, policies_with
-from broker.domain.policy_set import BUILT_IN
+from broker.domain.policy_set import BUILT_IN, never_applying
 from broker.settings import read_settings
 from broker.store.policy_sets import SET
 from broker.usecases.bootstrap import ensure_demo_tenant
@@ -200,6 +200,26 @@ def test_a_set_that_does_not_load_any_more_denies_everything(at: Desk, lost: str
     assert at.codes() == []
 
 
+@pytest.mark.parametrize(
+    ("when", "never"),
+    [
+        ("resource has colour", True),
+        ('context.territory == "SG" && resource has colour && resource.colour == "red"', True),
+        ("context.consent has foo", True),
+        ("!(context has now)", True),
+        ("context has proof && !(context has proof)", True),
+        ("context has weather || context.killSwitch", False),
+        ("context has proof", False),
+        ("context.consent has usesLeft && context.consent.usesLeft < 4", False),
+        ("context.killSwitch", False),
+    ],
+)
+def test_a_policy_that_can_never_apply_is_named(when: str, never: bool) -> None:
+    text = "\n".join((NO_PROFILING, own("odd", when), NOTHING))
+    policies_with(text)  # it validates
+    assert never_applying(text, CONSENT_SCHEMA) == (["own.odd"] if never else [])
+
+
 def test_the_same_text_is_the_same_set(at: Desk) -> None:
     ctx = at.broker.ctx
     first = add(ctx, TENANT, NO_PROFILING, added_by="o-1")
@@ -307,7 +327,8 @@ def test_officers_over_http(tmp_path: Path) -> None:
             kept = http.post(
                 path, json={"text": NOTHING}, headers=officer | {"Idempotency-Key": "2"}
             )
-            assert (kept.status_code, kept.json()) == (201, {"number": 1, "text": NOTHING})
+            told = {"number": 1, "text": NOTHING, "never_apply": []}
+            assert (kept.status_code, kept.json()) == (201, told)
             assert http.get(f"{path}/1", headers=officer).json()["text"] == NOTHING
             tried = http.post(f"{path}/preview", json={"text": NOTHING}, headers=officer).json()
             assert (tried["tried"], tried["now_denied"]) == (1, 1)
@@ -349,6 +370,11 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(run("test", "--set", BUILT_IN, "--json"))["tried"] == 0
     assert "name a file" in run("test", code=2)
     assert "a set is a number" in run("show", "first", code=2)
+    file.write_text(own("odd", "resource has colour"))
+    assert json.loads(run("add", str(file), "--json").splitlines()[-1])["never_apply"] == [
+        "own.odd"
+    ]
+    assert "own.odd can never apply" in run("add", str(file))
     file.write_text("forbid (")
     assert "do not parse" in run("add", str(file), code=1)
     assert "do not parse" in run("test", str(file), code=1)

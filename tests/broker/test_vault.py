@@ -84,7 +84,9 @@ def test_what_the_wallet_sealed_reaches_the_partner_alone(made: World, curve: st
     digest = b64encode(hashlib.sha256(answer.content).digest()).decode()
     assert answer.headers["repr-digest"] == f"sha-256=:{digest}:"
     kinds = [one["id"] for one in answer_obligations(answer)]
-    assert kinds == ["retention", "territory", "watermark", "no_onward_sharing"]
+    assert kinds == ["retention", "territory", "watermark", "no_onward_sharing", "explain"]
+    brief = answer_obligations(answer)[-1]["properties"]
+    assert brief == {"algorithm": "churn-v3@1", "law": ["PIPL-24", "GDPR-13", "GDPR-22"]}
     # The decision that the log has is that of this transfer.
     entry = next(
         one for one in made.logged("decision") if one.id == answer.headers["broker-decision"]
