@@ -158,7 +158,7 @@ def test_what_the_wallet_shows_reaches_the_partner_once(made: World, asked: Aske
     assert (got.status_code, got.headers["content-type"]) == (200, "application/jose")
     assert asked.at.opened(got.content).value == COUNT
     owed = [one["id"] for one in json.loads(got.headers["broker-obligations"])]
-    assert owed == ["retention", "territory", "watermark", "no_onward_sharing"]
+    assert owed == ["retention", "territory", "watermark", "no_onward_sharing", "explain"]
     (entry,) = [e for e in made.logged("decision") if e.id == got.headers["broker-decision"]]
     assert (entry.body["decision"], entry.body["data_request"]) == (True, opened["id"])
     (presented,) = [
