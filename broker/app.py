@@ -196,10 +196,10 @@ def _sweep(ctx: Context, stopping: threading.Event) -> None:
         ctx.keys.forget_log_keys()
         try:
             with acting_for_all():
+                forget_expired(ctx)  # first: it waits for nothing that may fail
                 expire_due(ctx)
                 release_due(ctx)
                 delete_evidence_over(ctx)
-                forget_expired(ctx)
                 delete_due(ctx)
                 bury_old(ctx)
                 forget_old(ctx)
@@ -210,5 +210,6 @@ def _sweep(ctx: Context, stopping: threading.Event) -> None:
             for tenant_id in tenants:
                 with acting_for(tenant_id):
                     ctx.keys.renew(tenant_id)
-        except (SQLAlchemyError, BrokerError):  # it tries again; decisions compare times themselves
+        except (SQLAlchemyError, BrokerError, CredentialError, SettingsError, OSError):
+            # It tries again; decisions compare times themselves.
             _log.exception("expiry_sweep_failed")

@@ -39,7 +39,7 @@ from broker.domain.replay import kept
 from credentials.jcs import b64url
 
 SLICES_CACHED = 2048
-ANSWERS_CACHED = 8192
+ANSWERS_KEPT, OWN_ANSWERS_KEPT = 8_192, 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,10 @@ class ConsentPolicies:
         self.version = _version(policies, schema)
         self._only_compares = only_compares(policies)
         self._only_bands = not own
+        # With the set, so that it goes when the set does; a tenant's own has fewer.
+        ask = functools.partial(_ask, self._policies, self._schema, self.conditions)
+        most = OWN_ANSWERS_KEPT if own else ANSWERS_KEPT
+        self._answer = functools.lru_cache(maxsize=most)(ask) if self._only_compares else ask
 
     @property
     def obligations(self) -> list[str]:
@@ -102,7 +106,7 @@ class ConsentPolicies:
         if self._only_bands and asked.transfer is not None:
             asked = asked._replace(transfer=asked.transfer.banded())
         try:
-            allowed, reasons = _answer(self, asked)
+            allowed, reasons = self._answer(asked)
         except (ValueError, TypeError, KeyError):
             return _deny((POLICY_ERROR,), consent, rested_on)
         if allowed and consent is not None:
@@ -111,26 +115,27 @@ class ConsentPolicies:
 
     def ask(self, asked: Asked) -> tuple[bool, tuple[Reason, ...]]:
         """What the engine says: whether it allows, and why not. Raises what the engine does."""
-        (result,) = is_authorized_batch(
-            [request_of(asked)], self._policies, _slice(self._schema, asked.slice), self._schema
-        )
-        diagnostics = result.diagnostics
-        if result.decision is Decision.Allow and not diagnostics.errors:
-            return True, ()
-        named = set(diagnostics.id_annotations_by_reason.values())
-        reasons = [reason for name, reason in self.conditions.items() if name in named]  # in order
-        if diagnostics.errors or not reasons:
-            reasons.append(POLICY_ERROR)
-        return False, tuple(reasons)
+        return _ask(self._policies, self._schema, self.conditions, asked)
 
 
-@functools.lru_cache(maxsize=ANSWERS_CACHED)
-def _answer(policies: ConsentPolicies, asked: Asked) -> tuple[bool, tuple[Reason, ...]]:
-    """`policies.ask`, remembered by all that the answer depends on.
+def _ask(
+    policies: PolicySet, schema: Schema, conditions: Mapping[str, Reason], asked: Asked
+) -> tuple[bool, tuple[Reason, ...]]:
+    """What the engine says. Remembered by all that the answer depends on, it is never out of date.
 
-    So it is never out of date: what is read anew for each decision is a part of what is asked.
+    What is read anew for each decision is a part of what is asked.
     """
-    return policies.ask(asked)
+    (result,) = is_authorized_batch(
+        [request_of(asked)], policies, _slice(schema, asked.slice), schema
+    )
+    diagnostics = result.diagnostics
+    if result.decision is Decision.Allow and not diagnostics.errors:
+        return True, ()
+    named = set(diagnostics.id_annotations_by_reason.values())
+    reasons = [reason for name, reason in conditions.items() if name in named]  # in order
+    if diagnostics.errors or not reasons:
+        reasons.append(POLICY_ERROR)
+    return False, tuple(reasons)
 
 
 @functools.lru_cache(maxsize=SLICES_CACHED)

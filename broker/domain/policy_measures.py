@@ -31,9 +31,12 @@ _COMPARISONS: Final = frozenset({"<", "<=", ">", ">="})
 
 def only_compares(policies: str) -> bool:
     """Whether these policies, which parse, tell nothing of the numbers but how they compare."""
-    found = orjson.loads(policies_to_json_str(policies))["staticPolicies"].values()
-    bodies = [condition["body"] for one in found for condition in one["conditions"]]
-    return not any(_tells_more(body) for body in bodies)
+    try:
+        found = orjson.loads(policies_to_json_str(policies))["staticPolicies"].values()
+        bodies = [condition["body"] for one in found for condition in one["conditions"]]
+        return not any(_tells_more(body) for body in bodies)
+    except (ValueError, RecursionError):
+        return False  # nested too deep to be walked: then it is not known
 
 
 def path_of(expression: Mapping[str, Any]) -> Path | None:

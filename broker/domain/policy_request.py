@@ -53,10 +53,12 @@ class Measures(NamedTuple):
         Whoever only compares them in that way (`policy_measures`) finds the same in both. What the
         engine cannot hold stays as it is, for the engine to refuse.
         """
-        numbers = (self.now, self.valid_from, self.valid_until, self.uses_left or 0)
+        proof = self.proof
+        numbers = [self.now, self.valid_from, self.valid_until, self.uses_left or 0]
+        if proof is not None:
+            numbers += [proof.age or 0, proof.max_age, proof.status_until or 0]
         if max(numbers) > LARGEST or min(numbers) < -LARGEST:
             return self
-        proof = self.proof
         if proof is not None:
             until = proof.status_until
             proof = Proof(

@@ -108,16 +108,26 @@ def unchanged(
     asker: Asker,
     question: Question,
     snapshot: Snapshot,
+    used: str,
     shared: Shared | None = None,
 ) -> bool:
-    """Whether the same question finds the same rows still, leaving aside how many uses are left."""
+    """Whether the same question finds the same rows still.
+
+    How many uses are left may be another, but not whether there are any: a permit may rest on a
+    further consent besides the one that is `used`, whose use is counted by now.
+    """
     rows = _rows(tx, asker, question, shared)
-    if [row[:-1] for row in rows] != [row[:-1] for row in snapshot.rows]:
+    if [_kept(row, used) for row in rows] != [_kept(row, used) for row in snapshot.rows]:
         return False
     was = snapshot.facts.demand
     return was is None or was == _demand(
         tx, asker, was.demand, snapshot.partner_id, snapshot.contact_id
     )
+
+
+def _kept(row: tuple[Any, ...], used: str) -> tuple[Any, ...]:
+    consent_id, left = row[-9], row[-1]
+    return (*row[:-1], consent_id != used and left is not None and left <= 0)
 
 
 def hold(tx: Connection, snapshot: Snapshot) -> None:

@@ -82,8 +82,11 @@ def with_transfer(ctx: Context, tx: Connection, question: Question, snapshot: Sn
 
 
 def stands(transfer: TransferFacts | None, now: int) -> bool:
-    """Whether the mechanisms that a permit rests on have not run out meanwhile."""
-    return transfer is None or transfer.until is None or now < transfer.until
+    """Whether what a permit rests on is not over meanwhile: its mechanisms, and the year."""
+    if transfer is None:
+        return True
+    in_time = transfer.until is None or now < transfer.until
+    return in_time and (transfer.law != PIPL or year_and_month(now)[0] == transfer.year)
 
 
 def count(tx: Connection, tenant_id: str, transfer: TransferFacts | None) -> bool:

@@ -119,8 +119,9 @@ def _write(ctx: Context, tx: Connection, asking: Asking, shared: Shared) -> Writ
     if standing is None or standing.snapshot.expires_at <= ctx.now():
         return None
     policies = in_force(ctx, tx, asking.tenant_id, standing.snapshot.policies)
+    judged_at = ctx.now()
     verdict = judgement.judge(ctx, policies, asking, standing)
-    write = Write(ctx, policies, asking, asker, standing, verdict, charge)
+    write = Write(ctx, policies, asking, asker, standing, verdict, charge, judged_at)
     try:
         write.check_key()
     except IdempotencyKeyRequired:
@@ -142,10 +143,11 @@ async def _decide(ctx: Context, asking: Asking) -> Decision:
             raise await _refusal(ctx, asking)
         policies = await _in_force(ctx, asking.tenant_id, standing.snapshot.policies)
         answered = None if charge is None or first is None else charge.answered(ctx, first)
+        judged_at = ctx.now()
         verdict = judgement.judge(ctx, policies, asking, standing, answered)
         if verdict.permit and answered is not None:
             return answered
-        write = Write(ctx, policies, asking, asker, standing, verdict, charge)
+        write = Write(ctx, policies, asking, asker, standing, verdict, charge, judged_at)
         write.check_key()
         try:
             decision = await ctx.db.write(write.run)

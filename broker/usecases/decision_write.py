@@ -27,7 +27,7 @@ from broker.store.decisions import Asker, Shared
 from broker.store.idempotency import IdempotencyRow, KeyOf
 from broker.usecases import audit, cross_border, fee
 from broker.usecases.context import Context
-from broker.usecases.judgement import Asking, Standing
+from broker.usecases.judgement import Asking, Standing, judge
 from broker.usecases.loaded_policies import Policies
 from credentials.jcs import b64url
 
@@ -92,6 +92,7 @@ class Write:
     standing: Standing
     verdict: Verdict
     charge: Charge | None
+    judged_at: int
 
     def check_key(self) -> None:
         """Raise `IdempotencyKeyRequired` where a use would be counted or charged without a key."""
@@ -221,12 +222,20 @@ class Write:
     def _stands(self, tx: Connection, consent: ConsentFacts, shared: Shared | None) -> bool:
         """Whether a permit still rests on what it was judged by."""
         now = self.ctx.now()
+        # A second has passed while it waited: a proof, another consent or a rule of the tenant's
+        # own may be over. By the same facts, which are looked at below.
+        if (
+            now != self.judged_at
+            and not judge(self.ctx, self.policies, self.asking, self.standing).permit
+        ):
+            return False
         return (
             consent.live(now)
+            and self.standing.snapshot.expires_at > now
             and cross_border.stands(self.standing.snapshot.facts.transfer, now)
             and self.ctx.log.permits(now)
             and decisions.unchanged(
-                tx, self.asker, self.asking.question, self.standing.snapshot, shared
+                tx, self.asker, self.asking.question, self.standing.snapshot, consent.id, shared
             )
         )
 

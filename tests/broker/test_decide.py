@@ -401,6 +401,38 @@ def test_a_withdrawal_between_reading_and_writing_is_seen(at: Desk) -> None:
     assert entry.body["decision"] is False
 
 
+def test_the_last_use_of_another_consent_that_a_permit_rests_on_is_seen(at: Desk) -> None:
+    """The ordinary consent permits to read; that the data are sensitive was signed in another."""
+    at.consent()
+    beside = at.consent(uses_left=1, actions=["train"], separate=["third_party", "sensitive"])
+    at.broker.change(tables.Attribute, [], sensitive=True)
+    assert at.codes() == []
+
+    def use() -> None:  # as a use is counted: the version stays
+        with at.broker.ctx.db.transaction() as tx:
+            tx.execute(CONSENT.update().where(CONSENT.c.id == beside).values(uses_left=0))
+
+    between = _meddling(at, use)
+    assert between.codes() == ["sensitive_consent_missing"]
+    between.broker.ctx.db.close()
+
+
+def test_a_second_that_passes_before_the_write_counts(at: Desk) -> None:
+    at.consent()
+    beside = at.consent(actions=["train"], separate=["third_party", "sensitive"])
+    at.broker.change(tables.Attribute, [], sensitive=True)
+    soon = at.broker.time[0] + 5
+    at.broker.change(tables.Consent, [tables.Consent.id == beside], valid_until=soon)
+    assert at.codes() == []
+
+    def wait() -> None:
+        at.broker.time[0] = soon
+
+    between = _meddling(at, wait)
+    assert between.codes() == ["sensitive_consent_missing"]
+    between.broker.ctx.db.close()
+
+
 @pytest.mark.parametrize(
     "table",
     [tables.Tenant, tables.Partner, tables.Purpose, tables.Algorithm, tables.Attribute],

@@ -220,6 +220,23 @@ def test_a_policy_that_can_never_apply_is_named(when: str, never: bool) -> None:
     assert never_applying(text, CONSENT_SCHEMA) == (["own.odd"] if never else [])
 
 
+@pytest.mark.parametrize("terms", [100, 450])
+def test_a_policy_that_is_nested_deep_is_taken_or_refused_and_judged(at: Desk, terms: int) -> None:
+    """What cannot be walked is asked of the engine each time, and is not said never to apply."""
+    ctx = at.broker.ctx
+    at.consent()
+    either = " || ".join(f'context.action == "a{number}"' for number in range(terms // 10))
+    summed = " + ".join(["1"] * terms)
+    text = own("deep", f"({either}) && {summed} == 7")
+    try:
+        made = add(ctx, TENANT, text)
+    except InvalidPolicies:
+        return
+    assert never_applying(text, CONSENT_SCHEMA) == []
+    switch(ctx, TENANT, made.number)
+    assert at.codes() in ([], ["policy_error"])
+
+
 def test_the_same_text_is_the_same_set(at: Desk) -> None:
     ctx = at.broker.ctx
     first = add(ctx, TENANT, NO_PROFILING, added_by="o-1")

@@ -4,6 +4,7 @@ Both are asked the very same requests over the same entities, and have to agree,
 with a model of the rules in plain Python, on the decision and on every condition that failed.
 """
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Iterator
@@ -30,33 +31,50 @@ BATCH = 500
 
 
 class Evaluator:
-    """A Node process that has the policies and judges batches of requests."""
+    """A Node process that has the policies and judges batches of requests.
+
+    One that ends by itself is started again twice, and the batch asked again: what is tested is
+    what it answers. Its last words are shown when it does not.
+    """
 
     def __init__(self) -> None:
-        node = require("node", REASON)
+        self._node = require("node", REASON)
         installed(HERE, REASON)
-        self._process = subprocess.Popen(
-            [node, HERE / "cedar.mjs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self._send({"policies": CONSENT_POLICIES, "schema": CONSENT_SCHEMA})
+        self._process = self._started()
 
-    def _send(self, told: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(told) + "\n")
-        self._process.stdin.flush()
+    def _started(self) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [self._node, HERE / "cedar.mjs"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._send(process, {"policies": CONSENT_POLICIES, "schema": CONSENT_SCHEMA})
+        return process
+
+    def _send(self, process: "subprocess.Popen[str]", told: object) -> None:
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it is told by what cannot be read
+            process.stdin.write(json.dumps(told) + "\n")
+            process.stdin.flush()
 
     def judge(self, asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        assert self._process.stdout is not None
-        self._send(asked)
-        found: list[dict[str, Any]] = json.loads(self._process.stdout.readline())
-        return found
+        last_words = ""
+        for _ in range(3):
+            assert self._process.stdout is not None
+            self._send(self._process, asked)
+            if line := self._process.stdout.readline():
+                found: list[dict[str, Any]] = json.loads(line)
+                return found
+            last_words = self.stop()
+            self._process = self._started()
+        raise AssertionError(f"the second evaluator ended: {last_words}")
 
-    def stop(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(10)
-        self._process.stdout.close()
+    def stop(self) -> str:
+        """End it; its exit code and what it said."""
+        _, said = self._process.communicate(timeout=60)
+        return f"exit code {self._process.returncode}: {said[-2000:]}"
 
 
 @pytest.fixture(scope="module")
