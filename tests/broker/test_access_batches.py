@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -194,12 +195,12 @@ NO_DECISION = (["idempotency_key_required"], ["unauthorized"])
 def test_a_withdrawal_while_a_batch_is_judged_is_seen(on_each: Desk) -> None:
     at = on_each
     ids = [at.broker.consent(at.partner_id, f"crm-{n}") for n in range(6)]
-    state = {"withdrawn": False}
+    left, one_at_a_time = [ids[3]], threading.Lock()
 
     def withdraw() -> None:
-        if not state["withdrawn"]:
-            state["withdrawn"] = True
-            withdraw_by_officer(at.broker.ctx, TENANT, "o-1", ids[3])
+        with one_at_a_time:  # no write begins before it is withdrawn
+            while left:
+                withdraw_by_officer(at.broker.ctx, TENANT, "o-1", left.pop())
 
     between = _meddling(at, withdraw)
     found = together(between, [between.asking(subject_ref=f"crm-{n}") for n in range(6)])
