@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from broker.domain.errors import NotFound
-from broker.store import tables
+from broker.store import tables, wallet_requests
 from broker.store.prepared import Prepared
 
 REQUEST = tables.DataRequest.__table__  # type: ignore[attr-defined]
@@ -96,12 +96,7 @@ def answer(tx: Connection, request_id: str, answers: Sequence[DataAnswerRow], no
 
 def refuse(tx: Connection, request_id: str) -> bool:
     """Note that the customer refused an open request; False when it is not open any more."""
-    changed = tx.execute(
-        update(REQUEST)
-        .where(REQUEST.c.id == request_id, REQUEST.c.state == "open")
-        .values(state="refused")
-    )
-    return changed.rowcount == 1
+    return wallet_requests.refuse(tx, REQUEST, request_id)
 
 
 def waiting(tx: Connection, request_id: str, now: int) -> list[DataAnswerRow]:
@@ -133,27 +128,12 @@ def end(tx: Connection, consent_id: str) -> None:
 
 def count_rejection(tx: Connection, request_id: str) -> int:
     """Count an answer that did not count; how many there were, 0 where the request is gone."""
-    tx.execute(
-        update(REQUEST)
-        .where(REQUEST.c.id == request_id)
-        .values(rejections=REQUEST.c.rejections + 1)
-    )
-    found = select(REQUEST.c.rejections).where(REQUEST.c.id == request_id)
-    return int(tx.execute(found).scalar_one_or_none() or 0)
+    return wallet_requests.count_rejection(tx, REQUEST, request_id)
 
 
 def close_of_clients(tx: Connection, tenant_id: str, client_ids: Sequence[str]) -> int:
     """Close a tenant's open requests of these client ids; how many there were."""
-    named = or_(
-        *(
-            REQUEST.c.document.contains(f'"client_id":"{client_id}"', autoescape=True)
-            for client_id in client_ids
-        )
-    )
-    query = update(REQUEST).where(
-        REQUEST.c.tenant_id == tenant_id, REQUEST.c.state == "open", named
-    )
-    return tx.execute(query.values(state="closed")).rowcount
+    return wallet_requests.close_of_clients(tx, REQUEST, tenant_id, client_ids)
 
 
 def prune(tx: Connection, now: int, ended: int) -> int:

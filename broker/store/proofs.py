@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, or_, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from broker.domain.errors import NotFound
-from broker.store import tables
+from broker.store import tables, wallet_requests
 
 REQUEST = tables.ProofRequest.__table__  # type: ignore[attr-defined]
 
@@ -96,12 +96,7 @@ def prove(
 
 def refuse(tx: Connection, request_id: str) -> bool:
     """Note that the holder refused an open request; False when it is not open any more."""
-    changed = tx.execute(
-        update(REQUEST)
-        .where(REQUEST.c.id == request_id, REQUEST.c.state == "open")
-        .values(state="refused")
-    )
-    return changed.rowcount == 1
+    return wallet_requests.refuse(tx, REQUEST, request_id)
 
 
 def count_rejection(tx: Connection, request_id: str) -> int:
@@ -109,27 +104,12 @@ def count_rejection(tx: Connection, request_id: str) -> int:
 
     0 where the request was erased meanwhile.
     """
-    tx.execute(
-        update(REQUEST)
-        .where(REQUEST.c.id == request_id)
-        .values(rejections=REQUEST.c.rejections + 1)
-    )
-    found = select(REQUEST.c.rejections).where(REQUEST.c.id == request_id)
-    return int(tx.execute(found).scalar_one_or_none() or 0)
+    return wallet_requests.count_rejection(tx, REQUEST, request_id)
 
 
 def close_of_clients(tx: Connection, tenant_id: str, client_ids: Sequence[str]) -> int:
     """Close a tenant's open requests of these client ids; how many there were."""
-    named = or_(
-        *(
-            REQUEST.c.document.contains(f'"client_id":"{client_id}"', autoescape=True)
-            for client_id in client_ids
-        )
-    )
-    query = update(REQUEST).where(
-        REQUEST.c.tenant_id == tenant_id, REQUEST.c.state == "open", named
-    )
-    return tx.execute(query.values(state="closed")).rowcount
+    return wallet_requests.close_of_clients(tx, REQUEST, tenant_id, client_ids)
 
 
 def close_of_partner(tx: Connection, partner_id: str) -> int:
