@@ -1,43 +1,22 @@
 """`consent-broker source`, on a real home."""
 
-import json
-import os
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from broker.cli import app
-from broker.composition import build_context
-from broker.settings import read_settings
 from broker.store import sources
-from broker.usecases.bootstrap import ensure_demo_tenant
 from broker.usecases.context import Context
+from tests.broker.cli.commands import Commands, home
 
 REFUSED, USAGE = 1, 2
 SECRET = "whsec_" + "QUFB" * 10
+COMMANDS = Commands("source")
+run, told = COMMANDS.run, COMMANDS.told
 
 
 @pytest.fixture
 def ctx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
-    for name in list(os.environ):
-        if name == "DATABASE_URL" or name.startswith("BROKER_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("BROKER_HOME", str(tmp_path))
-    made = build_context(read_settings())
-    ensure_demo_tenant(made)
-    return made
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["source", *arguments], catch_exceptions=False)
-
-
-def told(*arguments: str) -> Any:  # noqa: ANN401 (JSON)
-    result = run(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+    return home(tmp_path, monkeypatch)
 
 
 def test_add_list_rotate_and_remove(ctx: Context, tmp_path: Path) -> None:

@@ -1,45 +1,25 @@
 """`consent-broker webhook`, on a real home."""
 
-import json
-import os
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from broker.cli import app
-from broker.composition import build_context
 from broker.domain.webhook import GIVE_UP_SECONDS
-from broker.settings import read_settings
 from broker.store import outbox, webhooks
 from broker.usecases.agent import add_agent, set_agent_state
-from broker.usecases.bootstrap import demo_clients, ensure_demo_tenant
+from broker.usecases.bootstrap import demo_clients
 from broker.usecases.context import Context
+from tests.broker.cli.commands import Commands, home
 
 REFUSED = 1
 URL = "http://crm.example/events"
+COMMANDS = Commands("webhook")
+run, told = COMMANDS.run, COMMANDS.told
 
 
 @pytest.fixture
 def ctx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
-    for name in list(os.environ):
-        if name == "DATABASE_URL" or name.startswith("BROKER_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("BROKER_HOME", str(tmp_path))
-    made = build_context(read_settings())
-    ensure_demo_tenant(made)
-    return made
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["webhook", *arguments], catch_exceptions=False)
-
-
-def told(*arguments: str) -> Any:  # noqa: ANN401 (JSON)
-    result = run(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+    return home(tmp_path, monkeypatch)
 
 
 def test_add_list_rotate_replay_and_remove(ctx: Context) -> None:
