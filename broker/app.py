@@ -4,10 +4,8 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable
 
-import structlog
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from broker.api import (
@@ -50,27 +48,15 @@ from broker.api import (
     wellknown,
     withdraw_all,
 )
-from broker.domain.errors import BrokerError
 from broker.outbound.traces import exporting
-from broker.settings import SettingsError
-from broker.store import registry as registry_rows
-from broker.store.acting import acting_for, acting_for_all
-from broker.usecases.closing import expire_due
+from broker.upkeep import follow_keys_until, sweep_until
 from broker.usecases.context import Context
-from broker.usecases.delivery import Deliverer, bury_old, forget_old
-from broker.usecases.erasure import release_due
-from broker.usecases.inbox import forget_acknowledged, forget_unfetched
+from broker.usecases.delivery import Deliverer
 from broker.usecases.independent_time import IndependentTime, sources
-from broker.usecases.retention import delete_evidence_over
-from broker.usecases.token import forget_expired
-from broker.usecases.vault_upkeep import delete_due
 from broker.web import authorization, pages
 from broker.web import withdraw_all as withdraw_all_pages
-from credentials.errors import CredentialError
 
 VERSION = "0.1.0"
-SWEEP_SECONDS = 30
-KEYS_SECONDS = 1
 DESCRIPTION = """
 Customers sign consents with their own wallet; companies keep credentials instead of profiles.
 
@@ -80,8 +66,6 @@ Customers sign consents with their own wallet; companies keep credentials instea
 4. `POST /access/v1/evaluation`: may I use this attribute, for this purpose, now? (AuthZEN 1.0)
 5. `GET /v1/consents/{id}/evidence`: prove it, offline, years later.
 """
-
-_log = structlog.get_logger("broker")
 
 
 def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: None) -> FastAPI:
@@ -102,7 +86,7 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
         stopping = threading.Event()
         beside = [
             threading.Thread(target=work, args=(ctx, stopping), name=name, daemon=True)
-            for name, work in (("expiry", _sweep), ("keys", _follow_keys))
+            for name, work in (("expiry", sweep_until), ("keys", follow_keys_until))
         ]
         for thread in beside:
             thread.start()
@@ -177,39 +161,3 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
     tracing.install(app, telemetry)
     logs.install(app)
     return app
-
-
-def _follow_keys(ctx: Context, stopping: threading.Event) -> None:
-    """Learn of keys that were rotated, or stolen, wherever that was said."""
-    while not stopping.wait(KEYS_SECONDS):
-        # Each by itself: of a stolen key a worker has to learn even where the master key's file
-        # cannot be read.
-        for refresh in (ctx.master.refresh, ctx.keys.refresh):
-            try:
-                refresh()
-            except (SQLAlchemyError, BrokerError, CredentialError, SettingsError, OSError):
-                _log.exception("keys_not_read")
-
-
-def _sweep(ctx: Context, stopping: threading.Event) -> None:
-    while not stopping.wait(SWEEP_SECONDS):
-        ctx.keys.forget_log_keys()
-        try:
-            with acting_for_all():
-                forget_expired(ctx)  # first: it waits for nothing that may fail
-                expire_due(ctx)
-                release_due(ctx)
-                delete_evidence_over(ctx)
-                delete_due(ctx)
-                bury_old(ctx)
-                forget_old(ctx)
-                forget_acknowledged(ctx)
-                forget_unfetched(ctx)
-                with ctx.db.reading() as tx:
-                    tenants = registry_rows.tenants(tx)
-            for tenant_id in tenants:
-                with acting_for(tenant_id):
-                    ctx.keys.renew(tenant_id)
-        except (SQLAlchemyError, BrokerError, CredentialError, SettingsError, OSError):
-            # It tries again; decisions compare times themselves.
-            _log.exception("expiry_sweep_failed")

@@ -10,11 +10,11 @@ import pytest
 from httpx2 import Response
 from sqlalchemy import select
 
-from broker.app import SWEEP_SECONDS
 from broker.domain.errors import NotFound
 from broker.domain.evidence import verify_evidence
 from broker.domain.held import LONGEST_SECONDS
 from broker.store import outside_copies, tables
+from broker.upkeep import SWEEP_SECONDS
 from broker.usecases.entry_keys import AGE_SECONDS
 from broker.usecases.erasure import release_due
 from broker.usecases.keys import KeyRing

@@ -14,13 +14,13 @@ import orjson
 import pytest
 from sqlalchemy import select, update
 
-from broker.app import SWEEP_SECONDS
 from broker.domain.bundle import unpack
 from broker.domain.errors import Erased
 from broker.domain.held import LONGEST_SECONDS, WINDOW_SECONDS, Held
 from broker.store import log_tree, tables
 from broker.store.audit import ENTRY
 from broker.store.consents import CONSENT
+from broker.upkeep import SWEEP_SECONDS
 from broker.usecases import erasure, withdraw_all
 from broker.usecases.erasure import release_due
 from broker.usecases.person import readable_consent
