@@ -137,7 +137,10 @@ class CountOut(BaseModel):
 
     exporter: str
     year: int
-    subjects: int = Field(description="Of data that are not sensitive, and not exempt.")
+    subjects: int = Field(
+        description="Of data that are not sensitive, and not exempt. Contacts of partners: "
+        "who is known to two of them counts twice, so there are never more persons than this."
+    )
     sensitive_subjects: int
     exempt: dict[str, int] = Field(description="By ground; counted for no band.")
     required: str = Field(description="`nothing`, `contract` or `assessment`.")

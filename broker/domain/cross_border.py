@@ -18,6 +18,9 @@ whose data that are not sensitive were exported and s whose sensitive data were,
 contract or a certification.) Exempt transfers are not counted among them. For data stored in the
 European Economic Area there has to be a mechanism whatever the count (GDPR 44-49).
 A person should check the articles before anyone relies on them.
+
+A subject is a contact of a partner: who is known to two partners of one exporting handler counts
+twice, since nothing here says that both are one. So a count is never below the number of persons.
 """
 
 from collections.abc import Iterable, Mapping
