@@ -1,9 +1,11 @@
 """The forms that a setting's text takes; each reader names the variable at fault."""
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -14,6 +16,7 @@ from credentials.jcs import b64url_decode
 MASTER_KEY_BYTES = 32
 MOST_DIGITS = 20
 RESPONSE_MODES = ("direct_post", "direct_post.jwt")
+_VAULT = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _RATE = re.compile(
     r"(?P<name>[a-z]+)=(?P<rate>[0-9]{1,6}(\.[0-9]{1,3})?)/(?P<burst>[1-9][0-9]{0,6})"
 )
@@ -29,6 +32,21 @@ class WitnessAddress:
 
     key: str
     url: str
+
+
+@dataclass(frozen=True)
+class VaultPlace:
+    """A vault at a service: `kind` is s3 or webdav, `address` that of the service or the folder.
+
+    `user` and `secret` are the access key of S3, or name and password; `bucket` is S3's.
+    """
+
+    kind: str
+    address: str
+    user: str = ""
+    secret: str = field(default="", repr=False)
+    bucket: str = ""
+    region: str = "us-east-1"
 
 
 @dataclass(frozen=True)
@@ -187,3 +205,49 @@ def private_hosts(text: str, *, development: bool) -> frozenset[str]:
     if (found := hosts(text)) and not development:
         raise SettingsError("BROKER_PRIVATE_HOSTS is for BROKER_PROFILE=development alone")
     return found
+
+
+def vaults(path: str, *, development: bool) -> Mapping[str, VaultPlace]:
+    """Vaults at services, from a JSON file: name to what `VaultPlace` says; none without a file.
+
+    It holds secrets, so it is its owner's alone; a plain http address is for development.
+    """
+    if not path:
+        return {}
+    try:
+        file = Path(path)
+        if file.stat().st_mode & 0o077:
+            raise SettingsError(f"BROKER_VAULTS names {path}, which others can read: chmod 600")
+        told = json.loads(file.read_bytes())
+    except OSError as error:
+        message = f"BROKER_VAULTS names {path}, which cannot be read: {error.strerror}"
+        raise SettingsError(message) from error
+    except ValueError:
+        raise SettingsError(f"BROKER_VAULTS names {path}, which is no JSON") from None
+    if not isinstance(told, dict) or not all(isinstance(one, dict) for one in told.values()):
+        raise SettingsError("BROKER_VAULTS holds a JSON object: name to what the vault is")
+    return {name: _vault(name, one, development=development) for name, one in told.items()}
+
+
+def _vault(name: str, told: Mapping[str, object], *, development: bool) -> VaultPlace:
+    if _VAULT.fullmatch(name) is None or name == "local":
+        raise SettingsError("BROKER_VAULTS: a vault is named like archive-1, and not local")
+    known = {one.name for one in fields(VaultPlace)}
+    texts = {key: value for key, value in told.items() if isinstance(value, str)}
+    if texts.keys() != told.keys() or not texts.keys() <= known:
+        raise SettingsError(f"BROKER_VAULTS: {name} has texts, of: {', '.join(sorted(known))}")
+    needed = {"s3": {"bucket", "user", "secret"}, "webdav": set[str]()}.get(texts.get("kind", ""))
+    if needed is None or not {"address", *needed} <= texts.keys():
+        raise SettingsError(
+            f"BROKER_VAULTS: {name} is of kind s3 (address, bucket, user, secret) or webdav "
+            "(address, and user and secret if it wants them)"
+        )
+    try:
+        parts = urlsplit(texts["address"])
+        host = parts.hostname
+    except ValueError:
+        parts, host = urlsplit(""), None
+    plain = parts.scheme == "http" and (development or host in {"127.0.0.1", "::1", "localhost"})
+    if not host or parts.username or parts.query or not (parts.scheme == "https" or plain):
+        raise SettingsError(f"BROKER_VAULTS: the address of {name} is https://..., without a user")
+    return VaultPlace(**texts)

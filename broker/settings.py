@@ -7,7 +7,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from broker import setting_forms as forms
-from broker.setting_forms import MASTER_KEY_BYTES, RATES, Rate, SettingsError, WitnessAddress
+from broker.setting_forms import (
+    MASTER_KEY_BYTES,
+    RATES,
+    Rate,
+    SettingsError,
+    VaultPlace,
+    WitnessAddress,
+)
 
 __all__ = [
     "MASTER_KEY_BYTES",
@@ -15,6 +22,7 @@ __all__ = [
     "Rate",
     "Settings",
     "SettingsError",
+    "VaultPlace",
     "WitnessAddress",
     "read_settings",
     "share_metrics",
@@ -43,6 +51,7 @@ class Settings:
     `drain_seconds` is how long a broker that was told to stop says so before it does.
     `otlp_endpoint` is the collector that gets traces, none when empty; requests to `traced_hosts`
     carry the trace on. `demonstration`: a start makes it. `vault_root`: the vault `local`'s folder.
+    `vaults` are those at services, by name.
     """
 
     home: Path
@@ -76,6 +85,7 @@ class Settings:
     otlp_endpoint: str = ""
     traced_hosts: frozenset[str] = frozenset()
     vault_root: Path | None = None
+    vaults: Mapping[str, VaultPlace] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise `SettingsError` for what cannot be had together."""
@@ -157,6 +167,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         otlp_endpoint=forms.collector(env.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")),
         traced_hosts=forms.hosts(env.get("BROKER_TRACED_HOSTS", "")),
         vault_root=Path(env["BROKER_VAULT_ROOT"]) if env.get("BROKER_VAULT_ROOT") else None,
+        vaults=forms.vaults(env.get("BROKER_VAULTS", ""), development=development),
     )
 
 

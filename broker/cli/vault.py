@@ -28,6 +28,7 @@ vault = typer.Typer(
 
 @vault.command("init")
 def vault_init(
+    name: Annotated[str, typer.Argument(help="The vault. 保险库名称。")] = LOCAL,
     empty: Annotated[
         bool,
         typer.Option(
@@ -36,14 +37,14 @@ def vault_init(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Mark BROKER_VAULT_ROOT as this broker's vault, once. 将文件夹标记为本系统的保险库。
+    """Mark a vault as this broker's, once: BROKER_VAULT_ROOT, or one of BROKER_VAULTS. 标记保险库。
 
-    Run it while the share is mounted: without the marker in it nothing is put there, and nothing
-    that is missing counts as deleted. The folder below BROKER_HOME is marked by itself.
+    Of a share run it while that is mounted: without the marker nothing is put into a vault, and
+    nothing that is missing counts as deleted. The folder below BROKER_HOME is marked by itself.
     """
     with composed() as ctx:
-        claim_vault(ctx, empty=empty)
-    typer.echo(json.dumps({"vault": LOCAL}) if as_json else f"{LOCAL} is marked")
+        claim_vault(ctx, name, empty=empty)
+    typer.echo(json.dumps({"vault": name}) if as_json else f"{name} is marked")
 
 
 @vault.command("list")
@@ -56,7 +57,7 @@ def vault_list(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
     with composed() as ctx, ctx.db.reading() as tx:
         registry.tenant(tx, tenant)
         figures = rows.figures(tx, tenant)
-        names = vault_names()
+        names = vault_names(ctx)
     told = [
         {
             "vault": name,
@@ -144,7 +145,7 @@ def vault_sweep(
         if strays is not None:
             before = ctx.now() - strays * DAY_SECONDS
             told["strays"] = sum(
-                vault_upkeep.delete_strays(ctx, name, before) for name in vault_names()
+                vault_upkeep.delete_strays(ctx, name, before) for name in vault_names(ctx)
             )
     if as_json:
         typer.echo(json.dumps(told))
@@ -158,7 +159,7 @@ def _strays(ctx: Context, tenant: str) -> tuple[list[tuple[str, Lying]], list[st
     """A tenant's strays by vault, and which vaults do not answer."""
     found: list[tuple[str, Lying]] = []
     silent = []
-    for name in vault_names():
+    for name in vault_names(ctx):
         try:
             every = vault_upkeep.strays(ctx, name)
             found += [(name, one) for one in every if one.path.startswith(f"{tenant}/")]

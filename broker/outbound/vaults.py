@@ -52,6 +52,15 @@ class Vault(Protocol):
     def delete(self, path: str) -> None:
         """Delete what is there, if anything is: when this returns it is gone."""
 
+    def claim(self) -> None:
+        """Mark the vault as this broker's; again changes nothing.
+
+        Raises `StateConflict` where another broker has marked it.
+        """
+
+    def has(self, path: str) -> bool:
+        """Whether something lies at a path, whoever has marked the vault."""
+
     def lying(self) -> Iterator[Lying]:
         """Everything that lies there, in no order; what is put or deleted meanwhile may be."""
 
@@ -136,6 +145,13 @@ class FolderVault:
         except OSError as error:
             raise _unreachable(error) from error
 
+    def has(self, path: str) -> bool:
+        """See `Vault`."""
+        try:
+            return self._place(path).exists()
+        except OSError as error:
+            raise _unreachable(error) from error
+
     def lying(self) -> Iterator[Lying]:
         """See `Vault`."""
         self._check_there()
@@ -144,7 +160,7 @@ class FolderVault:
                 for name in names:
                     place = Path(folder) / name
                     path = place.relative_to(self._root).as_posix()
-                    if _PATH.fullmatch(path.removesuffix(PART)) is None:
+                    if not is_path(path.removesuffix(PART)):
                         continue  # nothing that a broker has put there
                     try:
                         yield Lying(path, int(place.lstat().st_mtime))
@@ -183,9 +199,14 @@ class FolderVault:
             return file.read(_MARKER_BYTES)
 
 
+def is_path(path: str) -> bool:
+    """Whether a path is one that a broker puts something at."""
+    return _PATH.fullmatch(path) is not None
+
+
 def checked_path(path: str) -> str:
     """The path, if it is one; raises `VaultUnreachable` for what could lead elsewhere."""
-    if _PATH.fullmatch(path) is None:
+    if not is_path(path):
         raise VaultUnreachable("this is no path of a vault")
     return path
 

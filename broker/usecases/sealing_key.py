@@ -60,7 +60,7 @@ def place_of(ctx: Context, tenant_id: str, partner_id: str) -> Place:
         masked = maskings_of(tx, tenant_id)
     wanted = {name: sorted(set(by_role.values())) for name, by_role in masked.items()}
     audience = tenant_url(ctx.settings.public_url, tenant_id)
-    return Place(partner_id, vault_names(), key, audience, wanted)
+    return Place(partner_id, vault_names(ctx), key, audience, wanted)
 
 
 def sealing_key_of(tx: Connection, tenant_id: str, partner_id: str) -> dict[str, str]:
