@@ -248,6 +248,7 @@ def _vault(name: str, told: Mapping[str, object], *, development: bool) -> Vault
     except ValueError:
         parts, host = urlsplit(""), None
     plain = parts.scheme == "http" and (development or host in {"127.0.0.1", "::1", "localhost"})
-    if not host or parts.username or parts.query or not (parts.scheme == "https" or plain):
+    more = "@" in parts.netloc or parts.query or parts.fragment
+    if not host or more or not (parts.scheme == "https" or plain):
         raise SettingsError(f"BROKER_VAULTS: the address of {name} is https://..., without a user")
     return VaultPlace(**texts)

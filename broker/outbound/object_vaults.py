@@ -8,30 +8,34 @@ system's roots. What a service says of an error is told to nobody: it may quote 
 import hmac
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import HTTPStore, S3Store
 
 from broker.domain.errors import EnvelopeDamaged, StateConflict, VaultUnreachable
-from broker.outbound.vaults import MARKER, Lying, checked_path, is_path
+from broker.outbound.vaults import MARKER, MARKER_BYTES, Lying, checked_path, is_path
 from broker.settings import VaultPlace
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig  # in its stubs alone
+    from obstore.store import ClientConfig, RetryConfig, S3Credential  # in its stubs alone
 
 SECONDS: Final = 10
 CONNECT_SECONDS: Final = 3
+MOST_STORES: Final = 64
+_CHUNK_BYTES: Final = 65_536
 _RETRY: "Final[RetryConfig]" = {"max_retries": 1, "retry_timeout": timedelta(seconds=SECONDS)}
 
 
 class ObjectVault:
     """A vault at a service; what it promises is that of `Vault`.
 
-    The object `consent-broker-vault` says whose vault it is, as the file of a folder does.
+    The object `consent-broker-vault` says whose vault it is, as the file of a folder does: a bucket
+    that is not there has none either.
     """
 
     def __init__(self, name: str, place: VaultPlace, mark: str) -> None:
@@ -39,37 +43,45 @@ class ObjectVault:
         self._name = name
         self._mark = mark.encode()
         self._store = _opened(place)
+        self._can_create = place.kind == "s3"
 
     def claim(self) -> None:
-        """Mark it as this broker's; again changes nothing. As in `FolderVault`."""
+        """Mark it as this broker's; again changes nothing. As in `FolderVault`.
+
+        Of two brokers at once one has it: where the service cannot tell who was first (WebDAV, an
+        S3 that ignores `If-None-Match`), the other finds the marker changed with its next act.
+        """
         with self._asking():
             if self._marker() is None:
-                obstore.put(self._store, MARKER, self._mark, use_multipart=False)
+                with suppress(AlreadyExistsError):
+                    self._put(MARKER, self._mark, new=self._can_create)
             found = self._marker()
         if found != self._mark:
             raise StateConflict(f"{self._name} is the vault of another broker: take one of its own")
 
     def has(self, path: str) -> bool:
         """Whether something lies at a path, marked or not."""
-        with self._asking():
-            try:
-                obstore.head(self._store, checked_path(path))
-            except FileNotFoundError:
-                return False
+        place = checked_path(path)
+        try:
+            with self._asking(may_lack=True):
+                obstore.head(self._store, place)
+        except FileNotFoundError:
+            return False
         return True
 
     def put(self, path: str, data: bytes) -> None:
         """See `Vault`: durable as far as the service says so."""
+        place = checked_path(path)
         self._check_there()
         with self._asking():
-            obstore.put(self._store, checked_path(path), data, use_multipart=False)
+            self._put(place, data)
 
     def read(self, path: str, first: int, past: int) -> bytes:
         """See `Vault`."""
         place = checked_path(path)
         try:
-            with self._asking():
-                return bytes(obstore.get_range(self._store, place, start=first, end=past))
+            with self._asking(may_lack=True):
+                return self._bytes(place, past - first, (first, past))
         except FileNotFoundError:
             self._check_there()
             raise EnvelopeDamaged("the vault holds no such envelope any more") from None
@@ -81,21 +93,37 @@ class ObjectVault:
 
     def delete(self, path: str) -> None:
         """See `Vault`."""
+        place = checked_path(path)
         self._check_there()
-        with self._asking():
-            try:
-                obstore.delete(self._store, checked_path(path))
-            except FileNotFoundError:
-                return
+        try:
+            with self._asking(may_lack=True):
+                obstore.delete(self._store, place)
+        except FileNotFoundError:
+            return
 
     def lying(self) -> Iterator[Lying]:
-        """See `Vault`."""
+        """See `Vault`. A WebDAV server has to answer PROPFIND of infinite depth."""
         self._check_there()
         with self._asking():
             for some in obstore.list(self._store):
                 for one in some:
                     if is_path(one["path"]):
                         yield Lying(one["path"], int(one["last_modified"].timestamp()))
+
+    def _put(self, place: str, data: bytes, *, new: bool = False) -> None:
+        obstore.put(
+            self._store, place, data, use_multipart=False, mode="create" if new else "overwrite"
+        )
+
+    def _bytes(self, place: str, most: int, part: tuple[int, int] | None = None) -> bytes:
+        """What lies there, or the part of it; no more than `most` bytes are ever taken."""
+        found = obstore.get(self._store, place, options={} if part is None else {"range": part})
+        data = bytearray()
+        for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
+            data += chunk
+            if len(data) > most:
+                raise VaultUnreachable(f"{self._name} gives more than it was asked for")
+        return bytes(data)
 
     def _size(self, place: str) -> int:
         with self._asking():
@@ -112,26 +140,37 @@ class ObjectVault:
 
     def _marker(self) -> bytes | None:
         try:
-            return bytes(obstore.get(self._store, MARKER).bytes())
+            return self._bytes(MARKER, MARKER_BYTES)
         except FileNotFoundError:
             return None
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
-        """Whatever the service refuses is `VaultUnreachable`, but that something is not there."""
+    def _asking(self, *, may_lack: bool = False) -> Iterator[None]:
+        """Whatever the service refuses is `VaultUnreachable`.
+
+        That something is not there is `FileNotFoundError` where it `may_lack`.
+        """
         try:
             yield
         except FileNotFoundError:
-            raise
+            if may_lack:
+                raise
+            raise VaultUnreachable(f"{self._name}: there is no such bucket or folder") from None
         except (BaseError, OSError, ValueError) as error:
             raise VaultUnreachable(
                 f"{self._name} does not answer, or refuses us ({type(error).__name__})"
             ) from None
 
 
+@lru_cache(maxsize=MOST_STORES)
 def _opened(place: VaultPlace) -> HTTPStore | S3Store:
+    """The service's client, with its connections: one for all uses.
+
+    obstore takes what it is not told from variables AWS_*: whatever weakens is told here.
+    """
     client: ClientConfig = {
         "allow_http": place.address.startswith("http://"),
+        "allow_invalid_certificates": False,
         "timeout": timedelta(seconds=SECONDS),
         "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
     }
@@ -140,13 +179,23 @@ def _opened(place: VaultPlace) -> HTTPStore | S3Store:
             login = b64encode(f"{place.user}:{place.secret}".encode()).decode("ascii")
             client["default_headers"] = {"Authorization": f"Basic {login}"}
         return HTTPStore(place.address, client_options=client, retry_config=_RETRY)
+    held: S3Credential = {
+        "access_key_id": place.user,
+        "secret_access_key": place.secret,
+        "token": None,
+        "expires_at": None,
+    }
     return S3Store(
         place.bucket,
         endpoint=place.address,
         region=place.region,
-        access_key_id=place.user,
-        secret_access_key=place.secret,
+        credential_provider=lambda: held,
         virtual_hosted_style_request=False,
+        skip_signature=False,
+        unsigned_payload=False,
+        s3_express=False,
+        request_payer=False,
+        conditional_put="etag",
         client_options=client,
         retry_config=_RETRY,
     )

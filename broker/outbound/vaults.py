@@ -20,7 +20,7 @@ PART: Final = ".part"
 
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}/[A-Za-z0-9_-]{1,64}/[A-Za-z0-9_-]{1,64}")
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
-_MARKER_BYTES = 128
+MARKER_BYTES: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class FolderVault:
         except FileNotFoundError:
             return None
         with os.fdopen(descriptor, "rb") as file:
-            return file.read(_MARKER_BYTES)
+            return file.read(MARKER_BYTES)
 
 
 def is_path(path: str) -> bool:
