@@ -70,6 +70,11 @@ def _panel(count: Count, number: int, until_month: int) -> dict[str, Any]:
         "end": begin + HEIGHT,
         "points": points,
         "path": " ".join(f"{one['x']},{one['y']}" for one in points),
+        "ticks": [
+            {"y": _height(begin, tick, top), "text": f"{tick:,}"}
+            for tick in (10, 100, 1_000, 10_000, 100_000, 1_000_000)
+            if tick < top and tick not in bands
+        ],
         "bands": [{"y": _height(begin, band, top), "text": f"{band:,}"} for band in bands],
         "months": [
             {"x": round(LEFT + step * (month - 0.5), 1), "text": month} for month in range(1, 13)
