@@ -33,7 +33,7 @@ from broker.store.acting import acting_for
 from broker.store.consents import CONSENT
 from broker.store.vault import EnvelopeRow
 from broker.usecases.context import Context
-from broker.usecases.vault_register import open_vault
+from broker.usecases.vault_register import open_to_change
 from credentials.jcs import b64url
 from dev.running import running_broker
 
@@ -106,7 +106,7 @@ def populate(settings: Settings, content: bytes) -> Filled:
 
 @acting_for(ROOT_TENANT)
 def _fill(ctx: Context, partner_id: str, content: bytes) -> tuple[str, ...]:
-    place = open_vault(ctx, "local")
+    place = open_to_change(ctx, "local")
     now = ctx.now()
     with ctx.db.transaction() as tx:
         chosen = select(CONSENT.c.id).where(

@@ -59,6 +59,12 @@ class ObjectVault:
         if found != self._mark:
             raise StateConflict(f"{self._name} is the vault of another broker: take one of its own")
 
+    def is_marked(self) -> bool:
+        """See `Vault`."""
+        with self._asking():
+            found = self._marker()
+        return found is not None and hmac.compare_digest(found, self._mark)
+
     def has(self, path: str) -> bool:
         """Whether something lies at a path, marked or not."""
         place = checked_path(path)
@@ -130,9 +136,7 @@ class ObjectVault:
             return int(obstore.head(self._store, place)["size"])
 
     def _check_there(self) -> None:
-        with self._asking():
-            found = self._marker()
-        if found is None or not hmac.compare_digest(found, self._mark):
+        if not self.is_marked():
             raise VaultUnreachable(
                 f"{self._name} lacks the marker {MARKER} of this broker: mark it with: "
                 f"consent-broker vault init {self._name}"

@@ -4,6 +4,7 @@ A path is `tenant/folder/name`, each part of letters, digits, `-` and `_`: nothi
 outside chose, and nothing that leads out of the vault's own place.
 """
 
+import errno
 import hmac
 import os
 import re
@@ -20,6 +21,7 @@ PART: Final = ".part"
 
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}/[A-Za-z0-9_-]{1,64}/[A-Za-z0-9_-]{1,64}")
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 MARKER_BYTES: Final = 128
 
 
@@ -58,6 +60,9 @@ class Vault(Protocol):
         Raises `StateConflict` where another broker has marked it.
         """
 
+    def is_marked(self) -> bool:
+        """Whether it bears this broker's marker."""
+
     def has(self, path: str) -> bool:
         """Whether something lies at a path, whoever has marked the vault."""
 
@@ -73,11 +78,10 @@ class FolderVault:
     point without its share has none, and nothing that is missing there counts as gone.
     """
 
-    def __init__(self, root: Path, mark: str, *, own: bool) -> None:
-        """`mark` is what the marker holds. An `own` folder is made and marked when it is needed."""
+    def __init__(self, root: Path, mark: str) -> None:
+        """`mark` is what the marker holds."""
         self._root = root
         self._mark = mark
-        self._own = own
 
     def claim(self) -> None:
         """Mark the folder as this broker's; again changes nothing.
@@ -89,9 +93,12 @@ class FolderVault:
             if self._marker() is None:
                 beside = self._root / f"{MARKER}.{secrets.token_hex(4)}{PART}"
                 _write(beside, self._mark.encode())
-                beside.replace(self._root / MARKER)
+                try:
+                    move_new(beside, self._root / MARKER)
+                finally:
+                    beside.unlink(missing_ok=True)
                 _sync(self._root)
-            if not self._is_marked():
+            if not self._holds_mark():
                 raise StateConflict(
                     f"{self._root} is the vault of another broker: take a folder of its own"
                 )
@@ -102,8 +109,6 @@ class FolderVault:
         """See `Vault`."""
         place = self._place(path)
         beside = place.with_name(f"{place.name}{PART}")
-        if self._own:
-            self.claim()
         try:
             self._check_there()
             place.parent.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
@@ -145,6 +150,13 @@ class FolderVault:
         except OSError as error:
             raise _unreachable(error) from error
 
+    def is_marked(self) -> bool:
+        """See `Vault`."""
+        try:
+            return self._holds_mark()
+        except OSError as error:
+            raise _unreachable(error) from error
+
     def has(self, path: str) -> bool:
         """See `Vault`."""
         try:
@@ -174,21 +186,15 @@ class FolderVault:
 
     def _check_there(self) -> None:
         """Raise `VaultUnreachable` unless this is the vault: of what is not, nothing is gone."""
-        try:
-            there = self._is_marked()
-        except OSError as error:
-            raise _unreachable(error) from error
-        if not there:
+        if not self.is_marked():
             raise VaultUnreachable(
                 f"the vault's folder lacks its marker, the file {MARKER} of this broker: mount the "
                 "share, or mark the folder with: consent-broker vault init"
             )
 
-    def _is_marked(self) -> bool:
+    def _holds_mark(self) -> bool:
         found = self._marker()
-        if found is None:
-            return self._own and self._root.is_dir()
-        return hmac.compare_digest(found, self._mark.encode())
+        return found is not None and hmac.compare_digest(found, self._mark.encode())
 
     def _marker(self) -> bytes | None:
         try:
@@ -217,6 +223,21 @@ def _write(place: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def move_new(file: Path, place: Path) -> None:
+    """Move a file to where none is; one that is there stays.
+
+    A share without hard links cannot tell who was first: then the last one is there.
+    """
+    try:
+        os.link(file, place, follow_symlinks=False)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        file.replace(place)
 
 
 def _raise(error: OSError) -> None:

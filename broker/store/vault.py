@@ -198,13 +198,14 @@ def renew(tx: Connection, envelope_id: str, signed_at: int, sealed_reference: by
     )
 
 
-def give_up(tx: Connection, envelope_id: str, now: int) -> None:
-    """Have an envelope that was written in vain deleted from now on."""
-    tx.execute(
+def give_up(tx: Connection, envelope_id: str, now: int) -> bool:
+    """Have an envelope that was written in vain deleted from now on; False where it is gone."""
+    done = tx.execute(
         update(ENVELOPE)
         .where(ENVELOPE.c.id == envelope_id, ENVELOPE.c.state == "writing")
         .values(delete_from=now)
     )
+    return done.rowcount == 1
 
 
 def replace(tx: Connection, envelope_id: str, now: int) -> None:
@@ -305,9 +306,10 @@ def stored(tx: Connection, tenant_id: str, after: str, limit: int) -> list[Envel
     return _rows(tx, chosen.order_by(ENVELOPE.c.id).limit(limit))
 
 
-def any_stored(tx: Connection, name: str) -> str | None:
-    """The path of something, of any tenant, that lies in a vault, if anything does."""
-    chosen = select(ENVELOPE.c.path).where(ENVELOPE.c.vault == name, STORED)
+def any_lying(tx: Connection, name: str) -> str | None:
+    """The path of something, of any tenant, that has to lie in a vault, if anything has."""
+    there = ENVELOPE.c.state.in_(("stored", "ending"))
+    chosen = select(ENVELOPE.c.path).where(ENVELOPE.c.vault == name, there)
     found: str | None = tx.execute(chosen.limit(1)).scalar_one_or_none()
     return found
 

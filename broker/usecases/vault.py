@@ -10,20 +10,30 @@ import hmac
 from dataclasses import replace
 from typing import Final
 
+import structlog
 from sqlalchemy import Connection
 
 from broker.domain.access import stored_terms
 from broker.domain.addresses import tenant_url
-from broker.domain.errors import ConsentNotLive, NotFound, StateConflict, UnknownAttribute
+from broker.domain.errors import (
+    ConsentNotLive,
+    EnvelopeDamaged,
+    NotFound,
+    StateConflict,
+    UnknownAttribute,
+    VaultUnreachable,
+)
 from broker.domain.ids import new_id
 from broker.domain.vault import piece_digests
+from broker.outbound.vaults import Vault
 from broker.store import consents, credentials, vault
 from broker.store.consents import ConsentRow
 from broker.store.vault import EnvelopeRow
 from broker.usecases import audit
 from broker.usecases.context import Context
 from broker.usecases.sealing_key import sealing_key_of
-from broker.usecases.vault_register import open_vault
+from broker.usecases.vault_register import open_to_change
+from broker.usecases.vault_upkeep import check_whole
 from credentials.jcs import b64url
 from wallet_adapters.envelope import UNMASKED, EnvelopeInvalid, read_envelope_header
 from wallet_adapters.masking import MASKINGS
@@ -37,11 +47,15 @@ from wallet_adapters.vault_reference import (
 WRITING_SECONDS: Final = 600
 _PATH_CHARACTERS: Final = 32
 
+_log = structlog.get_logger("broker")
+
 
 def put_envelope(
     ctx: Context, tenant_id: str, consent_id: str, attribute: str, signed: str, data: bytes
 ) -> EnvelopeRow:
     """Take an envelope from a customer's wallet; the same again renews when it was signed for.
+
+    The same again is written again where its vault has lost it.
 
     1. The reference is of its form, for this broker, fresh, signed by the key that it brings.
     2. It is about this consent and attribute, by a wallet of the customer who gave the consent.
@@ -70,7 +84,7 @@ def put_envelope(
         key = sealing_key_of(tx, tenant_id, row.partner_id)
     if reference.kid != key["kid"]:
         raise EnvelopeInvalid("it is sealed to another key than the partner's present one")
-    place = open_vault(ctx, reference.vault)
+    place = open_to_change(ctx, reference.vault)
     # 4.
     digest = b64url(hashlib.sha256(data).digest())
     if len(data) != reference.size or not hmac.compare_digest(digest, reference.digest):
@@ -78,18 +92,17 @@ def put_envelope(
     read_envelope_header(data, key)
     # 5.
     envelope = _new(ctx, row, reference, signed, data)
+    renewed = _again(ctx, place, envelope, row)
+    if renewed is not None:
+        return renewed
     with ctx.db.transaction() as tx:
-        there = _in_place(tx, envelope)
-        if there is not None and there.digest == envelope.digest:
-            return _renewed(ctx, tx, there, envelope, row)
         vault.add(tx, envelope)
     place.put(envelope.path, data)
     try:
         with ctx.db.transaction() as tx:
             return _put_in_place(ctx, tx, envelope, row)
     except (ConsentNotLive, StateConflict):
-        with ctx.db.transaction() as tx:
-            vault.give_up(tx, envelope.id, ctx.now())
+        _give_up(ctx, place, envelope)
         raise
 
 
@@ -164,16 +177,54 @@ def _in_place(tx: Connection, envelope: EnvelopeRow) -> EnvelopeRow | None:
 def _put_in_place(
     ctx: Context, tx: Connection, envelope: EnvelopeRow, consent: ConsentRow
 ) -> EnvelopeRow:
-    now = ctx.now()
-    if not vault.hold_live(tx, envelope.tenant_id, envelope.consent_id, now):
-        raise ConsentNotLive("the consent ended meanwhile: the envelope is deleted again")
+    _hold_live(ctx, tx, envelope)
     there = _in_place(tx, envelope)
     if there is not None:
-        vault.replace(tx, there.id, now)
+        vault.replace(tx, there.id, ctx.now())
     if not vault.put_in_place(tx, envelope.id):
         raise StateConflict("writing took too long, and the envelope was cleaned up: put it again")
     _record_stored(ctx, tx, envelope, consent)
     return envelope
+
+
+def _hold_live(ctx: Context, tx: Connection, envelope: EnvelopeRow) -> None:
+    if not vault.hold_live(tx, envelope.tenant_id, envelope.consent_id, ctx.now()):
+        raise ConsentNotLive("the consent ended meanwhile: nothing is put into a vault under it")
+
+
+def _give_up(ctx: Context, place: Vault, envelope: EnvelopeRow) -> None:
+    """Have what was written in vain deleted.
+
+    Where writing took so long that the clean-up came before its end nobody else will: it goes now,
+    or is a stray of its vault.
+    """
+    with ctx.db.transaction() as tx:
+        if vault.give_up(tx, envelope.id, ctx.now()):
+            return
+    try:
+        place.delete(envelope.path)
+    except VaultUnreachable as error:
+        _log.warning("envelope_not_deleted", vault=envelope.vault, code=error.code)
+
+
+def _again(
+    ctx: Context, place: Vault, envelope: EnvelopeRow, consent: ConsentRow
+) -> EnvelopeRow | None:
+    """What lies there, renewed, if it is the same envelope in the same vault, and whole."""
+    with ctx.db.reading() as tx:
+        there = _in_place(tx, envelope)
+    if there is None or (there.digest, there.vault) != (envelope.digest, envelope.vault):
+        return None
+    try:
+        check_whole(place, there)
+    except EnvelopeDamaged:
+        return None
+    with ctx.db.transaction() as tx:
+        _hold_live(ctx, tx, envelope)
+        still = _in_place(tx, envelope)
+        if still is None or still.id != there.id:
+            return None
+        return _renewed(ctx, tx, still, envelope, consent)
 
 
 def _renewed(

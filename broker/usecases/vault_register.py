@@ -3,7 +3,7 @@
 import hmac
 from typing import Final
 
-from broker.domain.errors import StateConflict, UnknownVault
+from broker.domain.errors import StateConflict, UnknownVault, VaultUnreachable
 from broker.outbound.object_vaults import ObjectVault
 from broker.outbound.vaults import FolderVault, Vault
 from broker.store import vault
@@ -24,11 +24,27 @@ def open_vault(ctx: Context, name: str) -> Vault:
     mark = b64url(hmac.digest(ctx.keys.hmac_key("vault"), b"marker", "sha256"))
     if name == LOCAL:
         root = ctx.settings.vault_root
-        return FolderVault(root or ctx.settings.home / FOLDER, mark, own=root is None)
+        return FolderVault(root or ctx.settings.home / FOLDER, mark)
     place = ctx.settings.vaults.get(name)
     if place is None:
         raise UnknownVault("there is no vault of this name: GET /v1/vaults/{partner} lists them")
     return ObjectVault(name, place, mark)
+
+
+def open_to_change(ctx: Context, name: str) -> Vault:
+    """The vault of a name, to put something there or delete it; raises `UnknownVault`.
+
+    The folder below BROKER_HOME is made and marked here when it is needed, unless the database
+    knows of something to lie there that does not: that is `VaultUnreachable`, since a home folder
+    whose share has dropped is no new vault.
+    """
+    place = open_vault(ctx, name)
+    if name == LOCAL and ctx.settings.vault_root is None and not place.is_marked():
+        try:
+            claim_vault(ctx, name)
+        except StateConflict as conflict:
+            raise VaultUnreachable(str(conflict)) from conflict
+    return place
 
 
 def claim_vault(ctx: Context, name: str = LOCAL, *, empty: bool = False) -> None:
@@ -39,7 +55,7 @@ def claim_vault(ctx: Context, name: str = LOCAL, *, empty: bool = False) -> None
     """
     place = open_vault(ctx, name)
     with ctx.db.reading() as tx:
-        known = vault.any_stored(tx, name)
+        known = vault.any_lying(tx, name)
     if known is not None and not empty and not place.has(known):
         raise StateConflict(
             f"{name} does not hold what the database knows to lie there: is the share mounted, the "

@@ -15,7 +15,7 @@ from broker.store import consents, vault
 from broker.store.vault import EnvelopeRow
 from broker.usecases import audit
 from broker.usecases.context import Context
-from broker.usecases.vault_register import open_vault
+from broker.usecases.vault_register import open_to_change, open_vault
 
 DUE_AT_ONCE: Final = 100
 CHECKED_AT_ONCE: Final = 200
@@ -36,7 +36,7 @@ def delete_due(ctx: Context) -> int:
             due = vault.due(tx, now, DUE_AT_ONCE, last)
         for row in due:
             try:
-                open_vault(ctx, row.vault).delete(row.path)
+                open_to_change(ctx, row.vault).delete(row.path)
             except BrokerError as error:
                 _log.warning("envelope_not_deleted", vault=row.vault, code=error.code)
                 continue
@@ -74,7 +74,7 @@ def check(
             return count, damaged
         for row in rows:
             try:
-                _read_all(open_vault(ctx, row.vault), row)
+                check_whole(open_vault(ctx, row.vault), row)
             except (VaultUnreachable, EnvelopeDamaged, UnknownVault) as error:
                 damaged.append(Damage(row.id, row.consent_id, row.attribute, row.vault, error.code))
             count += 1
@@ -89,7 +89,7 @@ def strays(ctx: Context, name: str, before: int | None = None) -> Iterator[Lying
     deleted since. Rows are written first, so what is being put there now is no stray. Raises
     `VaultUnreachable`.
     """
-    for some in _batches(open_vault(ctx, name).lying()):
+    for some in _batches(open_to_change(ctx, name).lying()):
         with ctx.db.reading() as tx:
             named = vault.named(tx, name, [_placed(one.path) for one in some])
         for one in some:
@@ -99,7 +99,7 @@ def strays(ctx: Context, name: str, before: int | None = None) -> Iterator[Lying
 
 def delete_strays(ctx: Context, name: str, before: int) -> int:
     """Delete what `strays` names; how much that was."""
-    place, gone = open_vault(ctx, name), 0
+    place, gone = open_to_change(ctx, name), 0
     for one in list(strays(ctx, name, before)):
         place.delete(_placed(one.path))
         gone += 1
@@ -115,7 +115,8 @@ def _batches(lying: Iterator[Lying]) -> Iterator[list[Lying]]:
         yield some
 
 
-def _read_all(place: Vault, row: EnvelopeRow) -> None:
+def check_whole(place: Vault, row: EnvelopeRow) -> None:
+    """Read an envelope and compare it; raises `EnvelopeDamaged`, `VaultUnreachable`."""
     for number in range(-(-row.size // piece_span(0, row.size).length)):
         span = piece_span(number, row.size)
         check_piece(row.pieces, number, place.read(row.path, span.first, span.past))

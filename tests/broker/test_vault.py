@@ -3,7 +3,7 @@
 import hashlib
 import json
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,14 @@ from broker.domain.errors import LogUnavailable, StateConflict, VaultUnreachable
 from broker.domain.vault import PIECE_BYTES
 from broker.outbound.vaults import MARKER, FolderVault
 from broker.store.consents import CONSENT
-from broker.store.vault import ENVELOPE
 from broker.usecases import vault, vault_upkeep
 from broker.usecases.vault_register import claim_vault
 from tests.broker.flow_world import PURPOSE, World, world
-from tests.broker.vaults import ATTRIBUTE, Filled, codes, register
+from tests.broker.vaults import ATTRIBUTE, Filled, codes, file_of, public_of, register
 from wallet_adapters.envelope import (
     Sealed,
     SealingKeyInvalid,
     new_sealing_key,
-    read_sealing_key,
     seal_envelope,
 )
 from wallet_adapters.loopback import vault as wallet_vault
@@ -45,18 +43,6 @@ def filled(made: World) -> Filled:
 def files(made: World) -> list[Path]:
     root = made.ctx.settings.home / "vault"
     return [path for path in root.rglob("*") if path.is_file() and path.name != MARKER]
-
-
-def public_of(key: Mapping[str, Any]) -> Mapping[str, str]:
-    return read_sealing_key({name: value for name, value in key.items() if name != "d"})
-
-
-def file_of(at: Filled) -> Path:
-    with at.world.ctx.db.reading() as tx:
-        rows = select(ENVELOPE.c.path).where(
-            ENVELOPE.c.consent_id == at.consent, ENVELOPE.c.state == "stored"
-        )
-        return at.world.ctx.settings.home / "vault" / str(tx.execute(rows).scalar_one())
 
 
 def counted(made: World, uses: int) -> Filled:

@@ -3,12 +3,15 @@
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from httpx2 import Response
+from sqlalchemy import select
 
+from broker.store.vault import ENVELOPE
 from tests.broker.flow_world import PUBLIC_URL, PURPOSE, Customer, World
-from wallet_adapters.envelope import Sealed, new_sealing_key, open_envelope
+from wallet_adapters.envelope import Sealed, new_sealing_key, open_envelope, read_sealing_key
 from wallet_adapters.loopback import ToSeal, put_into_vault
 
 ATTRIBUTE = "purchase_count_12m"
@@ -56,6 +59,20 @@ def register(world: World, key: Mapping[str, Any], caller: str | None = None) ->
     headers = {"Idempotency-Key": secrets.token_hex(8)}
     answer: Response = world.api("PUT", "/v1/sealing-key", caller, json=public, headers=headers)
     return answer
+
+
+def public_of(key: Mapping[str, Any]) -> Mapping[str, str]:
+    """What of a sealing key is registered."""
+    return read_sealing_key({name: value for name, value in key.items() if name != "d"})
+
+
+def file_of(at: Filled) -> Path:
+    """Where the envelope lies that is stored under the consent."""
+    with at.world.ctx.db.reading() as tx:
+        rows = select(ENVELOPE.c.path).where(
+            ENVELOPE.c.consent_id == at.consent, ENVELOPE.c.state == "stored"
+        )
+        return at.world.ctx.settings.home / "vault" / str(tx.execute(rows).scalar_one())
 
 
 def codes(answer: Response) -> list[str]:

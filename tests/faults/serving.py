@@ -25,7 +25,7 @@ from broker.usecases import audit
 from broker.usecases.bootstrap import demo_clients
 from broker.usecases.context import Context
 from broker.usecases.status import allocate
-from broker.usecases.vault_register import open_vault
+from broker.usecases.vault_register import open_to_change
 from credentials.jcs import b64url
 from dev.running import Broker, free_port, running_broker
 from tests.broker import builders
@@ -223,6 +223,6 @@ def store_envelope(at: Deployment, consent_id: str, path: str, content: bytes) -
         signed_at=at.ctx.now(),
         created_at=at.ctx.now(),
     )
+    open_to_change(at.ctx, "local").put(row.path, content)
     with at.ctx.db.transaction() as tx:
         vault.add(tx, row)
-    open_vault(at.ctx, "local").put(row.path, content)
