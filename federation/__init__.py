@@ -1,7 +1,7 @@
 """Training one model together, on consented rows only.
 
 Values and pure functions: no clock (`now` is an argument, Unix seconds), no network, no storage,
-and no Flower, which will live in an environment and a process of its own. `docs/federation.md`
+and no Flower: `federation.flower` alone starts that, in an environment and processes of its own. `docs/federation.md`
 shows a member's round from the signed campaign to the receipt.
 
     campaign, aggregation, rollout   what is trained, by whom, how far it may go

@@ -125,6 +125,7 @@ names = [
     for package in {SHIPPED!r}
     for module in pkgutil.walk_packages(__import__(package).__path__, package + ".", failed)
     if not module.name.endswith(".__main__")
+    and not module.name.startswith("federation.flower.") # of another environment and process
 ]
 for name in names:
     __import__(name)

@@ -1,0 +1,46 @@
+"""What of a SuperLink members can reach: `/v1/fleet/*`, and nothing beside it.
+
+A SuperLink of Flower serves members, the coordinator and its own workers on one port. The closed
+one listens twice: on the loopback for the coordinator and its workers, and outside through this.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+FLEET: Final = "/v1/fleet/"
+LARGEST_BODY: Final = 64 * 1024 * 1024
+"""Bytes. Flower cuts arrays into pieces of 5 MiB; it reads a body before it asks whose it is."""
+
+
+class FleetAlone:
+    """An ASGI application that passes on what members may ask for, within a size, and 404s."""
+
+    def __init__(self, application: Application, *, largest_body: int = LARGEST_BODY) -> None:
+        self._application = application
+        self._largest_body = largest_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; a scope that is no HTTP request is closed."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+        elif scope["type"] == "http":
+            refused = self._refusal(scope)
+            if refused:
+                await send({"type": "http.response.start", "status": refused, "headers": []})
+                await send({"type": "http.response.body", "body": b""})
+            else:
+                scope.setdefault("state", {})
+                await self._application(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> int:
+        if scope["method"] != "POST" or not scope["path"].startswith(FLEET):
+            return 404
+        lengths = [value for name, value in scope["headers"] if name == b"content-length"]
+        if len(lengths) != 1 or not lengths[0].isdigit():
+            return 411
+        return 413 if int(lengths[0]) > self._largest_body else 0

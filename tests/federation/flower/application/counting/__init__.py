@@ -1,0 +1,1 @@
+"""An application that adds one at each member, so that what came together can be counted."""

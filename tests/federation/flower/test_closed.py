@@ -1,0 +1,200 @@
+"""What needs no Flower: who reaches what, which environment is passed on, who reads the files."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import ssl
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import MutableMapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from federation.flower.fleet import FleetAlone
+from federation.flower.places import LOOPBACK, Places
+from federation.flower.processes import closed_environment
+from tests.programs import ROOT
+
+NOW = datetime(2026, 11, 27, tzinfo=UTC)
+
+
+def answered(
+    path: str, *, method: str = "POST", kind: str = "http", length: bytes | None = b"10"
+) -> list[MutableMapping[str, Any]]:
+    """What a member is sent; the SuperLink behind says 200 to everything."""
+
+    async def superlink(_scope: object, _receive: object, send: Any) -> None:  # noqa: ANN401
+        await send({"type": "http.response.start", "status": 200})
+
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.disconnect"}
+
+    headers = [] if length is None else [(b"content-length", length)]
+    scope = {"type": kind, "method": method, "path": path, "headers": headers}
+    asyncio.run(FleetAlone(superlink, largest_body=100)(scope, receive, send))
+    return sent
+
+
+@pytest.mark.parametrize("path", ["/v1/fleet/pull-messages", "/v1/fleet/push-object"])
+def test_members_reach_the_fleet(path: str) -> None:
+    assert answered(path)[0]["status"] == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/docs",
+        "/health",
+        "/v1/fleet",
+        "/v1/control/start-run",
+        "/v1/runtime/acquire-task",
+        "//v1/fleet/pull-messages",
+        "/x/v1/fleet/pull-messages",
+    ],
+)
+def test_and_nothing_beside_it(path: str) -> None:
+    assert answered(path)[0]["status"] == 404
+
+
+def test_and_that_by_post_alone() -> None:
+    assert answered("/v1/fleet/pull-messages", method="GET")[0]["status"] == 404
+    assert answered("/v1/fleet/pull-messages", kind="websocket")[0]["type"] == "websocket.close"
+    assert answered("/v1/fleet/pull-messages", kind="lifespan") == []
+
+
+@pytest.mark.parametrize(
+    ("length", "status"), [(None, 411), (b"x", 411), (b"-1", 411), (b"100", 200), (b"101", 413)]
+)
+def test_within_a_size_that_is_said_first(length: bytes | None, status: int) -> None:
+    assert answered("/v1/fleet/push-object", length=length)[0]["status"] == status
+
+
+def test_the_environment_keeps_flower_to_itself() -> None:
+    caller = {
+        "FLWR_TELEMETRY_ENABLED": "1",
+        "FLWR_OIDC_ENABLED": "1",
+        "FLWR_DATABASE": "sqlite://elsewhere",
+        "HTTPS_PROXY": "http://proxy.example",
+        "PYTHONPATH": "/elsewhere",
+        "BROKER_KEY": "a secret of another program",
+        "LANG": "zh_CN.UTF-8",
+    }
+    made = closed_environment(
+        caller, Path("/home"), {"ROWS": "/rows", "FLWR_TELEMETRY_ENABLED": "1"}
+    )
+    assert made.pop("PATH").split(os.pathsep)[0] == str(Path(sys.executable).parent)
+    assert made == {
+        "LANG": "zh_CN.UTF-8",
+        "HOME": "/home",
+        "ROWS": "/rows",
+        "PYTHONUNBUFFERED": "1",
+        "FLWR_HOME": "/home",
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    }
+
+
+def test_files_are_for_their_owner_alone_and_secrets_stay(tmp_path: Path) -> None:
+    places = Places.open(tmp_path / "new" / "one")
+    places.make_secret(places.control_token)
+    places.make_node_key()
+    loopback = places.loopback(NOW)
+    first = places.control_token.read_bytes(), places.node_key.read_bytes()
+    places.make_secret(places.control_token)
+    places.make_node_key()
+    assert (places.control_token.read_bytes(), places.node_key.read_bytes()) == first
+    assert len(first[0]) == 43
+    assert stat.S_IMODE(places.directory.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in places.directory.iterdir()} == {0o600}
+    assert loopback.key.read_bytes() != Places.open(tmp_path / "two").loopback(NOW).key.read_bytes()
+
+
+@pytest.mark.parametrize("host", [LOOPBACK, "link.example"])
+def test_a_certificate_is_of_one_host_and_has_an_end(tmp_path: Path, host: str) -> None:
+    made = Places.open(tmp_path).make_certificate("members", host, NOW, days=30)
+    read = x509.load_pem_x509_certificate(made.certificate.read_bytes())
+    names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [str(one.value) for one in names] == [host]
+    assert read.not_valid_before_utc < NOW
+    assert timedelta(days=29) < read.not_valid_after_utc - NOW < timedelta(days=30)
+    ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(made.certificate, made.key)
+
+
+TOGETHER = """
+import sys
+from federation.flower.processes import Program, run_together
+wait = [sys.executable, "-c", "import time; print('on', flush=True); time.sleep(600)"]
+end = [sys.executable, "-c", "raise SystemExit(3)"]
+programs = [Program("the one", wait), Program("the other", end if sys.argv[1] == "ends" else wait)]
+print(run_together(programs, {}), flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("ends", "the other ended with exit code 3"), ("told", "")]
+)
+def test_programs_end_together(how: str, said: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", TOGETHER, how],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        if how == "told":
+            assert [process.stdout.readline() for _ in range(2)] == ["on\n", "on\n"]
+            process.terminate()
+        lines = process.communicate(timeout=120)[0].splitlines()
+        assert [line for line in lines if line != "on"] == [said]
+        # Whoever had stayed would hold the group.
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            try:
+                os.killpg(process.pid, 0)
+            except ProcessLookupError:
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("a program outlived the others")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["superlink", "--directory", "{}"],
+        ["superlink", "--directory", "{}", "--certificate", "chain.pem"],
+        ["superlink", "--directory", "{}", "--self-signed", "localhost", "--environment", "ROWS"],
+        ["supernode", "--directory", "{}", "--superlink", "localhost:9092"],
+    ],
+)
+def test_what_would_stand_open_does_not_start(tmp_path: Path, arguments: list[str]) -> None:
+    place = tmp_path / "not-made"
+    finished = subprocess.run(
+        [sys.executable, "-m", "federation.flower", *(one.format(place) for one in arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 2
+    assert "--" in finished.stderr
+    assert not place.exists()
