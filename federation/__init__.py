@@ -1,8 +1,8 @@
 """Training one model together, on consented rows only.
 
 Values and pure functions: no clock (`now` is an argument, Unix seconds), no network, no storage,
-and no Flower: `federation.flower` alone starts that, in an environment and processes of its own. `docs/federation.md`
-shows a member's round from the signed campaign to the receipt.
+and no Flower: `federation.flower` alone starts that, in an environment and processes of its own.
+`docs/federation.md` shows a member's round from the signed campaign to the receipt.
 
     campaign, aggregation, rollout   what is trained, by whom, how far it may go
     board                            k of n keys sign a campaign, or approve a model

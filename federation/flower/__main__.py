@@ -21,9 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.self_signed or (given.certificate and given.key)
     ):
         parser.error("members come in by TLS: give --certificate and --key, or --self-signed NAME")
-    if not all("=" in one for one in given.environment):
+    if not all("=" in one for one in getattr(given, "environment", ())):
         parser.error("--environment takes NAME=VALUE")
     places = Places.open(given.directory)
+    if given.command == "node-key":
+        places.make_node_key()
+        sys.stdout.write(f"{places.node_public_key}\n")
+        return 0
     now = datetime.now(UTC)
     places.make_secret(places.superexec_secret)
     own = places.loopback(now)
@@ -124,10 +128,16 @@ def _parser() -> argparse.ArgumentParser:
         "--port", type=int, default=9094, help="A port of the loopback for its own use. 本机端口。"
     )
     node.add_argument("--node-config", default="", help="As Flower takes it: key=value. 节点配置。")
-    for one in (link, node):
+    key = commands.add_parser(
+        "node-key",
+        help="Make a SuperNode's key once, and say where the public one is, which the coordinator "
+        "registers before the SuperNode starts. 生成节点密钥并给出公钥文件。",
+    )
+    for one in (link, node, key):
         one.add_argument(
             "--directory", type=Path, required=True, help="Its keys and state. 密钥与状态目录。"
         )
+    for one in (link, node):
         one.add_argument(
             "--environment",
             action="append",

@@ -242,6 +242,10 @@ PARSERS = (
         FAMILY,
     ),
 )
+_OPERATORS = "files of whoever types the command, in the environment with Flower"
 EXCLUDED = {
+    "federation.flower.bundle.Bundle.read": _OPERATORS,
+    "federation.flower.bundle.read_entity_key": _OPERATORS,
+    "federation.flower.places.Places.open": "makes a directory",
     "credentials.merkle.verify_consistency": "reached through `broker.domain.merkle`",
 }

@@ -5,13 +5,14 @@ stops whole: `contract.py DIRECTORY` prints one JSON object of what it saw.
 """
 
 import json
+import secrets
 import socket
 import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from federation.flower.bundle import Bundle, make_entity_key, read_entity_key, trusted_entities
 from federation.flower.control import Control, ControlRefused, Kept
+from federation.flower.places import LOOPBACK, Places
 
 APPLICATION = Path(__file__).parent / "application"
 LOGIN = tuple(
@@ -34,7 +36,6 @@ LOGIN = tuple(
 )
 PATIENCE = 240
 """Seconds for one step: the machine is busy with other tests."""
-LOOPBACK = "127.0.0.1"
 PROTOBUF = {"content-type": PROTOBUF_MEDIA_TYPE}
 
 
@@ -58,9 +59,10 @@ def main(directory: Path) -> dict[str, Any]:
         seen["hub"] = refused(lambda: control.start(Kept("@others/theirs", ""), {}))
         nodes = {}
         for name in ("a", "b"):
+            places = Places.open(directory / name)
+            places.make_node_key()
+            nodes[name] = control.register(places.node_public_key.read_bytes())
             stack.enter_context(supernode(directory, name, ports[0], link / "members.pem"))
-            wait(f"the key of {name}", (directory / name / "node.pub").exists)
-            nodes[name] = control.register((directory / name / "node.pub").read_bytes())
         again = control.register((directory / "b" / "node.pub").read_bytes())
         seen["registered_again"] = again == nodes["b"]
         wait("both SuperNodes", lambda: online(control) == 2)
@@ -202,7 +204,7 @@ def supernode(directory: Path, name: str, port: int, root: Path) -> Iterator[Non
 
 
 def launched(directory: Path, *arguments: str) -> Iterator[None]:
-    directory.mkdir()
+    directory.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "federation.flower", *arguments]
     command += ["--directory", str(directory)]
     with (directory / "log").open("wb") as log:
@@ -228,9 +230,12 @@ def _trusting(root: Path) -> httpx.Client:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """Pick a port below those that the system gives to whoever asks for any: nobody takes it."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return port
 
 
 def wait(what: str, come: Callable[[], bool]) -> None:

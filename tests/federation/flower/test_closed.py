@@ -198,3 +198,16 @@ def test_what_would_stand_open_does_not_start(tmp_path: Path, arguments: list[st
     assert finished.returncode == 2
     assert "--" in finished.stderr
     assert not place.exists()
+
+
+def test_a_nodes_key_is_made_once_and_shown(tmp_path: Path) -> None:
+    said = [
+        subprocess.check_output(
+            [sys.executable, "-m", "federation.flower", "node-key", "--directory", tmp_path / "n"],
+            cwd=ROOT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    assert said == [f"{tmp_path / 'n' / 'node.pub'}\n"] * 2
+    assert Path(said[0].strip()).read_text().startswith("-----BEGIN PUBLIC KEY-----")
