@@ -4,7 +4,7 @@ All are coroutines: on the event loop a look-up in SQLite costs less than a thre
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -13,9 +13,8 @@ from broker.api.dpop import token_of
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.errors import Forbidden, NotFound, Unauthorized, UnknownPartner
 from broker.store import access_tokens, registry
+from broker.store.access_tokens import Role
 from broker.usecases.context import Context
-
-Role = Literal["partner", "officer", "wallet"]
 
 _bearer = HTTPBearer(
     auto_error=False,
@@ -28,7 +27,7 @@ _bearer = HTTPBearer(
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: a partner or an officer by client id, or a wallet by its invitation's id."""
+    """Who calls: a client by its id, or a wallet by its invitation's id."""
 
     tenant_id: str
     client_id: str
@@ -82,6 +81,8 @@ async def get_caller(caller: _AnyToken) -> Caller:
     """A partner or an officer; raises `Unauthorized`, `Forbidden`, `UnknownPartner` (suspended)."""
     if caller.role == "wallet":
         raise Forbidden("a wallet's token is good for the credential endpoint only")
+    if caller.role == "coordinator":
+        raise Forbidden("a coordinator's token is good for /v1/federation/ only")
     return _active(caller)
 
 
@@ -106,6 +107,20 @@ async def get_officer(caller: _AnyToken) -> Caller:
     return _active(caller)
 
 
+async def get_coordinator(caller: _AnyToken) -> Caller:
+    """A coordinator of federated training; raises `Unauthorized`, `Forbidden`."""
+    if caller.role != "coordinator":
+        raise Forbidden("this is for coordinators of federated training")
+    return _active(caller)
+
+
+async def get_federation_reader(caller: _AnyToken) -> Caller:
+    """A coordinator or an officer; raises `Unauthorized`, `Forbidden`."""
+    if caller.role not in {"coordinator", "officer"}:
+        raise Forbidden("this is for coordinators of federated training and compliance officers")
+    return _active(caller)
+
+
 async def get_wallet(caller: _AnyToken) -> Caller:
     """A wallet that redeemed an offer; `client_id` is the invitation's id."""
     if caller.role != "wallet":
@@ -117,6 +132,8 @@ AnyCaller = Annotated[Caller, Depends(get_caller)]
 PartnerCaller = Annotated[Caller, Depends(get_partner)]
 DecisionCaller = Annotated[Caller, Depends(get_partner_even_suspended)]
 OfficerCaller = Annotated[Caller, Depends(get_officer)]
+CoordinatorCaller = Annotated[Caller, Depends(get_coordinator)]
+FederationReader = Annotated[Caller, Depends(get_federation_reader)]
 WalletToken = Annotated[Caller, Depends(get_wallet)]
 
 
@@ -125,4 +142,4 @@ def _active(caller: Caller) -> Caller:
         return caller
     if caller.role == "partner":
         raise UnknownPartner("the partner is suspended: ask the tenant that it works for")
-    raise Forbidden("the officer is suspended: ask the tenant")
+    raise Forbidden(f"the {caller.role} is suspended: ask the tenant")

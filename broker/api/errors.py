@@ -23,6 +23,7 @@ from broker.api import dpop, openapi
 from broker.api.problems import problem
 from broker.domain.errors import BrokerError
 from credentials.errors import CredentialError
+from federation.errors import FederationError
 from wallet_adapters.errors import WalletProtocolError
 
 _log = structlog.get_logger("broker.request")
@@ -42,6 +43,11 @@ STATUS: Final[dict[str, int]] = {
     "idempotency_replayed": 409,
     "consent_not_live": 409,
     "no_sealing_key": 409,
+    "too_few_members": 409,
+    "member_not_admitted": 409,
+    "privacy_budget_spent": 409,
+    "receipt_conflict": 409,
+    "salt_differs": 500,
     "gone": 410,
     "erased": 410,
     "range_not_satisfiable": 416,
@@ -96,7 +102,7 @@ def status_of(code: str) -> int:
 
 def install(app: FastAPI) -> None:
     """Make `app` answer with problem documents, and say so in its OpenAPI document."""
-    for family in (BrokerError, CredentialError, WalletProtocolError):
+    for family in (BrokerError, CredentialError, FederationError, WalletProtocolError):
         app.add_exception_handler(family, _known)
     dpop.install(app)
     app.add_exception_handler(RequestValidationError, _invalid)

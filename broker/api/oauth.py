@@ -44,11 +44,11 @@ def post_token(
 ) -> JSONResponse:
     """An access token (RFC 6749, section 3.2).
 
-    Partners and officers send `client_credentials` with a client assertion (`private_key_jwt`):
-    a JWT signed by their key with `iss` and `sub` their client id, `aud` this server or this
-    endpoint, `exp` within five minutes, and a `jti` of its own, good for one use. Wallets send
-    the pre-authorized code of their offer, with the transaction code where the offer has one, or
-    an authorization code with its PKCE verifier.
+    Partners, officers and coordinators send `client_credentials` with a client assertion
+    (`private_key_jwt`): a JWT signed by their key with `iss` and `sub` their client id, `aud` this
+    server or this endpoint, `exp` within five minutes, and a `jti` of its own, good for one use.
+    Wallets send the pre-authorized code of their offer, with the transaction code where the offer
+    has one, or an authorization code with its PKCE verifier.
     With a `DPoP` proof (RFC 9449) the token is bound to its key; the strict profile demands one.
     """
     try:
@@ -138,5 +138,8 @@ def _answer(
         )
     client = client_token(ctx, tenant_id, asked, proof)
     return token_response(
-        access_token=client.access_token, expires_in=client.expires_in, bound=bound
+        access_token=client.access_token,
+        expires_in=client.expires_in,
+        scopes=client.scopes,
+        bound=bound,
     )

@@ -6,6 +6,7 @@ from broker.cli import (
     agent,
     backup,
     cross_border,
+    federation,
     fee,
     keys,
     lineage,
@@ -38,6 +39,7 @@ app.add_typer(lineage.lineage, name="lineage")
 app.add_typer(vault.vault, name="vault")
 app.add_typer(webhook.webhook, name="webhook")
 app.add_typer(source.source, name="source")
+app.add_typer(federation.federation, name="federation")
 backup.register(app)
 app.add_typer(doctor, name="doctor")
 app.command()(demo)

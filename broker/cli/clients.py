@@ -67,7 +67,7 @@ def partner_add(
             contact=contact or owner.contact,
             country=country or owner.country,
         )
-    _show(added, as_json=as_json)
+    show_client(added, as_json=as_json)
 
 
 @officer.command("add")
@@ -75,10 +75,11 @@ def officer_add(name: Name, tenant: Tenant = ROOT_TENANT, as_json: Json = False)
     """Register an officer and print their client id and private JWK, once. 登记合规官。"""
     with composed() as ctx:
         added = add_officer(ctx, tenant, name=name)
-    _show(added, as_json=as_json)
+    show_client(added, as_json=as_json)
 
 
-def _show(added: NewClient, *, as_json: bool) -> None:
+def show_client(added: NewClient, *, as_json: bool) -> None:
+    """Print a client that was just added, with its private JWK where it has none of its own."""
     if as_json:
         typer.echo(json.dumps(added.to_json(), ensure_ascii=False))
         return
@@ -91,7 +92,7 @@ def _show(added: NewClient, *, as_json: bool) -> None:
 
 
 @dataclass(frozen=True)
-class _Kind:
+class Kind:
     """A kind of client: how its rows are read and changed, which columns `--json` tells."""
 
     rows: Callable[[Connection, str], Sequence[Any]]
@@ -101,7 +102,7 @@ class _Kind:
     help: Mapping[str, str]
 
 
-def _add_common(commands: typer.Typer, kind: _Kind) -> None:
+def add_common(commands: typer.Typer, kind: Kind) -> None:
     """Add what every kind of client has: `list`, `suspend`, `resume`, `rekey`."""
 
     @commands.command("list", help=kind.help["list"])
@@ -138,12 +139,12 @@ def _add_common(commands: typer.Typer, kind: _Kind) -> None:
         public = None if public_jwk is None else read_json_file(public_jwk, LARGEST_JWK)
         with composed() as ctx:
             changed = kind.replace_key(ctx, tenant, client_id, public)
-        _show(changed, as_json=as_json)
+        show_client(changed, as_json=as_json)
 
 
-_add_common(
+add_common(
     partner,
-    _Kind(
+    Kind(
         partners.of_tenant,
         ("id", "name", "name_zh", "contact", "country", "state"),
         set_partner_state,
@@ -162,9 +163,9 @@ _add_common(
         },
     ),
 )
-_add_common(
+add_common(
     officer,
-    _Kind(
+    Kind(
         partners.officers_of_tenant,
         ("id", "name", "state"),
         set_officer_state,

@@ -15,6 +15,7 @@ from broker.store.acting import acting_for_all
 from broker.usecases.context import Context
 from credentials.errors import CredentialError
 from credentials.json_reader import read_json_object
+from federation.errors import FederationError
 
 REFUSED, USAGE = 1, 2
 
@@ -41,7 +42,7 @@ def composed() -> Iterator[Context]:
     try:
         with acting_for_all():
             yield ctx
-    except BrokerError as error:
+    except (BrokerError, FederationError) as error:
         typer.echo(f"consent-broker: {error}", err=True)
         raise typer.Exit(REFUSED) from None
     finally:

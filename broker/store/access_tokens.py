@@ -12,6 +12,9 @@ PARTNER = tables.Partner.__table__  # type: ignore[attr-defined]
 INVITATION = tables.Invitation.__table__  # type: ignore[attr-defined]
 CONTACT = tables.Contact.__table__  # type: ignore[attr-defined]
 OFFICER = tables.Officer.__table__  # type: ignore[attr-defined]
+COORDINATOR = tables.Coordinator.__table__  # type: ignore[attr-defined]
+
+Role = Literal["partner", "officer", "wallet", "coordinator"]
 
 # Built once: every call of the API runs it.
 _FIND = (
@@ -21,9 +24,11 @@ _FIND = (
         TOKEN.c.expires_at,
         PARTNER.c.state.label("partner_state"),
         OFFICER.c.state.label("officer_state"),
+        COORDINATOR.c.state.label("coordinator_state"),
     )
     .outerjoin(PARTNER, PARTNER.c.id == TOKEN.c.subject)
     .outerjoin(OFFICER, OFFICER.c.id == TOKEN.c.subject)
+    .outerjoin(COORDINATOR, COORDINATOR.c.id == TOKEN.c.subject)
     .where(
         TOKEN.c.token_hash == bindparam("token_hash"), TOKEN.c.tenant_id == bindparam("tenant_id")
     )
@@ -35,7 +40,7 @@ class TokenRow:
     """A token: whose it is, until when (Unix seconds), and whether its holder is suspended."""
 
     subject: str
-    role: Literal["partner", "officer", "wallet"]
+    role: Role
     expires_at: int
     suspended: bool
 
@@ -46,7 +51,7 @@ class RevocableRow:
 
     token_hash: str
     subject: str
-    role: Literal["partner", "officer", "wallet"]
+    role: Role
 
 
 def add(
@@ -59,7 +64,7 @@ def add(
     expires_at: int,
     revocation_hash: str | None = None,
 ) -> None:
-    """Store a token; `subject` is a partner, an officer, or (role wallet) an invitation.
+    """Store a token; `subject` is the client by its id, or (role wallet) an invitation.
 
     `revocation_hash` is for a bound token, which is not found by its own hash otherwise.
     """
@@ -80,7 +85,8 @@ def find(tx: Connection, tenant_id: str, token_hash: str) -> TokenRow | None:
     row = tx.execute(_FIND, {"token_hash": token_hash, "tenant_id": tenant_id}).one_or_none()
     if row is None:
         return None
-    suspended = "suspended" in {row.partner_state, row.officer_state}
+    states = {row.partner_state, row.officer_state, row.coordinator_state}
+    suspended = "suspended" in states
     return TokenRow(row.subject, row.role, row.expires_at, suspended)
 
 

@@ -123,6 +123,12 @@ SEALED: Sequence[SealedColumn] = (
         "incoming_event", "sealed_body", ("source_id", "event_id"), "incoming:{}:{}".format
     ),
     SealedColumn(
+        "campaign_salt", "sealed_salt", ("tenant_id", "salt_hash"), "campaign-salt:{}:{}".format
+    ),
+    SealedColumn(
+        "training_receipt", "sealed_leaves", ("round_id", "partner_id"), "leaves:{}:{}".format
+    ),
+    SealedColumn(
         "idempotency",
         "sealed",
         ("tenant_id", "client_id", "key_hash"),

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from broker.domain.addresses import tenant_url
 from broker.domain.errors import NotFound, UnknownPartner
-from broker.store import partners, used_once
+from broker.store import coordinators, partners, used_once
 from broker.usecases import audit
 from broker.usecases.context import Context
 from credentials.jcs import b64url
@@ -24,7 +24,7 @@ REFUSALS_LOGGED_EVERY = 60
 
 @dataclass(frozen=True)
 class RegisteredClient:
-    """A partner or an officer as registered now."""
+    """A partner, an officer or a coordinator as registered now."""
 
     id: str
     role: str
@@ -50,12 +50,13 @@ def registered_client(
         return RegisteredClient(row.id, "partner", orjson.loads(row.jwk), row.state != "active")
     except UnknownPartner:
         pass
-    try:
-        person = partners.officer(tx, tenant_id, client_id, lock=lock)
-    except NotFound:
-        return None
-    jwk = orjson.loads(person.jwk)
-    return RegisteredClient(person.id, "officer", jwk, person.state != "active")
+    for role, find in (("officer", partners.officer), ("coordinator", coordinators.find)):
+        try:
+            found = find(tx, tenant_id, client_id, lock=lock)
+        except NotFound:
+            continue
+        return RegisteredClient(found.id, role, orjson.loads(found.jwk), found.state != "active")
+    return None
 
 
 def authenticate(
@@ -68,7 +69,7 @@ def authenticate(
 ) -> AuthenticatedClient:
     """Verify an assertion under the key of the client that it names (RFC 7523, section 3).
 
-    1. The client is a partner or an officer of the tenant.
+    1. The client is a partner, an officer or a coordinator of the tenant.
     2. Its assertion verifies under its registered key: signature, audience, times. The audience
        is the issuer, the token endpoint, or the endpoint at `path`.
     3. Owed by the caller: `spend_assertion`, in the transaction of what is done for the client.

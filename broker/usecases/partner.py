@@ -18,6 +18,7 @@ from broker.store import (
     proofs,
     registry,
 )
+from broker.store.coordinators import CoordinatorRow
 from broker.store.partners import OfficerRow, PartnerRow
 from broker.usecases import audit
 from broker.usecases.closing import close_request
@@ -140,33 +141,34 @@ def replace_partner_key(
     The earlier key gets no token any more, and every token that it had ends. Consent credentials
     of before stay bound to the earlier key. Raises `InvalidRequest`, `UnknownPartner`.
     """
-    client = _Client("partner", partners.find, partners.set_key)
-    return _replace_key(ctx, tenant_id, partner_id, public_jwk, client)
+    client = ClientKind("partner", partners.find, partners.set_key)
+    return replace_key(ctx, tenant_id, partner_id, public_jwk, client)
 
 
 def replace_officer_key(
     ctx: Context, tenant_id: str, officer_id: str, public_jwk: Mapping[str, Any] | None = None
 ) -> NewClient:
     """The same for an officer; raises `InvalidRequest`, `NotFound`."""
-    client = _Client("officer", partners.officer, partners.set_officer_key)
-    return _replace_key(ctx, tenant_id, officer_id, public_jwk, client)
+    client = ClientKind("officer", partners.officer, partners.set_officer_key)
+    return replace_key(ctx, tenant_id, officer_id, public_jwk, client)
 
 
-class _Client(NamedTuple):
+class ClientKind(NamedTuple):
     """How a kind of client is found, and its key replaced."""
 
     role: str
-    find: Callable[[Connection, str, str], PartnerRow | OfficerRow]
+    find: Callable[[Connection, str, str], PartnerRow | OfficerRow | CoordinatorRow]
     set_key: Callable[[Connection, str, str, str], None]
 
 
-def _replace_key(
+def replace_key(
     ctx: Context,
     tenant_id: str,
     client_id: str,
     public_jwk: Mapping[str, Any] | None,
-    client: _Client,
+    client: ClientKind,
 ) -> NewClient:
+    """The same for a client of any kind."""
     private, public = _replacement(public_jwk)
     with ctx.db.transaction() as tx:
         before = client.find(tx, tenant_id, client_id)

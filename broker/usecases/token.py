@@ -1,4 +1,4 @@
-"""Access tokens for partners and officers: a signed assertion against an opaque token.
+"""Access tokens for clients of the API: a signed assertion against an opaque token.
 
 Suspension is not in the token: each call looks at the client's row, so it takes effect at once.
 """
@@ -35,6 +35,8 @@ from wallet_adapters.openid4vci.errors import ClientAssertionInvalid
 
 TOKEN_SECONDS = 3_600
 TOKEN_BYTES = 32
+# Of the kinds of clients that have any; a token has all of its client's.
+SCOPES = {"coordinator": ("federation",)}
 # As long as the token lives that came of it: a code that is tried again must find its row.
 AUTHORIZATION_KEPT = 3_600
 # How long a partner can see what became of a data request that is over.
@@ -45,10 +47,11 @@ CLOCKS_APART = 60
 
 @dataclass(frozen=True)
 class Token:
-    """An access token and its life in seconds; told once and kept as a hash."""
+    """An access token, its life in seconds, its scopes; told once and kept as a hash."""
 
     access_token: str = field(repr=False)
     expires_in: int
+    scopes: tuple[str, ...] = ()
 
 
 def client_token(
@@ -59,7 +62,7 @@ def client_token(
 ) -> Token:
     """Authenticate a client by `private_key_jwt` and give it a token (RFC 6749 4.4, RFC 7523 3).
 
-    1. The client asks for no scope, and its assertion verifies.
+    1. The client asks for no scope that it has not, and its assertion verifies.
     2. The client is not suspended.
     3. The assertion was not used before: its `jti` is spent in the transaction of the token, and
        so is the DPoP `proof`, to whose key the token is then bound.
@@ -100,9 +103,11 @@ def _token(
     proof: DpopProof | None,
 ) -> Token:
     # 1.
-    if client is not None and request.scopes:
+    scopes = SCOPES.get(client.role, ()) if client is not None else ()
+    if client is not None and not set(request.scopes) <= set(scopes):
         raise ClientAssertionInvalid(
-            "there are no scopes here: ask for none", error="invalid_scope"
+            f"this client has {' '.join(scopes) or 'no scopes'}: ask for no other",
+            error="invalid_scope",
         )
     assertion = request.client_assertion
     authenticated = authenticate(ctx, tenant_id, client, assertion, path="/oauth/token")
@@ -122,4 +127,4 @@ def _token(
             role=authenticated.client.role,
             expires_at=ctx.now() + TOKEN_SECONDS,
         )
-    return Token(token, TOKEN_SECONDS)
+    return Token(token, TOKEN_SECONDS, scopes)

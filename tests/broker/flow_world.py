@@ -52,6 +52,7 @@ DAY = 86_400
 TEMPLATE = "loyalty-churn"
 PURPOSE = "dpv:ServicePersonalisation#algo:churn-v3@1"
 ITEMS = ("base", "visits", "singapore")
+ROLES = {"o": "officer", "co": "coordinator"}  # by what a client's id begins with
 ROWS = ("consent", "consent_request", "presentation_request", "evidence", "issued_credential")
 
 
@@ -121,7 +122,7 @@ class World:
                 token_hash=b64url(hashlib.sha256(token.encode()).digest()),
                 tenant_id="demo",
                 subject=client_id,
-                role="officer" if client_id == self.officer else "partner",
+                role=ROLES.get(client_id.partition("-")[0], "partner"),
                 expires_at=self.time[0] + 60,
             )
         return token

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from tests.broker.flow_world import PURPOSE
 from tests.broker.proving import ADULT
+from tests.broker.training import BEGAN, model
 from tests.faults.two_tenants import (
     ASSERTION,
     ATTESTED,
@@ -287,9 +288,30 @@ def putting(stage: Stage, known: Known, person: Person) -> list[Call]:
     ]
 
 
+def rounds(path: str, body: Callable[[Known], Any]) -> Callable[[Stage, Known, Person], list[Call]]:
+    """Of the victim's campaign."""
+
+    def calls(_stage: Stage, known: Known, _person: Person) -> list[Call]:
+        below = f"/v1/federation/campaigns/{known.campaign}/rounds{path}"
+        return [Call("POST", below, json=body(known))]
+
+    return calls
+
+
+def training_receipt(known: Known) -> dict[str, str]:
+    """The victim's own once more."""
+    return {
+        "member": known.partner,
+        "receipt": known.training_receipt,
+        "leaves": known.training_leaves,
+    }
+
+
 PUBLIC = frozenset({200})
 PARTNER = ("partner",)
 OFFICER = ("officer",)
+COORDINATOR = ("coordinator",)
+READERS = ("coordinator", "officer")
 
 DOORS: dict[str, Door] = {
     "POST /oauth/token": Door(tokens, frozenset({400, 401}), at_home=None),
@@ -523,6 +545,33 @@ DOORS: dict[str, Door] = {
     ),
     "GET /v1/transfers/export": Door(
         get("/v1/transfers/export"), PUBLIC | HIDDEN, own=True, at_home=OFFICER
+    ),
+    "GET /v1/federation/campaigns": Door(
+        get("/v1/federation/campaigns"), PUBLIC | HIDDEN, own=True, at_home=READERS
+    ),
+    "GET /v1/federation/campaigns/{campaign_id}": Door(
+        get("/v1/federation/campaigns/{campaign}"), at_home=READERS
+    ),
+    "POST /v1/federation/campaigns/{campaign_id}/rounds": Door(
+        rounds("", lambda _known: {"stage": "consortium", "number": 1, "model_in": BEGAN}),
+        at_home=COORDINATOR,
+    ),
+    "GET /v1/federation/campaigns/{campaign_id}/rounds/{stage}/{number}/key": Door(
+        get("/v1/federation/campaigns/{campaign}/rounds/consortium/1/key"), at_home=PARTNER
+    ),
+    "POST /v1/federation/campaigns/{campaign_id}/rounds/{stage}/{number}/receipts": Door(
+        rounds("/consortium/1/receipts", training_receipt), at_home=COORDINATOR
+    ),
+    # After its other doors: the round is closed then.
+    "POST /v1/federation/campaigns/{campaign_id}/rounds/{stage}/{number}/close": Door(
+        rounds("/consortium/1/close", lambda _known: {"model_out": model(1)}), at_home=COORDINATOR
+    ),
+    "POST /v1/federation/campaigns/{campaign_id}/rounds/{stage}/{number}/fail": Door(
+        rounds("/consortium/1/fail", lambda _known: {"code": "lost"}),
+        at_home=None,  # it is closed
+    ),
+    "GET /v1/federation/models": Door(
+        get("/v1/federation/models"), PUBLIC | HIDDEN, own=True, at_home=READERS
     ),
     "GET /v1/policy-sets": Door(get("/v1/policy-sets"), PUBLIC | HIDDEN, own=True, at_home=OFFICER),
     # Each tenant counts its own sets: the same number at two tenants is two sets.

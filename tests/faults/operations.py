@@ -20,6 +20,7 @@ from schemathesis.schemas import APIOperation
 
 from broker.domain.terms import Label
 from broker.store import access_tokens, tables
+from broker.usecases.coordinator import add_coordinator
 from broker.usecases.partner import add_officer, add_partner
 from broker.usecases.tenant import add_tenant
 from credentials.jcs import b64url
@@ -30,7 +31,7 @@ from wallet_adapters.envelope import MEDIA_TYPE
 Operation: TypeAlias = APIOperation[Any, Any, Any, Any]
 
 OTHER = "acme"
-ROLES = ("partner", "officer", "wallet", "nobody")
+ROLES = ("partner", "officer", "wallet", "coordinator", "nobody")
 TIMEOUT = 20
 # Where the names of things that exist stand in a body.
 NAMED = ("subject_ref", "template", "partner", "consent", "purpose", "territory", "id")
@@ -118,6 +119,9 @@ def served(home: Path, database_url: str = "") -> Iterator[Served]:
         ids = dict(_other_tenant(at)) | {
             (builders.TENANT, "partner"): at.partner_id,
             (builders.TENANT, "officer"): at.officer_id,
+            (builders.TENANT, "coordinator"): add_coordinator(
+                at.ctx, builders.TENANT, name="training"
+            ).client_id,
         }
         known = _known(at)
         for tenant_id, named in ((builders.TENANT, known["invitation_id"][0]), (OTHER, "iv-none")):

@@ -54,6 +54,8 @@ OPENERS: dict[tuple[str, str], Callable[[Any], str]] = {
     ("event_source", "sealed_secret"): lambda row: f"event-source:{row.id}",
     ("event_source", "sealed_previous"): lambda row: f"event-source:{row.id}",
     ("incoming_event", "sealed_body"): lambda row: f"incoming:{row.source_id}:{row.event_id}",
+    ("campaign_salt", "sealed_salt"): lambda row: f"campaign-salt:{row.tenant_id}:{row.salt_hash}",
+    ("training_receipt", "sealed_leaves"): lambda row: f"leaves:{row.round_id}:{row.partner_id}",
 }
 ENTRIES = ("audit_entry", "audit_pending")
 

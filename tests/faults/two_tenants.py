@@ -24,6 +24,7 @@ from broker.store import cross_border as store
 from broker.store import inbox as inbox_rows
 from broker.usecases import cross_border, fee
 from broker.usecases.agent import act, add_agent
+from broker.usecases.coordinator import add_coordinator
 from broker.usecases.deletion import open_task
 from broker.usecases.demand import trust_issuer
 from broker.usecases.inbox import kept
@@ -33,8 +34,10 @@ from broker.usecases.source import add_source
 from broker.usecases.tenant import add_tenant
 from broker.usecases.webhook import add_webhook
 from credentials.keys import SoftwareKey, sign_jws
+from federation.presence import PresenceTree, leaves_of
 from tests.broker.flow_world import PUBLIC_URL, PURPOSE, START, Customer, World, world
 from tests.broker.proving import ask, registry
+from tests.broker.training import receipt_of, training
 from tests.broker.vaults import register
 from wallet_adapters.envelope import new_sealing_key
 from wallet_adapters.loopback import ToSeal, put_into_vault
@@ -104,6 +107,10 @@ class Known:
     attribute_shard: str
     envelope: str
     mechanism: str
+    campaign: str
+    coordinator: str
+    training_receipt: str
+    training_leaves: str
     more: tuple[str, ...] = ()
 
     def secrets(self) -> list[str]:
@@ -148,6 +155,10 @@ ABSENT = Known(
     attribute_shard=f"{epoch_at(START)}/k-{'z' * 20}/0/0",
     envelope="env-" + "z" * 20,
     mechanism="tm-" + "z" * 20,
+    campaign="fc-" + "z" * 20,
+    coordinator="co-" + "z" * 20,
+    training_receipt="x.y.z",
+    training_leaves="z" * 43,
 )
 
 
@@ -254,12 +265,19 @@ def two_tenants(home: Path, **settings: str) -> Iterator[Stage]:
         others = {
             "partner": _client(made, "partner", partner),
             "officer": _client(made, "officer", officer),
+            "coordinator": _client(
+                made, "coordinator", add_coordinator(made.ctx, OTHER, name="Acme training")
+            ),
         }
         others["wallet"] = _wallet(made, others["partner"])
         key = SoftwareKey.generate("ES256")
         own = {
             role: Person(role, made._token(client_id), client_id, key)  # noqa: SLF001
-            for role, client_id in (("partner", made.partner), ("officer", made.officer))
+            for role, client_id in (
+                ("partner", made.partner),
+                ("officer", made.officer),
+                ("coordinator", known.coordinator),
+            )
         }
         yield Stage(made, known, own, others)
 
@@ -415,6 +433,23 @@ def _kept_event(made: World) -> str:
     return row.name
 
 
+def _training(made: World) -> dict[str, str]:
+    """A round that is open, and the receipt of the one member in it."""
+    at = training(made)
+    opened = at.open(1)
+    tree = PresenceTree(leaves_of(at.key(made.partner, opened), ["c-1", "c-2"]))
+    key, now = at.members[made.partner].key, made.time[0]
+    sent = receipt_of(key, tree, campaign=at.signed.campaign_hash, member=made.partner, now=now)
+    answer = at.hand_in(opened, sent)
+    assert answer.status_code == 200, answer.text
+    return {
+        "campaign": at.campaign,
+        "coordinator": at.coordinator,
+        "training_receipt": sent["receipt"],
+        "training_leaves": sent["leaves"],
+    }
+
+
 def _task(made: World, consent_id: str) -> str:
     """A deletion task, which a withdrawal would have made."""
     with made.ctx.db.transaction() as tx:
@@ -490,5 +525,6 @@ def _in_use(made: World) -> Known:
         attribute_shard=_attribute_shard(made),
         envelope=envelope,
         mechanism=_transfer(made),
+        **_training(made),
         more=(*more, add(made.ctx, "demo", OWN_POLICY).digest, "own.secret-rule"),
     )

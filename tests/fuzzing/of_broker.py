@@ -14,6 +14,7 @@ from broker.domain.agent import ACTION_TYPE, claimed_agent, read_action
 from broker.domain.backup import DATABASE, BackupFile
 from broker.domain.backup import Manifest as BackupManifest
 from broker.domain.bundle import pack, unpack
+from broker.domain.campaign import read_board, read_node_key
 from broker.domain.checkpoint import Checkpoint, open_checkpoint, open_checkpoint_of
 from broker.domain.cross_border_export import TYPE, verify_register, vouch
 from broker.domain.deletion import RECEIPT_TYPE, Asked, read_receipt, sign_receipt
@@ -54,6 +55,7 @@ from broker.store import outside_copies
 from broker.store.head_file import FILE_NAME, HeadFile
 from credentials.jcs import b64url_decode, canonical
 from credentials.jws import sign_jws
+from credentials.keys import SoftwareKey
 from tests.broker import builders
 from tests.broker.domain import dishonest_broker as honest
 from tests.fuzzing.parser import Parser, dumped, form, members, text, value
@@ -249,6 +251,7 @@ def _p(
     return Parser(name, tuple(f"broker.{one}" for one in covers.split()), act, samples, families)
 
 
+BOARD_KEY = SoftwareKey.generate()
 LOG_VERIFIER = cosignature.verifier(LOG.verifier_key.encode())
 
 PARSERS = (
@@ -287,6 +290,19 @@ PARSERS = (
         "domain.demand.read_demand",
         lambda data: read_demand(value(data)),
         dumped(DEMAND),
+    ),
+    _p(
+        "board",
+        "domain.campaign.read_board",
+        read_board,
+        dumped({"keys": [BOARD_KEY.public_jwk()], "threshold": 1}),
+    ),
+    _p(
+        "node key",
+        "domain.campaign.read_node_key",
+        read_node_key,
+        dumped(BOARD_KEY.public_jwk()),
+        read_node_key(dumped(BOARD_KEY.public_jwk())).encode(),
     ),
     _p(
         "evaluation",

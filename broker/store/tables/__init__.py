@@ -11,6 +11,7 @@ from broker.store.tables.base import metadata
 from broker.store.tables.clients import (
     AccessToken,
     Authorization,
+    Coordinator,
     Idempotency,
     KeyGeneration,
     Officer,
@@ -43,6 +44,14 @@ from broker.store.tables.events import (
     IncomingEvent,
     OutgoingEvent,
     Webhook,
+)
+from broker.store.tables.federation import (
+    Campaign,
+    CampaignSalt,
+    FederationMember,
+    ModelVersion,
+    TrainingReceipt,
+    TrainingRound,
 )
 from broker.store.tables.fees import FeeCharge
 from broker.store.tables.log import (
@@ -79,11 +88,14 @@ __all__ = [
     "AuditEntry",
     "AuditPending",
     "Authorization",
+    "Campaign",
+    "CampaignSalt",
     "CheckpointRow",
     "CheckpointTime",
     "Consent",
     "ConsentRequest",
     "Contact",
+    "Coordinator",
     "CredentialCopy",
     "DataAnswer",
     "DataRequest",
@@ -94,6 +106,7 @@ __all__ = [
     "Erasure",
     "EventSource",
     "Evidence",
+    "FederationMember",
     "FeeCharge",
     "Idempotency",
     "IncomingEvent",
@@ -102,6 +115,7 @@ __all__ = [
     "KeyGeneration",
     "LogHead",
     "LogTile",
+    "ModelVersion",
     "Officer",
     "OutgoingEvent",
     "Partner",
@@ -119,6 +133,8 @@ __all__ = [
     "Subject",
     "Template",
     "Tenant",
+    "TrainingReceipt",
+    "TrainingRound",
     "TransferCount",
     "TransferMechanism",
     "TransferSubject",

@@ -106,15 +106,28 @@ class Officer(SQLModel, table=True):
     created_at: int = time()
 
 
+class Coordinator(SQLModel, table=True):
+    """A program that runs a tenant's federated training, by campaigns that it reads here."""
+
+    __table_args__ = (one_of("state", "active", "suspended"), UniqueConstraint("tenant_id", "name"))
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    name: str
+    jwk: str = text()
+    state: str = "active"
+    version: int = 1
+    created_at: int = time()
+
+
 class AccessToken(SQLModel, table=True):
-    """A token, by a hash; `subject` is a partner, an officer, or an offer (wallets).
+    """A token, by a hash; `subject` is a partner, an officer, a coordinator, or an offer (wallets).
 
     A token that is bound to a key has a `token_hash` that is found with that key alone, and a
     `revocation_hash`, by which its holder can end it.
     """
 
     __tablename__ = "access_token"
-    __table_args__ = (one_of("role", "partner", "officer", "wallet"),)
+    __table_args__ = (one_of("role", "partner", "officer", "wallet", "coordinator"),)
     token_hash: str = Field(primary_key=True)
     tenant_id: str = Field(foreign_key="tenant.id")
     subject: str = Field(index=True)

@@ -1,0 +1,97 @@
+"""Campaigns of federated training, for coordinators and officers."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from broker.api.deps import Ctx, FederationReader
+from broker.usecases import campaign
+
+router = APIRouter(tags=["federation"])
+
+HASH = "SHA-256, base64url."
+
+
+class MemberOut(BaseModel):
+    """A member of a campaign that is registered."""
+
+    member: str = Field(description="The partner's client id.")
+    node_public_key: str = Field(description="Of its node: SPKI PEM, on P-256 or P-384.")
+    receipt_key: dict[str, Any] = Field(description="The JWK that its receipts verify under.")
+    state: Literal["invited", "admitted", "revoked"]
+    since: int
+
+
+class RoundOut(BaseModel):
+    """A round."""
+
+    campaign: str = Field(description=f"The campaign's hash. {HASH}")
+    stage: Literal["pilot", "consortium"]
+    number: int
+    state: Literal["open", "closed", "failed"]
+    model_in: str = Field(description=HASH)
+    model_out: str | None = Field(description=HASH)
+    opened_at: int = Field(description="Unix seconds; lists are signed anew from then on.")
+    taking_part: list[str] = Field(description="Members, by client id.")
+    lists: list[str] = Field(description="Addresses of the status lists of their consents.")
+    receipts: list[str] = Field(description="Members whose receipt is there.")
+    code: str | None = Field(description="Why it failed.")
+
+
+class AcceptedOut(BaseModel):
+    """The last round that gave a model."""
+
+    stage: Literal["pilot", "consortium"]
+    number: int
+    model_out: str
+
+
+class PassedOut(BaseModel):
+    """What the stage before ended with, as `pass_stage` of the library takes it."""
+
+    stage: Literal["pilot"]
+    model: str
+    metrics: dict[str, str]
+    approvals: list[str]
+
+
+class CampaignOut(BaseModel):
+    """A campaign and how far it is."""
+
+    id: str
+    hash: str = Field(description=HASH)
+    state: Literal["draft", "running", "paused", "finished", "stopped"]
+    stage: Literal["pilot", "consortium"]
+    document: dict[str, Any] = Field(description="The campaign as its board signed it.")
+    board: dict[str, Any] = Field(description="The board: `keys` (JWKs) and `threshold`.")
+    members: list[MemberOut]
+    passed: PassedOut | None
+    last_round: RoundOut | None
+    last_accepted: AcceptedOut | None
+
+
+class CampaignsOut(BaseModel):
+    """Campaigns, oldest first."""
+
+    campaigns: list[CampaignOut]
+
+
+State = Annotated[
+    Literal["draft", "running", "paused", "finished", "stopped"] | None,
+    Query(description="Those in this state alone."),
+]
+
+
+@router.get("/v1/federation/campaigns")
+def get_campaigns(ctx: Ctx, caller: FederationReader, state: State = None) -> CampaignsOut:
+    """Campaigns of the tenant. Coordinators and officers."""
+    found = campaign.every_progress(ctx, caller.tenant_id, state)
+    return CampaignsOut(campaigns=[CampaignOut(**campaign.told(ctx, one)) for one in found])
+
+
+@router.get("/v1/federation/campaigns/{campaign_id}")
+def get_campaign(ctx: Ctx, caller: FederationReader, campaign_id: str) -> CampaignOut:
+    """One campaign. Coordinators and officers."""
+    found = campaign.progress(ctx, caller.tenant_id, campaign_id)
+    return CampaignOut(**campaign.told(ctx, found))

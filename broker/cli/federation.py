@@ -1,0 +1,237 @@
+"""`consent-broker federation`: campaigns of training together, their members and coordinators."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from broker.cli.clients import Kind, Name, add_common, show_client
+from broker.cli.composed import USAGE, Json, Tenant, composed
+from broker.domain.addresses import ROOT_TENANT
+from broker.domain.campaign import LARGEST_BOARD, LARGEST_NODE_KEY
+from broker.store import coordinators
+from broker.usecases import campaign as campaigns
+from broker.usecases import federation_member as members
+from broker.usecases import model_version as models
+from broker.usecases.coordinator import (
+    add_coordinator,
+    replace_coordinator_key,
+    set_coordinator_state,
+)
+from federation.campaign import LARGEST_CAMPAIGN
+
+federation = typer.Typer(
+    help="Training together on consented rows. 联邦训练。", no_args_is_help=True
+)
+campaign = typer.Typer(help="What is trained, by whom. 训练活动。", no_args_is_help=True)
+member = typer.Typer(help="Partners that train together. 联邦成员。", no_args_is_help=True)
+coordinator = typer.Typer(
+    help="Programs that run the training. 训练协调程序。", no_args_is_help=True
+)
+federation.add_typer(campaign, name="campaign")
+federation.add_typer(member, name="member")
+federation.add_typer(coordinator, name="coordinator")
+
+CampaignId = Annotated[str, typer.Argument(help="Its id, like fc-4k2vq7... 活动编号。")]
+PartnerId = Annotated[str, typer.Argument(help="The partner's client id. 合作方编号。")]
+BAR_WIDTH = 20
+
+
+@campaign.command("new-salt")
+def new_salt(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
+    """Make a salt, which stays here; its hash goes into the campaign's draft. 生成盐值。"""
+    with composed() as ctx:
+        named = campaigns.new_salt(ctx, tenant)
+    typer.echo(json.dumps({"salt_hash": named}) if as_json else f"salt_hash  {named}")
+
+
+@campaign.command("add")
+def add(
+    file: Annotated[Path, typer.Argument(help="The signed campaign. 已签名的活动文件。")],
+    board: Annotated[
+        Path, typer.Option("--board", help="Who decides: keys, threshold. 委员会密钥文件。")
+    ],
+    tenant: Tenant = ROOT_TENANT,
+    as_json: Json = False,
+) -> None:
+    """Take a campaign that its board has signed, as a draft. 登记训练活动。"""
+    document, decides = _read(file, LARGEST_CAMPAIGN), _read(board, LARGEST_BOARD)
+    with composed() as ctx:
+        added = campaigns.add_campaign(ctx, tenant, document, decides)
+    told = {"id": added.id, "hash": added.hash, "name": added.name, "state": added.state}
+    typer.echo(json.dumps(told) if as_json else f"{added.id}: {added.name}, a draft")
+
+
+@campaign.command("list")
+def listed(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
+    """List the campaigns. 列出训练活动。"""
+    with composed() as ctx:
+        found = [one.row for one in campaigns.every_progress(ctx, tenant)]
+    if as_json:
+        names = ("id", "hash", "name", "purpose", "state", "stage", "created_at")
+        typer.echo(json.dumps([{name: getattr(row, name) for name in names} for row in found]))
+        return
+    for row in found:
+        typer.echo(f"{row.id}  {row.state:8}  {row.stage:10}  {row.name}  {row.purpose}")
+
+
+@campaign.command("show")
+def show(campaign_id: CampaignId, tenant: Tenant = ROOT_TENANT) -> None:
+    """Show a campaign as a coordinator gets it, as JSON. 查看训练活动。"""
+    with composed() as ctx:
+        told = campaigns.told(ctx, campaigns.progress(ctx, tenant, campaign_id))
+    typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
+
+
+def _add_state(name: str, state: str, told: str) -> None:
+    @campaign.command(name, help=told)
+    def _set(campaign_id: CampaignId, tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
+        with composed() as ctx:
+            row = campaigns.set_state(ctx, tenant, campaign_id, state)
+        told = json.dumps({"id": row.id, "state": row.state})
+        typer.echo(told if as_json else f"{row.id} is {row.state}")
+
+
+_add_state("start", "running", "Let coordinators run it, anew after a pause. 启动。")
+_add_state("pause", "paused", "Let the open round end and open no other. 暂停。")
+_add_state("stop", "stopped", "End it for good; the open round fails. 终止。")
+
+
+@member.command("add")
+def member_add(
+    partner_id: PartnerId,
+    node_key: Annotated[
+        Path, typer.Option(help="Its node's public key: SPKI PEM or JWK. 节点公钥文件。")
+    ],
+    receipt_key: Annotated[
+        Path, typer.Option(help="The public JWK for its receipts. 回执公钥文件。")
+    ],
+    tenant: Tenant = ROOT_TENANT,
+    as_json: Json = False,
+) -> None:
+    """Invite a partner; one that was revoked anew, with these keys. 邀请成员。"""
+    node, receipts = _read(node_key, LARGEST_NODE_KEY), _read(receipt_key, members.LARGEST_KEY)
+    with composed() as ctx:
+        row = members.add_member(ctx, tenant, partner_id, node_key=node, receipt_key=receipts)
+    told = json.dumps(campaigns.told_member(row))
+    typer.echo(told if as_json else f"{partner_id} is {row.state}")
+
+
+def _add_membership(name: str, told: str) -> None:
+    change = {"admit": members.admit_member, "revoke": members.revoke_member}[name]
+
+    @member.command(name, help=told)
+    def _change(partner_id: PartnerId, tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
+        with composed() as ctx:
+            row = change(ctx, tenant, partner_id)
+        told = json.dumps(campaigns.told_member(row))
+        typer.echo(told if as_json else f"{partner_id} is {row.state}")
+
+
+_add_membership("admit", "Admit a member that was invited. 接纳成员。")
+_add_membership("revoke", "End a membership at once, in mid-round too. 撤销成员资格。")
+
+
+@member.command("list")
+def member_list(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
+    """List the members, those revoked too. 列出成员。"""
+    with composed() as ctx:
+        found = members.members(ctx, tenant)
+    if as_json:
+        typer.echo(json.dumps([campaigns.told_member(row) for row in found]))
+        return
+    for row in found:
+        typer.echo(f"{row.partner_id}  {row.state}")
+
+
+@coordinator.command("add")
+def coordinator_add(name: Name, tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
+    """Register a coordinator; prints its client id and private JWK, once. 登记协调程序。"""
+    with composed() as ctx:
+        added = add_coordinator(ctx, tenant, name=name)
+    show_client(added, as_json=as_json)
+
+
+add_common(
+    coordinator,
+    Kind(
+        coordinators.of_tenant,
+        ("id", "name", "state"),
+        set_coordinator_state,
+        replace_coordinator_key,
+        {
+            "list": "List the coordinators of a tenant. 列出协调程序。",
+            "suspend": "Suspend a coordinator: its tokens stop working. 暂停协调程序。",
+            "resume": "Make a suspended coordinator active again. 恢复协调程序。",
+            "rekey": (
+                "Replace a coordinator's key: the earlier one and all its tokens end at once. "
+                "Without --public-jwk a key is made and its private JWK printed, once. 更换密钥。"
+            ),
+        },
+    ),
+)
+
+
+@federation.command("status")
+def status(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
+    """Campaigns, rounds, receipts, epsilon and models. 联邦训练状态。"""
+    with composed() as ctx:
+        found = campaigns.every_progress(ctx, tenant)
+        told = [
+            {
+                **campaigns.told(ctx, one),
+                "rounds": [
+                    campaigns.told_round(ctx, one.row, row, one.told.get(row.id, []))
+                    for row in one.rounds
+                ],
+                "models": [models.told(row) for row in models.versions(ctx, tenant, one.row.id)],
+            }
+            for one in found
+        ]
+    if as_json:
+        typer.echo(json.dumps({"campaigns": told}, ensure_ascii=False))
+        return
+    console = Console(highlight=False)
+    if not told:
+        console.print("No campaigns yet: consent-broker federation campaign add")
+    for one in told:
+        _print_status(console, one)
+
+
+def _print_status(console: Console, told: dict[str, Any]) -> None:
+    document = told["document"]["campaign"]
+    of_stage = [one for one in told["rounds"] if one["stage"] == told["stage"]]
+    over = sum(one["state"] != "open" for one in of_stage)
+    head = Table.grid(padding=(0, 2))
+    bar = ProgressBar(total=document["rounds"], completed=over, width=BAR_WIDTH)
+    rounds = f"{over}/{document['rounds']} rounds"
+    head.add_row(told["id"], document["id"], told["state"], told["stage"], bar, rounds)
+    console.print(head)
+    states = {one["member"]: one["state"] for one in told["members"]}
+    named = (f"{name} {states.get(name, 'not registered')}" for name in document["members"])
+    console.print(f"  members  {', '.join(named)}", soft_wrap=True)
+    for one in told["rounds"]:
+        receipts = f"{len(one['receipts'])} of {len(one['taking_part'])} receipts"
+        model = one["model_out"] or one["code"] or ""
+        where = f"{one['stage']} {one['number']}"
+        console.print(f"  round    {where:15} {one['state']:7} {receipts}  {model}", soft_wrap=True)
+    for one in told["models"]:
+        spent = "" if one["epsilon"] is None else f"  epsilon {one['epsilon']}"
+        metrics = "".join(f"  {name} {value}" for name, value in sorted(one["metrics"].items()))
+        where = "began with" if one["parent"] is None else f"{one['stage']} {one['number']}"
+        console.print(
+            f"  model    {one['id']}  {where:15} {one['state']}{spent}{metrics}", soft_wrap=True
+        )
+
+
+def _read(file: Path, largest: int) -> bytes:
+    try:
+        with file.open("rb") as source:
+            return source.read(largest + 1)
+    except OSError as error:
+        typer.echo(f"consent-broker: cannot read {file}: {error.strerror}", err=True)
+        raise typer.Exit(USAGE) from None

@@ -1,0 +1,120 @@
+"""Rounds as the broker keeps them: which may be opened, what a receipt of one has to say."""
+
+import json
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final
+
+from broker.domain.errors import InvalidRequest, StateConflict
+from broker.domain.training_errors import PrivacyBudgetSpent, TrainingReceiptRefused
+from federation.campaign import Campaign
+from federation.privacy import Budget, Spent, step_of
+from federation.receipt import Receipt
+
+CLOCKS_APART: Final = 60
+MOST_METRICS: Final = 100
+LARGEST_EPSILON: Final = 10**9
+_METRIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?")
+_MICRO: Final = 1_000_000
+
+
+def check_time(campaign: Campaign, opens_at: int) -> None:
+    """Raise `StateConflict` where a campaign has no rounds at that time."""
+    if not campaign.valid_from <= opens_at < campaign.valid_until:
+        raise StateConflict(
+            "the campaign has not begun or is over: see its valid_from and valid_until"
+        )
+
+
+def check_number(campaign: Campaign, number: int, before: Sequence[int]) -> None:
+    """Check the number of a stage's next round, after those opened `before`.
+
+    Raises `StateConflict`.
+    """
+    following = max(before, default=0) + 1
+    if following > campaign.rounds:
+        raise StateConflict(f"the campaign has {campaign.rounds} rounds a stage: none is left")
+    if number != following:
+        raise StateConflict(f"the next round of this stage is number {following}")
+
+
+def check_budget(campaign: Campaign, rounds: int) -> None:
+    """Raise `PrivacyBudgetSpent` where so many rounds spend more than the campaign allows."""
+    privacy = campaign.privacy
+    if privacy is None:
+        return
+    steps = rounds * privacy.steps_per_round
+    if not Budget.of(privacy).allows(Spent(), step_of(privacy), steps):
+        raise PrivacyBudgetSpent(
+            f"round {rounds} of this campaign would spend more than its epsilon of "
+            f"{privacy.epsilon}: the rounds are over"
+        )
+
+
+def epsilon_of(campaign: Campaign, rounds: int, said: str | None) -> str | None:
+    """The epsilon after so many rounds, decimal text: the broker's or, where larger, what was said.
+
+    Rounded up at the sixth digit; None without privacy. Raises `InvalidRequest`.
+    """
+    privacy = campaign.privacy
+    if said is not None and (not _NUMBER.fullmatch(said) or said.startswith("-")):
+        raise InvalidRequest("epsilon is a decimal in text, from 0")
+    if privacy is None:
+        if said is not None:
+            raise InvalidRequest("the campaign has no privacy to account for: leave epsilon null")
+        return None
+    spent = Spent().after(step_of(privacy), rounds * privacy.steps_per_round)
+    own = Decimal(math.ceil(spent.epsilon(float(Fraction(privacy.delta))) * _MICRO)) / _MICRO
+    return str(max(own, Decimal(said or 0)))
+
+
+def check_metrics(metrics: Mapping[str, str]) -> None:
+    """Check what was measured: names, and decimals in text. Raises `InvalidRequest`."""
+    if len(metrics) > MOST_METRICS:
+        raise InvalidRequest(f"a round has at most {MOST_METRICS} metrics")
+    for name, value in metrics.items():
+        if not _METRIC.fullmatch(name):
+            raise InvalidRequest("a metric's name is 1 to 128 letters, digits and . _ : / -")
+        if not _NUMBER.fullmatch(value):
+            raise InvalidRequest('a metric is a decimal in text, like "0.883"')
+
+
+def check_receipt(
+    receipt: Receipt, campaign: Campaign, *, opened_at: int, lists: Collection[str], now: int
+) -> None:
+    """Check what a genuine receipt says of its round.
+
+    1. It was signed after the round opened, and not in the future.
+    2. Its lists are the round's, each issued since the round opened.
+    3. So many rows as the campaign asks for fit its bucket.
+
+    Raises `TrainingReceiptRefused`.
+    """
+    # 1.
+    if not opened_at - CLOCKS_APART <= receipt.signed_at <= now + CLOCKS_APART:
+        raise TrainingReceiptRefused("the receipt was not signed while its round was open")
+    # 2.
+    for one in receipt.lists:
+        if one.uri not in lists:
+            raise TrainingReceiptRefused("the receipt names a status list that is not the round's")
+        if one.issued_at < opened_at:
+            raise TrainingReceiptRefused(
+                "the receipt rests on a status list from before the round opened: download the "
+                "lists anew in each round"
+            )
+    # 3.
+    if receipt.bucket < campaign.minimum_rows:
+        raise TrainingReceiptRefused(
+            f"the receipt is of fewer rows than the {campaign.minimum_rows} that the campaign asks "
+            "for"
+        )
+
+
+def names_of(text: str) -> list[str]:
+    """A JSON list of names as a row holds it."""
+    found: list[str] = json.loads(text)
+    return found

@@ -1,0 +1,82 @@
+"""Rows of campaigns, and of the salts that they commit to."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from broker.domain.errors import NotFound, StateConflict
+from broker.store import tables
+
+CAMPAIGN = tables.Campaign.__table__  # type: ignore[attr-defined]
+SALT = tables.CampaignSalt.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class CampaignRow:
+    """A campaign; `document`, `board` and `passed` are JSON text, times Unix seconds."""
+
+    id: str
+    tenant_id: str
+    hash: str
+    name: str
+    purpose: str
+    document: str
+    board: str
+    stage: str
+    state: str
+    passed: str | None
+    created_at: int
+    changed_at: int
+
+
+def add_salt(
+    tx: Connection, tenant_id: str, *, salt_hash: str, sealed_salt: bytes, now: int
+) -> None:
+    """Keep a salt, sealed."""
+    values = {"tenant_id": tenant_id, "salt_hash": salt_hash, "sealed_salt": sealed_salt}
+    tx.execute(insert(SALT).values(**values, created_at=now))
+
+
+def salt(tx: Connection, tenant_id: str, salt_hash: str) -> bytes:
+    """A salt as it was sealed; raises `NotFound`."""
+    found = select(SALT.c.sealed_salt).where(
+        SALT.c.tenant_id == tenant_id, SALT.c.salt_hash == salt_hash
+    )
+    sealed: bytes | None = tx.execute(found).scalar_one_or_none()
+    if sealed is None:
+        raise NotFound("the broker has no salt of this hash")
+    return sealed
+
+
+def add(tx: Connection, row: CampaignRow) -> None:
+    """Store a campaign; raises `StateConflict` where the same one is there."""
+    try:
+        with tx.begin_nested():
+            tx.execute(insert(CAMPAIGN).values(**vars(row)))
+    except IntegrityError:
+        raise StateConflict("this campaign was added before") from None
+
+
+def find(tx: Connection, tenant_id: str, campaign_id: str, *, lock: bool = False) -> CampaignRow:
+    """A campaign of the tenant; raises `NotFound`. With `lock` others that lock it wait."""
+    found = select(CAMPAIGN).where(CAMPAIGN.c.id == campaign_id, CAMPAIGN.c.tenant_id == tenant_id)
+    row = tx.execute(found.with_for_update(key_share=True) if lock else found).one_or_none()
+    if row is None:
+        raise NotFound("no such campaign")
+    return CampaignRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)
+
+
+def of_tenant(tx: Connection, tenant_id: str, state: str | None = None) -> list[CampaignRow]:
+    """The tenant's campaigns, oldest first; those in one state alone where it is given."""
+    found = select(CAMPAIGN).where(CAMPAIGN.c.tenant_id == tenant_id)
+    if state is not None:
+        found = found.where(CAMPAIGN.c.state == state)
+    rows = tx.execute(found.order_by(CAMPAIGN.c.created_at, CAMPAIGN.c.id))
+    return [CampaignRow(**row._mapping) for row in rows]  # noqa: SLF001
+
+
+def change(tx: Connection, campaign_id: str, **columns: Any) -> None:  # noqa: ANN401 (columns)
+    """Write columns of a campaign that the transaction holds."""
+    tx.execute(update(CAMPAIGN).where(CAMPAIGN.c.id == campaign_id).values(**columns))

@@ -1,0 +1,68 @@
+"""Rows of model versions."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from broker.domain.errors import NotFound
+from broker.store import tables
+
+VERSION = tables.ModelVersion.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class VersionRow:
+    """A model version; `members` and `metrics` are JSON text, `epsilon` a number in text."""
+
+    tenant_id: str
+    id: str
+    parent: str | None
+    campaign_id: str
+    stage: str
+    number: int
+    bundle_hash: str
+    parameters_hash: str
+    receipts_root: str | None
+    members: str
+    epsilon: str | None
+    metrics: str
+    state: str
+    created_at: int
+    changed_at: int
+
+
+def add(tx: Connection, row: VersionRow) -> None:
+    """Store a version of a campaign that the transaction holds."""
+    tx.execute(insert(VERSION).values(**vars(row)))
+
+
+def known(tx: Connection, tenant_id: str, version_id: str) -> VersionRow | None:
+    """A version of the tenant by the model's hash."""
+    mine = (VERSION.c.tenant_id == tenant_id, VERSION.c.id == version_id)
+    row = tx.execute(select(VERSION).where(*mine)).one_or_none()
+    return None if row is None else VersionRow(**row._mapping)  # noqa: SLF001
+
+
+def find(tx: Connection, tenant_id: str, version_id: str) -> VersionRow:
+    """The same; raises `NotFound`."""
+    row = known(tx, tenant_id, version_id)
+    if row is None:
+        raise NotFound("no such model version")
+    return row
+
+
+def of_tenant(tx: Connection, tenant_id: str, campaign_id: str | None = None) -> list[VersionRow]:
+    """The tenant's versions, or one campaign's, oldest first."""
+    found = select(VERSION).where(VERSION.c.tenant_id == tenant_id)
+    if campaign_id is not None:
+        found = found.where(VERSION.c.campaign_id == campaign_id)
+    # What a campaign began with has number 0; the pilot comes before the consortium.
+    order = (VERSION.c.created_at, VERSION.c.stage.desc(), VERSION.c.number, VERSION.c.id)
+    return [VersionRow(**row._mapping) for row in tx.execute(found.order_by(*order))]  # noqa: SLF001
+
+
+def change(tx: Connection, tenant_id: str, version_id: str, **columns: Any) -> None:  # noqa: ANN401 (columns)
+    """Write columns of a version."""
+    mine = (VERSION.c.tenant_id == tenant_id, VERSION.c.id == version_id)
+    tx.execute(update(VERSION).where(*mine).values(**columns))

@@ -1,0 +1,129 @@
+"""Federated training: campaigns and their salts, members, rounds, receipts, models.
+
+Hashes are base64url SHA-256.
+"""
+
+from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import Text as SqlText
+from sqlmodel import Field, SQLModel
+
+from broker.store.tables.base import one_of, text, time
+
+
+class CampaignSalt(SQLModel, table=True):
+    """A salt that a campaign commits to by its hash; only keys of rounds leave the broker."""
+
+    __tablename__ = "campaign_salt"
+    tenant_id: str = Field(primary_key=True, foreign_key="tenant.id")
+    salt_hash: str = Field(primary_key=True)
+    sealed_salt: bytes
+    created_at: int = time()
+
+
+class Campaign(SQLModel, table=True):
+    """A campaign as the board signed it (`document`), by a `board` (both JSON text).
+
+    `stage` is the one that rounds are of now; `passed` (JSON) what the stage before ended with.
+    """
+
+    __tablename__ = "campaign"
+    __table_args__ = (
+        one_of("state", "draft", "running", "paused", "finished", "stopped"),
+        UniqueConstraint("tenant_id", "hash"),
+    )
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    hash: str
+    name: str
+    purpose: str = text()
+    document: str = text()
+    board: str = text()
+    stage: str
+    state: str = "draft"
+    passed: str | None = Field(default=None, sa_type=SqlText)
+    created_at: int = time()
+    changed_at: int = time()
+
+
+class FederationMember(SQLModel, table=True):
+    """A partner that trains with others: the key of its node, and that of its receipts."""
+
+    __tablename__ = "federation_member"
+    __table_args__ = (one_of("state", "invited", "admitted", "revoked"),)
+    tenant_id: str = Field(primary_key=True, foreign_key="tenant.id")
+    partner_id: str = Field(primary_key=True, foreign_key="partner.id")
+    node_key: str = text()
+    receipt_key: str = text()
+    state: str = "invited"
+    since: int = time()
+
+
+class TrainingRound(SQLModel, table=True):
+    """A round of a campaign; `taking_part` and `lists` are JSON lists."""
+
+    __tablename__ = "training_round"
+    __table_args__ = (
+        one_of("state", "open", "closed", "failed"),
+        UniqueConstraint("campaign_id", "stage", "number"),
+    )
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    campaign_id: str = Field(foreign_key="campaign.id")
+    stage: str
+    number: int
+    state: str = "open"
+    model_in: str
+    model_out: str | None = None
+    taking_part: str = text()
+    lists: str = text()
+    code: str | None = None
+    opened_at: int = time()
+    over_at: int | None = time(nullable=True)
+
+
+class TrainingReceipt(SQLModel, table=True):
+    """What a member said of a round, the first and only time, under the key that it had then.
+
+    `sealed_leaves` are the leaves that its root covers: keyed hashes of consents, and padding.
+    """
+
+    __tablename__ = "training_receipt"
+    __table_args__ = (Index("ix_training_receipt_of_partner", "tenant_id", "partner_id"),)
+    round_id: str = Field(primary_key=True, foreign_key="training_round.id")
+    partner_id: str = Field(primary_key=True, foreign_key="partner.id")
+    tenant_id: str = Field(foreign_key="tenant.id")
+    token: str = text()
+    key: str = text()
+    bucket: int
+    root: str
+    sealed_leaves: bytes
+    entry_id: str
+    received_at: int = time()
+
+
+class ModelVersion(SQLModel, table=True):
+    """A model by its hash: what it came of, who trained it, what it spent and reached.
+
+    `members` and `metrics` are JSON; a model that a campaign began with has round 0 and no parent.
+    """
+
+    __tablename__ = "model_version"
+    __table_args__ = (
+        one_of("state", "candidate", "pilot", "active", "tainted", "retired"),
+        Index("ix_model_version_of_campaign", "campaign_id", "created_at"),
+    )
+    tenant_id: str = Field(primary_key=True, foreign_key="tenant.id")
+    id: str = Field(primary_key=True)
+    parent: str | None = None
+    campaign_id: str = Field(foreign_key="campaign.id")
+    stage: str
+    number: int
+    bundle_hash: str
+    parameters_hash: str
+    receipts_root: str | None = None
+    members: str = text()
+    epsilon: str | None = None
+    metrics: str = text()
+    state: str = "candidate"
+    created_at: int = time()
+    changed_at: int = time()

@@ -1,0 +1,118 @@
+"""Rows of rounds, and of the one receipt of each member in each."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from broker.domain.errors import NotFound
+from broker.store import tables
+
+ROUND = tables.TrainingRound.__table__  # type: ignore[attr-defined]
+RECEIPT = tables.TrainingReceipt.__table__  # type: ignore[attr-defined]
+LIST = tables.StatusListRow.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class RoundRow:
+    """A round; `taking_part` and `lists` are JSON lists, times Unix seconds."""
+
+    id: str
+    tenant_id: str
+    campaign_id: str
+    stage: str
+    number: int
+    state: str
+    model_in: str
+    model_out: str | None
+    taking_part: str
+    lists: str
+    code: str | None
+    opened_at: int
+    over_at: int | None
+
+
+@dataclass(frozen=True)
+class ReceiptRow:
+    """A receipt as it came (`token`), and the JWK under which it was verified."""
+
+    round_id: str
+    partner_id: str
+    tenant_id: str
+    token: str
+    key: str
+    bucket: int
+    root: str
+    sealed_leaves: bytes
+    entry_id: str
+    received_at: int
+
+
+def add(tx: Connection, row: RoundRow) -> None:
+    """Store a round; its campaign is held by the transaction."""
+    tx.execute(insert(ROUND).values(**vars(row)))
+
+
+def find(tx: Connection, campaign_id: str, stage: str, number: int) -> RoundRow:
+    """A round of a campaign; raises `NotFound`."""
+    found = select(ROUND).where(
+        ROUND.c.campaign_id == campaign_id, ROUND.c.stage == stage, ROUND.c.number == number
+    )
+    row = tx.execute(found).one_or_none()
+    if row is None:
+        raise NotFound("no such round was opened")
+    return RoundRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)
+
+
+def of_campaign(tx: Connection, campaign_id: str) -> list[RoundRow]:
+    """A campaign's rounds in the order in which they were opened."""
+    # The pilot comes first, and a stage's numbers go up.
+    order = (ROUND.c.stage.desc(), ROUND.c.number)
+    rows = tx.execute(select(ROUND).where(ROUND.c.campaign_id == campaign_id).order_by(*order))
+    return [RoundRow(**row._mapping) for row in rows]  # noqa: SLF001
+
+
+def change(tx: Connection, round_id: str, **columns: Any) -> None:  # noqa: ANN401 (columns)
+    """Write columns of a round whose campaign the transaction holds."""
+    tx.execute(update(ROUND).where(ROUND.c.id == round_id).values(**columns))
+
+
+def add_receipt(tx: Connection, row: ReceiptRow) -> None:
+    """Keep a receipt; the table has one of a member and round, whoever forgets to look."""
+    tx.execute(insert(RECEIPT).values(**vars(row)))
+
+
+def receipts(tx: Connection, round_id: str) -> list[ReceiptRow]:
+    """The receipts of a round, by member."""
+    found = select(RECEIPT).where(RECEIPT.c.round_id == round_id).order_by(RECEIPT.c.partner_id)
+    return [ReceiptRow(**row._mapping) for row in tx.execute(found)]  # noqa: SLF001
+
+
+def receipt(tx: Connection, round_id: str, partner_id: str) -> ReceiptRow | None:
+    """A member's receipt of a round."""
+    mine = (RECEIPT.c.round_id == round_id, RECEIPT.c.partner_id == partner_id)
+    row = tx.execute(select(RECEIPT).where(*mine)).one_or_none()
+    return None if row is None else ReceiptRow(**row._mapping)  # noqa: SLF001
+
+
+def who_told(tx: Connection, campaign_id: str) -> dict[str, list[str]]:
+    """By round of a campaign, the members whose receipts are there, ascending."""
+    found = (
+        select(RECEIPT.c.round_id, RECEIPT.c.partner_id)
+        .join(ROUND, ROUND.c.id == RECEIPT.c.round_id)
+        .where(ROUND.c.campaign_id == campaign_id)
+        .order_by(RECEIPT.c.partner_id)
+    )
+    told: dict[str, list[str]] = {}
+    for round_id, partner_id in tx.execute(found):
+        told.setdefault(round_id, []).append(partner_id)
+    return told
+
+
+def renew_lists(tx: Connection, tenant_id: str, partner_ids: list[str]) -> list[str]:
+    """Have every list of some partners' consents signed anew from the next second on; their ids."""
+    mine = (LIST.c.tenant_id == tenant_id, LIST.c.partner_id.in_(partner_ids))
+    done = tx.execute(
+        update(LIST).where(*mine).values(revision=LIST.c.revision + 1).returning(LIST.c.id)
+    )
+    return sorted(done.scalars())

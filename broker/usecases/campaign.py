@@ -1,0 +1,216 @@
+"""Campaigns: their salts, added as the board signed them, started, paused, stopped, shown."""
+
+import json
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from broker.domain.campaign import board_json, check_transition, read_board
+from broker.domain.errors import InvalidRequest, NotFound, StateConflict
+from broker.domain.ids import new_id
+from broker.store import campaigns, federation_members, registry, training_rounds
+from broker.store.campaigns import CampaignRow
+from broker.store.federation_members import MemberRow
+from broker.store.sealed_columns import context_of
+from broker.store.training_rounds import RoundRow
+from broker.usecases import audit
+from broker.usecases.context import Context
+from broker.usecases.status import list_uri
+from federation.board import SignedCampaign, read_signed_campaign
+from federation.presence import SALT_BYTES, CampaignSalt, salt_hash
+
+CAMPAIGN = "fc"
+STOPPED = "campaign_stopped"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A campaign with those of its members that are registered, its rounds and who told of each."""
+
+    row: CampaignRow
+    members: tuple[MemberRow, ...]
+    rounds: tuple[RoundRow, ...]
+    told: dict[str, list[str]]
+
+
+def new_salt(ctx: Context, tenant_id: str) -> str:
+    """Make the salt of a campaign that is to be; its hash, for the draft that the board signs.
+
+    The salt itself never leaves the broker. Raises `NotFound` (tenant).
+    """
+    salt = secrets.token_bytes(SALT_BYTES)
+    named = salt_hash(salt)
+    sealed = ctx.master.seal(salt, context_of("campaign_salt", tenant_id, named))
+    with ctx.db.transaction() as tx:
+        registry.tenant(tx, tenant_id)
+        campaigns.add_salt(tx, tenant_id, salt_hash=named, sealed_salt=sealed, now=ctx.now())
+    return named
+
+
+def add_campaign(ctx: Context, tenant_id: str, document: bytes, board: bytes) -> CampaignRow:
+    """Take a campaign that the board has signed, as a draft.
+
+    Raises `InvalidRequest` (the board, a salt that is not here), `StateConflict` (added before),
+    `NotFound` (tenant), and leaves of `FederationError` for a document that does not hold.
+    """
+    decides = read_board(board)
+    signed = read_signed_campaign(document, decides)
+    campaign, now = signed.campaign, ctx.now()
+    row = CampaignRow(
+        id=new_id(CAMPAIGN),
+        tenant_id=tenant_id,
+        hash=signed.campaign_hash,
+        name=campaign.id,
+        purpose=campaign.purpose,
+        document=json.dumps(json.loads(document), ensure_ascii=False),
+        board=json.dumps(board_json(decides)),
+        stage=campaign.rollout[0].stage,
+        state="draft",
+        passed=None,
+        created_at=now,
+        changed_at=now,
+    )
+    with ctx.db.transaction() as tx:
+        registry.tenant(tx, tenant_id)
+        try:
+            campaigns.salt(tx, tenant_id, campaign.salt_hash)
+        except NotFound:
+            raise InvalidRequest(
+                "the broker has not made the salt that this campaign commits to: make one "
+                "(consent-broker federation campaign new-salt), put its hash into the campaign "
+                "and have the board sign that"
+            ) from None
+        campaigns.add(tx, row)
+        body = {
+            "campaign": row.id,
+            "hash": row.hash,
+            "signers": sorted(signed.signers),
+            "threshold": decides.threshold,
+        }
+        audit.record(ctx, tx, tenant_id=tenant_id, type="campaign.added", body=body)
+    return row
+
+
+def set_state(ctx: Context, tenant_id: str, campaign_id: str, state: str) -> CampaignRow:
+    """Start, pause or stop a campaign; stopping fails the round that is open.
+
+    Raises `NotFound`, `StateConflict`.
+    """
+    now = ctx.now()
+    with ctx.db.transaction() as tx:
+        row = campaigns.find(tx, tenant_id, campaign_id, lock=True)
+        check_transition(row.state, state)
+        if state == "running" and now >= signed_of(row).campaign.valid_until:
+            raise StateConflict("the time of the campaign is over: see its valid_until")
+        if state == "stopped":
+            for one in training_rounds.of_campaign(tx, row.id):
+                if one.state == "open":
+                    training_rounds.change(tx, one.id, state="failed", code=STOPPED, over_at=now)
+        return move(ctx, tx, row, state)
+
+
+def move(ctx: Context, tx: Connection, row: CampaignRow, state: str) -> CampaignRow:
+    """Bring a campaign that `tx` holds into a state that follows, and log it."""
+    check_transition(row.state, state)
+    now = ctx.now()
+    campaigns.change(tx, row.id, state=state, changed_at=now)
+    body = {"campaign": row.id, "from": row.state, "to": state}
+    audit.record(ctx, tx, tenant_id=row.tenant_id, type="campaign.state", body=body)
+    return CampaignRow(**{**vars(row), "state": state, "changed_at": now})
+
+
+def signed_of(row: CampaignRow) -> SignedCampaign:
+    """The campaign of a row, verified again: what is in a database may have been changed there."""
+    return read_signed_campaign(row.document.encode(), read_board(row.board.encode()))
+
+
+def salt_of(ctx: Context, tx: Connection, row: CampaignRow, signed: SignedCampaign) -> CampaignSalt:
+    """The salt of a campaign, which is the one that it commits to."""
+    named = signed.campaign.salt_hash
+    sealed = campaigns.salt(tx, row.tenant_id, named)
+    return CampaignSalt(
+        signed, ctx.master.open(sealed, context_of("campaign_salt", row.tenant_id, named))
+    )
+
+
+def progress(ctx: Context, tenant_id: str, campaign_id: str) -> Progress:
+    """One campaign and how far it is; raises `NotFound`."""
+    with ctx.db.reading() as tx:
+        return _progress(tx, campaigns.find(tx, tenant_id, campaign_id))
+
+
+def every_progress(ctx: Context, tenant_id: str, state: str | None = None) -> list[Progress]:
+    """All campaigns of a tenant, or those in a state; raises `NotFound` (tenant)."""
+    with ctx.db.reading() as tx:
+        registry.tenant(tx, tenant_id)
+        return [_progress(tx, row) for row in campaigns.of_tenant(tx, tenant_id, state)]
+
+
+def _progress(tx: Connection, row: CampaignRow) -> Progress:
+    named = set(json.loads(row.document)["campaign"]["members"])
+    members = federation_members.of_tenant(tx, row.tenant_id)
+    return Progress(
+        row,
+        tuple(one for one in members if one.partner_id in named),
+        tuple(training_rounds.of_campaign(tx, row.id)),
+        training_rounds.who_told(tx, row.id),
+    )
+
+
+def told(ctx: Context, found: Progress) -> dict[str, Any]:
+    """A campaign as the API and `--json` tell it (docs/federation.md)."""
+    row = found.row
+    last = found.rounds[-1] if found.rounds else None
+    accepted = next((one for one in reversed(found.rounds) if one.state == "closed"), None)
+    return {
+        "id": row.id,
+        "hash": row.hash,
+        "state": row.state,
+        "stage": row.stage,
+        "document": json.loads(row.document),
+        "board": json.loads(row.board),
+        "members": [told_member(one) for one in found.members],
+        "passed": None if row.passed is None else json.loads(row.passed),
+        "last_round": None
+        if last is None
+        else told_round(ctx, row, last, found.told.get(last.id, [])),
+        "last_accepted": None
+        if accepted is None
+        else {
+            "stage": accepted.stage,
+            "number": accepted.number,
+            "model_out": accepted.model_out,
+        },
+    }
+
+
+def told_member(row: MemberRow) -> dict[str, Any]:
+    """A member as the API and `--json` tell it."""
+    return {
+        "member": row.partner_id,
+        "node_public_key": row.node_key,
+        "receipt_key": json.loads(row.receipt_key),
+        "state": row.state,
+        "since": row.since,
+    }
+
+
+def told_round(
+    ctx: Context, campaign: CampaignRow, row: RoundRow, receipts: list[str]
+) -> dict[str, Any]:
+    """A round as the API and `--json` tell it."""
+    return {
+        "campaign": campaign.hash,
+        "stage": row.stage,
+        "number": row.number,
+        "state": row.state,
+        "model_in": row.model_in,
+        "model_out": row.model_out,
+        "opened_at": row.opened_at,
+        "taking_part": json.loads(row.taking_part),
+        "lists": [list_uri(ctx, row.tenant_id, one) for one in json.loads(row.lists)],
+        "receipts": receipts,
+        "code": row.code,
+    }

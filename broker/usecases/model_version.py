@@ -1,0 +1,121 @@
+"""Model versions: what a round that closes has made, and how they are told."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from broker.domain.errors import StateConflict
+from broker.domain.training_errors import TooFewMembers
+from broker.domain.training_round import check_metrics, epsilon_of
+from broker.store import campaigns, model_versions, registry, training_rounds
+from broker.store.model_versions import VersionRow
+from broker.usecases import audit
+from broker.usecases.campaign import signed_of
+from broker.usecases.context import Context
+from broker.usecases.training_round import finish_after
+from federation import reading
+from federation.receipt import receipts_root
+
+
+def close_round(
+    ctx: Context,
+    tenant_id: str,
+    campaign_id: str,
+    stage: str,
+    number: int,
+    *,
+    model_out: str,
+    metrics: Mapping[str, str],
+    epsilon: str | None,
+) -> VersionRow:
+    """Close a round with the model that it gave: a version, a candidate so far.
+
+    1. A round that was closed with this model gives its version again.
+    2. The round is open, and as many members as the campaign asks for have told of it.
+    3. The model is a new one.
+    4. The version is entered and logged, the round closed, and a campaign whose last round it was
+       finished.
+
+    Raises `NotFound`, `StateConflict`, `TooFewMembers`, `InvalidRequest`, `Malformed`.
+    """
+    reading.hash_bytes(model_out, "model_out")
+    check_metrics(metrics)
+    now = ctx.now()
+    with ctx.db.transaction() as tx:
+        campaign = campaigns.find(tx, tenant_id, campaign_id, lock=True)
+        row = training_rounds.find(tx, campaign.id, stage, number)
+        # 1.
+        if row.state == "closed" and row.model_out == model_out:
+            return model_versions.find(tx, tenant_id, model_out)
+        # 2.
+        if row.state != "open":
+            raise StateConflict(f"the round is {row.state}, with another model or none")
+        signed = signed_of(campaign)
+        receipts = training_rounds.receipts(tx, row.id)
+        if len(receipts) < signed.campaign.minimum_members:
+            raise TooFewMembers(
+                f"a round takes the receipts of {signed.campaign.minimum_members} members; there "
+                f"are {len(receipts)}: wait for more, or give the round up"
+            )
+        # 3.
+        if model_versions.known(tx, tenant_id, model_out) is not None:
+            raise StateConflict(
+                "this model is known already, so the round has taught it nothing: give the round up"
+            )
+        # 4.
+        opened = len(training_rounds.of_campaign(tx, campaign.id))
+        root = receipts_root({one.partner_id: one.token for one in receipts})
+        version = VersionRow(
+            tenant_id=tenant_id,
+            id=model_out,
+            parent=row.model_in,
+            campaign_id=campaign.id,
+            stage=stage,
+            number=number,
+            bundle_hash=signed.campaign.bundle_hash,
+            parameters_hash=signed.campaign.parameters_hash,
+            receipts_root=reading.encoded(root),
+            members=json.dumps([one.partner_id for one in receipts]),
+            epsilon=epsilon_of(signed.campaign, opened, epsilon),
+            metrics=json.dumps(dict(metrics), sort_keys=True),
+            state="candidate",
+            created_at=now,
+            changed_at=now,
+        )
+        model_versions.add(tx, version)
+        training_rounds.change(tx, row.id, state="closed", model_out=model_out, over_at=now)
+        body = told(version)
+        audit.record(ctx, tx, tenant_id=tenant_id, type="training.round_closed", body=body)
+        finish_after(ctx, tx, campaign, signed, row)
+    return version
+
+
+def versions(ctx: Context, tenant_id: str, campaign_id: str | None = None) -> list[VersionRow]:
+    """The model versions of a tenant, or of one campaign, oldest first.
+
+    Raises `NotFound` (tenant, campaign).
+    """
+    with ctx.db.reading() as tx:
+        registry.tenant(tx, tenant_id)
+        if campaign_id is not None:
+            campaigns.find(tx, tenant_id, campaign_id)
+        return model_versions.of_tenant(tx, tenant_id, campaign_id)
+
+
+def told(row: VersionRow) -> dict[str, Any]:
+    """A version as the API and `--json` tell it."""
+    return {
+        "id": row.id,
+        "parent": row.parent,
+        "campaign": row.campaign_id,
+        "stage": row.stage,
+        "number": row.number,
+        "bundle_hash": row.bundle_hash,
+        "parameters_hash": row.parameters_hash,
+        "receipts_root": row.receipts_root,
+        "members": json.loads(row.members),
+        "epsilon": row.epsilon,
+        "metrics": json.loads(row.metrics),
+        "state": row.state,
+        "created_at": row.created_at,
+    }

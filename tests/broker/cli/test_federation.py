@@ -1,0 +1,124 @@
+"""`consent-broker federation`, on a real home: from a salt to a campaign that is stopped."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from broker.store.acting import acting_for_all
+from broker.usecases.bootstrap import demo_clients
+from broker.usecases.context import Context
+from tests.broker.cli.commands import Commands, home
+from tests.broker.training import board_file, member_keys, signed_document
+
+REFUSED, USAGE = 1, 2
+COMMANDS = Commands("federation")
+run, told = COMMANDS.run, COMMANDS.told
+
+
+@pytest.fixture
+def ctx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    return home(tmp_path, monkeypatch)
+
+
+def test_from_a_salt_to_a_campaign_that_is_stopped(ctx: Context, tmp_path: Path) -> None:
+    with acting_for_all():
+        partner = demo_clients(ctx)[0]["client_id"]
+    salt = told("campaign", "new-salt")["salt_hash"]
+    files = {name: tmp_path / name for name in ("signed", "board", "node", "receipts")}
+    files["signed"].write_bytes(signed_document(salt, [partner], ctx.now()))
+    files["board"].write_bytes(board_file())
+    _, receipts, node = member_keys()
+    files["node"].write_bytes(node)
+    files["receipts"].write_bytes(receipts)
+
+    added = told("campaign", "add", str(files["signed"]), "--board", str(files["board"]))
+    assert added["state"] == "draft"
+    keys = ("--node-key", str(files["node"]), "--receipt-key", str(files["receipts"]))
+    invited = told("member", "add", partner, *keys)
+    assert (invited["state"], invited["receipt_key"]["kty"]) == ("invited", "EC")
+    assert told("member", "admit", partner)["state"] == "admitted"
+    assert run("member", "add", partner, *keys).exit_code == REFUSED
+    assert f"{partner}  admitted" in run("member", "list").output
+    assert told("campaign", "start", added["id"])["state"] == "running"
+    assert told("campaign", "pause", added["id"])["state"] == "paused"
+    [listed] = told("campaign", "list")
+    assert (listed["state"], listed["stage"]) == ("paused", "consortium")
+    assert "churn-2026" in run("campaign", "list").output
+    shown = json.loads(run("campaign", "show", added["id"]).stdout)
+    assert [one["state"] for one in shown["members"]] == ["admitted"]
+    status = run("status").output
+    assert "0/3 rounds" in status
+    assert f"{partner} admitted" in status
+    [campaign] = told("status")["campaigns"]
+    assert (campaign["rounds"], campaign["models"]) == ([], [])
+    assert told("campaign", "stop", added["id"])["state"] == "stopped"
+    assert run("campaign", "start", added["id"]).exit_code == REFUSED
+    assert told("member", "revoke", partner)["state"] == "revoked"
+
+
+@pytest.mark.usefixtures("ctx")
+def test_a_coordinator_is_a_client_like_others(tmp_path: Path) -> None:
+    added = told("coordinator", "add", "--name", "training")
+    assert added["client_id"].startswith("co-")
+    assert added["private_jwk"]["d"]
+    assert told("coordinator", "suspend", added["client_id"])["state"] == "suspended"
+    assert [one["state"] for one in told("coordinator", "list")] == ["suspended"]
+    assert told("coordinator", "resume", added["client_id"])["state"] == "active"
+    _, public, _ = member_keys()
+    (tmp_path / "public").write_bytes(public)
+    rekeyed = told(
+        "coordinator", "rekey", added["client_id"], "--public-jwk", tmp_path.as_posix() + "/public"
+    )
+    assert "private_jwk" not in rekeyed
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "why"),
+    [
+        (("campaign", "add", "absent", "--board", "absent"), USAGE, "cannot read"),
+        (("campaign", "start", "fc-absent"), REFUSED, "no such campaign"),
+        (("campaign", "show", "fc-absent"), REFUSED, "no such campaign"),
+        (("member", "admit", "p-absent"), REFUSED, "no member"),
+        (("status", "--tenant", "absent"), REFUSED, "tenant"),
+        (("coordinator", "suspend", "co-absent"), REFUSED, "no such coordinator"),
+    ],
+)
+@pytest.mark.usefixtures("ctx")
+def test_what_is_refused_says_why(wrong: tuple[str, ...], code: int, why: str) -> None:
+    result = run(*wrong)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert result.stderr.startswith("consent-broker: ")
+    assert why in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("node", b"{}", "P-256 or P-384"),
+        ("node", b"-----BEGIN EC PRIVATE KEY-----", "private key"),
+        ("node", b"\xff", "P-256 or P-384"),
+        ("receipts", b'{"kty": "oct", "k": "AA"}', "no public JWK"),
+        ("board", b'{"keys": [], "threshold": 1}', "of 1 to"),
+        ("board", b"[]", "the board"),
+        ("signed", b"{}", "a signed campaign"),
+    ],
+)
+def test_files_that_do_not_hold_are_named(
+    ctx: Context, tmp_path: Path, name: str, content: bytes, why: str
+) -> None:
+    with acting_for_all():
+        partner = demo_clients(ctx)[0]["client_id"]
+    _, receipts, node = member_keys()
+    salt = told("campaign", "new-salt")["salt_hash"]
+    good = {"node": node, "receipts": receipts, "board": board_file()}
+    good["signed"] = signed_document(salt, [partner], ctx.now())
+    for file, data in (good | {name: content}).items():
+        (tmp_path / file).write_bytes(data)
+    keys = ("--node-key", str(tmp_path / "node"), "--receipt-key", str(tmp_path / "receipts"))
+    if name in {"node", "receipts"}:
+        refused = run("member", "add", partner, *keys)
+    else:
+        board = str(tmp_path / "board")
+        refused = run("campaign", "add", str(tmp_path / "signed"), "--board", board)
+    assert (refused.exit_code, why in refused.stderr) == (REFUSED, True), refused.stderr
