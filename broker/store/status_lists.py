@@ -112,7 +112,8 @@ _HELD = Prepared(_PLACES.where(HELD, CONSENT.c.shown_from > bindparam("b_now")))
 class StatusListRow:
     """A status list of one partner, or (`partner_id` None) of a tenant's customer credentials.
 
-    `revision` counts changes of its entries, `published_revision` is the one inside `token`.
+    `revision` counts changes of its entries, `published_revision` is the one inside `token`. From
+    `renew_at` on (Unix seconds) a token that was signed before is served no more.
     """
 
     id: str
@@ -125,6 +126,7 @@ class StatusListRow:
     published_revision: int
     token: str | None
     published_at: int | None
+    renew_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,13 @@ def mark_shown(tx: Connection, consent_ids: Collection[str]) -> None:
     """Have the lists published anew in which these consents' ends may be shown from now on."""
     lists = select(CONSENT.c.status_list_id).where(CONSENT.c.id.in_(consent_ids))
     tx.execute(update(LIST).where(LIST.c.id.in_(lists)).values(revision=LIST.c.revision + 1))
+
+
+def renew_at(tx: Connection, tenant_id: str, partner_ids: Collection[str], when: int) -> list[str]:
+    """Have every list of some partners signed anew from `when` on, changed or not; their ids."""
+    mine = (LIST.c.tenant_id == tenant_id, LIST.c.partner_id.in_(partner_ids))
+    done = tx.execute(update(LIST).where(*mine).values(renew_at=when).returning(LIST.c.id))
+    return sorted(done.scalars())
 
 
 def set_places(tx: Connection, row: StatusListRow, now: int) -> list[int]:

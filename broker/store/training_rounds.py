@@ -10,7 +10,6 @@ from broker.store import tables
 
 ROUND = tables.TrainingRound.__table__  # type: ignore[attr-defined]
 RECEIPT = tables.TrainingReceipt.__table__  # type: ignore[attr-defined]
-LIST = tables.StatusListRow.__table__  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -107,12 +106,3 @@ def who_told(tx: Connection, campaign_id: str) -> dict[str, list[str]]:
     for round_id, partner_id in tx.execute(found):
         told.setdefault(round_id, []).append(partner_id)
     return told
-
-
-def renew_lists(tx: Connection, tenant_id: str, partner_ids: list[str]) -> list[str]:
-    """Have every list of some partners' consents signed anew from the next second on; their ids."""
-    mine = (LIST.c.tenant_id == tenant_id, LIST.c.partner_id.in_(partner_ids))
-    done = tx.execute(
-        update(LIST).where(*mine).values(revision=LIST.c.revision + 1).returning(LIST.c.id)
-    )
-    return sorted(done.scalars())

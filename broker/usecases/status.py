@@ -1,7 +1,8 @@
 """Status lists: a place for each credential, and the signed list that shows which have ended.
 
 The truth is in the rows: a list is signed again when one of its entries has changed, at most once
-a second, and at half of its `ttl`. The broker's own decisions read the rows.
+a second, at half of its `ttl`, and from a moment on from which a round of training needs it anew.
+The broker's own decisions read the rows.
 """
 
 import hashlib
@@ -109,6 +110,8 @@ def published(ctx: Context, tenant_id: str, list_id: str) -> Published:
 
 def _is_due(row: StatusListRow, published_at: int, now: int) -> bool:
     changed = row.revision > row.published_revision
+    if row.renew_at is not None and published_at < row.renew_at <= now:
+        return True
     return (changed and published_at < now) or now - published_at >= TTL_SECONDS // 2
 
 

@@ -19,6 +19,7 @@ from broker.store import (
     federation_members,
     kill_switches,
     model_versions,
+    status_lists,
     training_rounds,
 )
 from broker.store.campaigns import CampaignRow
@@ -96,7 +97,7 @@ def open_round(
         # 5.
         taking_part = _taking_part(tx, tenant_id, signed, stage)
         # 6.
-        lists = training_rounds.renew_lists(tx, tenant_id, taking_part)
+        lists = status_lists.renew_at(tx, tenant_id, taking_part, opens_at)
         opened = RoundRow(
             id=new_id(ROUND),
             tenant_id=tenant_id,

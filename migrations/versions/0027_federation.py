@@ -189,6 +189,7 @@ def upgrade() -> None:
         ["tenant_id", "partner_id"],
         unique=False,
     )
+    op.add_column("status_list", sa.Column("renew_at", sa.BigInteger(), nullable=True))
     for table in TABLES:
         for statement in row_security.protect(op.get_bind().dialect.name, table):
             op.execute(statement)
@@ -197,6 +198,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Forget the training; the log keeps what was accepted."""
+    op.drop_column("status_list", "renew_at")
     op.execute("DELETE FROM access_token WHERE role = 'coordinator'")
     _roles(BEFORE)
     for table in reversed(TABLES):

@@ -16,6 +16,7 @@ from broker.usecases.kill_switch import turn
 from broker.usecases.partner import set_partner_state
 from credentials.jcs import b64url_decode
 from credentials.keys import SoftwareKey
+from credentials.status import verify_status_token
 from federation.presence import LEAF_BYTES, PresenceTree, RoundKey, leaf_of, leaves_of
 from federation.receipt import UsedList
 from tests.broker.flow_world import PURPOSE, World, world
@@ -328,14 +329,24 @@ def test_the_budget_stops_before_it_is_overspent(broker: World) -> None:
 
 
 def test_lists_are_signed_anew_from_the_opening_on(broker: World) -> None:
+    """Asked for in the second before it opens too, a list is of before; from then on of now."""
     at = training(broker)
     at.consent(broker.partner, "crm-1")
-    body = at.call("POST", "/rounds", ONE).json()
-    assert body["opened_at"] == broker.time[0] + 1
-    [uri] = body["lists"]
-    before = broker.http.get(uri).text
+    opened = at.call("POST", "/rounds", ONE).json()
+    assert opened["opened_at"] == broker.time[0] + 1
+    [uri] = opened["lists"]
+
+    def issued_at() -> int:
+        token, anchors = broker.http.get(uri).text, broker.ctx.keys.anchors()
+        found = verify_status_token(token, uri=uri, anchors=anchors, now=broker.time[0])
+        assert found.issued_at is not None
+        return found.issued_at
+
+    assert issued_at() == broker.time[0]
     broker.advance(1)
-    assert broker.http.get(uri).text != before
+    assert issued_at() == opened["opened_at"]
+    broker.advance(5)
+    assert issued_at() == opened["opened_at"]
 
 
 def test_a_campaign_that_does_not_hold_is_refused(broker: World) -> None:

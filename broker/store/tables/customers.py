@@ -107,7 +107,8 @@ class CredentialCopy(SQLModel, table=True):
 class StatusListRow(SQLModel, table=True):
     """A status list of a partner, or of a tenant's customer credentials, and its cached token.
 
-    Which entries are set is derived from consents and copies; the token is a cache.
+    Which entries are set is derived from consents and copies; the token is a cache. From `renew_at`
+    on one that was signed before is served no more.
     """
 
     __tablename__ = "status_list"
@@ -121,3 +122,4 @@ class StatusListRow(SQLModel, table=True):
     published_revision: int = -1
     token: str | None = Field(default=None, sa_type=SqlText)
     published_at: int | None = time(nullable=True)
+    renew_at: int | None = time(nullable=True)
