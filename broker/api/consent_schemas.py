@@ -70,6 +70,7 @@ class ConsentRequestOut(BaseModel):
                     "short_code": "7K2Q",
                     "expires_at": 1795478400,
                     "binding": {"grade": "code", "invitation_needed": False},
+                    "signer": "customer",
                 }
             ]
         }
@@ -91,6 +92,10 @@ class ConsentRequestOut(BaseModel):
     )
     expires_at: int = Field(description="Unix seconds.")
     binding: BindingOut
+    signer: str | None = Field(
+        description="Whose wallet signs next: `customer`, or `guardian` of a minor; null when "
+        "nothing waits. `binding` is that one's."
+    )
 
 
 class ConsentOut(BaseModel):
@@ -135,6 +140,7 @@ def request_out(opened: Opened) -> ConsentRequestOut:
         short_code=opened.request.short_code,
         expires_at=opened.request.expires_at,
         binding=BindingOut(grade=str(opened.grade), invitation_needed=opened.invitation_needed),
+        signer=opened.signer,
     )
 
 

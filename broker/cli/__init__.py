@@ -8,6 +8,7 @@ from broker.cli import (
     cross_border,
     federation,
     fee,
+    guardian,
     keys,
     lineage,
     log,
@@ -35,6 +36,7 @@ app.add_typer(subject.subject, name="subject")
 app.add_typer(fee.fee, name="fee")
 app.add_typer(cross_border.transfer, name="transfer")
 app.add_typer(agent.agent, name="agent")
+app.add_typer(guardian.guardian, name="guardian")
 app.add_typer(lineage.lineage, name="lineage")
 app.add_typer(vault.vault, name="vault")
 app.add_typer(webhook.webhook, name="webhook")

@@ -13,6 +13,7 @@ import orjson
 from broker.domain.cross_border import TransferFacts
 from broker.domain.demand import DemandFacts
 from broker.domain.errors import InvalidTerms
+from broker.domain.guardian import Minor
 
 NO_CONSENT = "none"
 GRANTED = "granted"
@@ -114,6 +115,8 @@ class GrantedTerms:
     retention_days: int
     explanation: tuple[str, str] = ("", "")
     """How the algorithm decides, as it was shown and signed: in Chinese and in English."""
+    countries: tuple[str, ...] = ()
+    """Where those sit who process: the controller and the partner (ISO 3166-1)."""
 
 
 NO_TERMS = GrantedTerms("", "", "", "", "", (), (), (), (), (), 0)
@@ -131,6 +134,8 @@ class ConsentFacts:
     uses_left: int | None
     refuses_automated_decisions: bool
     terms: GrantedTerms
+    guardian_signed: bool = False
+    """Whether it rests on the signature of a minor's guardian."""
 
     def live(self, now: int) -> bool:
         """Whether it is granted and within its validity at `now`."""
@@ -158,6 +163,8 @@ class Facts:
     """What the purpose demands to be proven, and what was, where it demands anything."""
     transfer: TransferFacts | None = None
     """By what mechanism the data leave their country, where the use makes them."""
+    minor: Minor | None = None
+    """What the partner has said of the customer, where it is a minor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +209,7 @@ def read_terms(text: str) -> GrantedTerms:
                 terms["algorithm"]["explanation"]["zh"],
                 terms["algorithm"]["explanation"]["en"],
             ),
+            countries=(terms["controller"]["country"], terms["partner"]["country"]),
         )
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise InvalidTerms("the stored terms of a consent cannot be read") from error

@@ -52,6 +52,7 @@ class WithdrawalGrade(StrEnum):
 
     SAME_KEY = "same_key"
     BOUND_KEY = "bound_key"
+    GUARDIAN = "guardian"
     TENANT_CHANNEL = "tenant_channel"
 
 

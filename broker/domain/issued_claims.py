@@ -36,6 +36,7 @@ def consent_claims(terms: Terms, *, evidence: Mapping[str, Any], grade: str) -> 
         "terms_hash": terms.hash(),
         "evidence": dict(evidence),
         "signature_grade": grade,
+        "guardian": None if terms.guardian is None else terms.guardian.to_json(),
     }
     return {name: value for name, value in claims.items() if value is not None}
 

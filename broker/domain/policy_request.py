@@ -23,6 +23,7 @@ from broker.domain.access import (
 )
 from broker.domain.cross_border import ASSESSMENT_BAND, CONTRACT_BAND, SENSITIVE_BAND, edge
 from broker.domain.demand import DemandFacts
+from broker.domain.guardian import GDPR, PIPL
 from broker.domain.terms import ACTIONS
 
 OTHER_ACTION = "other"
@@ -92,6 +93,14 @@ class Transfer(NamedTuple):
         )
 
 
+class Guardian(NamedTuple):
+    """Which laws ask for a guardian's signature, and whether the consent has one."""
+
+    pipl: bool
+    gdpr: bool
+    signed: bool
+
+
 class Slice(NamedTuple):
     """What changes rarely: who asks, the registered things, and the terms."""
 
@@ -115,6 +124,7 @@ class Asked(NamedTuple):
     separate: Separate
     measures: Measures
     transfer: Transfer | None
+    guardian: Guardian | None
 
 
 def asked_of(
@@ -144,6 +154,7 @@ def asked_of(
         separate,
         measures,
         _transfer(facts),
+        guardian_of(facts, consent, now),
     )
 
 
@@ -236,6 +247,8 @@ def _context(asked: Asked) -> str:
     if asked.transfer is not None:
         names = ("law", "filed", "exempt", "subjects", "sensitiveSubjects")
         context["transfer"] = dict(zip(names, asked.transfer, strict=True))
+    if asked.guardian is not None:
+        context["guardian"] = asked.guardian._asdict()
     return orjson.dumps(context).decode()
 
 
@@ -252,6 +265,14 @@ def _transfer(facts: Facts) -> Transfer | None:
         return None
     exempt = found.exemption is not None
     return Transfer(found.law, found.filed, exempt, found.subjects, found.sensitive)
+
+
+def guardian_of(facts: Facts, consent: ConsentFacts | None, now: int) -> Guardian | None:
+    """What a guardian has to do with a consent; None where nothing."""
+    if consent is None or (facts.minor is None and not consent.guardian_signed):
+        return None
+    laws = () if facts.minor is None else facts.minor.laws(consent.terms.countries, now)
+    return Guardian(PIPL in laws, GDPR in laws, consent.guardian_signed)
 
 
 def _sign(number: int) -> int:

@@ -65,6 +65,10 @@ RIGHTS: Final[Sequence[tuple[str, tuple[str, ...], Label]]] = (
     ("erase", ("PIPL-47", "GDPR-17"), Label("删除", "Erasure")),
     ("explain", ("PIPL-24", "PIPL-48"), Label("要求解释说明", "Explanation")),
 )
+GUARDIANS: Final[Mapping[str, tuple[str, Label]]] = {
+    "parent": ("dpv:ParentOfDataSubject", Label("父母", "Parent")),
+    "legal_guardian": ("dpv:GuardianOfDataSubject", Label("其他监护人", "Legal guardian")),
+}
 _NOT_STATED: Final = Label("条款未载明", "Not stated in the terms")
 
 
@@ -79,6 +83,15 @@ class Event:
     state: str
     entity: str | None
     seconds: int | None = None
+
+
+@dataclass(frozen=True)
+class GuardianSigned:
+    """What a minor's guardian signed: the SHA-256 of the presentation, when, and its grade."""
+
+    presentation: str
+    time: int
+    grade: str
 
 
 @dataclass(frozen=True)
@@ -99,6 +112,7 @@ class Recorded:
     refuses_automated_decisions: bool
     title: Label
     assessment: str
+    guardian: GuardianSigned | None = None
 
 
 def record_of(terms: Terms, about: Recorded) -> dict[str, Any]:
@@ -120,6 +134,7 @@ def record_of(terms: Terms, about: Recorded) -> dict[str, Any]:
             _party(terms.controller, "dpv:DataController", terms.withdrawal),
             _party(terms.partner, "dpv:Recipient", terms.withdrawal),
         ],
+        **_guardian(terms, about),
         "events": [_event(one) for one in about.events],
         "pipl": _pipl(terms, about),
     }
@@ -267,6 +282,26 @@ def _pipl(terms: Terms, about: Recorded) -> dict[str, Any]:
         "abroad": {"law": ["PIPL-38", "PIPL-39"], "territories": abroad},
         "impact_assessment": {"law": ["PIPL-55", "PIPL-56"], "reference": about.assessment},
     }
+
+
+def _guardian(terms: Terms, about: Recorded) -> dict[str, Any]:
+    """Who consents for a minor: by role alone, since the record names no person."""
+    if terms.guardian is None:
+        return {}
+    role, label = GUARDIANS[terms.guardian.role]
+    told: dict[str, Any] = {
+        "law": ["PIPL-31", "GDPR-8"],
+        "party_role": role,
+        "label": label.to_json(),
+        "signs_alone": terms.guardian.alone,
+    }
+    if about.guardian is not None:
+        told["signature"] = {
+            "presentation_hash": about.guardian.presentation,
+            "signed_at": _moment(about.guardian.time),
+            "signature_grade": about.guardian.grade,
+        }
+    return {"guardian": told}
 
 
 def _moment(seconds: int) -> str:

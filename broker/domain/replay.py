@@ -7,7 +7,7 @@ no country as `other`. So a policy that names such a thing cannot be tried on pa
 How the form evolves: a member that is not there means what it meant before there was one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,10 +31,15 @@ from broker.domain.cross_border import (
 )
 from broker.domain.demand import Demand, DemandFacts, Proven
 from broker.domain.errors import InvalidTerms, MalformedEntry
+from broker.domain.guardian import Minor
+from broker.domain.policy_request import guardian_of
 from broker.domain.terms import parse_purpose
 
 UNREGISTERED = "unregistered"
 OTHER = "other"
+# A minor for whom a law asks for a guardian wherever it holds, and a country for each law.
+_ASKED_FOR = Minor("under_13", "", "parent", alone=False)
+_COUNTRIES = {"pipl": "CN", "gdpr": "DE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,9 @@ def kept(
             found["algorithm"] = f"{facts.algorithm.id}@{facts.algorithm.version}"
     if consent is not None:
         found["consent"] = _consent(consent, separate)
+    guardian = guardian_of(facts, consent, now)
+    if guardian is not None:
+        found["guardian"] = [name for name, is_set in guardian._asdict().items() if is_set]
     if facts.demand is not None:
         found["proof"] = {"max_age": facts.demand.demand.max_age_seconds}
         if facts.demand.proven is not None:
@@ -143,7 +151,7 @@ def _recorded(
     now: int = kept_facts["at"]
     consents: tuple[ConsentFacts, ...] = ()
     if terms is not None:
-        consents = (_granted(kept_facts["consent"], terms),)
+        consents = (_granted(kept_facts["consent"], terms, kept_facts.get("guardian")),)
     facts = Facts(
         tenant_id="",
         kill_switch="tenant_stopped" in flags,
@@ -178,6 +186,7 @@ def _recorded(
         subject_id=None,
         demand=_demand(kept_facts.get("proof"), now),
         transfer=_transferred(kept_facts.get("transfer")),
+        minor=None if "guardian" not in kept_facts else _ASKED_FOR,
     )
     question = Question(
         action=body["action"],
@@ -198,7 +207,11 @@ def _purpose(wire: str, kept_facts: Mapping[str, Any]) -> tuple[str, str, str]:
     return kept_facts.get("purpose", UNREGISTERED), algorithm, version
 
 
-def _granted(kept_consent: Mapping[str, Any], terms: GrantedTerms) -> ConsentFacts:
+def _granted(
+    kept_consent: Mapping[str, Any], terms: GrantedTerms, guardian: Sequence[str] | None
+) -> ConsentFacts:
+    # Which laws asked for a guardian hung on the age band: here they are those of the countries.
+    asking = () if guardian is None else guardian
     # Which separate consents there were was found among others too: here they are this one's own.
     return ConsentFacts(
         id="",
@@ -208,7 +221,12 @@ def _granted(kept_consent: Mapping[str, Any], terms: GrantedTerms) -> ConsentFac
         valid_until=kept_consent["until"],
         uses_left=kept_consent.get("uses_left"),
         refuses_automated_decisions=kept_consent.get("refuses_automated_decisions", False),
-        terms=replace(terms, separate=tuple(kept_consent["separate"])),
+        terms=replace(
+            terms,
+            separate=tuple(kept_consent["separate"]),
+            countries=tuple(_COUNTRIES[law] for law in asking if law in _COUNTRIES),
+        ),
+        guardian_signed="signed" in asking,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a customer's signature is over: consents and withdrawals, as a wallet is sent them.
+"""What is signed: consents, a guardian's part in them, withdrawals, as a wallet gets them.
 
 Normally the content is `transaction_data`, which the wallet displays. For wallets that do not know
 its types the request's nonce commits to the content instead, through `bound_text`.
@@ -10,9 +10,11 @@ from typing import Any, Literal
 from broker.domain.terms import Terms
 from credentials.jcs import b64url, canonical
 
-Kind = Literal["grant", "withdrawal"]
+Kind = Literal["grant", "guardian", "withdrawal"]
+"""What is signed; a guardian who acts alone signs the grant, and with a guardian's content."""
 
 CONSENT_TYPE = "urn:consent-broker:consent:1"
+GUARDIAN_TYPE = "urn:consent-broker:guardian-consent:1"
 WITHDRAWAL_TYPE = "urn:consent-broker:withdrawal:1"
 WITHDRAWAL_EFFECT = "the_next_use_is_refused"
 
@@ -20,6 +22,14 @@ WITHDRAWAL_EFFECT = "the_next_use_is_refused"
 def consent_content(terms: Terms) -> dict[str, Any]:
     """The members of a consent's transaction data, besides those of the protocol."""
     return {"type": CONSENT_TYPE, "terms": terms.to_json()}
+
+
+def guardian_content(terms: Terms) -> dict[str, Any]:
+    """The same terms as a guardian signs them.
+
+    Of a type of its own, so that neither signature can be taken for the other.
+    """
+    return {"type": GUARDIAN_TYPE, "terms": terms.to_json()}
 
 
 def withdrawal_content(terms: Terms) -> dict[str, Any]:
@@ -32,21 +42,27 @@ def withdrawal_content(terms: Terms) -> dict[str, Any]:
     }
 
 
+def content(kind: Kind, terms: Terms) -> dict[str, Any]:
+    """What a signature of this kind is over, besides the members of the protocol."""
+    if kind == "withdrawal":
+        return withdrawal_content(terms)
+    alone = terms.guardian is not None and terms.guardian.alone
+    return guardian_content(terms) if kind == "guardian" or alone else consent_content(terms)
+
+
 def holds(kind: Kind, signed: Mapping[str, Any], terms: Terms) -> bool:
     """Whether decoded transaction data gives, or withdraws, a consent of exactly these terms."""
-    wanted = consent_content(terms) if kind == "grant" else withdrawal_content(terms)
     return all(
         name in signed and canonical(signed[name]) == canonical(value)
-        for name, value in wanted.items()
+        for name, value in content(kind, terms).items()
     )
 
 
 def bound_text(kind: Kind, terms: Terms) -> str:
     """What the nonce of the fallback commits to: base64url of the canonical JSON.
 
-    For a consent that is its terms alone; for a withdrawal its content, so that a signature of the
-    one can never be taken for the other.
+    For a customer's consent that is its terms alone; for all else its content, so that a signature
+    of the one can never be taken for the other.
     """
-    if kind == "grant":
-        return b64url(terms.canonical())
-    return b64url(canonical(withdrawal_content(terms)))
+    signed = content(kind, terms)
+    return b64url(terms.canonical() if signed["type"] == CONSENT_TYPE else canonical(signed))

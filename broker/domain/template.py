@@ -17,6 +17,7 @@ from jsonschema.exceptions import best_match
 
 from broker.domain.consent import BindingGrade
 from broker.domain.errors import InvalidTemplate, InvalidTerms, UnknownAttribute, UnknownPurpose
+from broker.domain.guardian import GuardianTerms
 from broker.domain.schemas import CONSENT_TEMPLATE
 from broker.domain.terms import (
     ACTIONS,
@@ -178,12 +179,13 @@ def build_terms(
     language: str,
     now: int,
     withdrawal_url: str,
+    guardian: GuardianTerms | None = None,
 ) -> Terms:
     """The terms of one item for one customer, valid from `now` (Unix seconds).
 
-    `chosen` are the attribute ids that the customer ticked, all of them when None. Raises
-    `InvalidTerms` (a required attribute left out, one that the item does not have),
-    `UnknownPurpose`, `UnknownAttribute`, `InvalidTemplate`.
+    `guardian` is who signs too where the customer is a minor. `chosen` are the attribute ids that
+    the customer ticked, all of them when None. Raises `InvalidTerms` (a required attribute left
+    out, one that the item does not have), `UnknownPurpose`, `UnknownAttribute`, `InvalidTemplate`.
     """
     attributes = _attributes(item, registry, chosen)
     separate = _separations(item, attributes)
@@ -207,6 +209,7 @@ def build_terms(
         refusal=template.refusal,
         notice=Notice(template.id, template.version, language, template.notice_hash()),
         withdrawal=withdrawal_url,
+        guardian=guardian,
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from broker.domain.errors import InvalidTerms
+from broker.domain.guardian import GuardianTerms
 from broker.domain.json_values import (
     read_flag,
     read_integer,
@@ -24,6 +25,8 @@ from credentials.errors import CredentialError
 from credentials.jcs import b64url, canonical
 
 SCHEMA = "urn:consent-broker:terms:1"
+GUARDED_SCHEMA = "urn:consent-broker:terms:2"
+"""Terms of a minor, which name the guardian's role; whoever knows no guardian refuses them."""
 Separate = Literal["sensitive", "cross_border", "third_party"]
 ACTIONS = frozenset({"read", "profile", "train", "share"})
 WIRE = re.compile(
@@ -157,6 +160,7 @@ class Terms:
     notice: Notice
     withdrawal: str
     legal_basis: tuple[str, ...] = field(default=("PIPL-13(1)(1)", "GDPR-6(1)(a)"))
+    guardian: GuardianTerms | None = None
 
     @property
     def purpose_wire(self) -> str:
@@ -166,7 +170,7 @@ class Terms:
     def to_json(self) -> dict[str, Any]:
         """The terms as the JSON object whose canonical form is signed."""
         return {
-            "schema": SCHEMA,
+            "schema": SCHEMA if self.guardian is None else GUARDED_SCHEMA,
             "consent_id": self.consent_id,
             "controller": self.controller.to_json(),
             "partner": self.partner.to_json(),
@@ -214,6 +218,7 @@ class Terms:
             },
             "withdrawal": self.withdrawal,
             "legal_basis": list(self.legal_basis),
+            **({} if self.guardian is None else {"guardian": self.guardian.to_json()}),
         }
 
     def canonical(self) -> bytes:
@@ -231,7 +236,7 @@ class Terms:
         Raises `InvalidTerms`.
         """
         terms = read_object(value, "terms")
-        if terms.get("schema") != SCHEMA:
+        if terms.get("schema") not in {SCHEMA, GUARDED_SCHEMA}:
             raise InvalidTerms("the schema of the terms is not known to this version")
         purpose, algorithm = (
             read_object(terms.get("purpose"), "purpose"),
@@ -279,6 +284,9 @@ class Terms:
             ),
             withdrawal=read_text(terms, "withdrawal"),
             legal_basis=read_texts(terms, "legal_basis"),
+            guardian=None
+            if terms["schema"] == SCHEMA
+            else GuardianTerms.from_json(terms.get("guardian")),
         )
         # Rebuilding it is the check that nothing unknown was signed along.
         try:

@@ -62,6 +62,12 @@ class ConsentRow:
     ended_at: int | None
     refuses_automated_decisions: bool = False
     shown_from: int | None = None
+    guardian_id: str | None = None
+
+    @property
+    def awaits_guardian(self) -> bool:
+        """Whether a minor has signed it and the guardian has not yet."""
+        return self.state == "requested" and self.signed_copy_id is not None
 
     def as_published(self, now: int) -> "ConsentRow":
         """The consent as its partner, and whoever has its page's link, may see it at `now`.
@@ -95,6 +101,7 @@ class Grant:
     uses_left: int | None
     status_list_id: str
     status_index: int
+    guardian_id: str | None
 
 
 def add_request(tx: Connection, row: ConsentRequestRow) -> None:
@@ -166,6 +173,31 @@ def terms_of(tx: Connection, consent_ids: Collection[str]) -> dict[str, str]:
 def grant(tx: Connection, consent_id: str, change: Transition, given: Grant, now: int) -> None:
     """Write a grant; raises `StateConflict` when the consent has left the expected state."""
     _swap(tx, consent_id, change, decided_at=now, **vars(given))
+
+
+def sign_first(
+    tx: Connection, consent_id: str, *, terms: str, terms_hash: str, signed_copy_id: str
+) -> None:
+    """Note that a minor has signed these terms, and that the guardian is to sign the same.
+
+    Raises `StateConflict` when that was done before, or the consent is not requested.
+    """
+    done = tx.execute(
+        update(CONSENT)
+        .where(
+            CONSENT.c.id == consent_id,
+            CONSENT.c.state == "requested",
+            CONSENT.c.signed_copy_id.is_(None),
+        )
+        .values(
+            terms=terms,
+            terms_hash=terms_hash,
+            signed_copy_id=signed_copy_id,
+            version=CONSENT.c.version + 1,
+        )
+    )
+    if done.rowcount != 1:
+        raise StateConflict("the consent was signed or answered before")
 
 
 def move(

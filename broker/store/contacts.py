@@ -70,6 +70,7 @@ class ContactRow:
     bound_at: int | None
     created_at: int
     erasure_id: str | None = None
+    minor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -218,6 +219,11 @@ def bind(
         },
     )
     return changed == 1
+
+
+def set_minor(tx: Connection, contact_id: str, minor: str | None) -> None:
+    """Note what its partner says of a contact that is a minor (JSON text), or that it is none."""
+    tx.execute(update(CONTACT).where(CONTACT.c.id == contact_id).values(minor=minor))
 
 
 def add_invitation(tx: Connection, row: InvitationRow) -> None:

@@ -92,6 +92,7 @@ _REGISTERED_COLUMNS = (
 _CONTACT_COLUMNS = (
     CONTACT.c.id,
     CONTACT.c.subject_id,
+    CONTACT.c.minor,
     CONSENT.c.id,
     CONSENT.c.state,
     CONSENT.c.version,
@@ -99,6 +100,7 @@ _CONTACT_COLUMNS = (
     CONSENT.c.valid_from,
     CONSENT.c.valid_until,
     CONSENT.c.refuses_automated_decisions,
+    CONSENT.c.guardian_id,
     CONSENT.c.terms,
     CONSENT.c.uses_left,
 )

@@ -17,6 +17,7 @@ from broker.domain.access import (
     stored_terms,
 )
 from broker.domain.demand import Demand, DemandFacts, stored_demand
+from broker.domain.guardian import stored_minor
 from broker.domain.masking import stored_maskings
 from broker.store import demands
 from broker.store.decision_statements import (
@@ -126,7 +127,7 @@ def unchanged(
 
 
 def _kept(row: tuple[Any, ...], used: str) -> tuple[Any, ...]:
-    consent_id, left = row[-9], row[-1]
+    consent_id, left = row[-10], row[-1]
     return (*row[:-1], consent_id != used and left is not None and left <= 0)
 
 
@@ -203,7 +204,7 @@ def _snapshot(
         attribute, category, sensitive, stored_in, maskings, _attribute_version,
         purpose, purpose_stopped, demand, _purpose_version,
         declared_purpose, state, risk_tier, automated, algorithm_stopped, _algorithm_version,
-        agent_state, contact_id, subject_id,
+        agent_state, contact_id, subject_id, minor,
         *_first_consent,
     ) = rows[0]  # fmt: skip
     facts = Facts(
@@ -230,11 +231,12 @@ def _snapshot(
             stored_in=stored_in or "",
             maskings=stored_maskings(maskings),
         ),
-        consents=tuple([_consent(row[-9:]) for row in rows if row[-9] is not None]),
+        consents=tuple([_consent(row[-10:]) for row in rows if row[-10] is not None]),
         subject_id=subject_id,
         demand=None
         if demand is None
         else _demand(tx, asker, stored_demand(demand), partner_id, contact_id),
+        minor=stored_minor(minor),
     )
     return Snapshot(
         partner_id,
@@ -262,7 +264,8 @@ def _demand(
 
 
 def _consent(row: tuple[Any, ...]) -> ConsentFacts:
-    (consent_id, state, _version, subject_id, valid_from, valid_until, refuses, terms, uses) = row
+    (consent_id, state, _version, subject_id, valid_from, valid_until, *signed, terms, uses) = row
+    refuses, guardian_id = signed
     return ConsentFacts(
         id=consent_id,
         state=state,
@@ -272,4 +275,5 @@ def _consent(row: tuple[Any, ...]) -> ConsentFacts:
         uses_left=uses,
         refuses_automated_decisions=bool(refuses),
         terms=stored_terms(terms),
+        guardian_signed=guardian_id is not None,
     )

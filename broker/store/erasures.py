@@ -148,6 +148,7 @@ def empty_contacts(tx: Connection, contact_ids: Sequence[str], erasure_id: str) 
             grade="none",
             bound_at=None,
             erasure_id=erasure_id,
+            minor=None,
         )
     )
 
@@ -239,6 +240,11 @@ def release(tx: Connection, contact_ids: Sequence[str], now: int) -> int:
         .values(terms="", signed_copy_id=None)
     )
     return gone.rowcount
+
+
+def forget_guardian(tx: Connection, subject_id: str) -> None:
+    """That a guardian signed stays with the minors' consents; who it was does not."""
+    tx.execute(update(CONSENT).where(CONSENT.c.guardian_id == subject_id).values(guardian_id=""))
 
 
 def destroy_log_key(tx: Connection, subject_id: str) -> None:

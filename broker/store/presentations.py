@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from broker.domain.errors import NotFound
 from broker.store import tables
@@ -59,7 +59,7 @@ class ServedRow:
 
 @dataclass(frozen=True)
 class EvidenceRow:
-    """What was signed, sealed; `kind` is grant or withdrawal."""
+    """What was signed, sealed; `kind` is grant, guardian (beside a minor's grant) or withdrawal."""
 
     id: str
     tenant_id: str
@@ -279,6 +279,11 @@ def evidence(tx: Connection, consent_id: str) -> list[EvidenceRow]:
         .order_by(EVIDENCE.c.created_at, EVIDENCE.c.kind)
     )
     return [EvidenceRow(**row._mapping) for row in rows]  # noqa: SLF001
+
+
+def drop_evidence(tx: Connection, consent_id: str) -> None:
+    """Forget what was signed for a consent that was then never given."""
+    tx.execute(delete(EVIDENCE).where(EVIDENCE.c.consent_id == consent_id))
 
 
 def add_issued(tx: Connection, row: IssuedRow) -> None:

@@ -12,6 +12,7 @@ from broker.store import consents, presentations
 from broker.store.consents import ConsentRequestRow
 from broker.store.presentations import PresentationRequestRow
 from broker.usecases import audit
+from broker.usecases.asking import CUSTOMER, ask_for_signatures
 from broker.usecases.closing import close_request
 from broker.usecases.consent_request import page_token_of, page_url
 from broker.usecases.context import Context
@@ -63,11 +64,18 @@ class Case:
 
 
 def close_if_all_answered(ctx: Context, tx: Connection, case: Case) -> None:
-    """Close the consent request unless requests of the fallback still wait for their answers."""
+    """Close the consent request unless requests of the fallback still wait for their answers.
+
+    What a minor has signed goes to the guardian first.
+    """
     waiting = presentations.open_ones(tx, case.request.id)
     if case.row.kind != "consent" or any(row.kind == "consent" for row in waiting):
         return
     rows = consents.of_request(tx, case.request.id)
+    awaiting = [row for row in rows if row.awaits_guardian]
+    if awaiting and case.document.signer == CUSTOMER:
+        ask_for_signatures(ctx, tx, case.request, awaiting)
+        return
     given = any(row.state not in {ConsentState.REQUESTED, ConsentState.REFUSED} for row in rows)
     state = "answered" if given else "refused"
     close_request(ctx, tx, case.request, state, reason="not_signed")

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from broker.domain.addresses import tenant_url
 from broker.domain.consent import SignatureGrade
 from broker.domain.ids import new_id
-from broker.domain.signed_content import bound_text, consent_content, withdrawal_content
+from broker.domain.signed_content import Kind, bound_text, content, withdrawal_content
 from broker.domain.terms import Terms
 from broker.store import credentials, presentations
 from broker.store.consents import ConsentRequestRow, ConsentRow
@@ -41,7 +41,8 @@ from wallet_adapters.openid4vp.trusted_authorities import authorities_of
 
 WITHDRAWAL_SECONDS = 600
 SAME_KEY, OTHER_KEY = "same_key", "other_key"
-CUSTOMER = "customer"
+CUSTOMER, GUARDIAN = "customer", "guardian"
+_SIGNS: dict[str, Kind] = {CUSTOMER: "grant", GUARDIAN: "guardian"}
 MOST_AT_ONCE, MOST_COPIES = 16, 64
 NONCE_BYTES = 32
 CUSTOMER_VCT = "/vct/customer/1"
@@ -50,6 +51,15 @@ CUSTOMER_VCT = "/vct/customer/1"
 def customer_vct(ctx: Context, tenant_id: str) -> str:
     """The type of a tenant's customer credentials."""
     return tenant_url(ctx.settings.public_url, tenant_id) + CUSTOMER_VCT
+
+
+def signer_of(rows: Sequence[ConsentRow]) -> str:
+    """Whose turn it is to sign these consents: a minor comes before the guardian, if at all."""
+    for row in rows:
+        guardian = _terms(row.terms).guardian
+        if guardian is not None and (guardian.alone or row.awaits_guardian):
+            return GUARDIAN
+    return CUSTOMER
 
 
 def ask_for_signatures(
@@ -62,20 +72,22 @@ def ask_for_signatures(
 ) -> Asked:
     """Ask for a signature on each of `rows`, with the terms they carry, and on nothing else.
 
-    Earlier requests for consents of `request` are replaced.
+    Earlier requests for consents of `request` are replaced. The wallet is the customer's, or the
+    guardian's where it is the guardian's turn.
     """
     presentations.replace_open(tx, request.id, "consent", ctx.now())
+    signer = signer_of(rows)
     questions = []
     for row in rows:
         query = f"consent_{row.item}".replace("-", "_")
-        data = _encoded(query, consent_content(_terms(row.terms)))
+        data = _encoded(query, content(_SIGNS[signer], _terms(row.terms)))
         questions.append(Question(query, row.id, row.terms, row.terms_hash, data))
     queries = [_copy_query(ctx, request, question.query) for question in questions]
     dcql = optional_each(queries) if len(queries) > 1 else DcqlQuery(tuple(queries))
     return _store(
         ctx,
         tx,
-        _displayed_request(ctx, request, dcql, questions),
+        replace(_displayed_request(ctx, request, dcql, questions), signer=signer),
         kind="consent",
         request=request,
         session_hash=session_hash,
@@ -90,6 +102,7 @@ def ask_bound(
     questions: Sequence[Question],
     *,
     session_hash: str | None,
+    signer: str = CUSTOMER,
 ) -> list[Asked]:
     """Ask for consents without `transaction_data`, by a request each, whose nonce binds the terms.
 
@@ -100,12 +113,15 @@ def ask_bound(
         _store(
             ctx,
             tx,
-            _bound_request(
-                ctx,
-                request,
-                DcqlQuery((_copy_query(ctx, request, question.query),)),
-                [question],
-                committed := fallback_nonce(bound_text("grant", _terms(question.terms))),
+            replace(
+                _bound_request(
+                    ctx,
+                    request,
+                    DcqlQuery((_copy_query(ctx, request, question.query),)),
+                    [question],
+                    committed := fallback_nonce(bound_text(_SIGNS[signer], _terms(question.terms))),
+                ),
+                signer=signer,
             ),
             kind="consent",
             request=request,

@@ -35,6 +35,8 @@ def close_consent(
 ) -> None:
     """End a consent that was never given; raises `StateConflict` when it is not requested."""
     consents.move(tx, row.id, transition(ConsentState(row.state), after), ctx.now())
+    if row.awaits_guardian:
+        presentations.drop_evidence(tx, row.id)
     contact = contacts.find(tx, row.tenant_id, row.contact_id)
     audit.record(
         ctx,

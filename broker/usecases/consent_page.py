@@ -8,14 +8,15 @@ import orjson
 from sqlalchemy import Connection
 
 from broker.domain.consent import ConsentState
-from broker.domain.errors import Gone, InvalidRequest, NotFound
+from broker.domain.errors import Gone, InvalidRequest, NotFound, StateConflict
 from broker.domain.template import Template, TemplateItem
 from broker.domain.terms import Party, Terms
 from broker.store import consents, contacts, partners, presentations, registry
 from broker.store.consents import ConsentRequestRow, ConsentRow
 from broker.store.contacts import ContactRow
 from broker.store.presentations import PresentationRequestRow
-from broker.usecases.asking import ask_for_signatures
+from broker.usecases import guardian
+from broker.usecases.asking import CUSTOMER, ask_for_signatures, signer_of
 from broker.usecases.closing import close_request
 from broker.usecases.consent_request import Drafting, answerable, in_order, token_hash
 from broker.usecases.context import Context
@@ -31,7 +32,8 @@ class PageState:
 
     `waiting` are the wallet's open requests with their links: one, or one for each consent when
     the wallet refused to take them together. `proof` is the link by which a wallet proves whose it
-    is, to withdraw everything; `proven` that one has, and goes on with a page of its own.
+    is, to withdraw everything; `proven` that one has, and goes on with a page of its own. `signer`
+    is whose turn it is, the customer's or the guardian's, and `contact` that one's.
     """
 
     request: ConsentRequestRow
@@ -40,6 +42,7 @@ class PageState:
     partner: Party
     consents: tuple[tuple[ConsentRow, TemplateItem, Terms], ...]
     contact: ContactRow
+    signer: str
     presentation: PresentationRequestRow | None
     wallet_link: str | None
     waiting: tuple[tuple[PresentationRequestRow, str], ...]
@@ -60,6 +63,8 @@ def page(ctx: Context, tenant_id: str, page_token: str) -> PageState:
         rows = in_order(template, consents.of_request(tx, request.id))
         rows = [row.as_published(now) for row in rows]
         contact = contacts.find(tx, tenant_id, request.contact_id)
+        signer = signer_of(rows) if request.state == "open" else CUSTOMER
+        contact = guardian.signer(tx, contact, signer)
         waiting = presentations.latest(tx, request.id, "consent")
         opened = presentations.open_ones(tx, request.id)
         proof = presentations.asking_who(tx, request.id)
@@ -74,6 +79,7 @@ def page(ctx: Context, tenant_id: str, page_token: str) -> PageState:
             (row, items[row.item], Terms.from_json(orjson.loads(row.terms))) for row in rows
         ),
         contact=contact,
+        signer=signer,
         presentation=waiting,
         wallet_link=None if asked is None else asked.wallet_link,
         waiting=tuple(
@@ -114,10 +120,13 @@ def choose(
         request = _answerable(ctx, tx, tenant_id, page_token)
         template = registry.template(tx, tenant_id, request.template_id, request.template_version)
         shown = request if language is None else replace(request, language=language)
-        drafting = Drafting.of(ctx, tx, shown, template)
+        contact = contacts.find(tx, tenant_id, request.contact_id)
+        drafting = Drafting.of(ctx, tx, shown, template, contact)
         rows = {row.id: row for row in in_order(template, consents.of_request(tx, request.id))}
         if not set(chosen) <= set(rows):
             raise InvalidRequest("a consent of another request was named")
+        if any(row.awaits_guardian for row in rows.values()):
+            raise StateConflict("the minor has signed: now it is the guardian's turn")
         ticked = [row for row in rows.values() if chosen.get(row.id)]
         if any(row.state != ConsentState.REQUESTED for row in ticked):
             raise InvalidRequest("one of these consents has been answered before")
@@ -146,7 +155,9 @@ def revision(ctx: Context, tenant_id: str, page_token: str) -> str:
     with ctx.db.reading() as tx:
         request = consents.request_by_page(tx, tenant_id, token_hash(page_token))
         rows = [row.as_published(now) for row in consents.of_request(tx, request.id)]
+        signer = signer_of(rows) if request.state == "open" else CUSTOMER
         contact = contacts.find(tx, tenant_id, request.contact_id)
+        contact = guardian.signer(tx, contact, signer)
         waiting = presentations.latest(tx, request.id, "consent")
         invited = (
             contacts.open_invitation(tx, contact.id, now) if contact.subject_id is None else None

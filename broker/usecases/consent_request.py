@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from sqlalchemy import Connection
@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from broker.domain.addresses import tenant_url
 from broker.domain.consent import BindingGrade, ConsentState
 from broker.domain.errors import Erased, NotFound, UnknownPartner
+from broker.domain.guardian import GuardianTerms, stored_minor
 from broker.domain.ids import new_id
 from broker.domain.template import Registry, Template, TemplateItem, build_terms
 from broker.domain.terms import Party, Terms
@@ -19,13 +20,15 @@ from broker.store import consents, contacts, erasures, partners, presentations, 
 from broker.store.consents import ConsentRequestRow, ConsentRow
 from broker.store.contacts import ContactRow
 from broker.store.presentations import PresentationRequestRow
-from broker.usecases import audit
-from broker.usecases.asking import ask_for_signatures
+from broker.usecases import audit, guardian
+from broker.usecases.asking import ask_for_signatures, signer_of
 from broker.usecases.context import Context
 from broker.usecases.presentation_request import Asked
 from credentials.jcs import b64url
 
 LIFETIME_SECONDS = 900
+GUARDED_SECONDS = 86_400
+"""For a minor's request: the guardian may be elsewhere."""
 SHORT_CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 SHORT_CODE_LENGTH = 4
 PAGE_TOKEN_BYTES = 18
@@ -41,6 +44,7 @@ class Opened:
     invitation_needed: bool
     page_url: str
     asked: Asked | None
+    signer: str | None
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,28 @@ class Drafting:
     partner: Party
     known: Registry
     withdrawal_url: str
+    guardian: GuardianTerms | None
 
     @classmethod
     def of(
-        cls, ctx: Context, tx: Connection, request: ConsentRequestRow, template: Template
+        cls,
+        ctx: Context,
+        tx: Connection,
+        request: ConsentRequestRow,
+        template: Template,
+        contact: ContactRow,
     ) -> Self:
         """Read it; raises `NotFound`, `UnknownPartner`."""
+        controller = registry.tenant_party(tx, request.tenant_id)
+        partner = partners.party(tx, request.tenant_id, request.partner_id)
+        minor = stored_minor(contact.minor)
+        countries = (controller.country, partner.country)
         return cls(
             request=request,
             template=template,
-            controller=registry.tenant_party(tx, request.tenant_id),
-            partner=partners.party(tx, request.tenant_id, request.partner_id),
+            controller=controller,
+            partner=partner,
+            guardian=None if minor is None else minor.terms(countries, ctx.now()),
             known=registry.registry(tx, request.tenant_id),
             withdrawal_url=page_url(ctx, request.tenant_id, page_token_of(ctx, request.id)),
         )
@@ -83,6 +98,7 @@ class Drafting:
             language=self.request.language,
             now=now,
             withdrawal_url=self.withdrawal_url,
+            guardian=self.guardian,
         )
 
 
@@ -118,11 +134,15 @@ def open_request(
             now=now,
         )
         request = _new_request(ctx, contact, template, language)
+        drafting = Drafting.of(ctx, tx, request, template, contact)
+        if drafting.guardian is not None:
+            request = replace(request, expires_at=now + GUARDED_SECONDS)
+            drafting = replace(drafting, request=request)
         consents.add_request(tx, request)
-        drafting = Drafting.of(ctx, tx, request, template)
         rows = [_ask_for(ctx, tx, drafting, item, contact) for item in template.items]
         asked = ask_for_signatures(ctx, tx, request, rows)
-    return _opened(ctx, request, rows, contact, asked)
+        signing = guardian.signer(tx, contact, signer_of(rows))
+    return _opened(ctx, request, rows, signing, asked)
 
 
 def find_request(ctx: Context, tenant_id: str, partner_id: str | None, request_id: str) -> Opened:
@@ -145,7 +165,10 @@ def find_request(ctx: Context, tenant_id: str, partner_id: str | None, request_i
         ):
             raise Erased("the customer was erased, and this request with them")
         waiting = presentations.latest(tx, request_id, "consent")
-    return _opened(ctx, request, rows, contact, answerable(ctx, waiting))
+        signing = contact
+        if request.state == "open":
+            signing = guardian.signer(tx, contact, signer_of(rows))
+    return _opened(ctx, request, rows, signing, answerable(ctx, waiting))
 
 
 def in_order(template: Template, rows: Sequence[ConsentRow]) -> list[ConsentRow]:
@@ -268,4 +291,5 @@ def _opened(
         invitation_needed=contact.subject_id is None,
         page_url=page_url(ctx, request.tenant_id, page_token_of(ctx, request.id)),
         asked=asked,
+        signer=None if asked is None else signer_of(rows),
     )

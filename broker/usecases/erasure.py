@@ -173,6 +173,7 @@ def _begin(ctx: Context, tx: Connection, person: Person, by: str, held: Held | N
         for list_id in sorted(lists):
             mark_changed(tx, list_id)
         erasures.forget_keys_of_copies(tx, person.subject_id)
+        erasures.forget_guardian(tx, person.subject_id)
     shown_from = now if held is None else held.until
     erasure = ErasureRow(
         id=new_id("er"),

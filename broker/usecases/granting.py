@@ -46,6 +46,16 @@ class Signed:
     request: PresentationRequestRow
 
 
+@dataclass(frozen=True)
+class First:
+    """What a minor has signed, to which the guardian's signature is added."""
+
+    grade: str
+    binding_grade: str
+    copy_id: str
+    hashes: dict[str, Any]
+
+
 def sha256(text: str) -> str:
     """SHA-256 of a text's UTF-8 bytes, base64url."""
     return b64url(hashlib.sha256(text.encode()).digest())
@@ -59,43 +69,43 @@ def grant_consent(
     *,
     contact: ContactRow,
     template: Template,
+    first: First | None = None,
 ) -> None:
     """Write a grant: state, evidence, both credentials, audit, the end of what it replaces.
 
-    Raises `StateConflict` when the consent is not requested.
+    `contact` is the customer's, bound. Where a minor has signed `first`, `signed` is by the
+    guardian. Raises `StateConflict` when the consent is not requested.
     """
     terms = Terms.from_json(orjson.loads(signed.question.terms))
     status = allocate(ctx, tx, row.tenant_id, row.partner_id)
+    given = _grant(signed, terms, status, contact, first)
     consents.grant(
-        tx,
-        row.id,
-        transition(ConsentState(row.state), ConsentState.GRANTED),
-        _grant(signed, terms, status),
-        ctx.now(),
+        tx, row.id, transition(ConsentState(row.state), ConsentState.GRANTED), given, ctx.now()
     )
-    hashes = keep_evidence(
+    kept = keep_evidence(
         ctx,
         tx,
         row,
         signed,
-        kind="grant",
+        kind="grant" if first is None else "guardian",
         kept_until=terms.valid_until + template.evidence_retention_days * DAY,
         binding_grade=contact.grade,
     )
-    issued = _issue(ctx, tx, row, signed, terms, status=status, hashes=hashes)
+    hashes = kept if first is None else {**first.hashes, "guardian": kept}
+    issued = _issue(ctx, tx, row, given, terms, status=status, hashes=hashes)
     audit.record(
         ctx,
         tx,
         tenant_id=row.tenant_id,
         type="consent.granted",
         consent_id=row.id,
-        subject_id=signed.copy.subject_id,
+        subject_id=given.subject_id,
         body={
             "request": row.request_id,
             "partner": row.partner_id,
             "terms_hash": signed.question.terms_hash,
-            "signature_grade": signed.document.grade,
-            "binding_grade": contact.grade,
+            "signature_grade": given.grade,
+            "binding_grade": contact.grade if first is None else first.binding_grade,
             "evidence": hashes,
             **issued,
         },
@@ -234,18 +244,22 @@ def keep_evidence(
     }
 
 
-def _grant(signed: Signed, terms: Terms, status: Allocated) -> Grant:
+def _grant(
+    signed: Signed, terms: Terms, status: Allocated, contact: ContactRow, first: First | None
+) -> Grant:
     return Grant(
-        subject_id=signed.copy.subject_id,
+        # Of a child with no wallet it is not who signed.
+        subject_id=contact.subject_id or signed.copy.subject_id,
         terms=signed.question.terms,
         terms_hash=signed.question.terms_hash,
-        grade=signed.document.grade,
-        signed_copy_id=signed.copy.id,
+        grade=signed.document.grade if first is None else first.grade,
+        signed_copy_id=signed.copy.id if first is None else first.copy_id,
         valid_from=terms.valid_from,
         valid_until=terms.valid_until,
         uses_left=terms.max_uses,
         status_list_id=status.list_id,
         status_index=status.index,
+        guardian_id=None if terms.guardian is None else signed.copy.subject_id,
     )
 
 
@@ -254,14 +268,15 @@ def _withdrawal_grade(row: ConsentRow, signed: Signed | None) -> WithdrawalGrade
         return WithdrawalGrade.TENANT_CHANNEL
     if signed.copy.id == row.signed_copy_id:
         return WithdrawalGrade.SAME_KEY
-    return WithdrawalGrade.BOUND_KEY
+    by_customer = signed.copy.subject_id == row.subject_id
+    return WithdrawalGrade.BOUND_KEY if by_customer else WithdrawalGrade.GUARDIAN
 
 
 def _issue(
     ctx: Context,
     tx: Connection,
     row: ConsentRow,
-    signed: Signed,
+    given: Grant,
     terms: Terms,
     *,
     status: Allocated,
@@ -275,10 +290,10 @@ def _issue(
         terms=terms,
         tenant_id=row.tenant_id,
         partner_jwk=orjson.loads(partner.jwk),
-        pairwise=pairwise_id(ctx, signed.copy.subject_id, row.partner_id),
+        pairwise=pairwise_id(ctx, given.subject_id, row.partner_id),
         status=status,
         evidence_hashes=hashes,
-        grade=signed.document.grade,
+        grade=given.grade,
         now=now,
     )
     receipt = issue_receipt(

@@ -37,7 +37,9 @@ from broker.usecases.answering import (
 from broker.usecases.asking import CUSTOMER, OTHER_KEY, SAME_KEY, customer_vct
 from broker.usecases.consent_request import token_hash
 from broker.usecases.context import Context, at_one_moment
-from broker.usecases.granting import Signed, grant_consent, withdraw_consent
+from broker.usecases.countersigning import take
+from broker.usecases.granting import Signed, withdraw_consent
+from broker.usecases.guardian import signer
 from broker.usecases.presentation_request import Document, response_key, unsigned_client_id
 from broker.usecases.wallet_refusal import wallet_refused
 from broker.usecases.withdraw_all import prove, withdraw_signed
@@ -208,7 +210,7 @@ def _write_each(
         consent = consents.consent(tx, row.tenant_id, question.consent_id)
         by = Signed(verified[query], copy, question, case.document, row)
         if row.kind == "withdrawal":
-            if copy.subject_id != consent.subject_id:
+            if copy.subject_id not in {consent.subject_id, consent.guardian_id}:
                 raise Refused(
                     "not_the_signer", "the credential belongs to another customer than the consent"
                 )
@@ -216,8 +218,9 @@ def _write_each(
                 continue  # withdrawn with everything else, which this page does not show yet
             withdraw_consent(ctx, tx, consent, by)
         else:
-            _check_person(contact, copy, case.template)
-            grant_consent(ctx, tx, consent, by, contact=contact, template=case.template)
+            signing = signer(tx, contact, case.document.signer)
+            _check_person(signing, copy, case.template)
+            take(ctx, tx, consent, by, contact=contact, template=case.template)
         changed.append(consent.id)
     close_if_all_answered(ctx, tx, case)
     return Accepted(

@@ -66,7 +66,8 @@ class Document:
     """The parts of a presentation request that its answer is checked against.
 
     `response_key` is the private JWK that the answer may be encrypted to, sealed, in base64url
-    (None in requests of before); `clear` says that an answer in the clear is taken too.
+    (None in requests of before); `clear` says that an answer in the clear is taken too. `signer`
+    is whose wallet is asked: the customer's, or that of a minor's guardian.
     """
 
     client_id: str
@@ -76,6 +77,7 @@ class Document:
     random: str | None
     response_key: str | None = None
     clear: bool = False
+    signer: str = "customer"
 
     @property
     def transaction_data(self) -> tuple[str, ...]:

@@ -9,11 +9,13 @@ from sqlalchemy import Connection
 from broker.domain.addresses import tenant_url
 from broker.domain.errors import NotFound
 from broker.domain.issued_claims import coarse
-from broker.domain.record import Event, Recorded, receipt_of, record_of
+from broker.domain.record import Event, GuardianSigned, Recorded, receipt_of, record_of
 from broker.domain.terms import Terms
 from broker.store import presentations, registry
 from broker.store.consents import ConsentRow
+from broker.usecases.asking import GUARDIAN
 from broker.usecases.context import Context
+from broker.usecases.granting import sha256
 from broker.usecases.invitation import pairwise_id
 from broker.usecases.person import readable_consent
 
@@ -33,6 +35,7 @@ def record(
             row = row.as_published(now)
         terms = Terms.from_json(orjson.loads(row.terms))
         about = _recorded(ctx, tx, row, terms)
+        about = replace(about, guardian=_guardian(ctx, tx, row, terms))
     if partner_id is not None:
         about = _as_partners_see(about)
     if not receipt:
@@ -76,10 +79,26 @@ def _events(row: ConsentRow, terms: Terms, principal: str | None, *, over: bool)
             "same_key",
             "bound_key",
         }
-        found.append(Event(row.ended_at, row.state, principal if by_customer else row.tenant_id))
+        by = principal if by_customer else row.tenant_id
+        found.append(
+            Event(row.ended_at, row.state, GUARDIAN if row.withdrawal_grade == GUARDIAN else by)
+        )
     elif over and row.valid_until is not None:
         found.append(Event(row.valid_until, "expired", row.tenant_id))
     return found
+
+
+def _guardian(ctx: Context, tx: Connection, row: ConsentRow, terms: Terms) -> GuardianSigned | None:
+    """What the guardian signed, while it is kept; None where nobody signed as one."""
+    if terms.guardian is None:
+        return None
+    wanted = "grant" if terms.guardian.alone else "guardian"
+    for kept in presentations.evidence(tx, row.id):
+        if kept.kind == wanted:
+            content = orjson.loads(ctx.master.open(kept.sealed, f"evidence:{kept.id}"))
+            presented = sha256(content["presentation"])
+            return GuardianSigned(presented, content["signed_at"], content["signature_grade"])
+    return None
 
 
 def _anonymous(about: Recorded) -> Recorded:
@@ -95,5 +114,8 @@ def _as_partners_see(about: Recorded) -> Recorded:
     return replace(
         about,
         shown_at=None if about.shown_at is None else coarse(about.shown_at),
+        guardian=None
+        if about.guardian is None
+        else replace(about.guardian, time=coarse(about.guardian.time)),
         events=tuple(replace(one, time=coarse(one.time)) for one in about.events),
     )

@@ -124,6 +124,7 @@ def _contact(ctx: Context, row: ContactRow) -> dict[str, Any]:
         "binding_grade": row.grade,
         "bound_at": row.bound_at,
         "created_at": row.created_at,
+        **({} if row.minor is None else {"minor": orjson.loads(row.minor)}),
     }
 
 

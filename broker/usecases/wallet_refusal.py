@@ -64,7 +64,12 @@ def _fall_back(ctx: Context, case: Case) -> None:
             )
         else:
             opened = ask_bound(
-                ctx, tx, case.request, case.document.questions, session_hash=row.session_hash
+                ctx,
+                tx,
+                case.request,
+                case.document.questions,
+                session_hash=row.session_hash,
+                signer=case.document.signer,
             )
         audit.record(
             ctx,

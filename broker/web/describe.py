@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import orjson
 
 from broker.domain.terms import AttributeTerms, Party, Terms
+from broker.usecases.asking import GUARDIAN
 from broker.usecases.consent_page import PageState
 from broker.usecases.invitation import WaitingOffer
 from broker.usecases.presentation_request import Document
@@ -146,7 +148,8 @@ def describe_request(state: PageState, spoken: Language) -> RequestView:
         partner=partner,
         controller=describe_party(state.controller, spoken),
         template=f"{state.request.template_id}@{state.request.template_version}",
-        expires_at=spoken.clock(state.request.expires_at, state.controller.country),
+        expires_at=_until(state, spoken),
+        guardian=_guardian(state),
         consents=tuple(
             describe_consent(state, terms, spoken.text(item.sentence), spoken, (number, of))
             for number, (_, item, terms) in enumerate(state.consents, start=1)
@@ -200,6 +203,22 @@ def describe_party(party: Party, spoken: Language) -> PartyView:
         contact_href=f"mailto:{party.contact}" if is_mail else None,
         place=spoken.place(party.country),
     )
+
+
+def _until(state: PageState, spoken: Language) -> str:
+    """Until when it can be signed; with the day where that may be another."""
+    request, country = state.request, state.controller.country
+    guarded = any(terms.guardian is not None for _, _, terms in state.consents)
+    return (spoken.moment if guarded else spoken.clock)(request.expires_at, country)
+
+
+def _guardian(state: PageState) -> Literal["", "first_minor", "guardian_now", "alone"]:
+    guardian = next((terms.guardian for _, _, terms in state.consents if terms.guardian), None)
+    if guardian is None:
+        return ""
+    if guardian.alone:
+        return "alone"
+    return "guardian_now" if state.signer == GUARDIAN else "first_minor"
 
 
 def _kind(terms: Terms) -> Kind:

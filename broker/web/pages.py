@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from broker.domain.errors import BrokerError, Gone, LogUnavailable, NotFound, StateConflict
 from broker.usecases import automated_decision, consent_page, presentation, withdrawal
+from broker.usecases.asking import GUARDIAN
 from broker.usecases.consent_page import PageState
 from broker.usecases.invitation import waiting_offer
 from broker.web import describe, live
@@ -118,6 +119,8 @@ def page(
     if state.expired or state.request.state == "expired":
         return _expired(request, state)
     chosen = _has_chosen(state)
+    if state.signer == GUARDIAN and any(row.awaits_guardian for row, _, _ in state.consents):
+        chosen, step = True, 3  # what the minor signed stays as it is
     step = step or (3 if chosen else 1)
     if step == 1:
         return respond(request, spoken, "who.html", describe.who(state, spoken), framed)

@@ -107,6 +107,8 @@ class RequestView:
     template: str
     expires_at: str
     consents: tuple[ConsentView, ...]
+    guardian: Literal["", "first_minor", "guardian_now", "alone"] = ""
+    """Who signs for a minor: first the minor, now the guardian, or the guardian alone."""
 
 
 @dataclass(frozen=True)

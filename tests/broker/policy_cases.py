@@ -18,6 +18,7 @@ from broker.domain.access import (
 )
 from broker.domain.cross_border import TransferFacts
 from broker.domain.demand import Demand, DemandFacts, Issuer, Proven, Trusted
+from broker.domain.guardian import Minor
 from broker.domain.policy import consent_policies
 from zkp import OlderThan, Place
 
@@ -37,7 +38,9 @@ TERMS = GrantedTerms(
     territories=("CN",),
     storage=("CN",),
     retention_days=180,
+    countries=("CN", "CN"),
 )
+CHILD = Minor("under_14", "ct-2", "parent", alone=False)
 CONSENT = ConsentFacts(
     id="c-1",
     state="granted",
@@ -187,6 +190,12 @@ ONE_CONDITION: dict[str, tuple[str, Callable[[Case], Case]]] = {
         "transfer_mechanism_missing",
         lambda case: case.transfer(law="GDPR", filed=0),
     ),
+    "guardian.pipl": ("guardian_consent_missing", lambda case: case.stored(minor=CHILD)),
+    "guardian.gdpr": (
+        "guardian_consent_missing",
+        lambda case: case.stored(minor=CHILD).terms(countries=("SG", "FR")),
+    ),
+    "guardian.of-age": ("own_consent_missing", lambda case: case.consent(guardian_signed=True)),
     "proof.none": ("proof_required", lambda case: case.demand(proven=None)),
     "proof.old": (
         "proof_too_old",

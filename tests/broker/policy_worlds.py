@@ -16,6 +16,7 @@ from broker.domain.access import (
 )
 from broker.domain.cross_border import TransferFacts
 from broker.domain.demand import DemandFacts
+from broker.domain.guardian import Minor
 from tests.broker.policy_cases import DEMAND, NOW, PROVEN, PURPOSE
 
 Case = tuple[Question, Facts, int]
@@ -89,8 +90,14 @@ class _Drawing:
             subject_id="s-1",
             demand=choice([None, None, None, *DEMANDS]),
             transfer=self._transfer() if self._random() < 0.3 else None,
+            minor=self._minor() if self._random() < 0.2 else None,
         )
         return question, facts, choice([NOW] * 6 + [999, 1_999, 2_000])
+
+    def _minor(self) -> Minor:
+        choice = self._choice
+        band = choice(["under_13", "under_14", "under_15", "under_16"])
+        return Minor(band, "ct-2", "parent", alone=False, of_age_at=choice([None, NOW, NOW + 1]))
 
     def _transfer(self) -> TransferFacts:
         """Mostly where it is near an edge, on either side of it."""
@@ -121,6 +128,9 @@ class _Drawing:
             territories=choice([("CN",), ("CN", "SG"), ("CN", "SG"), ("SG",)]),
             storage=("CN",),
             retention_days=180,
+            countries=choice(
+                [("CN", "CN"), ("CN", "SG"), ("DE", "PT"), ("FR", "CN"), ("SG", "US")]
+            ),
         )
         return ConsentFacts(
             id="c-1",
@@ -131,4 +141,5 @@ class _Drawing:
             uses_left=choice([None, None, None, 5, 1, 0]),
             refuses_automated_decisions=self.rarely(),
             terms=terms,
+            guardian_signed=self._random() < 0.1,
         )

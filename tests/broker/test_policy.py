@@ -35,10 +35,12 @@ def test_a_denial_names_every_condition_that_fails_at_once() -> None:
     states = {"consent.none", "consent.requested", "consent.refused", "consent.withdrawn"}
     states |= {"consent.expired", "consent.superseded", "proof.none"}
     states |= {"transfer.contract", "transfer.assessment"}  # of one transfer one alone
+    states |= {"guardian.of-age"}  # of a consent that no guardian signed it cannot be
     together = set(ONE_CONDITION) - states - {"validity.ahead"}
     for condition in sorted(together):
         case = ONE_CONDITION[condition][1](case)
-    case = case.terms(territories=("HK",), separate=())  # several conditions set them
+    # Several conditions set them.
+    case = case.terms(territories=("HK",), separate=(), countries=("CN", "FR"))
     assert {name for name, _ in case.failed} == together
 
 

@@ -68,6 +68,21 @@ def model(question: Question, facts: Facts, now: int) -> set[str]:
         "automated-decision.refused": facts.algorithm.automated_decision
         and consent.refuses_automated_decisions,
     }
+    # By the text of the laws and not by the table of `domain/guardian.py`.
+    band = 99 if facts.minor is None else int(facts.minor.age_band.removeprefix("under_"))
+    if (
+        facts.minor is not None
+        and facts.minor.of_age_at is not None
+        and now >= facts.minor.of_age_at
+    ):
+        band = 99
+    pipl = "CN" in terms.countries and band <= 14
+    gdpr = any(band <= {"DE": 16, "FR": 15, "PT": 13}.get(one, 0) for one in terms.countries)
+    failed |= {
+        "guardian.pipl": pipl and not consent.guardian_signed,
+        "guardian.gdpr": gdpr and not consent.guardian_signed,
+        "guardian.of-age": consent.guardian_signed and not pipl and not gdpr,
+    }
     return {name for name, fails in failed.items() if fails}
 
 

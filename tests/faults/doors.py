@@ -197,6 +197,17 @@ def mapping(_stage: Stage, known: Known, _person: Person) -> list[Call]:
     return [Call("PUT", path, json={"fields": {"theirs": "home_city"}})]
 
 
+def minors(_stage: Stage, known: Known, _person: Person) -> list[Call]:
+    """By the victim's references: to somebody else they are their own, and of nobody."""
+    guardian = {"subject_ref": "their-guardian", "relation": "parent"}
+    body = {"subject_ref": f"{known.subject_ref}-x", "age_band": "under_14", "guardian": guardian}
+    return [Call("PUT", "/v1/minors", json=body)]
+
+
+def unmarking(_stage: Stage, known: Known, _person: Person) -> list[Call]:
+    return [Call("DELETE", f"/v1/minors/{known.minor}")]
+
+
 def stopping(_stage: Stage, known: Known, _person: Person) -> list[Call]:
     """Off as it is: at home it must not spoil what other doors need."""
     return [Call("PUT", f"/v1/kill-switches/partner/{known.partner}", json={"on": False})]
@@ -399,6 +410,9 @@ DOORS: dict[str, Door] = {
         own=True,
         at_home=None,  # it takes a signature
     ),
+    "PUT /v1/minors": Door(minors, PUBLIC | HIDDEN, own=True, at_home=PARTNER),
+    "GET /v1/minors/{contact_id}": Door(get("/v1/minors/{minor}")),
+    "DELETE /v1/minors/{contact_id}": Door(unmarking, at_home=PARTNER),
     "GET /v1/webhooks": Door(get("/v1/webhooks"), PUBLIC | HIDDEN, own=True),
     "POST /v1/webhooks": Door(
         post(

@@ -85,6 +85,7 @@ class Known:
     entry: str
     use: str
     agent_action: str
+    minor: str
     webhook: str
     event_source: str
     template: str
@@ -133,6 +134,7 @@ ABSENT = Known(
     entry="e-" + "z" * 20,
     use="e-" + "y" * 20,
     agent_action="aa-" + "z" * 20,
+    minor="ct-" + "z" * 20,
     webhook="wh-" + "z" * 20,
     event_source="absent-source",
     template="absent-template",
@@ -418,6 +420,13 @@ def _agent_action(made: World, decided: Mapping[str, Any]) -> str:
     return act(made.ctx, "demo", made.partner, sign_action(key, stated, PUBLIC_URL)).id
 
 
+def _minor(made: World) -> str:
+    """A contact of the partner that is a minor."""
+    guardian = {"subject_ref": "crm-secret-4", "relation": "parent"}
+    body = {"subject_ref": "crm-secret-3", "age_band": "under_14", "guardian": guardian}
+    return str(made.api("PUT", "/v1/minors", json=body).json()["id"])
+
+
 def _webhook(made: World) -> str:
     """Where the partner has its events sent."""
     url = "http://crm.example/secret-path"
@@ -503,6 +512,7 @@ def _in_use(made: World) -> Known:
         entry=entry,
         use=decided["context"]["id"],
         agent_action=_agent_action(made, decided["context"]),
+        minor=_minor(made),
         webhook=_webhook(made),
         event_source=_kept_event(made),
         template=made.template("secret-template"),

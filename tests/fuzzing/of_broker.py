@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from broker.domain.event import MEDIA_TYPE
 from broker.domain.evidence import verify_evidence
 from broker.domain.evidence.opened import MANIFEST_TYPE, file_hash
 from broker.domain.fee import Charge, read_month, read_rate, read_value
+from broker.domain.guardian import GuardianTerms
 from broker.domain.incoming import BATCH_TYPE, read_events
 from broker.domain.masking import read_maskings
 from broker.domain.merkle import verify_consistency, verify_inclusion
@@ -257,9 +259,11 @@ LOG_VERIFIER = cosignature.verifier(LOG.verifier_key.encode())
 PARSERS = (
     _p(
         "terms",
-        "domain.terms.Terms.from_json domain.terms.Party.from_json domain.terms.Label.from_json",
+        "domain.terms.Terms.from_json domain.terms.Party.from_json domain.terms.Label.from_json "
+        "domain.guardian.GuardianTerms.from_json",
         lambda data: Terms.from_json(value(data)),
         canonical(honest.TERMS.to_json()),
+        canonical(replace(honest.TERMS, guardian=GuardianTerms("parent", alone=False)).to_json()),
     ),
     _p(
         "party",

@@ -46,7 +46,10 @@ from wallet_adapters.wire import (
 )
 
 KNOWN_TRANSACTION_DATA: Final = frozenset(
-    {"urn:consent-broker:consent:1", "urn:consent-broker:withdrawal:1"}
+    {
+        *("urn:consent-broker:consent:1", "urn:consent-broker:guardian-consent:1"),
+        "urn:consent-broker:withdrawal:1",
+    }
 )
 ALGORITHMS: Final = ("ES256",)
 SKEW: Final = 60

@@ -29,7 +29,7 @@ def verify_credentials(bundle: OpenedBundle) -> str:
     evidence = consent.claims.get("evidence")
     if not isinstance(evidence, dict):
         raise EvidenceInvalid(f"{CONSENT} names no signature")
-    if bundle.whole and evidence != bundle.evidence_hashes("grant"):
+    if bundle.whole and evidence != bundle.grant_hashes():
         raise EvidenceInvalid(f"{CONSENT} names other signatures")
     terms = bundle.terms
     grade = text(consent.claims, "signature_grade")

@@ -25,7 +25,7 @@ ISSUED = "issued"
 """Of a part: the grant's entry, or that of the newest issue, names it."""
 CUSTOMER_CREDENTIAL = "customer_credential"
 """Of a part: the log names the presentation of it, which the broker took only from its own rows."""
-KINDS: tuple[Kind, ...] = ("grant", "withdrawal")
+KINDS: tuple[Kind, ...] = ("grant", "guardian", "withdrawal")
 COPIES = ("officer", "partner", "customer")
 
 MANIFEST, TERMS, NOTICE, ORIGIN = "manifest.jws", "terms.json", "notice.json", "origin.json"
@@ -33,7 +33,7 @@ CONSENT, RECEIPT = "credential/consent.txt", "credential/receipt.txt"
 CHECKPOINT, TIMES = "log/checkpoint.txt", "log/time/"
 _ALONE = frozenset({"README.txt", MANIFEST, TERMS, NOTICE, ORIGIN, CONSENT, RECEIPT, CHECKPOINT})
 _SIGNED = re.compile(
-    r"(?:grant|withdrawal)/(?:details\.json|presentation\.txt|request-object-[0-9]{2}\.jwt)"
+    r"(?:grant|guardian|withdrawal)/(?:details\.json|presentation\.txt|request-object-[0-9]{2}\.jwt)"
 )
 _LOGGED = re.compile(r"log/(?:[0-9]{12}\.(?:json|tlog-proof)|time/[0-9]{12}\.(?:tsr|checkpoint))")
 
@@ -114,6 +114,13 @@ class OpenedBundle:
         return sorted(
             name for name in self.files if name.startswith(prefix) and name.endswith(suffix)
         )
+
+    def grant_hashes(self) -> dict[str, Any]:
+        """The same of everything that was signed to grant it: by a minor's guardian too."""
+        hashes = self.evidence_hashes("grant")
+        if "guardian" in self.details:
+            hashes["guardian"] = self.evidence_hashes("guardian")
+        return hashes
 
     def evidence_hashes(self, kind: Kind) -> dict[str, Any]:
         """What credential and log have to say of the files of one signature.

@@ -72,6 +72,10 @@ def verify_request_objects(bundle: OpenedBundle) -> str:
             raise EvidenceInvalid(f"{kind}: no request object of the address signed for was kept")
     if bundle.whole and "grant" not in bundle.details:
         raise EvidenceInvalid("what the customer signed to grant it is missing")
+    guardian = bundle.terms.guardian
+    two = guardian is not None and not guardian.alone
+    if bundle.whole and two != ("guardian" in bundle.details):
+        raise EvidenceInvalid("the terms and what the guardian signed do not go together")
     if not bundle.whole:
         return "not in this copy of the bundle"
     rest = "; a wallet in development answered without a signed one" if unsigned else ""
@@ -105,7 +109,7 @@ def _request_object(bundle: OpenedBundle, details: Mapping[str, Any], name: str)
     jws.verify(chain.key)
     chain.check_issuer(bundle.issuer)
     asked = read_json_object(jws.payload, max_bytes=LARGEST_JSON)
-    kind: Kind = "grant" if name.startswith("grant/") else "withdrawal"
+    kind = next(one for one in KINDS if name.startswith(f"{one}/"))
     dated = integer(details, "accepted_at")
     bundle.signed_parts.append(SignedPart(name, chain.leaf, dated, kind))
     client_id = x509_hash_client_id(chain.leaf)
@@ -156,6 +160,17 @@ def verify_signatures(bundle: OpenedBundle) -> str:
         bundle.signed_parts.append(part)
         if signed.signed_at != integer(details, "signed_at"):
             raise EvidenceInvalid(f"{kind}: the time of signing is not the signature's")
+    if "guardian" in bundle.signed:
+        grant, guardian = bundle.signed["grant"], bundle.signed["guardian"]
+        if grant.holder_thumbprint == guardian.holder_thumbprint:
+            raise EvidenceInvalid("the minor and the guardian signed with one and the same key")
     if not bundle.signed:
         return "not in this copy of the bundle: it holds their hashes"
-    return ", ".join(f"{kind} signed with the customer's key" for kind in bundle.signed)
+    return ", ".join(f"{kind} signed with {_whose(bundle, kind)} key" for kind in bundle.signed)
+
+
+def _whose(bundle: OpenedBundle, kind: Kind) -> str:
+    guardian = bundle.terms.guardian
+    if guardian is None or (kind == "grant" and not guardian.alone):
+        return "the customer's"
+    return "the customer's or the guardian's" if kind == "withdrawal" else "the guardian's"

@@ -25,7 +25,7 @@ from broker.domain.evidence.opened import (
     OpenedBundle,
     SignedPart,
 )
-from broker.domain.evidence.story import ENDS, GRANTED, newest_issue
+from broker.domain.evidence.story import ENDS, GRANTED, SIGNED, newest_issue
 from broker.domain.note import parse_note
 from broker.domain.trust import CompromisedKey
 
@@ -72,10 +72,17 @@ def _of_grant(bundle: OpenedBundle) -> int:
     return max(act.index + 1 for act in bundle.acts if act.entry.type == GRANTED)
 
 
+def _of_first(bundle: OpenedBundle) -> int:
+    """Of what grants it: the entry of a minor's signature, where the guardian's came after."""
+    first = [act.index + 1 for act in bundle.acts if act.entry.type == SIGNED]
+    return max(first, default=_of_grant(bundle))
+
+
 # How large the log was at least when a part was there.
 _SIZES: dict[str | None, Callable[[OpenedBundle], int]] = {
     None: _of_checkpoint,
-    "grant": _of_grant,
+    "grant": _of_first,
+    "guardian": _of_grant,
     "withdrawal": _of_end,
     ISSUED: lambda bundle: newest_issue(bundle).index + 1,
     CUSTOMER_CREDENTIAL: lambda _bundle: 0,

@@ -2,7 +2,8 @@
 
 1. Every entry is about this consent, of this tenant, and written before the bundle was.
 2. The consent was requested once, then granted once, then ended at most once: in the log's order.
-3. The grant's entry names these terms, this partner, both credentials and what was signed, and its
+3. A minor signed after it was requested and before the guardian did, with whom it was granted.
+   The grant's entry names these terms, this partner, both credentials and what was signed, and its
    time is that of the evidence. Where they were issued again, the newest issue's entry names them.
 4. A withdrawal that was signed is in the bundle (in a whole copy), by the key that it says. One of
    everything at once tells its time by the minute.
@@ -39,6 +40,7 @@ SAME_ACT_SECONDS = 60
 
 REQUESTED, GRANTED, DECISION = "consent.requested", "consent.granted", "decision"
 REISSUED = "consent.reissued"
+SIGNED = "consent.signed"
 ENDS = {
     "consent.withdrawn": ConsentState.WITHDRAWN,
     "consent.expired": ConsentState.EXPIRED,
@@ -104,9 +106,31 @@ def _grant(bundle: OpenedBundle, act: LoggedAct) -> None:
         raise EvidenceInvalid("the log tells of another grade of the grant's signature")
     if bundle.whole and body.get("binding_grade") != bundle.details["grant"].get("binding_grade"):
         raise EvidenceInvalid("the log tells of another grade of identity binding")
-    times = [integer(bundle.manifest, "granted_at"), *_accepted_at(bundle, "grant")]
+    first = _first(bundle, act)
+    times = [integer(bundle.manifest, "granted_at"), *_accepted_at(bundle, "guardian")]
+    times += [] if first else _accepted_at(bundle, "grant")
     if any(abs(time - act.entry.time) > SAME_ACT_SECONDS for time in times):
         raise EvidenceInvalid("the log tells of the grant at another time")
+
+
+def _first(bundle: OpenedBundle, granted: LoggedAct) -> LoggedAct | None:
+    """The minor's signature, which the guardian's came after; None where there is only one."""
+    guardian = bundle.terms.guardian
+    if guardian is None or guardian.alone:
+        if any(act.entry.type == SIGNED for act in bundle.acts):
+            raise EvidenceInvalid("the log tells of a minor's signature, the terms of no guardian")
+        return None
+    act = _one(bundle, SIGNED)
+    if not _one(bundle, REQUESTED).index < act.index < granted.index:
+        raise EvidenceInvalid("the minor signs after the request and before the guardian")
+    evidence = granted.entry.body.get("evidence")
+    by_minor = {} if not isinstance(evidence, dict) else {**evidence}
+    if by_minor.pop("guardian", None) is None or act.entry.body.get("evidence") != by_minor:
+        raise EvidenceInvalid("the log tells of other signatures of minor and guardian")
+    accepted = _accepted_at(bundle, "grant")
+    if any(abs(time - act.entry.time) > SAME_ACT_SECONDS for time in accepted):
+        raise EvidenceInvalid("the log tells of the minor's signature at another time")
+    return act
 
 
 def newest_issue(bundle: OpenedBundle) -> LoggedAct:
@@ -179,9 +203,12 @@ def _signed_withdrawal(bundle: OpenedBundle, act: LoggedAct, grain: int) -> None
         taken.holder_thumbprint,
         taken.credential.claims["jti"],
     )
-    grade = WithdrawalGrade.SAME_KEY if same else WithdrawalGrade.BOUND_KEY
-    if body.get("grade") != grade:
-        raise EvidenceInvalid(f"the withdrawal was signed by the {grade}, the log tells otherwise")
+    grades = {WithdrawalGrade.SAME_KEY if same else WithdrawalGrade.BOUND_KEY}
+    if not same and bundle.terms.guardian is not None:
+        grades.add(WithdrawalGrade.GUARDIAN)
+    if body.get("grade") not in grades:
+        told = " or ".join(sorted(grades))
+        raise EvidenceInvalid(f"the withdrawal was signed by the {told}, the log tells otherwise")
 
 
 def _grain(act: LoggedAct) -> int:

@@ -13,6 +13,7 @@ HELD = sql("shown_from IS NOT NULL")
 # Which rows a sweep looks through, likewise.
 GRANTED = sql("state = 'granted'")
 OPEN = sql("state = 'open'")
+GUARDED = sql("guardian_id IS NOT NULL")
 
 
 class ConsentRequest(SQLModel, table=True):
@@ -43,6 +44,8 @@ class Consent(SQLModel, table=True):
 
     The columns beside `terms` are what a decision and a search read; they are derived from it.
     `shown_from` is when its partner may see that it was withdrawn; at once where it is null.
+    `guardian_id` is the guardian who signed it for a minor. One that is requested still and has a
+    `signed_copy_id` was signed by the minor, and waits for the guardian.
     """
 
     __table_args__ = (
@@ -58,6 +61,7 @@ class Consent(SQLModel, table=True):
             sqlite_where=HELD,
             postgresql_where=HELD,
         ),
+        Index("ix_consent_guardian", "guardian_id", sqlite_where=GUARDED, postgresql_where=GUARDED),
     )
     id: str = Field(primary_key=True)
     tenant_id: str = Field(foreign_key="tenant.id")
@@ -83,6 +87,7 @@ class Consent(SQLModel, table=True):
     decided_at: int | None = time(nullable=True)
     ended_at: int | None = time(nullable=True)
     shown_from: int | None = time(nullable=True)
+    guardian_id: str | None = None
 
 
 class PresentationRequest(SQLModel, table=True):
@@ -130,7 +135,7 @@ class Evidence(SQLModel, table=True):
     """What was signed for a consent (presentation, request objects, hashes), sealed."""
 
     __table_args__ = (
-        one_of("kind", "grant", "withdrawal"),
+        one_of("kind", "grant", "guardian", "withdrawal"),
         Index("ix_evidence_kept_until", "kept_until"),
     )
     id: str = Field(primary_key=True)

@@ -23,7 +23,8 @@ class Subject(SQLModel, table=True):
 class Contact(SQLModel, table=True):
     """A partner's opaque reference to a customer, and whose wallet it was bound to, how surely.
 
-    One that was erased has no reference any more and names its erasure.
+    One that was erased has no reference any more and names its erasure. `minor` is what the
+    partner has said of a customer who is a minor (`domain/guardian.py`), as JSON.
     """
 
     __table_args__ = (
@@ -41,6 +42,7 @@ class Contact(SQLModel, table=True):
     bound_at: int | None = time(nullable=True)
     created_at: int = time()
     erasure_id: str | None = Field(default=None, index=True)
+    minor: str | None = Field(default=None, sa_type=SqlText)
 
 
 class Invitation(SQLModel, table=True):

@@ -1,0 +1,128 @@
+"""Minors and their guardians, as partners mark them, and whose turn it is to sign."""
+
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection
+
+from broker.domain.errors import InvalidRequest, NotFound, UnknownPartner
+from broker.domain.guardian import Minor, check_minor, stored_minor
+from broker.store import contacts, partners
+from broker.store.contacts import ContactRow
+from broker.usecases import audit
+from broker.usecases.asking import GUARDIAN
+from broker.usecases.context import Context
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A contact that is a minor, and what its partner says of it."""
+
+    contact: ContactRow
+    minor: Minor
+
+
+def mark(
+    ctx: Context,
+    tenant_id: str,
+    partner_id: str,
+    subject_ref: str,
+    *,
+    age_band: str,
+    guardian_ref: str,
+    relation: str,
+    alone: bool = False,
+    of_age_at: int | None = None,
+) -> Marked:
+    """Say that a contact is a minor, and whose contact the guardian's is; in place of before.
+
+    From then on decisions need a guardian's signature where a law asks for it. Raises
+    `UnknownPartner`, `InvalidRequest`.
+    """
+    if guardian_ref == subject_ref:
+        raise InvalidRequest("nobody is their own guardian: name another contact")
+    minor = Minor(age_band, "", relation, alone, of_age_at)
+    check_minor(minor, ctx.now())
+    with ctx.db.transaction() as tx:
+        if partners.find(tx, tenant_id, partner_id, lock=True).state != "active":
+            raise UnknownPartner("the partner is suspended")
+        # Always in the same order: two who mark at once wait for each other.
+        refs = sorted((subject_ref, guardian_ref))
+        found = {ref: _contact(ctx, tx, tenant_id, partner_id, ref) for ref in refs}
+        contact, guardian = found[subject_ref], found[guardian_ref]
+        if guardian.minor is not None:
+            raise InvalidRequest("the guardian is marked as a minor")
+        minor = replace(minor, guardian=guardian.id)
+        contacts.set_minor(tx, contact.id, minor.dump())
+        _told(ctx, tx, contact, "minor.marked", guardian=guardian.id, relation=relation)
+    return Marked(contact, minor)
+
+
+def unmark(ctx: Context, tenant_id: str, partner_id: str, contact_id: str) -> None:
+    """Say that a contact is no minor: what a guardian has signed for it permits nothing any more.
+
+    Raises `NotFound`.
+    """
+    with ctx.db.transaction() as tx:
+        contact = _marked(tx, tenant_id, partner_id, contact_id).contact
+        contacts.set_minor(tx, contact.id, None)
+        _told(ctx, tx, contact, "minor.unmarked")
+
+
+def find(ctx: Context, tenant_id: str, partner_id: str | None, contact_id: str) -> Marked:
+    """A contact that is marked as a minor, of its partner (officers: of any); raises `NotFound`."""
+    with ctx.db.reading() as tx:
+        return _marked(tx, tenant_id, partner_id, contact_id)
+
+
+def signer(tx: Connection, contact: ContactRow, whose: str) -> ContactRow:
+    """The contact whose wallet signs: the customer's own, or that of the guardian of now.
+
+    Where the partner has taken the mark away meanwhile, an empty one, which nobody can sign for.
+    """
+    if whose != GUARDIAN:
+        return contact
+    minor = stored_minor(contact.minor)
+    if minor is None:
+        return replace(contact, subject_id=None)
+    return contacts.find(tx, contact.tenant_id, minor.guardian)
+
+
+def _contact(
+    ctx: Context, tx: Connection, tenant_id: str, partner_id: str, subject_ref: str
+) -> ContactRow:
+    key = ctx.keys.hmac_key("contact")
+    return contacts.get_or_create(
+        tx,
+        ctx.master,
+        tenant_id=tenant_id,
+        partner_id=partner_id,
+        subject_ref=subject_ref,
+        ref_hash=contacts.subject_ref_hash(key, partner_id, subject_ref),
+        now=ctx.now(),
+    )
+
+
+def _marked(tx: Connection, tenant_id: str, partner_id: str | None, contact_id: str) -> Marked:
+    contact = contacts.find(tx, tenant_id, contact_id)
+    minor = stored_minor(contact.minor)
+    if minor is None or partner_id not in {None, contact.partner_id}:
+        raise NotFound("no such minor")
+    return Marked(contact, minor)
+
+
+def _told(
+    ctx: Context,
+    tx: Connection,
+    contact: ContactRow,
+    type: str,  # noqa: A002
+    **more: str,
+) -> None:
+    body = {"contact": contact.id, "partner": contact.partner_id, **more}
+    audit.record(
+        ctx,
+        tx,
+        tenant_id=contact.tenant_id,
+        type=type,
+        subject_id=contact.subject_id,
+        body=body,
+    )
