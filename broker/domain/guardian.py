@@ -29,6 +29,9 @@ AGE_BANDS: Final[Mapping[str, int]] = {
 The bounds are the ages from which the laws below let a minor consent alone.
 """
 
+CUSTOMER, GUARDIAN = "customer", "guardian"
+"""Whose turn it is to sign."""
+
 RELATIONS: Final = ("parent", "legal_guardian")
 PIPL, GDPR = "PIPL", "GDPR"
 PIPL_AGE: Final = 14

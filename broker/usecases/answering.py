@@ -7,12 +7,13 @@ from sqlalchemy import Connection
 
 from broker.domain.consent import ConsentState
 from broker.domain.errors import BrokerError
+from broker.domain.guardian import CUSTOMER
 from broker.domain.template import Template
 from broker.store import consents, presentations
 from broker.store.consents import ConsentRequestRow
 from broker.store.presentations import PresentationRequestRow
 from broker.usecases import audit
-from broker.usecases.asking import CUSTOMER, ask_for_signatures
+from broker.usecases.asking import ask_for_signatures
 from broker.usecases.closing import close_request
 from broker.usecases.consent_request import page_token_of, page_url
 from broker.usecases.context import Context

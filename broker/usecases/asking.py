@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from broker.domain.addresses import tenant_url
 from broker.domain.consent import SignatureGrade
+from broker.domain.guardian import CUSTOMER, GUARDIAN
 from broker.domain.ids import new_id
 from broker.domain.signed_content import Kind, bound_text, content, withdrawal_content
 from broker.domain.terms import Terms
@@ -21,6 +22,7 @@ from broker.store import credentials, presentations
 from broker.store.consents import ConsentRequestRow, ConsentRow
 from broker.store.presentations import PresentationRequestRow
 from broker.usecases.context import Context
+from broker.usecases.guardian import signer_of
 from broker.usecases.presentation_request import Asked, Document, Question, seal_response_key
 from credentials.jcs import b64url
 from wallet_adapters.openid4vp.dcql import (
@@ -41,7 +43,6 @@ from wallet_adapters.openid4vp.trusted_authorities import authorities_of
 
 WITHDRAWAL_SECONDS = 600
 SAME_KEY, OTHER_KEY = "same_key", "other_key"
-CUSTOMER, GUARDIAN = "customer", "guardian"
 _SIGNS: dict[str, Kind] = {CUSTOMER: "grant", GUARDIAN: "guardian"}
 MOST_AT_ONCE, MOST_COPIES = 16, 64
 NONCE_BYTES = 32
@@ -51,15 +52,6 @@ CUSTOMER_VCT = "/vct/customer/1"
 def customer_vct(ctx: Context, tenant_id: str) -> str:
     """The type of a tenant's customer credentials."""
     return tenant_url(ctx.settings.public_url, tenant_id) + CUSTOMER_VCT
-
-
-def signer_of(rows: Sequence[ConsentRow]) -> str:
-    """Whose turn it is to sign these consents: a minor comes before the guardian, if at all."""
-    for row in rows:
-        guardian = _terms(row.terms).guardian
-        if guardian is not None and (guardian.alone or row.awaits_guardian):
-            return GUARDIAN
-    return CUSTOMER
 
 
 def ask_for_signatures(
@@ -76,12 +68,11 @@ def ask_for_signatures(
     guardian's where it is the guardian's turn.
     """
     presentations.replace_open(tx, request.id, "consent", ctx.now())
-    signer = signer_of(rows)
-    questions = []
-    for row in rows:
-        query = f"consent_{row.item}".replace("-", "_")
-        data = _encoded(query, content(_SIGNS[signer], _terms(row.terms)))
-        questions.append(Question(query, row.id, row.terms, row.terms_hash, data))
+    kind = _SIGNS[signer := signer_of(rows)]
+    questions = [
+        _question(f"consent_{row.item}".replace("-", "_"), row, content(kind, _terms(row.terms)))
+        for row in rows
+    ]
     queries = [_copy_query(ctx, request, question.query) for question in questions]
     dcql = optional_each(queries) if len(queries) > 1 else DcqlQuery(tuple(queries))
     return _store(
@@ -149,12 +140,7 @@ def ask_for_withdrawal(
     dcql = DcqlQuery(
         (same, other), (CredentialSet(options=((SAME_KEY,), (OTHER_KEY,)), required=True),)
     )
-    questions = [
-        Question(
-            query, row.id, row.terms, row.terms_hash, _encoded(query, withdrawal_content(terms))
-        )
-        for query in (SAME_KEY, OTHER_KEY)
-    ]
+    questions = [_question(one, row, withdrawal_content(terms)) for one in (SAME_KEY, OTHER_KEY)]
     committed = fallback_nonce(bound_text("withdrawal", terms)) if bound else None
     return _store(
         ctx,
@@ -204,13 +190,7 @@ def ask_for_everything(
     opened = []
     for first in range(0, len(rows), MOST_AT_ONCE):
         questions = [
-            Question(
-                query := f"consent_{number}",
-                row.id,
-                row.terms,
-                row.terms_hash,
-                _encoded(query, withdrawal_content(_terms(row.terms))),
-            )
+            _question(f"consent_{number}", row, withdrawal_content(_terms(row.terms)))
             for number, row in enumerate(rows[first : first + MOST_AT_ONCE], start=1)
         ]
         queries = [
@@ -276,9 +256,10 @@ def _terms(text: str) -> Terms:
     return Terms.from_json(orjson.loads(text))
 
 
-def _encoded(query: str, content: Mapping[str, Any]) -> str:
+def _question(query: str, row: ConsentRow, asked: Mapping[str, Any]) -> Question:
     protocol = {"credential_ids": [query], "transaction_data_hashes_alg": ["sha-256"]}
-    return encode_transaction_data({**content, **protocol})
+    data = encode_transaction_data({**asked, **protocol})
+    return Question(query, row.id, row.terms, row.terms_hash, data)
 
 
 def _copy_query(
@@ -316,6 +297,8 @@ def _bound_request(
     dcql: DcqlQuery,
     questions: Sequence[Question],
     committed: FallbackNonce,
+    *,
+    signer: str = CUSTOMER,
 ) -> Document:
     return Document(
         client_id=_client_id(ctx, request),
@@ -323,6 +306,7 @@ def _bound_request(
         questions=tuple(replace(question, transaction_data=None) for question in questions),
         grade=SignatureGrade.BOUND_NOT_DISPLAYED,
         random=b64url(committed.random),
+        signer=signer,
     )
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from broker.domain.consent import ConsentState
 from broker.domain.errors import Gone, InvalidRequest, NotFound, StateConflict
+from broker.domain.guardian import CUSTOMER
 from broker.domain.template import Template, TemplateItem
 from broker.domain.terms import Party, Terms
 from broker.store import consents, contacts, partners, presentations, registry
@@ -16,7 +17,7 @@ from broker.store.consents import ConsentRequestRow, ConsentRow
 from broker.store.contacts import ContactRow
 from broker.store.presentations import PresentationRequestRow
 from broker.usecases import guardian
-from broker.usecases.asking import CUSTOMER, ask_for_signatures, signer_of
+from broker.usecases.asking import ask_for_signatures
 from broker.usecases.closing import close_request
 from broker.usecases.consent_request import Drafting, answerable, in_order, token_hash
 from broker.usecases.context import Context
@@ -63,7 +64,7 @@ def page(ctx: Context, tenant_id: str, page_token: str) -> PageState:
         rows = in_order(template, consents.of_request(tx, request.id))
         rows = [row.as_published(now) for row in rows]
         contact = contacts.find(tx, tenant_id, request.contact_id)
-        signer = signer_of(rows) if request.state == "open" else CUSTOMER
+        signer = guardian.signer_of(rows) if request.state == "open" else CUSTOMER
         contact = guardian.signer(tx, contact, signer)
         waiting = presentations.latest(tx, request.id, "consent")
         opened = presentations.open_ones(tx, request.id)
@@ -155,7 +156,7 @@ def revision(ctx: Context, tenant_id: str, page_token: str) -> str:
     with ctx.db.reading() as tx:
         request = consents.request_by_page(tx, tenant_id, token_hash(page_token))
         rows = [row.as_published(now) for row in consents.of_request(tx, request.id)]
-        signer = signer_of(rows) if request.state == "open" else CUSTOMER
+        signer = guardian.signer_of(rows) if request.state == "open" else CUSTOMER
         contact = contacts.find(tx, tenant_id, request.contact_id)
         contact = guardian.signer(tx, contact, signer)
         waiting = presentations.latest(tx, request.id, "consent")

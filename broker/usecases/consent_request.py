@@ -21,7 +21,7 @@ from broker.store.consents import ConsentRequestRow, ConsentRow
 from broker.store.contacts import ContactRow
 from broker.store.presentations import PresentationRequestRow
 from broker.usecases import audit, guardian
-from broker.usecases.asking import ask_for_signatures, signer_of
+from broker.usecases.asking import ask_for_signatures
 from broker.usecases.context import Context
 from broker.usecases.presentation_request import Asked
 from credentials.jcs import b64url
@@ -141,7 +141,7 @@ def open_request(
         consents.add_request(tx, request)
         rows = [_ask_for(ctx, tx, drafting, item, contact) for item in template.items]
         asked = ask_for_signatures(ctx, tx, request, rows)
-        signing = guardian.signer(tx, contact, signer_of(rows))
+        signing = guardian.signer(tx, contact, guardian.signer_of(rows))
     return _opened(ctx, request, rows, signing, asked)
 
 
@@ -167,7 +167,7 @@ def find_request(ctx: Context, tenant_id: str, partner_id: str | None, request_i
         waiting = presentations.latest(tx, request_id, "consent")
         signing = contact
         if request.state == "open":
-            signing = guardian.signer(tx, contact, signer_of(rows))
+            signing = guardian.signer(tx, contact, guardian.signer_of(rows))
     return _opened(ctx, request, rows, signing, answerable(ctx, waiting))
 
 
@@ -291,5 +291,5 @@ def _opened(
         invitation_needed=contact.subject_id is None,
         page_url=page_url(ctx, request.tenant_id, page_token_of(ctx, request.id)),
         asked=asked,
-        signer=None if asked is None else signer_of(rows),
+        signer=None if asked is None else guardian.signer_of(rows),
     )

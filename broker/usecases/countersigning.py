@@ -10,6 +10,7 @@ from dataclasses import replace
 import orjson
 from sqlalchemy import Connection
 
+from broker.domain.guardian import GUARDIAN
 from broker.domain.ids import new_id
 from broker.domain.template import Template
 from broker.domain.terms import Terms
@@ -18,7 +19,6 @@ from broker.store.consents import ConsentRow
 from broker.store.contacts import ContactRow
 from broker.usecases import audit
 from broker.usecases.answering import Refused
-from broker.usecases.asking import GUARDIAN
 from broker.usecases.context import Context
 from broker.usecases.granting import DAY, First, Signed, grant_consent, keep_evidence, sha256
 from broker.usecases.guardian import signer

@@ -1,15 +1,18 @@
 """Minors and their guardians, as partners mark them, and whose turn it is to sign."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import orjson
 from sqlalchemy import Connection
 
 from broker.domain.errors import InvalidRequest, NotFound, UnknownPartner
-from broker.domain.guardian import Minor, check_minor, stored_minor
+from broker.domain.guardian import CUSTOMER, GUARDIAN, Minor, check_minor, stored_minor
+from broker.domain.terms import Terms
 from broker.store import contacts, partners
+from broker.store.consents import ConsentRow
 from broker.store.contacts import ContactRow
 from broker.usecases import audit
-from broker.usecases.asking import GUARDIAN
 from broker.usecases.context import Context
 
 
@@ -72,6 +75,15 @@ def find(ctx: Context, tenant_id: str, partner_id: str | None, contact_id: str) 
     """A contact that is marked as a minor, of its partner (officers: of any); raises `NotFound`."""
     with ctx.db.reading() as tx:
         return _marked(tx, tenant_id, partner_id, contact_id)
+
+
+def signer_of(rows: Sequence[ConsentRow]) -> str:
+    """Whose turn it is to sign these consents: a minor comes before the guardian, if at all."""
+    for row in rows:
+        guardian = Terms.from_json(orjson.loads(row.terms)).guardian
+        if guardian is not None and (guardian.alone or row.awaits_guardian):
+            return GUARDIAN
+    return CUSTOMER
 
 
 def signer(tx: Connection, contact: ContactRow, whose: str) -> ContactRow:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from broker.domain.consent import BindingGrade
 from broker.domain.errors import Gone, LogUnavailable, StateConflict
+from broker.domain.guardian import CUSTOMER
 from broker.domain.template import Template
 from broker.domain.tracing import span
 from broker.store import (
@@ -34,7 +35,7 @@ from broker.usecases.answering import (
     close_if_all_answered,
     reject,
 )
-from broker.usecases.asking import CUSTOMER, OTHER_KEY, SAME_KEY, customer_vct
+from broker.usecases.asking import OTHER_KEY, SAME_KEY, customer_vct
 from broker.usecases.consent_request import token_hash
 from broker.usecases.context import Context, at_one_moment
 from broker.usecases.countersigning import take

@@ -8,12 +8,12 @@ from sqlalchemy import Connection
 
 from broker.domain.addresses import tenant_url
 from broker.domain.errors import NotFound
+from broker.domain.guardian import GUARDIAN
 from broker.domain.issued_claims import coarse
 from broker.domain.record import Event, GuardianSigned, Recorded, receipt_of, record_of
 from broker.domain.terms import Terms
 from broker.store import presentations, registry
 from broker.store.consents import ConsentRow
-from broker.usecases.asking import GUARDIAN
 from broker.usecases.context import Context
 from broker.usecases.granting import sha256
 from broker.usecases.invitation import pairwise_id

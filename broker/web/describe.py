@@ -6,8 +6,8 @@ from typing import Literal
 
 import orjson
 
+from broker.domain.guardian import GUARDIAN
 from broker.domain.terms import AttributeTerms, Party, Terms
-from broker.usecases.asking import GUARDIAN
 from broker.usecases.consent_page import PageState
 from broker.usecases.invitation import WaitingOffer
 from broker.usecases.presentation_request import Document

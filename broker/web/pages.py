@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from broker.domain.errors import BrokerError, Gone, LogUnavailable, NotFound, StateConflict
+from broker.domain.guardian import GUARDIAN
 from broker.usecases import automated_decision, consent_page, presentation, withdrawal
-from broker.usecases.asking import GUARDIAN
 from broker.usecases.consent_page import PageState
 from broker.usecases.invitation import waiting_offer
 from broker.web import describe, live
