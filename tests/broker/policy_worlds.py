@@ -90,7 +90,7 @@ class _Drawing:
             subject_id="s-1",
             demand=choice([None, None, None, *DEMANDS]),
             transfer=self._transfer() if self._random() < 0.3 else None,
-            minor=self._minor() if self._random() < 0.2 else None,
+            minor=self._minor() if self._random() < 0.1 else None,
         )
         return question, facts, choice([NOW] * 6 + [999, 1_999, 2_000])
 
@@ -141,5 +141,5 @@ class _Drawing:
             uses_left=choice([None, None, None, 5, 1, 0]),
             refuses_automated_decisions=self.rarely(),
             terms=terms,
-            guardian_signed=self._random() < 0.1,
+            guardian_signed=self.rarely(),
         )

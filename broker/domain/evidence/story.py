@@ -203,11 +203,11 @@ def _signed_withdrawal(bundle: OpenedBundle, act: LoggedAct, grain: int) -> None
         taken.holder_thumbprint,
         taken.credential.claims["jti"],
     )
-    grades = {WithdrawalGrade.SAME_KEY if same else WithdrawalGrade.BOUND_KEY}
+    grades = [WithdrawalGrade.SAME_KEY if same else WithdrawalGrade.BOUND_KEY]
     if not same and bundle.terms.guardian is not None:
-        grades.add(WithdrawalGrade.GUARDIAN)
+        grades.append(WithdrawalGrade.GUARDIAN)
     if body.get("grade") not in grades:
-        told = " or ".join(sorted(grades))
+        told = " or ".join(grades)
         raise EvidenceInvalid(f"the withdrawal was signed by the {told}, the log tells otherwise")
 
 
