@@ -43,7 +43,7 @@ class Age:
         self, template: str, subject_ref: str
     ) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
         """Each step when it is done: its id, its names in English and Chinese, what it shows."""
-        issuers = self._issuers()
+        issuers = register_kind(self.officer, PERSON)
         offer, held = self._attested()
         yield (
             "attribute_credential",
@@ -120,18 +120,19 @@ class Age:
         found = self.partner.get(f"/v1/proof-requests/{asked['id']}").json()
         return {name: found[name] for name in ("state", "statements", "proven_at", "entry")}
 
-    def _issuers(self) -> Sequence[dict[str, str]]:
-        """Register the kind of credential, unless it is there, and name who issues it."""
-        try:
-            self.officer.post("/v1/attribute-types", PERSON, idempotent=True)
-        except ApiError as error:
-            if error.status != CONFLICT:
-                raise
-        known = self.officer.get("/v1/attribute-types").json()["types"]
-        issuers: Sequence[dict[str, str]] = next(
-            kind["issuers"] for kind in known if kind["id"] == PERSON["id"]
-        )
-        return issuers
+
+def register_kind(officer: Client, kind: Mapping[str, Any]) -> Sequence[dict[str, str]]:
+    """Register a kind of credential, unless it is there, and name who issues it."""
+    try:
+        officer.post("/v1/attribute-types", kind, idempotent=True)
+    except ApiError as error:
+        if error.status != CONFLICT:
+            raise
+    known = officer.get("/v1/attribute-types").json()["types"]
+    issuers: Sequence[dict[str, str]] = next(
+        one["issuers"] for one in known if one["id"] == kind["id"]
+    )
+    return issuers
 
 
 def adult(

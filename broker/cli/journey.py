@@ -3,8 +3,10 @@
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
+from broker.cli.asking_data import AskedData
 from broker.cli.attesting import LI, Age
 from broker.cli.sealing import SealedData
 from broker.domain.evidence import Report, verify_evidence
@@ -73,9 +75,10 @@ class Journey:
         consent_id = yield from self._sign(request)
         yield from self._decide()
         data = self._sealed(consent_id)
-        for shown in data.steps():
+        on_demand = AskedData(data, self._officer, self._subject_ref)
+        for shown in chain(data.steps(), on_demand.steps()):
             yield from self._done(*shown)
-        yield from self._withdraw(consent_id, data)
+        yield from self._withdraw(consent_id, on_demand)
         yield from self._prove(consent_id)
         yield from self._prove_age()
 
@@ -204,18 +207,10 @@ class Journey:
 
     def _sealed(self, consent_id: str) -> SealedData:
         """What is sealed under the consent, from the wallet to the partner."""
-        return SealedData(
-            self._partner,
-            self._partner_id,
-            self._wallet,
-            self._carry,
-            _now,
-            consent_id,
-            ATTRIBUTE,
-            PURPOSE,
-        )
+        sides = (self._partner, self._partner_id, self._wallet, self._carry)
+        return SealedData(*sides, _now, consent_id, ATTRIBUTE, PURPOSE)
 
-    def _withdraw(self, consent_id: str, data: SealedData) -> Iterator[Step]:
+    def _withdraw(self, consent_id: str, data: AskedData) -> Iterator[Step]:
         asked = self._partner.post(f"/v1/consents/{consent_id}/withdrawal", {})
         answer_request(
             self._wallet, asked["wallet_link"], carry=self._carry, now=_now(), grant=["same_key"]
@@ -231,8 +226,8 @@ class Journey:
         yield from self._evaluate(
             "deny_withdrawn", "The next use? No", "撤回后再用：拒绝", expected=False
         )
-        for shown in data.closed():
-            _expect(shown[-1]["decision"] is False, "the vault should be closed")
+        for shown in chain(data.of.closed(), data.closed()):
+            _expect(shown[-1]["decision"] is False, "data should be closed to the partner")
             yield from self._done(*shown)
         yield from self._delete(consent_id)
 

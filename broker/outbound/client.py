@@ -58,6 +58,11 @@ class Client:
         answer: dict[str, Any] = self._send("POST", path, json=body, headers=headers).json()
         return answer
 
+    def collect(self, path: str) -> httpx2.Response:
+        """POST an empty JSON object for an answer that is none; raises `ApiError`."""
+        self._renew()
+        return self._send("POST", path, json={})
+
     def put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """PUT JSON under a fresh Idempotency-Key. Raises `ApiError`."""
         self._renew()

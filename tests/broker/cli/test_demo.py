@@ -12,7 +12,8 @@ from dev.running import Broker, free_port
 STEPS = [
     *("invitation", "customer_credential", "consent_request", "signed", "credential"),
     *("permit", "deny_version", "deny_abroad", "deny_attribute", "sealed", "data"),
-    *("withdrawal", "deny_withdrawn", "deny_data", "deletion", "evidence", "tampered"),
+    *("data_request", "data_shown", "withdrawal", "deny_withdrawn", "deny_data"),
+    *("data_request_closed", "deletion", "evidence", "tampered"),
     *("attribute_credential", "status_tokens", "proof_request", "proven"),
     *("attribute_revoked", "revoked_proves_nothing"),
 ]
@@ -41,6 +42,13 @@ def test_it_drives_the_whole_way_and_keeps_what_it_leaves(
         assert all(reason["law"] for reason in steps[name]["shown"]["reasons"])
     opened = steps["data"]["shown"]["opened_by_the_partner"]
     assert opened == {"count": 12, "since": "2025-11"}
+    shown = steps["data_shown"]["shown"]
+    assert (shown["opened_by_the_partner"], shown["once_more"]) == (37, "gone")
+    assert steps["data_request_closed"]["shown"] == {
+        "decision": False,
+        "state": "closed",
+        "asked_again": "consent_not_live",
+    }
     assert steps["deny_data"]["shown"] == {
         "decision": False,
         "status": 403,
@@ -92,9 +100,11 @@ def test_it_shows_people_each_step_in_both_languages(broker_server: Broker) -> N
         (1, "商家邀请客户"),
         (4, "钱包展示条款，客户只签其中一项"),
         (6, "按约使用：允许"),
-        (17, "改动一位即不通过"),
-        (21, "零知识证明：年满18岁，出生日期未离开钱包"),
-        (23, "再次询问：没有令牌便无从证明，钱包也不说明原因"),
+        (13, "钱包出示：核验后加密给商家，仅交付一次"),
+        (17, "尚未应答的询问随即关闭，也不能再问"),
+        (20, "改动一位即不通过"),
+        (24, "零知识证明：年满18岁，出生日期未离开钱包"),
+        (26, "再次询问：没有令牌便无从证明，钱包也不说明原因"),
     ):
         line = next(line for line in done.stdout.splitlines() if words in line)
         assert line.startswith(f"{number}. ")
