@@ -8,11 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from broker.api import metrics
+from broker.api.callers import TOKEN_HASH
 from broker.api.consent_schemas import Name
 from broker.api.data import HEADERS, LONGEST, denied, obligations_header
 from broker.api.deps import Ctx, PartnerCaller, TenantId
 from broker.api.dpop import token_of
 from broker.api.idempotency import Answer, IdempotencyKey, canonical, run
+from broker.api.problems import MEDIA_TYPE as PROBLEM
 from broker.domain.access import Question
 from broker.domain.decision import Decision
 from broker.domain.masking import ROLE
@@ -20,6 +22,8 @@ from broker.domain.terms import parse_purpose
 from broker.usecases import data_answer, data_request
 from broker.usecases.data_request import OpenedDataRequest
 from wallet_adapters.envelope import MEDIA_TYPE
+
+CREATED = 201
 
 router = APIRouter(tags=["data"])
 
@@ -61,7 +65,8 @@ class DataRequestOut(BaseModel):
     consent: str
     attributes: list[str]
     state: str = Field(
-        description="`open`, `answered`, `refused` (by the customer), `expired` or `closed`."
+        description="`open`, `answered`, `refused` (by the customer), `expired` or `closed` "
+        "(its consent has ended, or you were suspended)."
     )
     waiting: list[str] = Field(description="What can be collected now, once each.")
     collect_until: int | None = Field(description="Unix seconds; None where nothing waits.")
@@ -84,13 +89,19 @@ class CollectIn(BaseModel):
 
 @router.post("/v1/data-requests", status_code=201, response_model=DataRequestOut)
 def open_data_request(
-    ctx: Ctx, caller: PartnerCaller, body: DataRequestIn, key: IdempotencyKey = None
+    request: Request,
+    ctx: Ctx,
+    caller: PartnerCaller,
+    body: DataRequestIn,
+    key: IdempotencyKey = None,
 ) -> Response:
     """Ask a customer's wallet for attributes under a consent that is in force.
 
     The wallet shows them from a credential that this broker's tenant, or an issuer that it trusts,
     issued for this contact. Register a key first (`PUT /v1/sealing-key`): what is shown is sealed
-    to it, and waits five minutes for you. The request is open for 15 minutes.
+    to it, and waits five minutes for you. The request is open for 15 minutes. Where collecting
+    would be denied as it is now, so is this, like `GET /v1/data/...`: the customer is not asked in
+    vain.
     """
     purpose_id, algorithm_id, version = parse_purpose(body.purpose)
     question = Question(
@@ -112,12 +123,18 @@ def open_data_request(
             schema=body.schema_id,
             attributes=tuple(dict.fromkeys(body.attributes)),
             question=question,
+            token_hash=request.scope["state"][TOKEN_HASH],
         )
-        return Answer(201, orjson.dumps(_out(opened, ctx.now()).model_dump()))
+        if isinstance(opened, Decision):
+            metrics.of(request.app).decided("deny")
+            told = denied(request.scope, opened)
+            return Answer(told.status_code, bytes(told.body))
+        return Answer(CREATED, orjson.dumps(_out(opened, ctx.now()).model_dump()))
 
     fingerprint = b"POST /v1/data-requests\n" + canonical(body.model_dump(by_alias=True))
     answer = run(ctx, caller, fingerprint, key, work)
-    return Response(answer.body, status_code=answer.status, media_type="application/json")
+    media_type = "application/json" if answer.status == CREATED else PROBLEM
+    return Response(answer.body, status_code=answer.status, media_type=media_type)
 
 
 @router.get("/v1/data-requests/{request_id}")

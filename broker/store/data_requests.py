@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+import orjson
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select, update
+from sqlalchemy import literal_column as sql
 
 from broker.domain.errors import NotFound
 from broker.store import tables, wallet_requests
@@ -14,15 +16,23 @@ ANSWER = tables.DataAnswer.__table__  # type: ignore[attr-defined]
 
 PREFIX = "dr"
 
-# Run whenever a consent ends, mostly for one under which nothing waits.
+# Run whenever a consent ends, mostly for one under which nothing waits and nothing is asked.
 _END = Prepared(delete(ANSWER).where(ANSWER.c.consent_id == bindparam("b_consent")))
+_CLOSE = Prepared(
+    update(REQUEST)
+    .where(REQUEST.c.consent_id == bindparam("b_consent"), REQUEST.c.state == sql("'open'"))
+    .values(state=sql("'closed'"))
+)
+_HAS_KEY = REQUEST.c.document.contains('"response_key":"', autoescape=True)
 
 
 @dataclass(frozen=True)
 class DataRequestRow:
     """What is asked; `document` is the JSON of the wallet's request. Times are Unix seconds.
 
-    `state` is open, answered, refused (by the wallet) or closed (its key may be somebody else's).
+    `state` is open, answered, refused (by the wallet) or closed: its consent has ended, its partner
+    is suspended, or its key may be somebody else's. The key that answers are encrypted to is there
+    while the request can be answered and no longer.
     """
 
     id: str
@@ -89,6 +99,7 @@ def answer(tx: Connection, request_id: str, answers: Sequence[DataAnswerRow], no
     )
     if changed.rowcount != 1:
         return False
+    _forget_keys(tx, REQUEST.c.id == request_id)
     for row in answers:
         tx.execute(insert(ANSWER).values(**vars(row)))
     return True
@@ -96,7 +107,9 @@ def answer(tx: Connection, request_id: str, answers: Sequence[DataAnswerRow], no
 
 def refuse(tx: Connection, request_id: str) -> bool:
     """Note that the customer refused an open request; False when it is not open any more."""
-    return wallet_requests.refuse(tx, REQUEST, request_id)
+    refused = wallet_requests.refuse(tx, REQUEST, request_id)
+    _forget_keys(tx, REQUEST.c.id == request_id)
+    return refused
 
 
 def waiting(tx: Connection, request_id: str, now: int) -> list[DataAnswerRow]:
@@ -122,8 +135,10 @@ def take(tx: Connection, request_id: str, attribute: str, now: int) -> DataAnswe
 
 
 def end(tx: Connection, consent_id: str) -> None:
-    """Delete what waits under a consent that has ended."""
+    """Delete what waits under a consent that has ended, and close what is asked under it."""
     _END.changed(tx, {"b_consent": consent_id})
+    if _CLOSE.changed(tx, {"b_consent": consent_id}):
+        _forget_keys(tx, REQUEST.c.consent_id == consent_id, REQUEST.c.state == "closed")
 
 
 def count_rejection(tx: Connection, request_id: str) -> int:
@@ -133,12 +148,36 @@ def count_rejection(tx: Connection, request_id: str) -> int:
 
 def close_of_clients(tx: Connection, tenant_id: str, client_ids: Sequence[str]) -> int:
     """Close a tenant's open requests of these client ids; how many there were."""
-    return wallet_requests.close_of_clients(tx, REQUEST, tenant_id, client_ids)
+    closed = wallet_requests.close_of_clients(tx, REQUEST, tenant_id, client_ids)
+    _forget_keys(tx, REQUEST.c.tenant_id == tenant_id, REQUEST.c.state == "closed")
+    return closed
+
+
+def close_of_partner(tx: Connection, partner_id: str) -> int:
+    """Close a partner's open requests, and delete what waits for it; how many were open."""
+    own = REQUEST.c.partner_id == partner_id
+    tx.execute(delete(ANSWER).where(ANSWER.c.request_id.in_(select(REQUEST.c.id).where(own))))
+    query = update(REQUEST).where(own, REQUEST.c.state == "open")
+    closed = tx.execute(query.values(state="closed")).rowcount
+    _forget_keys(tx, own, REQUEST.c.state == "closed")
+    return closed
 
 
 def prune(tx: Connection, now: int, ended: int) -> int:
-    """Delete what nobody collected in time, and requests that were over by `ended`; how many."""
+    """Delete what nobody collected in time, and requests that were over by `ended`; how many.
+
+    Of those that are over, the keys go at once.
+    """
+    _forget_keys(tx, REQUEST.c.expires_at <= now)
     gone = tx.execute(delete(ANSWER).where(ANSWER.c.expires_at <= now)).rowcount
     held = select(ANSWER.c.request_id)
     over = delete(REQUEST).where(REQUEST.c.expires_at <= ended, REQUEST.c.id.not_in(held))
     return gone + tx.execute(over).rowcount
+
+
+def _forget_keys(tx: Connection, *of: ColumnElement[bool]) -> None:
+    """Delete the keys to which answers to these requests were encrypted."""
+    found = tx.execute(select(REQUEST.c.id, REQUEST.c.document).where(_HAS_KEY, *of)).all()
+    for row in found:
+        document = orjson.dumps({**orjson.loads(row.document), "response_key": None}).decode()
+        tx.execute(update(REQUEST).where(REQUEST.c.id == row.id).values(document=document))

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from broker.domain.access import Question
 from broker.domain.conditions import NOT_MASKED_SO
-from broker.domain.decision import MASK, Decision
+from broker.domain.decision import Decision
 from broker.domain.errors import (
     ConsentNotLive,
     Gone,
@@ -39,6 +39,7 @@ from wallet_adapters.masking import masked
 from wallet_adapters.openid4vp.response import WalletRefusal
 from zkp import Value, ZkpError
 
+COLLECTED = "this was collected, or its consent has ended: ask the wallet again"
 COLLECT_SECONDS = 300
 """How long what was shown waits for its partner."""
 
@@ -104,8 +105,9 @@ async def collect(
     1. The request is the partner's, and the attribute waits.
     2. Decide (`decide`): live consent, policies, uses, obligations that the partner can carry out.
        It is one use, whatever is sent how often: it is handed out once.
-    3. Delete what waits and give it out: of several who ask at once, one gets it. An end of the
-       consent has deleted it.
+    3. In the transaction of a permit, delete what waits and give it out: of several who ask at
+       once, one gets it, and for the others nothing is counted or recorded. An end of the consent
+       has deleted it.
 
     What is lost on its way to the partner cannot be repeated: ask the wallet again. Raises
     `Unauthorized`, `NotFound`, `Gone`, `StateConflict` (not answered yet, or masked otherwise).
@@ -114,6 +116,12 @@ async def collect(
     partner_id, row, found, demanded = await ctx.db.read(
         lambda tx: _find(tx, ctx, tenant_id, token_hash, request_id, attribute)
     )
+    taken: list[DataAnswerRow] = []
+
+    # 3.
+    def hand_out(tx: Connection) -> None:
+        taken[:] = [_taken(ctx, tx, row, found)]
+
     # 2.
     asking = Asking(
         tenant_id,
@@ -124,18 +132,26 @@ async def collect(
         refusals=() if demanded in {UNMASKED, found.masking} else (NOT_MASKED_SO,),
         data={"data_request": row.id, "masking": found.masking},
         supported=supported,
+        hand_out=hand_out,
     )
     decision = await decide(ctx, asking)
     if not decision.permit:
         return decision
-    owed = {one.properties["masking"] for one in decision.obligations if one.id == MASK}
-    if not owed <= {found.masking}:
+    if not taken:  # the first answer to what was collected meanwhile
+        raise Gone(COLLECTED)
+    return Collected(taken[0], decision)
+
+
+def _taken(
+    ctx: Context, tx: Connection, row: DataRequestRow, found: DataAnswerRow
+) -> DataAnswerRow:
+    demanded = _demanded(tx, row.tenant_id, question_of(row, found.attribute))
+    if demanded not in {UNMASKED, found.masking}:
         raise StateConflict("how this is masked has changed: ask the wallet again")
-    # 3.
-    taken = await ctx.db.write(lambda tx: data_requests.take(tx, row.id, attribute, ctx.now()))
+    taken = data_requests.take(tx, row.id, found.attribute, ctx.now())
     if taken is None:
-        raise Gone("this was collected, or its consent has ended: ask the wallet again")
-    return Collected(taken, decision)
+        raise Gone(COLLECTED)
+    return taken
 
 
 def _find(
@@ -229,5 +245,12 @@ def _reject(ctx: Context, row: DataRequestRow, code: str, message: str, **more: 
 def _record(
     ctx: Context, tx: Connection, row: DataRequestRow, kind: str, more: Mapping[str, str]
 ) -> None:
-    body = {"data_request": row.id, "partner": row.partner_id, **more}
-    audit.record(ctx, tx, tenant_id=row.tenant_id, type=kind, consent_id=row.consent_id, body=body)
+    audit.record(
+        ctx,
+        tx,
+        tenant_id=row.tenant_id,
+        type=kind,
+        consent_id=row.consent_id,
+        subject_id=consents.consent(tx, row.tenant_id, row.consent_id).subject_id,
+        body={"data_request": row.id, "partner": row.partner_id, **more},
+    )

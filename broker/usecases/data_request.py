@@ -12,6 +12,7 @@ import orjson
 
 from broker.domain.access import Question, stored_terms
 from broker.domain.addresses import tenant_url
+from broker.domain.decision import Decision
 from broker.domain.errors import ConsentNotLive, InvalidRequest, NotFound, UnknownAttribute
 from broker.domain.ids import new_id
 from broker.domain.proof import ANSWER_SECONDS, of_contact
@@ -21,6 +22,7 @@ from broker.store.data_requests import DataAnswerRow, DataRequestRow
 from broker.usecases import audit
 from broker.usecases.attribute_keys import published_keys
 from broker.usecases.context import Context, at_one_moment
+from broker.usecases.decide import Asking, refuse_now
 from broker.usecases.presentation_request import Asked, Document, seal_response_key
 from broker.usecases.proof_request import NONCE_BYTES, query_of, request_of
 from broker.usecases.sealing_key import sealing_key_of
@@ -59,16 +61,20 @@ def open_request(
     schema: str,
     attributes: Sequence[str],
     question: Question,
-) -> OpenedDataRequest:
+    token_hash: str,
+) -> OpenedDataRequest | Decision:
     """Ask for attributes (canonical names) out of a credential of a kind, under a live consent.
+
+    Or the denial that collecting one of them would meet now: the customer is not asked in vain.
 
     `question` is what is decided about each when it is collected; its own attribute is left out.
 
     1. The consent is the partner's, in force, for this purpose, and covers each attribute; the
-       partner has registered a key to seal to. All of that is asked again later: here it spares
-       the customer a question in vain.
-    2. The kind of credential has trusted issuers: this tenant, and those of its list.
-    3. One transaction: the request, audit.
+       partner has registered a key to seal to.
+    2. Each is judged as when it is collected; a denial is recorded. All of that is asked again
+       then.
+    3. The kind of credential has trusted issuers: this tenant, and those of its list.
+    4. One transaction: the request, audit.
 
     Raises `NotFound`, `ConsentNotLive`, `UnknownAttribute`, `InvalidRequest`, `NoSealingKey`.
     """
@@ -81,8 +87,14 @@ def open_request(
         _check_covered(ctx, consent.as_published(ctx.now()), attributes, question)
         sealing_key_of(tx, tenant_id, partner_id)
     # 2.
-    query = _query(ctx, consent, schema, attributes)
+    for name in attributes:
+        asked = replace(question, attribute=name)
+        denial = refuse_now(ctx, Asking(tenant_id, token_hash, partner_id, asked))
+        if denial is not None:
+            return denial
     # 3.
+    query = _query(ctx, consent, schema, attributes)
+    # 4.
     row = _new(ctx, consent, query, question)
     with ctx.db.transaction() as tx:
         data_requests.add(tx, row)

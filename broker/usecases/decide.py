@@ -40,7 +40,7 @@ from broker.usecases.judgement import Asking
 from broker.usecases.loaded_policies import Policies
 from broker.usecases.policy_set import in_force
 
-__all__ = ["Asking", "decide", "decide_all"]
+__all__ = ["Asking", "decide", "decide_all", "refuse_now"]
 
 ATTEMPTS = 3
 # The event loop, and everybody who writes, waits for so many: some ten milliseconds.
@@ -102,6 +102,26 @@ async def _together(ctx: Context, questions: Sequence[Asking]) -> Sequence[Decis
             return await ctx.db.write(run)
         except KeyTaken:
             return [None] * len(questions)  # nothing of the write is there
+
+
+def refuse_now(ctx: Context, asking: Asking) -> Decision | None:
+    """The denial that a question would meet now, recorded; None where it would be permitted.
+
+    Nothing is counted, and a permit is not recorded: there is none yet. Blocks. Raises
+    `Unauthorized`.
+    """
+    asker = judgement.asker_of(ctx, asking)
+    with ctx.db.reading() as tx:
+        standing = judgement.read(ctx, tx, asker, asking)
+        if standing is None or standing.snapshot.expires_at <= ctx.now():
+            raise Unauthorized("the access token is unknown or has expired: get a new one")
+        policies = in_force(ctx, tx, asking.tenant_id, standing.snapshot.policies)
+    verdict = judgement.judge(ctx, policies, asking, standing)
+    if verdict.permit:
+        return None
+    write = Write(ctx, policies, asking, asker, standing, verdict, None, ctx.now())
+    with ctx.db.transaction() as tx:
+        return write.deny(tx)
 
 
 def _writes(ctx: Context, tx: Connection, questions: Sequence[Asking]) -> list[Write | None]:

@@ -129,6 +129,8 @@ class Write:
             if counted:
                 decisions.give_back(tx, consent.id)
             return None
+        if self.asking.hand_out is not None:
+            self.asking.hand_out(tx)
         decision = self._permit(tx, consent)
         if self.charge is not None and (counted or self.asking.value is not None):
             self._keep(tx, self.charge, decision)

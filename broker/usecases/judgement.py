@@ -4,7 +4,7 @@ Everything that can deny is judged here and nowhere else, so that a search never
 decision would deny on the same facts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
@@ -52,6 +52,11 @@ class Asking:
     data: Mapping[str, str] = field(default_factory=dict)
     supported: frozenset[str] | None = None
     """The types of obligations that the caller says it can carry out; None: it says nothing."""
+    hand_out: Callable[[Connection], None] | None = None
+    """Takes what a permit is for, in the transaction that counts and records it; it may run twice.
+
+    An error that it raises undoes all of that.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from broker.store import (
     attribute_credentials,
     consents,
     contacts,
+    data_requests,
     partners,
     proofs,
     registry,
@@ -225,6 +226,7 @@ def set_partner_state(ctx: Context, tenant_id: str, partner_id: str, state: str)
                 "invitations_ended": contacts.close_invitations_of(tx, partner_id),
                 "tokens_ended": access_tokens.end_of_wallets(tx, partner_id),
                 "proof_requests_closed": proofs.close_of_partner(tx, partner_id),
+                "data_requests_closed": data_requests.close_of_partner(tx, partner_id),
                 "attribute_offers_closed": attribute_credentials.close_of(
                     tx, tenant_id, partner_id
                 ),
