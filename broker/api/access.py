@@ -4,7 +4,8 @@
               {"type": "agent", "id": <your own name>, "properties": {"partner": <client id>}}
     action    {"name": "read" | "profile" | "train" | "share"}
     resource  {"type": "attribute", "id": <canonical or your own field name>,
-               "properties": {"subject_ref": <your contact>} or {"consent": <consent id>}}
+               "properties": {"subject_ref": <your contact>} or {"consent": <consent id>},
+                             and {"source": <name>} where an outside source supplied it}
     context   {"purpose": "dpv:ServicePersonalisation#algo:churn-v3@1", "territory": "CN"}
 
 A partner asks for itself and for its agents: anything else is denied with `subject_not_caller`.

@@ -154,10 +154,20 @@ def _evaluation(request: Mapping[str, Any], where: str = "") -> Evaluation:
             subject_ref=_optional(properties, "subject_ref", f"{where}resource.properties."),
             consent_id=_optional(properties, "consent", f"{where}resource.properties."),
             agent=agent,
+            source=_source(properties, context, where),
         ),
         read_value(context["value"], f"{where}context.value") if "value" in context else None,
         _supported(context, f"{where}context."),
     )
+
+
+def _source(properties: Mapping[str, Any], context: Mapping[str, Any], where: str) -> str | None:
+    """The outside source that the value is from, said of the resource or in the context."""
+    of_resource = _optional(properties, "source", f"{where}resource.properties.")
+    of_context = _optional(context, "source", f"{where}context.")
+    if of_resource is not None and of_context not in {None, of_resource}:
+        raise InvalidRequest(f"{where}context.source is another than resource.properties.source")
+    return of_context if of_resource is None else of_resource
 
 
 def _supported(context: Mapping[str, Any], where: str) -> frozenset[str] | None:

@@ -36,6 +36,13 @@ _RESOURCE = {
             "properties": {
                 "subject_ref": {"type": "string", "maxLength": 1024},
                 "consent": {"type": "string", "maxLength": 1024},
+                "source": {
+                    "type": "string",
+                    "maxLength": 1024,
+                    "description": "The outside source that the value is from, by its name in the "
+                    "tenant's register; also as `source` in the context. An attribute that comes "
+                    "from one source alone needs none.",
+                },
             },
         },
     },

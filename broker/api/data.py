@@ -80,6 +80,10 @@ async def get_data(
             ),
         ),
     ] = None,
+    source: Annotated[
+        str | None,
+        Query(max_length=40, description="The outside source that supplied it, where one did."),
+    ] = None,
     byte_range: Annotated[
         str | None, Header(alias="Range", max_length=LONGEST, description="One range of bytes.")
     ] = None,
@@ -115,6 +119,7 @@ async def get_data(
         territory=territory,
         consent_id=consent_id,
         role=role,
+        source=source,
     )
     token_hash = await token_of(ctx, request)
     wanted = Wanted(

@@ -6,6 +6,7 @@ from broker.cli import (
     agent,
     backup,
     cross_border,
+    data_source,
     federation,
     fee,
     guardian,
@@ -13,6 +14,7 @@ from broker.cli import (
     lineage,
     log,
     registry,
+    sandbox,
     serve,
     source,
     subject,
@@ -42,6 +44,8 @@ app.add_typer(vault.vault, name="vault")
 app.add_typer(webhook.webhook, name="webhook")
 app.add_typer(source.source, name="source")
 app.add_typer(federation.federation, name="federation")
+app.add_typer(data_source.data_source, name="data-source")
+app.add_typer(sandbox.sandbox, name="sandbox")
 backup.register(app)
 app.add_typer(doctor, name="doctor")
 app.command()(demo)

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from broker.domain.cross_border import TransferFacts
+from broker.domain.data_source import SANDBOX, SourceFacts
 from broker.domain.demand import DemandFacts
 from broker.domain.errors import InvalidTerms
 from broker.domain.guardian import Minor
@@ -31,6 +32,7 @@ class Question:
     partner's `subject_ref` or by one `consent_id`. `territory` is where the data are processed or
     looked at (ISO 3166-1); None means the partner's own country. An empty purpose or algorithm
     was not stated. `role` is that of the partner's people who will see it, as the partner says.
+    `source` is the outside source that the value is from, None where it is the customer's own.
     """
 
     action: str
@@ -43,6 +45,7 @@ class Question:
     consent_id: str | None = None
     agent: str | None = None
     role: str | None = None
+    source: str | None = None
 
     @property
     def purpose_wire(self) -> str:
@@ -52,12 +55,13 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class PartnerFacts:
-    """The partner that asks."""
+    """The partner that asks; `admission` is `open`, `sandbox`, or `ended` without a sign-off."""
 
     id: str
     country: str
     suspended: bool
     kill_switch: bool
+    admission: str = "open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +169,10 @@ class Facts:
     """By what mechanism the data leave their country, where the use makes them."""
     minor: Minor | None = None
     """What the partner has said of the customer, where it is a minor."""
+    source: SourceFacts | None = None
+    """The outside source that the value is from, where it is from one."""
+    test_subject: bool = False
+    """Whether the contact is one that the sandbox may be tried on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +221,12 @@ def read_terms(text: str) -> GrantedTerms:
         )
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise InvalidTerms("the stored terms of a consent cannot be read") from error
+
+
+def in_sandbox(facts: Facts) -> bool:
+    """Whether the use is a trial of a source or of the partner."""
+    source = facts.source
+    return facts.partner.admission == SANDBOX or (source is not None and source.state == SANDBOX)
 
 
 def territory_of(question: Question, facts: Facts) -> str:

@@ -87,20 +87,25 @@ def owed_names(names: Sequence[str], action: str) -> list[str]:
 
 
 def permit_obligations(
-    names: Sequence[str], question: Question, consent: ConsentFacts, entry_id: str, now: int
+    names: Sequence[str],
+    question: Question,
+    consent: ConsentFacts,
+    entry_id: str,
+    now: int,
+    most_days: int | None = None,
 ) -> tuple[Obligation, ...]:
     """What a permit obliges to; `names` are those of the permit's `@obligation`, in order.
 
-    `retention`: delete by then. `territory`: keep and use there only. `watermark`: mark what
-    leaves the broker's sight, so that a leak leads back. `no_onward_sharing`: unless the permit is
-    for sharing.
+    `retention`: delete by then, of an outside source after `most_days` at the latest.
+    `territory`: keep and use there only. `watermark`: mark what leaves the broker's sight, so that
+    a leak leads back. `no_onward_sharing`: unless the permit is for sharing.
     """
     terms = consent.terms
     found: list[Obligation] = []
     for name in owed_names(names, question.action):
         if name == "retention":
-            delete_by = now + terms.retention_days * DAY_SECONDS
-            properties: dict[str, Any] = {"days": terms.retention_days, "delete_by": delete_by}
+            days = min(terms.retention_days, most_days or terms.retention_days)
+            properties: dict[str, Any] = {"days": days, "delete_by": now + days * DAY_SECONDS}
         elif name == "territory":
             properties = {"use": list(terms.territories), "storage": list(terms.storage)}
         elif name == "watermark":

@@ -99,7 +99,7 @@ class ConsentPolicies:
         """Permit, or deny and name every condition that failed, at `now` (Unix seconds)."""
         consent = best_consent(question, facts, now)
         separate = separate_consents(question, facts, consent, now)
-        rested_on = kept(facts, consent, separate, now)
+        rested_on = kept(question, facts, consent, separate, now)
         asked = asked_of(question, facts, consent, separate, now)
         if self._only_compares:
             asked = asked._replace(measures=asked.measures.compared())
@@ -165,7 +165,7 @@ class UnusablePolicies:
         """Deny with the code `policy_error`."""
         consent = best_consent(question, facts, now)
         separate = separate_consents(question, facts, consent, now)
-        rested_on = kept(facts, consent, separate, now)
+        rested_on = kept(question, facts, consent, separate, now)
         return _deny((POLICY_ERROR,), consent, rested_on)
 
 

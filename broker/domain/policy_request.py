@@ -22,6 +22,7 @@ from broker.domain.access import (
     territory_of,
 )
 from broker.domain.cross_border import ASSESSMENT_BAND, CONTRACT_BAND, SENSITIVE_BAND, edge
+from broker.domain.data_source import SourceFacts
 from broker.domain.demand import DemandFacts
 from broker.domain.guardian import GDPR, PIPL
 from broker.domain.terms import ACTIONS
@@ -125,6 +126,8 @@ class Asked(NamedTuple):
     measures: Measures
     transfer: Transfer | None
     guardian: Guardian | None
+    source: SourceFacts | None
+    test_subject: bool
 
 
 def asked_of(
@@ -155,6 +158,8 @@ def asked_of(
         measures,
         _transfer(facts),
         guardian_of(facts, consent, now),
+        facts.source,
+        facts.test_subject,
     )
 
 
@@ -173,7 +178,11 @@ def entities_of(about: Slice) -> list[dict[str, Any]]:
     """The entities, as the request refers to them."""
     agent, partner, attribute, purpose, algorithm, terms = about
     brand = _uid("Brand", partner.id)
-    flags = {"suspended": partner.suspended, "killSwitch": partner.kill_switch}
+    flags = {
+        "suspended": partner.suspended,
+        "killSwitch": partner.kill_switch,
+        "admission": partner.admission,
+    }
     return [
         _entity(brand, {"name": partner.id, **flags}),
         _entity(_uid("Agent", agent or partner.id), {"brand": brand}, brand),
@@ -234,6 +243,7 @@ def _context(asked: Asked) -> str:
         "territory": asked.territory,
         "now": measures.now,
         "killSwitch": asked.kill_switch,
+        "testSubject": asked.test_subject,
         "consent": consent,
         "separate": {
             "thirdParty": separate.third_party,
@@ -249,7 +259,21 @@ def _context(asked: Asked) -> str:
         context["transfer"] = dict(zip(names, asked.transfer, strict=True))
     if asked.guardian is not None:
         context["guardian"] = asked.guardian._asdict()
+    if asked.source is not None:
+        context["source"] = _source(asked.source)
     return orjson.dumps(context).decode()
+
+
+def _source(source: SourceFacts) -> dict[str, Any]:
+    return {
+        "name": source.name,
+        "registered": source.registered,
+        "state": source.state,
+        "purposes": [_uid("Purpose", name) for name in source.purposes],
+        "attributes": source.attributes,
+        "recipients": [_uid("Brand", name) for name in source.recipients],
+        "territories": source.territories,
+    }
 
 
 def _proof(facts: DemandFacts, now: int) -> Proof:

@@ -21,6 +21,7 @@ from broker.domain.access import (
     PurposeFacts,
     Question,
     Separate,
+    territory_of,
 )
 from broker.domain.cross_border import (
     ASSESSMENT_BAND,
@@ -29,6 +30,7 @@ from broker.domain.cross_border import (
     TransferFacts,
     edge,
 )
+from broker.domain.data_source import ENDED, OPEN, SANDBOX, SourceFacts
 from broker.domain.demand import Demand, DemandFacts, Proven
 from broker.domain.errors import InvalidTerms, MalformedEntry
 from broker.domain.guardian import Minor
@@ -54,7 +56,11 @@ class Recorded:
 
 
 def kept(
-    facts: Facts, consent: ConsentFacts | None, separate: Separate, now: int
+    question: Question,
+    facts: Facts,
+    consent: ConsentFacts | None,
+    separate: Separate,
+    now: int,
 ) -> dict[str, Any]:
     """The member `facts` of a decision's entry: all that policies saw and the entry has not."""
     flags = {
@@ -68,6 +74,9 @@ def kept(
         "automated_decision": facts.algorithm.automated_decision,
         "attribute_unregistered": not facts.attribute.registered,
         "sensitive": facts.attribute.sensitive,
+        "partner_in_sandbox": facts.partner.admission == SANDBOX,
+        "partner_not_signed_off": facts.partner.admission == ENDED,
+        "test_subject": facts.test_subject,
     }
     found: dict[str, Any] = {
         "at": now,
@@ -90,13 +99,11 @@ def kept(
     if guardian is not None:
         found["guardian"] = [name for name, is_set in guardian._asdict().items() if is_set]
     if facts.demand is not None:
-        found["proof"] = {"max_age": facts.demand.demand.max_age_seconds}
-        if facts.demand.proven is not None:
-            found["proof"]["age"] = now - facts.demand.proven.proven_at
-            if facts.demand.proven.status_until is not None:
-                found["proof"]["status_until"] = facts.demand.proven.status_until
+        found["proof"] = _proof(facts.demand, now)
     if facts.transfer is not None:
         found["transfer"] = _transfer(facts.transfer)
+    if facts.source is not None:
+        found["source"] = _source(question, facts, facts.source)
     return found
 
 
@@ -127,6 +134,29 @@ def _transfer(transfer: TransferFacts) -> dict[str, Any]:
     if transfer.exemption is not None:
         found["exemption"] = transfer.exemption
     return found
+
+
+def _proof(demand: DemandFacts, now: int) -> dict[str, Any]:
+    found = {"max_age": demand.demand.max_age_seconds}
+    if demand.proven is not None:
+        found["age"] = now - demand.proven.proven_at
+        if demand.proven.status_until is not None:
+            found["status_until"] = demand.proven.status_until
+    return found
+
+
+def _source(question: Question, facts: Facts, source: SourceFacts) -> dict[str, Any]:
+    """What the checklist says of this use; the name of none is a text of the caller's own."""
+    if not source.registered:
+        return {}
+    covered = {
+        "purpose": facts.purpose.id in source.purposes,
+        "attribute": facts.attribute.name in source.attributes,
+        "recipient": facts.partner.id in source.recipients,
+        "territory": territory_of(question, facts) in source.territories,
+    }
+    covers = [name for name, is_covered in covered.items() if is_covered]
+    return {"name": source.name, "state": source.state, "covers": covers}
 
 
 def _consent(consent: ConsentFacts, separate: Separate) -> dict[str, Any]:
@@ -160,6 +190,11 @@ def _recorded(
             kept_facts["country"],
             suspended="partner_suspended" in flags,
             kill_switch="partner_stopped" in flags,
+            admission=SANDBOX
+            if "partner_in_sandbox" in flags
+            else ENDED
+            if "partner_not_signed_off" in flags
+            else OPEN,
         ),
         purpose=PurposeFacts(
             purpose,
@@ -187,6 +222,8 @@ def _recorded(
         demand=_demand(kept_facts.get("proof"), now),
         transfer=_transferred(kept_facts.get("transfer")),
         minor=None if "guardian" not in kept_facts else _ASKED_FOR,
+        source=_sourced(kept_facts.get("source"), purpose, body),
+        test_subject="test_subject" in flags,
     )
     question = Question(
         action=body["action"],
@@ -248,4 +285,23 @@ def _transferred(transfer: Mapping[str, Any] | None) -> TransferFacts | None:
         exemption=transfer.get("exemption"),
         subjects=transfer["subjects"],
         sensitive=transfer["sensitive"],
+    )
+
+
+def _sourced(
+    source: Mapping[str, Any] | None, purpose: str, body: Mapping[str, Any]
+) -> SourceFacts | None:
+    if source is None:
+        return None
+    if not source:
+        return SourceFacts(UNREGISTERED, registered=False)
+    covers = source["covers"]
+    return SourceFacts(
+        source["name"],
+        registered=True,
+        state=source["state"],
+        purposes=(purpose,) if "purpose" in covers else (),
+        attributes=(body["attribute"],) if "attribute" in covers else (),
+        recipients=(body["partner"],) if "recipient" in covers else (),
+        territories=(body["territory"],) if "territory" in covers else (),
     )

@@ -71,6 +71,7 @@ class ContactRow:
     created_at: int
     erasure_id: str | None = None
     minor: str | None = None
+    test_subject: bool | None = None
 
 
 @dataclass(frozen=True)

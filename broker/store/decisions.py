@@ -16,10 +16,11 @@ from broker.domain.access import (
     Question,
     stored_terms,
 )
+from broker.domain.data_source import OPEN
 from broker.domain.demand import Demand, DemandFacts, stored_demand
 from broker.domain.guardian import stored_minor
 from broker.domain.masking import stored_maskings
-from broker.store import demands
+from broker.store import data_sources, demands
 from broker.store.decision_statements import (
     BY_CONSENT,
     BY_CONTACT,
@@ -200,18 +201,22 @@ def _snapshot(
 ) -> Snapshot:
     (
         expires_at, tenant_id, tenant_stopped, policies, _tenant_version,
-        partner_id, country, partner_state, partner_stopped, _partner_version,
-        attribute, category, sensitive, stored_in, maskings, _attribute_version,
+        partner_id, country, partner_state, partner_stopped, admission, _partner_version,
+        attribute, category, sensitive, stored_in, maskings, sole_source, _attribute_version,
         purpose, purpose_stopped, demand, _purpose_version,
         declared_purpose, state, risk_tier, automated, algorithm_stopped, _algorithm_version,
-        agent_state, contact_id, subject_id, minor,
+        agent_state, contact_id, subject_id, minor, test_subject,
         *_first_consent,
     ) = rows[0]  # fmt: skip
     facts = Facts(
         tenant_id=tenant_id,
         kill_switch=bool(tenant_stopped),
         partner=PartnerFacts(
-            partner_id, country, partner_state == "suspended", bool(partner_stopped)
+            partner_id,
+            country,
+            partner_state == "suspended",
+            bool(partner_stopped),
+            admission or OPEN,
         ),
         purpose=PurposeFacts(question.purpose_id, purpose is not None, bool(purpose_stopped)),
         algorithm=AlgorithmFacts(
@@ -237,6 +242,8 @@ def _snapshot(
         if demand is None
         else _demand(tx, asker, stored_demand(demand), partner_id, contact_id),
         minor=stored_minor(minor),
+        source=data_sources.facts(tx, tenant_id, question.source, sole_source),
+        test_subject=bool(test_subject),
     )
     return Snapshot(
         partner_id,

@@ -29,6 +29,7 @@ class PartnerRow:
     kill_switch: bool
     version: int
     created_at: int
+    admission: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,11 @@ def set_state(tx: Connection, tenant_id: str, partner_id: str, state: str) -> No
     _change(tx, tenant_id, partner_id, state=state)
 
 
+def set_admission(tx: Connection, tenant_id: str, partner_id: str, admission: str | None) -> None:
+    """Put a partner into the sandbox, or out of it (None: open); raises `UnknownPartner`."""
+    _change(tx, tenant_id, partner_id, admission=admission)
+
+
 def set_key(tx: Connection, tenant_id: str, partner_id: str, jwk: str) -> None:
     """Replace the public key (JSON text) of a partner; raises `UnknownPartner`."""
     _change(tx, tenant_id, partner_id, jwk=jwk)
@@ -121,7 +127,7 @@ def party(tx: Connection, tenant_id: str, partner_id: str) -> Party:
     return Party(row.id, Label(zh=row.name_zh, en=row.name), row.contact, row.country)
 
 
-def _change(tx: Connection, tenant_id: str, partner_id: str, **columns: str) -> None:
+def _change(tx: Connection, tenant_id: str, partner_id: str, **columns: str | None) -> None:
     changed = tx.execute(
         update(PARTNER)
         .where(PARTNER.c.id == partner_id, PARTNER.c.tenant_id == tenant_id)

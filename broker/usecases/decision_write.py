@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection
 
-from broker.domain.access import ConsentFacts, Facts, territory_of
+from broker.domain.access import ConsentFacts, Facts, in_sandbox, territory_of
 from broker.domain.addresses import tenant_url
 from broker.domain.decision import (
     Decision,
@@ -22,7 +22,7 @@ from broker.domain.masking import masking_for
 from broker.domain.policy import Verdict
 from broker.domain.replay import OTHER, UNREGISTERED
 from broker.domain.terms import ACTIONS
-from broker.store import decisions, idempotency
+from broker.store import decisions, idempotency, sandbox
 from broker.store.decisions import Asker, Shared
 from broker.store.idempotency import IdempotencyRow, KeyOf
 from broker.usecases import audit, cross_border, fee
@@ -188,6 +188,8 @@ class Write:
         entry_id = self._record(tx, consent)
         question, facts = self.asking.question, self.standing.snapshot.facts
         automated = facts.algorithm.automated_decision
+        if in_sandbox(facts):
+            sandbox.count_use(tx, self.asking.tenant_id)
         return Decision(
             permit=True,
             entry_id=entry_id,
@@ -195,7 +197,12 @@ class Write:
             reasons=(),
             obligations=(
                 *permit_obligations(
-                    self.policies.permit_obligations, question, consent, entry_id, now
+                    self.policies.permit_obligations,
+                    question,
+                    consent,
+                    entry_id,
+                    now,
+                    None if facts.source is None else facts.source.retention_days,
                 ),
                 *masking_obligations(masking_for(facts.attribute.maskings, question.role)),
                 *explanation_obligations(question, consent, automated=automated),

@@ -17,6 +17,7 @@ from broker.domain.access import (
     Question,
 )
 from broker.domain.cross_border import TransferFacts
+from broker.domain.data_source import SourceFacts
 from broker.domain.demand import Demand, DemandFacts, Issuer, Proven, Trusted
 from broker.domain.guardian import Minor
 from broker.domain.policy import consent_policies
@@ -77,6 +78,17 @@ PROVEN = Proven(
     "zp-1", NOW - 600, (OlderThan(Place("id", "birth_date"), 18, "2026-11-22"),), {"id": ISSUER}
 )
 
+SOURCE = SourceFacts(
+    "points-alliance",
+    registered=True,
+    state="open",
+    purposes=(PURPOSE,),
+    attributes=("home_city",),
+    recipients=("p-1",),
+    territories=("CN",),
+    retention_days=90,
+)
+
 
 @dataclass(frozen=True)
 class Case:
@@ -117,6 +129,10 @@ class Case:
         """A transfer that everything is filed for, to a partner whom the customer let abroad."""
         facts = TransferFacts(**{"law": "PIPL", "filed": 2, "subjects": 1_000_000, **changes})
         return self.stored(transfer=facts).terms(separate=("third_party", "cross_border"))
+
+    def source(self, **changes: Any) -> "Case":
+        """A source that is open and covers all of the question."""
+        return self.stored(source=replace(self.facts.source or SOURCE, **changes))
 
     def proven(self, **changes: Any) -> "Case":
         known = self.facts.demand and self.facts.demand.proven
@@ -196,6 +212,29 @@ ONE_CONDITION: dict[str, tuple[str, Callable[[Case], Case]]] = {
         lambda case: case.stored(minor=CHILD).terms(countries=("SG", "FR")),
     ),
     "guardian.of-age": ("own_consent_missing", lambda case: case.consent(guardian_signed=True)),
+    "partner.sandbox": (
+        "partner_not_signed_off",
+        lambda case: case.partner(admission="sandbox"),
+    ),
+    "source.unregistered": (
+        "source_unregistered",
+        lambda case: case.stored(source=SourceFacts("stranger", registered=False)),
+    ),
+    "source.state": ("source_not_open", lambda case: case.source(state="draft")),
+    "source.sandbox": ("source_in_sandbox", lambda case: case.source(state="sandbox")),
+    "source.purpose": (
+        "purpose_outside_source",
+        lambda case: case.source(purposes=("dpv:Marketing",)),
+    ),
+    "source.attribute": (
+        "attribute_outside_source",
+        lambda case: case.source(attributes=("phone",)),
+    ),
+    "source.recipient": ("recipient_outside_source", lambda case: case.source(recipients=("p-2",))),
+    "source.territory": (
+        "territory_outside_source",
+        lambda case: case.source(territories=("HK",)),
+    ),
     "proof.none": ("proof_required", lambda case: case.demand(proven=None)),
     "proof.old": (
         "proof_too_old",

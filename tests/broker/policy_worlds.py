@@ -15,6 +15,7 @@ from broker.domain.access import (
     Question,
 )
 from broker.domain.cross_border import TransferFacts
+from broker.domain.data_source import SourceFacts
 from broker.domain.demand import DemandFacts
 from broker.domain.guardian import Minor
 from tests.broker.policy_cases import DEMAND, NOW, PROVEN, PURPOSE
@@ -72,7 +73,13 @@ class _Drawing:
         facts = Facts(
             tenant_id="demo",
             kill_switch=self.rarely(),
-            partner=PartnerFacts("p-1", self.mostly("CN", "SG"), self.rarely(), self.rarely()),
+            partner=PartnerFacts(
+                "p-1",
+                self.mostly("CN", "SG"),
+                self.rarely(),
+                self.rarely(),
+                self.mostly("open", "sandbox", "ended"),
+            ),
             purpose=PurposeFacts(purpose, not self.rarely(), self.rarely()),
             algorithm=AlgorithmFacts(
                 id=algorithm,
@@ -91,6 +98,8 @@ class _Drawing:
             demand=choice([None, None, None, *DEMANDS]),
             transfer=self._transfer() if self._random() < 0.3 else None,
             minor=self._minor() if self._random() < 0.1 else None,
+            source=self._source() if self._random() < 0.3 else None,
+            test_subject=choice([True, False]),
         )
         return question, facts, choice([NOW] * 6 + [999, 1_999, 2_000])
 
@@ -98,6 +107,20 @@ class _Drawing:
         choice = self._choice
         band = choice(["under_13", "under_14", "under_15", "under_16"])
         return Minor(band, "ct-2", "parent", alone=False, of_age_at=choice([None, NOW, NOW + 1]))
+
+    def _source(self) -> SourceFacts:
+        if self.rarely():
+            return SourceFacts("stranger", registered=False)
+        return SourceFacts(
+            "points-alliance",
+            registered=True,
+            state=self.mostly("open", "draft", "sandbox", "sandbox", "closed"),
+            purposes=(PURPOSE, self.mostly("dpv:Marketing", "")),
+            attributes=(self.mostly("home_city", "phone"), "visit_log"),
+            recipients=(self.mostly("p-1", "p-2"), "p-3"),
+            territories=self._choice([("CN",), ("CN", "SG"), ("CN", "SG")]),
+            retention_days=90,
+        )
 
     def _transfer(self) -> TransferFacts:
         """Mostly where it is near an edge, on either side of it."""

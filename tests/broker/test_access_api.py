@@ -51,6 +51,19 @@ def test_the_published_example_gets_a_decision(client: Client) -> None:
         assert codes(answer.json()) == ["subject_not_caller"]
 
 
+def test_an_outside_source_is_named_by_the_resource_or_in_the_context(client: Client) -> None:
+    client.at.consent()
+    of_resource = client.request()
+    of_resource["resource"]["properties"]["source"] = "stranger"
+    of_context = client.request()
+    of_context["context"]["source"] = "stranger"
+    for request in (of_resource, of_context):
+        answer = client.post(EVALUATION, request)
+        assert codes(answer.json()) == ["source_unregistered"]
+    of_resource["context"]["source"] = "another"
+    assert client.post(EVALUATION, of_resource).status_code == 400
+
+
 def test_a_decision_tells_consent_reasons_obligations_and_policies(client: Client) -> None:
     consent_id = client.at.consent()
     context = client.evaluate()["context"]

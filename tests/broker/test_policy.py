@@ -34,6 +34,7 @@ def test_a_denial_names_every_condition_that_fails_at_once() -> None:
     case = Case()
     states = {"consent.none", "consent.requested", "consent.refused", "consent.withdrawn"}
     states |= {"consent.expired", "consent.superseded", "proof.none"}
+    states |= {"source.unregistered", "source.state"}  # another source, another state
     states |= {"transfer.contract", "transfer.assessment"}  # of one transfer one alone
     states |= {"guardian.of-age"}  # of a consent that no guardian signed it cannot be
     together = set(ONE_CONDITION) - states - {"validity.ahead"}

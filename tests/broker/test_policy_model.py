@@ -22,6 +22,22 @@ def model(question: Question, facts: Facts, now: int) -> set[str]:
         or facts.algorithm.purpose_id != facts.purpose.id,
         "attribute.unregistered": not facts.attribute.registered,
     }
+    unsigned = facts.partner.admission != "open"
+    failed["partner.sandbox"] = unsigned and not (
+        facts.partner.admission == "sandbox" and facts.test_subject
+    )
+    source = facts.source
+    if source is not None:
+        failed["source.unregistered"] = not source.registered
+        if source.registered:
+            failed |= {
+                "source.state": source.state in {"draft", "closed"},
+                "source.sandbox": source.state == "sandbox" and not facts.test_subject,
+                "source.purpose": facts.purpose.id not in source.purposes,
+                "source.attribute": facts.attribute.name not in source.attributes,
+                "source.recipient": facts.partner.id not in source.recipients,
+                "source.territory": where not in source.territories,
+            }
     if facts.demand is not None:
         proven = facts.demand.proven
         failed["proof.none"] = proven is None

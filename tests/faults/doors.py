@@ -318,6 +318,35 @@ def training_receipt(known: Known) -> dict[str, str]:
     }
 
 
+def supplying(known: Known) -> dict[str, Any]:
+    """To the victim's partner."""
+    listed = {
+        "purposes": ["dpv:ServicePersonalisation"],
+        "attributes": ["purchase_count_12m"],
+        "retention_days": 30,
+        "recipients": [known.partner],
+        "territories": ["CN"],
+        "basis": "contract",
+        "reference": "of-the-other",
+    }
+    return {"title": "Supplier", "checklist": listed}
+
+
+def revising(_stage: Stage, known: Known, _person: Person) -> list[Call]:
+    return [Call("PUT", f"/v1/data-sources/{known.data_source}", json=supplying(known))]
+
+
+def signing_off(_stage: Stage, known: Known, _person: Person) -> list[Call]:
+    body = {"quality": 90, "value": 1, "report": "of-the-other"}
+    return [Call("PUT", f"/v1/sandbox/{known.trial}/sign-off", json=body)]
+
+
+def marking(_stage: Stage, known: Known, _person: Person) -> list[Call]:
+    """As it is: at home it must not spoil what other doors need."""
+    body = {"partner": known.partner, "subject_ref": known.subject_ref, "on": False}
+    return [Call("PUT", "/v1/test-subjects", json=body)]
+
+
 PUBLIC = frozenset({200})
 PARTNER = ("partner",)
 OFFICER = ("officer",)
@@ -554,6 +583,33 @@ DOORS: dict[str, Door] = {
         ],
         at_home=OFFICER,
     ),
+    "GET /v1/data-sources": Door(
+        get("/v1/data-sources"), PUBLIC | HIDDEN, own=True, at_home=OFFICER
+    ),
+    "POST /v1/data-sources": Door(
+        post("/v1/data-sources", lambda known: {"name": "mine", **supplying(known)}),
+        at_home=OFFICER,
+    ),
+    "PUT /v1/data-sources/{name}": Door(revising, at_home=OFFICER),
+    # After its other doors: it is closed then.
+    "DELETE /v1/data-sources/{name}": Door(
+        lambda _stage, known, _person: [Call("DELETE", f"/v1/data-sources/{known.data_source}")],
+        at_home=OFFICER,
+    ),
+    "GET /v1/sandbox": Door(get("/v1/sandbox"), PUBLIC | HIDDEN, own=True, at_home=OFFICER),
+    "POST /v1/sandbox": Door(
+        post("/v1/sandbox", lambda known: {"kind": "source", "name": known.data_source}),
+        at_home=None,  # another is in it
+    ),
+    "PUT /v1/sandbox/{trial_id}/sign-off": Door(
+        signing_off,
+        at_home=None,  # nothing was used in it
+    ),
+    "DELETE /v1/sandbox/{trial_id}": Door(
+        lambda _stage, known, _person: [Call("DELETE", f"/v1/sandbox/{known.trial}")],
+        at_home=OFFICER,
+    ),
+    "PUT /v1/test-subjects": Door(marking, at_home=OFFICER),
     "GET /v1/transfers/count": Door(
         get("/v1/transfers/count"), PUBLIC | HIDDEN, own=True, at_home=OFFICER
     ),

@@ -178,6 +178,27 @@ def transfer_mechanism(at: Deployment, name: str) -> Act:
     return Act("officer", "/v1/transfer-mechanisms", body, entries(at, "transfer.registered"))
 
 
+def a_source(at: Deployment, name: str) -> Act:
+    listed = {
+        "purposes": ["dpv:ServicePersonalisation"],
+        "attributes": ["home_city"],
+        "retention_days": 30,
+        "recipients": [at.partner_id],
+        "territories": ["CN"],
+        "basis": "contract",
+        "reference": name,
+    }
+    body = {"name": name, "title": name, "checklist": listed}
+    return Act("officer", "/v1/data-sources", body, entries(at, "data_source.registered"))
+
+
+def trial(at: Deployment, name: str) -> Act:
+    made = a_source(at, name)
+    made.by(at.caller("officer"), {"Idempotency-Key": fresh_key()})
+    body = {"kind": "source", "name": name}
+    return Act("officer", "/v1/sandbox", body, entries(at, "sandbox.started"))
+
+
 def attribute_type(at: Deployment, name: str) -> Act:
     body = ATTESTED | {"id": f"{name}/1"}
     return Act("officer", "/v1/attribute-types", body, entries(at, "attribute_type.added"))
@@ -309,6 +330,8 @@ ACTS = {
     "POST /v1/proofs/verify": proof,
     "POST /v1/policy-sets": policy_set,
     "POST /v1/transfer-mechanisms": transfer_mechanism,
+    "POST /v1/data-sources": a_source,
+    "POST /v1/sandbox": trial,
     "POST /v1/agent-actions": agent_action,
     "POST /v1/webhooks": webhook,
     "POST /v1/webhooks/{webhook_id}/secret": new_secret,

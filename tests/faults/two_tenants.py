@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from broker.domain.agent import AgentAction, sign_action
 from broker.domain.cross_border import TransferFacts, room
+from broker.domain.data_source import Checklist
 from broker.domain.demand import Issuer
 from broker.domain.fee import USUAL, DeclaredValue
 from broker.domain.incoming import Incoming
@@ -22,7 +23,7 @@ from broker.domain.terms import Label
 from broker.store import consents, tables
 from broker.store import cross_border as store
 from broker.store import inbox as inbox_rows
-from broker.usecases import cross_border, fee
+from broker.usecases import cross_border, data_source, fee, sandbox
 from broker.usecases.agent import act, add_agent
 from broker.usecases.coordinator import add_coordinator
 from broker.usecases.deletion import open_task
@@ -112,6 +113,8 @@ class Known:
     coordinator: str
     training_receipt: str
     training_leaves: str
+    data_source: str
+    trial: str
     more: tuple[str, ...] = ()
 
     def secrets(self) -> list[str]:
@@ -161,6 +164,8 @@ ABSENT = Known(
     coordinator="co-" + "z" * 20,
     training_receipt="x.y.z",
     training_leaves="z" * 43,
+    data_source="absent-supplier",
+    trial="tr-" + "z" * 20,
 )
 
 
@@ -390,6 +395,26 @@ def _transfer(made: World) -> str:
     return told.id
 
 
+def _data_source(made: World, name: str) -> str:
+    """An outside source, which nothing may be used of yet."""
+    listed = Checklist(
+        purposes=("dpv:ServicePersonalisation",),
+        attributes=("purchase_count_12m",),
+        retention_days=30,
+        recipients=(made.partner,),
+        territories=("CN",),
+        basis="contract",
+        reference="secret-contract",
+    )
+    return data_source.register(made.ctx, "demo", name, listed, title="Secret supplier").name
+
+
+def _trial(made: World) -> str:
+    """A source that is in the sandbox."""
+    name = _data_source(made, "secret-tried")
+    return sandbox.start(made.ctx, "demo", "source", name).id
+
+
 def _envelope(made: World, customer: Customer, consent_id: str) -> str:
     """What the customer has sealed to the partner."""
     register(made, new_sealing_key())
@@ -536,5 +561,7 @@ def _in_use(made: World) -> Known:
         envelope=envelope,
         mechanism=_transfer(made),
         **_training(made),
+        data_source=_data_source(made, "secret-supplier"),
+        trial=_trial(made),
         more=(*more, add(made.ctx, "demo", OWN_POLICY).digest, "own.secret-rule"),
     )

@@ -38,6 +38,7 @@ from broker.store.tables.customers import (
     Subject,
 )
 from broker.store.tables.data_requests import DataAnswer, DataRequest
+from broker.store.tables.data_sources import DataSource, Trial
 from broker.store.tables.events import (
     Delivery,
     EventSource,
@@ -99,6 +100,7 @@ __all__ = [
     "CredentialCopy",
     "DataAnswer",
     "DataRequest",
+    "DataSource",
     "DeferredIssuance",
     "DeletionTask",
     "Delivery",
@@ -138,6 +140,7 @@ __all__ = [
     "TransferCount",
     "TransferMechanism",
     "TransferSubject",
+    "Trial",
     "TrustedIssuer",
     "UsedOnce",
     "Webhook",

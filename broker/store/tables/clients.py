@@ -74,7 +74,10 @@ class Secret(SQLModel, table=True):
 
 
 class Partner(SQLModel, table=True):
-    """A brand that asks for consents; its developers call the API as `client_id`."""
+    """A brand that asks for consents; its developers call the API as `client_id`.
+
+    `admission` is `sandbox` while it is tried there, `ended` where that ended without a sign-off.
+    """
 
     __table_args__ = (
         one_of("state", "active", "suspended"),
@@ -91,6 +94,7 @@ class Partner(SQLModel, table=True):
     kill_switch: bool = False
     version: int = 1
     created_at: int = time()
+    admission: str | None = None
 
 
 class Officer(SQLModel, table=True):

@@ -24,7 +24,8 @@ class Contact(SQLModel, table=True):
     """A partner's opaque reference to a customer, and whose wallet it was bound to, how surely.
 
     One that was erased has no reference any more and names its erasure. `minor` is what the
-    partner has said of a customer who is a minor (`domain/guardian.py`), as JSON.
+    partner has said of a customer who is a minor (`domain/guardian.py`), as JSON. A
+    `test_subject` is one that new sources and partners may be tried on.
     """
 
     __table_args__ = (
@@ -43,6 +44,7 @@ class Contact(SQLModel, table=True):
     created_at: int = time()
     erasure_id: str | None = Field(default=None, index=True)
     minor: str | None = Field(default=None, sa_type=SqlText)
+    test_subject: bool | None = None
 
 
 class Invitation(SQLModel, table=True):

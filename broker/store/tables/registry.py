@@ -48,6 +48,7 @@ class Attribute(SQLModel, table=True):
     """A canonical attribute of the tenant's dictionary.
 
     `maskings` says for which role of a partner's people it has to be masked, and how (JSON).
+    `sole_source` is the outside source that it comes from alone.
     """
 
     tenant_id: str = Field(primary_key=True, foreign_key="tenant.id")
@@ -59,6 +60,7 @@ class Attribute(SQLModel, table=True):
     sensitive: bool = False
     stored_in: str
     maskings: str | None = Field(default=None, sa_type=Text)
+    sole_source: str | None = None
     version: int = 1
 
 
