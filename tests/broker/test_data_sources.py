@@ -81,8 +81,8 @@ def test_from_the_checklist_by_the_sandbox_to_the_sign_off(on_each: Desk) -> Non
     assert at.codes(source=NAME) == ["source_not_open"]
     with pytest.raises(StateConflict, match="over"):
         sandbox.end(ctx, TENANT, trial.id)
-    acts = ("data_source.registered", "sandbox.started", "test_subject.marked")
-    acts += ("sandbox.signed_off", "test_subject.unmarked", "data_source.closed")
+    acts = ["data_source.registered", "sandbox.started", "test_subject.marked"]
+    acts += ["sandbox.signed_off", "test_subject.unmarked", "data_source.closed"]
     told = [entry.body for act in acts for entry in at.broker.logged(act)]
     assert [body["by"] for body in told] == ["o-1", "o-1", "o-1", "o-2", "o-1", "o-1"]
     assert told[0]["checklist"]["reference"] == "DS-2026-014"
