@@ -9,6 +9,9 @@ neither the broker nor the library around it imports it. `docs/federation.md` sh
     superlink    the SuperLink: control only by token, members only while they are admitted
     bundle       an application as it is built, and signed by the board
     control      what the coordinator asks of the SuperLink
+    member       a member's part of a round: gate, training, receipt
+    rounds       the coordinator's: opened, checked, aggregated, kept, closed
+    strategy, models, in_process   aggregation; models on disk; a grid without servers
 
 Which of Flower's internals this rests on, `tests/federation/flower` checks against the pinned
 release, with real processes.

@@ -247,5 +247,7 @@ EXCLUDED = {
     "federation.flower.bundle.Bundle.read": _OPERATORS,
     "federation.flower.bundle.read_entity_key": _OPERATORS,
     "federation.flower.places.Places.open": "makes a directory",
+    "federation.flower.models.Checkpoint.from_json": "files of our own, in a directory of our own",
+    "federation.flower.models.read_model": "checked by its hash before it is read",
     "credentials.merkle.verify_consistency": "reached through `broker.domain.merkle`",
 }

@@ -1,0 +1,223 @@
+"""A member's part of a round: the gate, the training, the receipt.
+
+An application's `ClientApp` hands each message to `answer`, with a `Site`: what this member has and
+trusts. From the coordinator come the signed campaign, the round's announcement and the model; all
+that decides is looked at here (`federation.gate` says in which order). What is refused is answered
+by its code alone, and counts by reason stay on this machine (`Site.note`).
+"""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+
+from credentials.jws import Signer
+from federation.board import Board, PassedStage, SignedCampaign, read_signed_campaign
+from federation.campaign import Campaign
+from federation.consents import ConsentCache
+from federation.errors import BundleDiffers, FederationError, Malformed
+from federation.flower.models import Model, model_hash, of_record, to_record
+from federation.flower.strategy import ARRAYS, CONFIG, WEIGHT
+from federation.gate import Gated, gate
+from federation.guard import Before
+from federation.opening import PinnedLists, Round, open_round, pin_lists
+from federation.presence import PresenceTree, RoundKey, leaves_of
+from federation.receipt import Receipt, sign_receipt
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to train: the campaign as signed, and the model to begin with."""
+
+    campaign: Campaign
+    number: int
+    model: Model
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of it: the model's new tensors, and metrics for the coordinator."""
+
+    model: Model
+    metrics: Mapping[str, float]
+
+
+class Site(Protocol):
+    """What a member has and trusts. Each is asked for once a round, in this order."""
+
+    member: str
+    board: Board
+    cache: ConsentCache
+    signer: Signer
+
+    def now(self) -> int:
+        """The time, Unix seconds."""
+
+    def bundle(self) -> bytes:
+        """The application that runs here, as the board signed it (`check_running`)."""
+
+    def passed(self, signed: SignedCampaign) -> PassedStage | None:
+        """That the stage before is over, as this member checked it; None in the first stage."""
+
+    def consents(self) -> Sequence[str]:
+        """For each row, the consent credential that it rests on."""
+
+    def lists(self, opened_at: int, addresses: Sequence[str]) -> Mapping[str, str]:
+        """Whole status lists by address, downloaded from `opened_at` on: it may be a second off."""
+
+    def before(self, signed: SignedCampaign) -> Before:
+        """What was kept of the round before."""
+
+    def keep(self, before: Before) -> None:
+        """Keep it, durably, before anything is trained."""
+
+    def note(self, left_out: Mapping[str, int]) -> None:
+        """Take down how many rows were left out and why. It stays here."""
+
+    def round_key(self, opened: Round) -> RoundKey:
+        """The key of this member's leaves in the round, as the broker gives it."""
+
+    def train(self, task: Task, rows: Sequence[int]) -> Trained:
+        """Train on these rows, by their places, and on no others.
+
+        With `aggregation.mu` the loss has the term of `federation.aggregation`; with `privacy`
+        rows are drawn and gradients clipped as `federation.privacy` says.
+        """
+
+
+def answer(message: Message, site: Site) -> Message:
+    """Take part in a round. A refusal is a reply with its code, and never an error of Flower's."""
+    try:
+        return _trained(message, site)
+    except FederationError as error:
+        return _refusal(message, error.code)
+
+
+def check_running(bundle: bytes, directory: Path) -> None:
+    """Check that the files of a running application are those of a bundle. Raises `BundleDiffers`.
+
+    A SuperNode sees to it that a trusted entity signed what it runs; which of all that it ever
+    signed, the campaign says.
+    """
+    with zipfile.ZipFile(io.BytesIO(bundle)) as files:
+        for name in files.namelist():
+            if name.startswith(".info/"):
+                continue
+            here = directory / name
+            if not here.is_file() or _digest(here.read_bytes()) != _digest(files.read(name)):
+                raise BundleDiffers(f"{name} is not as in the bundle that the campaign names")
+
+
+def _trained(message: Message, site: Site) -> Message:
+    now = site.now()
+    told = _told(message)
+    signed = read_signed_campaign(told.document, site.board)
+    opened = open_round(
+        signed,
+        stage=told.stage,
+        number=told.number,
+        member=site.member,
+        taking_part=told.taking_part,
+        bundle=site.bundle(),
+        # What a run's settings say is signed by nobody: an application takes these alone.
+        parameters=signed.campaign.parameters,
+        opened_at=told.opened_at,
+        now=now,
+        passed=site.passed(signed),
+    )
+    found, pinned = _gated(site, signed, opened, now)
+    site.note(found.left_out)
+    if found.refused:
+        return _refusal(message, found.refused)
+    site.keep(found.before)
+    model = told.model
+    trained = site.train(Task(signed.campaign, opened.number, model), found.rows)
+    tree = PresenceTree(leaves_of(site.round_key(opened), found.consents))
+    receipt = Receipt(
+        member=site.member,
+        signed_at=site.now(),
+        campaign=opened.campaign_hash,
+        stage=opened.stage,
+        round=opened.number,
+        model_in=model_hash(model),
+        model_out=model_hash(trained.model),
+        lists=pinned.used,
+        bucket=tree.size - 2,
+        root=tree.root(),
+    )
+    # Under row-level accounting nothing may follow the number of rows.
+    weight = 1 if signed.campaign.privacy is not None else len(found.rows)
+    return Message(
+        RecordDict(
+            {
+                ARRAYS: to_record(trained.model),
+                "metrics": MetricRecord({**trained.metrics, WEIGHT: weight}),
+                "receipt": ConfigRecord(
+                    {
+                        "token": sign_receipt(site.signer, receipt),
+                        "leaves": b"".join(tree.leaves),
+                    }
+                ),
+            }
+        ),
+        reply_to=message,
+    )
+
+
+def _gated(
+    site: Site, signed: SignedCampaign, opened: Round, now: int
+) -> tuple[Gated, PinnedLists]:
+    credentials = site.consents()
+    site.cache.learn(credentials, now)
+    keys = [site.cache.key_of(one) for one in credentials]
+    needed = site.cache.needed(keys, now)
+    tokens = site.lists(opened.opened_at, needed)
+    # The lists were downloaded meanwhile: they are of a later second than the round's beginning.
+    now = site.now()
+    pinned = pin_lists(tokens, needed=needed, issuer=site.cache.issuer, opened=opened, now=now)
+    before = site.before(signed)
+    return gate(opened, keys, site.cache, pinned, before=before, now=now), pinned
+
+
+def _refusal(message: Message, code: str) -> Message:
+    return Message(RecordDict({"refused": ConfigRecord({"code": code})}), reply_to=message)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the coordinator says of a round."""
+
+    document: bytes
+    stage: str
+    number: int
+    opened_at: int
+    taking_part: tuple[str, ...]
+    model: Model
+
+
+def _told(message: Message) -> _Told:
+    """Read a message. Raises `Malformed`."""
+    config, arrays = message.content.get(CONFIG), message.content.get(ARRAYS)
+    if not isinstance(config, ConfigRecord) or not isinstance(arrays, ArrayRecord):
+        raise Malformed("the message holds no announcement and model")
+    document, stage, members = (config.get(name) for name in ("campaign", "stage", "taking-part"))
+    number, opened_at = config.get("server-round"), config.get("opened-at")
+    if (
+        not isinstance(document, bytes)
+        or not isinstance(stage, str)
+        or type(number) is not int
+        or type(opened_at) is not int
+        or not isinstance(members, list)
+        or not all(isinstance(one, str) for one in members)
+    ):
+        raise Malformed("the message announces no round")
+    return _Told(document, stage, number, opened_at, tuple(members), of_record(arrays))
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()

@@ -1,0 +1,149 @@
+"""Models on disk and by hash: safetensors, which hold numbers and no code.
+
+A model's hash is base64url SHA-256 over its file's bytes: tensors by name, in the form that the
+library writes for them (which depends on names, types and numbers alone).
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+from zipfile import BadZipFile
+
+import numpy as np
+from flwr.app import Array, ArrayRecord
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from federation.errors import FederationError, Malformed
+from federation.flower.places import write_private
+from federation.rollout import STAGES
+
+Model = Mapping[str, Any]
+"""Tensors (NumPy arrays) by name."""
+
+KINDS: Final = frozenset({"float32", "float64"})
+
+
+class CheckpointBroken(FederationError):
+    """A kept model is not the one that was kept: take it from a copy, or begin anew."""
+
+    code = "checkpoint_broken"
+
+
+def model_bytes(model: Model) -> bytes:
+    """A model as a safetensors file."""
+    # The order of a mapping must not tell two equal models apart.
+    data: bytes = save({name: np.ascontiguousarray(model[name]) for name in sorted(model)})
+    return data
+
+
+def model_hash(model: Model) -> str:
+    """The hash of a model, base64url."""
+    return _hash(model_bytes(model))
+
+
+def read_model(data: bytes) -> dict[str, Any]:
+    """Read a safetensors file. Raises `Malformed`."""
+    try:
+        return dict(load(data))
+    except SafetensorError as error:
+        raise Malformed(f"no model as safetensors: {error}") from None
+
+
+def of_record(record: ArrayRecord) -> dict[str, Any]:
+    """The model in one of Flower's records, which came from elsewhere. Raises `Malformed`."""
+    try:
+        model = {name: array.numpy() for name, array in record.items()}
+    except (TypeError, ValueError, EOFError, OSError, BadZipFile) as error:
+        raise Malformed(f"no tensors: {error}") from None
+    if not all(isinstance(tensor, np.ndarray) for tensor in model.values()):
+        raise Malformed("no tensors: archives of them")
+    return model
+
+
+def to_record(model: Model) -> ArrayRecord:
+    """A model as one of Flower's records."""
+    return ArrayRecord({name: Array(np.ascontiguousarray(model[name])) for name in sorted(model)})
+
+
+def misfit(update: Model, model: Model) -> str:
+    """Why an update is none of a model: "" where names, shapes and types agree, and all is finite.
+
+    One that holds an infinity or no number would make the whole mean so.
+    """
+    if set(update) != set(model):
+        return "other_tensors"
+    for name, tensor in model.items():
+        given = update[name]
+        if given.shape != tensor.shape or given.dtype != tensor.dtype:
+            return "other_shapes"
+        if str(given.dtype) not in KINDS or not np.isfinite(given).all():
+            return "not_finite"
+    return ""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is kept of a round. Hashes are base64url; `metrics` decimals in text."""
+
+    campaign: str
+    stage: str
+    number: int
+    model_in: str
+    model_out: str
+    members: tuple[str, ...]
+    metrics: Mapping[str, str]
+    epsilon: str | None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read what `Checkpoints` wrote."""
+        return cls(**{**value, "members": tuple(value["members"])})
+
+
+class Checkpoints:
+    """The models of one campaign's rounds, in a directory: the last one is where a run goes on."""
+
+    def __init__(self, directory: Path, campaign: str) -> None:
+        """Keep them below `directory`, by the campaign's hash."""
+        self._directory = directory / campaign
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._campaign = campaign
+
+    def keep(self, checkpoint: Checkpoint, model: Model) -> None:
+        """Keep a round; durable when it returns. The model first: its notes make it count."""
+        write_private(self._model(checkpoint), model_bytes(model))
+        notes = json.dumps(asdict(checkpoint), sort_keys=True).encode()
+        write_private(self._model(checkpoint).with_suffix(".json"), notes)
+
+    def last(self) -> Checkpoint | None:
+        """The newest round that was kept. Raises `CheckpointBroken`."""
+        found = []
+        for file in self._directory.glob("*.json"):
+            try:
+                found.append(Checkpoint.from_json(json.loads(file.read_bytes())))
+            except (KeyError, TypeError, ValueError):
+                raise CheckpointBroken(f"{file} holds no checkpoint") from None
+        newest = max(found, key=lambda one: (STAGES.index(one.stage), one.number), default=None)
+        if newest is not None and newest.campaign != self._campaign:
+            raise CheckpointBroken(f"{self._directory} holds rounds of another campaign")
+        return newest
+
+    def model(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """The model of a round that was kept, checked by its hash. Raises `CheckpointBroken`."""
+        file = self._model(checkpoint)
+        data = file.read_bytes() if file.exists() else b""
+        if _hash(data) != checkpoint.model_out:
+            raise CheckpointBroken(f"{file} is not the model of round {checkpoint.number}")
+        return read_model(data)
+
+    def _model(self, checkpoint: Checkpoint) -> Path:
+        return self._directory / f"{checkpoint.stage}-{checkpoint.number:06}.safetensors"
+
+
+def _hash(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()

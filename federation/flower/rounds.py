@@ -1,0 +1,304 @@
+"""The coordinator's part: rounds, one after the other, each opened, checked, kept and closed.
+
+A round, in this order; whatever ends this process between two steps, `Rounds.go_on` finds it:
+
+1. The broker opens it (`Desk.open`): the time from which on lists count, and who takes part.
+2. Each of them is sent the signed campaign, the announcement and the model.
+3. Each reply is looked at: its receipt verifies under the member's registered key, is of this
+   round and these models, its leaves are those it covers; the update fits the model; its weight is
+   no more than the rows that the receipt covers. What fails counts for nothing (`Told.left_out`).
+4. The broker takes its receipt (`Desk.receipt`): one that it refuses counts for nothing either.
+5. Too few are left: the round has failed (`Desk.fail`), its number is used up, no model changes.
+6. The updates are aggregated by one of Flower's strategies (`strategy.strategy_of`).
+7. The model is kept on disk (`models.Checkpoints`), and then the round is closed.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from federation.board import SignedCampaign
+from federation.errors import FederationError, Malformed
+from federation.flower.models import (
+    Checkpoint,
+    Checkpoints,
+    Model,
+    misfit,
+    model_hash,
+    of_record,
+    to_record,
+)
+from federation.flower.strategy import ARRAYS, WEIGHT, Chosen, strategy_of
+from federation.privacy import Spent, step_of
+from federation.receipt import Asked, check_leaves, read_receipt
+
+METRIC_DIGITS = 12
+
+
+class RoundFailed(FederationError):
+    """Fewer members than a round takes gave an update that counts; `left_out` says why."""
+
+    code = "round_failed"
+
+    def __init__(self, number: int, left_out: Mapping[str, str]) -> None:
+        """Name the round and what became of its members."""
+        self.left_out = dict(left_out)
+        told = ", ".join(f"{member}: {why}" for member, why in sorted(left_out.items()))
+        super().__init__(f"round {number} had too few updates that count ({told})")
+
+
+class ReceiptNotTaken(FederationError):
+    """The broker refuses a member's receipt; `told` is its code."""
+
+    code = "receipt_not_taken"
+
+    def __init__(self, told: str) -> None:
+        """Keep the broker's code."""
+        self.told = told
+        super().__init__(f"the broker does not take the receipt: {told}")
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A round as the broker opened it; `opened_at` is Unix seconds."""
+
+    opened_at: int
+    taking_part: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LastRound:
+    """The newest round at the broker; its state is `open`, `closed` or `failed`."""
+
+    stage: str
+    number: int
+    state: str
+
+
+class Desk(Protocol):
+    """The broker, as far as rounds need it. Repeating a call answers as the first time."""
+
+    def last(self) -> LastRound | None:
+        """The newest round of the campaign."""
+
+    def open(self, stage: str, number: int, model_in: str) -> Opening:
+        """Open a round that begins with a model. Raises what it refuses."""
+
+    def receipt(self, stage: str, number: int, member: str, token: str, leaves: bytes) -> None:
+        """Hand on a member's receipt and its leaves. Raises `ReceiptNotTaken`."""
+
+    def close(self, checkpoint: Checkpoint) -> None:
+        """Say which model came of it."""
+
+    def fail(self, stage: str, number: int, code: str) -> None:
+        """Give a round up."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came of a round: the model, whose updates are in it, and why others' are not."""
+
+    checkpoint: Checkpoint
+    left_out: Mapping[str, str]
+
+
+@dataclass
+class Rounds:
+    """The rounds of one stage of a campaign.
+
+    `document` is the signed campaign as the members read it; `nodes` are Flower's ids, and `keys`
+    the receipt keys (JWK), by member; `patience` is how many seconds a round waits for replies.
+    """
+
+    signed: SignedCampaign
+    document: bytes
+    stage: str
+    desk: Desk
+    checkpoints: Checkpoints
+    nodes: Mapping[str, int]
+    keys: Mapping[str, Mapping[str, Any]]
+    patience: float = 120
+    told: list[Told] = field(default_factory=list)
+
+    def go_on(self, grid: Grid, first: Model) -> Model:
+        """Run what is left of the stage, from the last model that was kept, else from `first`.
+
+        Raises `RoundFailed`, `CheckpointBroken`, and whatever the broker refuses.
+        """
+        kept = self.checkpoints.last()
+        model = first if kept is None else self.checkpoints.model(kept)
+        for number in range(self._next(kept), self.signed.campaign.rounds + 1):
+            model = self._round(grid, number, model)
+        return model
+
+    def _next(self, kept: Checkpoint | None) -> int:
+        last = self.desk.last()
+        if last is None or last.stage != self.stage:
+            return 1
+        if last.state == "open":
+            # The process before this one ended in it: after its model was kept, or before.
+            if kept is not None and (kept.stage, kept.number) == (last.stage, last.number):
+                self.desk.close(kept)
+            else:
+                self.desk.fail(last.stage, last.number, "interrupted")
+        return last.number + 1
+
+    def _round(self, grid: Grid, number: int, model: Model) -> Model:
+        campaign, model_in = self.signed.campaign, model_hash(model)
+        opening = self.desk.open(self.stage, number, model_in)
+        strategy = strategy_of(campaign.aggregation, len(opening.taking_part))
+        sent = self._messages(grid, strategy, opening, number, model)
+        replies = grid.send_and_receive(sent, timeout=self.patience)
+        counted, left_out = self._looked_at(replies, opening, number, model)
+        if len(counted) < campaign.minimum_members:
+            self.desk.fail(self.stage, number, "too_few_updates")
+            raise RoundFailed(number, left_out)
+        made, metrics = strategy.aggregate_train(
+            number, _updates([counted[member] for member in sorted(counted)])
+        )
+        after = of_record(made)
+        checkpoint = Checkpoint(
+            campaign=self.signed.campaign_hash,
+            stage=self.stage,
+            number=number,
+            model_in=model_in,
+            model_out=model_hash(after),
+            members=tuple(sorted(counted)),
+            metrics=_decimals(metrics),
+            epsilon=self._epsilon(number),
+        )
+        self.checkpoints.keep(checkpoint, after)
+        self.desk.close(checkpoint)
+        self.told.append(Told(checkpoint, left_out))
+        return after
+
+    def _looked_at(
+        self, replies: Iterable[Message], opening: Opening, number: int, model: Model
+    ) -> tuple[dict[str, Message], dict[str, str]]:
+        """The replies that count, by member, and why the other members' do not: steps 3 and 4."""
+        given = {node: member for member, node in self.nodes.items()}
+        counted: dict[str, Message] = {}
+        left_out = dict.fromkeys(opening.taking_part, "no_answer")
+        for reply in replies:
+            member = given.get(reply.metadata.src_node_id, "")
+            if left_out.get(member) != "no_answer":
+                continue  # a stranger's, or a second one
+            fault = self._fault(reply, member, number, model)
+            left_out[member] = fault or self._handed_on(reply, member, number)
+            if not left_out[member]:
+                counted[member] = reply
+        return counted, {member: why for member, why in left_out.items() if why}
+
+    def _messages(
+        self, grid: Grid, strategy: Strategy, opening: Opening, number: int, model: Model
+    ) -> Sequence[Message]:
+        config = ConfigRecord(
+            {
+                "campaign": self.document,
+                "stage": self.stage,
+                "opened-at": opening.opened_at,
+                "taking-part": list(opening.taking_part),
+            }
+        )
+        nodes = [self.nodes[member] for member in opening.taking_part if member in self.nodes]
+        if len(nodes) < len(opening.taking_part):
+            missing = {one: "no_node" for one in opening.taking_part if one not in self.nodes}
+            self.desk.fail(self.stage, number, "no_node")
+            raise RoundFailed(number, missing)
+        chosen = Chosen(grid, nodes)
+        return list(strategy.configure_train(number, to_record(model), config, chosen))
+
+    def _fault(self, reply: Message, member: str, number: int, model: Model) -> str:
+        """Why a reply counts for nothing, "" where it counts: step 3 of the module."""
+        if reply.has_error():
+            return f"flower_error_{reply.error.code}"
+        content = reply.content
+        if "refused" in content:
+            return f"refused_{content['refused'].get('code', '')}"[:64]
+        shown, metrics = content.get("receipt"), content.get("metrics")
+        if not _whole(content, shown, metrics):
+            return "not_whole"
+        try:
+            update = of_record(content[ARRAYS])
+        except Malformed as error:
+            return error.code
+        fault = misfit(update, model)
+        if fault:
+            return fault
+        asked = Asked(
+            self.signed.campaign_hash,
+            self.stage,
+            number,
+            member,
+            model_in=model_hash(model),
+            model_out=model_hash(update),
+        )
+        try:
+            receipt = read_receipt(shown["token"], self.keys[member], asked)
+            check_leaves(receipt, shown["leaves"])
+        except FederationError as error:
+            return error.code
+        most = 1 if self.signed.campaign.privacy is not None else receipt.bucket
+        if not all(_finite(one) for one in metrics.values()):
+            return "not_finite"
+        return "" if 0 < metrics[WEIGHT] <= most else "weight_without_rows"
+
+    def _handed_on(self, reply: Message, member: str, number: int) -> str:
+        """Why the broker does not take a receipt, "" where it does: step 4."""
+        shown = reply.content["receipt"]
+        try:
+            self.desk.receipt(self.stage, number, member, shown["token"], shown["leaves"])
+        except ReceiptNotTaken as error:
+            return f"broker_{error.told}"
+        return ""
+
+    def _epsilon(self, number: int) -> str | None:
+        privacy = self.signed.campaign.privacy
+        if privacy is None:
+            return None
+        spent = Spent().after(step_of(privacy), number * privacy.steps_per_round)
+        return f"{spent.epsilon(float(privacy.delta)):.6f}"
+
+
+def _updates(replies: Sequence[Message]) -> list[Message]:
+    """Replies as strategies take them: the update, and the metrics that all of them tell.
+
+    Strategies give up where two members tell different ones: one member could end every round.
+    """
+    told = [set(reply.content["metrics"]) for reply in replies]
+    names = sorted(set.intersection(*told))
+    for reply in replies:
+        metrics = MetricRecord({name: reply.content["metrics"][name] for name in names})
+        reply.content = RecordDict({ARRAYS: reply.content[ARRAYS], "metrics": metrics})
+    return list(replies)
+
+
+def _whole(content: RecordDict, shown: object, metrics: object) -> bool:
+    """Whether a reply has each part, and in its form."""
+    return (
+        isinstance(content.get(ARRAYS), ArrayRecord)
+        and isinstance(metrics, MetricRecord)
+        and WEIGHT in metrics
+        and isinstance(shown, ConfigRecord)
+        and isinstance(shown.get("token"), str)
+        and isinstance(shown.get("leaves"), bytes)
+    )
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _decimals(metrics: Mapping[str, Any] | None) -> dict[str, str]:
+    if metrics is None:
+        return {}
+    return {
+        name: f"{value:.{METRIC_DIGITS}f}".rstrip("0").rstrip(".")
+        for name, value in metrics.items()
+        if name != WEIGHT
+    }

@@ -1,0 +1,84 @@
+"""Rounds of real strategies and applications in one process: `training.py`, in its environment."""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.programs import ROOT, missing
+
+PYTHON = ROOT / ".venv-federation" / "bin" / "python"
+GUARDED = {"consent_ended": 1, "difference_guard": 4}
+
+EXPECTED: Mapping[str, Any] = {
+    # A process that ended before the third round, and a customer who withdrew meanwhile: the next
+    # one begins with the model that was kept, and trains without that customer and four more.
+    "withdrawn_and_resumed": {
+        "said": [f"{verb} {number}" for number in (1, 2, 3, 4) for verb in ("open", "close")],
+        "kept_half": 2,
+        "rows": [24, 24, 19, 19],
+        "notes": [GUARDED, GUARDED],
+        "in_the_leaves": {"2": True, "3": False},
+        "resumed_from": True,
+        "model_is_the_file": True,
+        "learnt": True,
+    },
+    "ended": {
+        "closing": ["open 1", "close 1", "open 2", "close 2"],
+        "opening": ["open 1", "fail 1 interrupted", "open 2", "close 2", "open 3", "close 3"],
+    },
+    "left_out": {
+        "another model than in the receipt": "receipt_mismatch",
+        "no numbers": "not_finite",
+        "another shape": "other_shapes",
+        "another tensor": "other_tensors",
+        "a forged receipt": "receipt_forged",
+        "leaves left away": "leaves_differ",
+        "the weight of more rows": "weight_without_rows",
+        "an infinite metric": "not_finite",
+        "a metric of its own": None,
+        "a record of another kind": "not_whole",
+        "a receipt of another kind": "not_whole",
+        "no receipt": "not_whole",
+        "refused by the broker": "broker_member_revoked",
+        "another bundle": "refused_bundle_differs",
+        "a board that did not sign": "refused_board_disagrees",
+        "lists of before the round": "refused_lists_unavailable",
+        "a key that is not registered": "receipt_forged",
+    },
+    "failed": {
+        "why": {"p-2": "refused_lists_unavailable"},
+        "said": ["open 1", "fail 1 too_few_updates", "open 2", "close 2"],
+    },
+    "poisoned": {"fedavg_moved": True, "others_stayed": True, "mu_holds_back": True},
+    "refusals": {
+        "running": "done",
+        "changed": "bundle_differs",
+        "checkpoint": "checkpoint_broken",
+        "announcement": "malformed",
+        "secure": "combination_impossible",
+        "bundle": "same",
+    },
+}
+
+
+def test_rounds_of_gate_training_receipt_and_aggregation(tmp_path: Path) -> None:
+    if not PYTHON.exists():
+        missing(".venv-federation is not there, needed to run Flower (make federation)")
+    finished = subprocess.run(
+        [PYTHON, Path(__file__).with_name("training.py"), tmp_path],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "FLWR_TELEMETRY_ENABLED": "0"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr[-5_000:]
+    seen = json.loads(finished.stdout)
+    # Of four members, the one that cheats is left out and the others train.
+    seen["left_out"] = {how: told.get("p-3") for how, told in seen["left_out"].items()}
+    for part, expected in EXPECTED.items():
+        assert seen[part] == expected, part
+    assert seen.keys() == EXPECTED.keys()

@@ -1,0 +1,470 @@
+"""Whole rounds with Flower's strategies and ClientApps in one process, and what goes wrong in them.
+
+Run by the environment of `make federation`: prints one JSON object for `test_training.py`.
+"""
+
+import hashlib
+import io
+import json
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from credentials.jws import Signer
+from credentials.keys import SoftwareKey
+from federation.board import (
+    Board,
+    PassedStage,
+    SignedCampaign,
+    read_signed_campaign,
+    sign_campaign,
+    signed_campaign,
+)
+from federation.campaign import Campaign, bundle_hash
+from federation.consents import ConsentCache, ConsentIssuer
+from federation.errors import FederationError
+from federation.flower.bundle import Bundle
+from federation.flower.in_process import InProcess, Node, node_of
+from federation.flower.member import Task, Trained, answer, check_running
+from federation.flower.models import Checkpoint, Checkpoints, Model, model_hash, to_record
+from federation.flower.rounds import LastRound, Opening, ReceiptNotTaken, RoundFailed, Rounds
+from federation.guard import Before
+from federation.opening import Round
+from federation.presence import CampaignSalt, RoundKey, leaf_of, read_leaves
+from tests.federation.world import (
+    BOARD,
+    BOARD_KEYS,
+    ISSUER,
+    NOW,
+    SALT,
+    VCT,
+    Broker,
+    aggregation,
+)
+
+APPLICATION = Path(__file__).parent / "application"
+BUNDLE = Bundle.build(APPLICATION)
+ROWS = 24
+FIRST: Model = {"weights": np.zeros(3), "bias": np.zeros(1)}
+KEYS = {name: SoftwareKey.generate() for name in (f"p-{number}" for number in range(5))}
+BROKER = Broker()
+CONSENTS: dict[tuple[str, int], str] = {}
+
+
+class Ended(Exception):
+    """Whatever ends a process."""
+
+
+@dataclass
+class Clock:
+    now: int = NOW
+
+
+def number_of(member: str, row: int) -> int:
+    return int(member[2:]) * 100 + row
+
+
+def consent(member: str, row: int) -> str:
+    number = number_of(member, row)
+    if (member, row) not in CONSENTS:
+        CONSENTS[member, row] = BROKER.consent(number, recipients=[member])
+    return CONSENTS[member, row]
+
+
+@dataclass
+class Site:
+    """A member with rows of one hidden rule, shifted a little."""
+
+    member: str
+    salt: CampaignSalt
+    clock: Clock
+    board: Board = BOARD
+    notes: list[Mapping[str, int]] = field(default_factory=list)
+    trained_on: list[int] = field(default_factory=list)
+    late: int = 0
+    held: bytes = BUNDLE.content
+    kept: Before | None = None
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.cache = ConsentCache(ConsentIssuer((BROKER.root,), ISSUER, VCT))
+        self.signer: Signer = KEYS[self.member]
+        draw = np.random.default_rng(int(self.member[2:]))
+        self.inputs = draw.normal(size=(ROWS, 3))
+        self.labels = (self.inputs @ np.array([2.0, -1.0, 0.5]) > 0).astype(float)
+
+    def now(self) -> int:
+        return self.clock.now
+
+    def bundle(self) -> bytes:
+        return self.held
+
+    def passed(self, signed: SignedCampaign) -> PassedStage | None:
+        return None
+
+    def consents(self) -> Sequence[str]:
+        return [consent(self.member, row) for row in range(ROWS)]
+
+    def lists(self, opened_at: int, addresses: Sequence[str]) -> Mapping[str, str]:
+        return {one: BROKER.status_token(now=opened_at - self.late, uri=one) for one in addresses}
+
+    def before(self, signed: SignedCampaign) -> Before:
+        return self.kept or Before.first(signed, self.member)
+
+    def keep(self, before: Before) -> None:
+        self.kept = before
+
+    def note(self, left_out: Mapping[str, int]) -> None:
+        self.notes.append(dict(left_out))
+
+    def round_key(self, opened: Round) -> RoundKey:
+        return self.salt.key(opened.stage, opened.number, opened.member)
+
+    def train(self, task: Task, rows: Sequence[int]) -> Trained:
+        self.trained_on.append(len(rows))
+        begun = task.model
+        mu = float(task.campaign.aggregation.mu or 0)
+        weights, bias = begun["weights"].copy(), begun["bias"].copy()
+        inputs, labels = self.inputs[list(rows)], self.labels[list(rows)]
+        for _ in range(20):
+            error = 1 / (1 + np.exp(-(inputs @ weights + bias))) - labels
+            weights -= 0.5 * (inputs.T @ error / len(rows) + mu * (weights - begun["weights"]))
+            bias -= 0.5 * (error.mean() + mu * (bias - begun["bias"]))
+        right = ((inputs @ weights + bias > 0) == (labels > 0)).mean()
+        model = {"weights": weights * self.scale, "bias": bias * self.scale}
+        return Trained(model, {"accuracy": float(right)})
+
+
+@dataclass
+class Desk:
+    """A broker that remembers what it was told, and ends a process where it is asked to."""
+
+    clock: Clock
+    members: tuple[str, ...]
+    said: list[str] = field(default_factory=list)
+    leaves: dict[tuple[int, str], bytes] = field(default_factory=dict)
+    state: LastRound | None = None
+    end_at: str = ""
+    refuse: str = ""
+
+    def _say(self, what: str) -> None:
+        if self.end_at == what:
+            self.end_at = ""
+            raise Ended
+        self.said.append(what)
+
+    def last(self) -> LastRound | None:
+        return self.state
+
+    def open(self, stage: str, number: int, model_in: str) -> Opening:
+        self.clock.now += 60
+        self._say(f"open {number}")
+        self.state = LastRound(stage, number, "open")
+        return Opening(self.clock.now, self.members)
+
+    def receipt(self, stage: str, number: int, member: str, token: str, leaves: bytes) -> None:
+        if member == self.refuse:
+            raise ReceiptNotTaken("member_revoked")
+        self.leaves[number, member] = leaves
+
+    def close(self, checkpoint: Checkpoint) -> None:
+        self._say(f"close {checkpoint.number}")
+        self.state = LastRound(checkpoint.stage, checkpoint.number, "closed")
+
+    def fail(self, stage: str, number: int, code: str) -> None:
+        self._say(f"fail {number} {code}")
+        self.state = LastRound(stage, number, "failed")
+
+
+class World:
+    """A signed campaign, its members in this process, a desk and a directory."""
+
+    def __init__(self, members: int = 3, rounds: int = 3, **method: Any) -> None:  # noqa: ANN401
+        names = tuple(KEYS)[:members]
+        document = aggregation(**method) | {
+            "members": list(names),
+            "bundle_hash": bundle_hash(BUNDLE.content),
+            "privacy": None,
+            "rounds": rounds,
+            "minimum_members": 5 if {"byzantine", "trim"} & method.keys() else 3,
+            "rollout": [
+                {"stage": "pilot", "members": list(names), "gates": [], "approvals": 1},
+                {"stage": "consortium", "members": list(names), "gates": [], "approvals": 1},
+            ],
+        }
+        campaign = Campaign.from_json(document)
+        signatures = [sign_campaign(key, campaign) for key in BOARD_KEYS[:2]]
+        self.document = json.dumps(signed_campaign(campaign, signatures)).encode()
+        self.signed = read_signed_campaign(self.document, BOARD)
+        self.clock = Clock()
+        self.desk = Desk(self.clock, names)
+        salt = CampaignSalt(self.signed, SALT)
+        self.sites = {name: Site(name, salt, self.clock) for name in names}
+        self.directory = Path(tempfile.mkdtemp(dir=sys.argv[1]))
+        self.changed: dict[str, Callable[[Message], Message]] = {}
+
+    def node(self, name: str) -> Node:
+        application = ClientApp()
+
+        @application.train()
+        def train(message: Message, context: Context) -> Message:
+            reply = answer(message, self.sites[name])
+            return self.changed.get(name, lambda same: same)(reply)
+
+        return node_of(application, int(name[2:]) + 1, {})
+
+    def rounds(self) -> Rounds:
+        return Rounds(
+            self.signed,
+            self.document,
+            "pilot",
+            self.desk,
+            Checkpoints(self.directory, self.signed.campaign_hash),
+            {name: int(name[2:]) + 1 for name in self.sites},
+            {name: KEYS[name].public_jwk() for name in self.sites},
+        )
+
+    def run(self) -> tuple[Model, Rounds]:
+        rounds = self.rounds()
+        nodes = {int(name[2:]) + 1: self.node(name) for name in self.sites}
+        return rounds.go_on(InProcess(nodes), FIRST), rounds
+
+
+def withdrawn_and_resumed() -> dict[str, Any]:
+    world = World(method="fedavg", rounds=4)
+    world.desk.end_at = "open 3"
+    with suppress(Ended):
+        world.run()
+    half = world.rounds().checkpoints.last()
+    gone = number_of("p-0", 7)
+    BROKER.statuses.set(gone, 1)
+    model, rounds = world.run()
+    BROKER.statuses.set(gone, 0)
+    key = {number: world.sites["p-0"].salt.key("pilot", number, "p-0") for number in (2, 3)}
+    there = {
+        number: leaf_of(key[number], f"c-{gone:020}")
+        in read_leaves(world.desk.leaves[number, "p-0"])
+        for number in key
+    }
+    last = rounds.checkpoints.last()
+    file = world.directory / world.signed.campaign_hash / "pilot-000004.safetensors"
+    return {
+        "said": world.desk.said,
+        "kept_half": half and half.number,
+        "rows": world.sites["p-0"].trained_on,
+        "notes": world.sites["p-0"].notes[2:],
+        "in_the_leaves": there,
+        "resumed_from": half is not None and half.model_out == rounds.told[0].checkpoint.model_in,
+        "model_is_the_file": last is not None
+        and last.model_out == model_hash(model)
+        and bundle_hash(file.read_bytes()) == last.model_out,
+        "learnt": float(rounds.told[-1].checkpoint.metrics["accuracy"]) > 0.9,
+    }
+
+
+def ended_before_closing() -> dict[str, Any]:
+    """One process ends when its model is kept and not told; another in the middle of a round."""
+    closing, opening = World(method="fedavg", rounds=2), World(method="fedavg", rounds=3)
+    closing.desk.end_at = "close 1"
+    opening.changed["p-1"] = _ends_once()
+    for world in (closing, opening):
+        try:
+            world.run()
+        except Ended:
+            world.run()
+    return {"closing": closing.desk.said, "opening": opening.desk.said}
+
+
+def _ends_once() -> Callable[[Message], Message]:
+    left = [Ended()]
+
+    def change(reply: Message) -> Message:
+        if left:
+            raise left.pop()
+        return reply
+
+    return change
+
+
+def left_out() -> dict[str, Any]:
+    """Each way in which one of four members' replies counts for nothing."""
+    found = {}
+    for name, change in CHEATS.items():
+        world = World(4, 1, method="fedavg")
+        world.changed["p-3"] = change
+        _, rounds = world.run()
+        found[name] = rounds.told[0].left_out
+    world = World(4, 1, method="fedavg")
+    world.desk.refuse = "p-3"
+    found["refused by the broker"] = world.run()[1].told[0].left_out
+    for name, change_site in FAULTS.items():
+        world = World(4, 1, method="fedavg")
+        change_site(world.sites["p-3"])
+        found[name] = world.run()[1].told[0].left_out
+    return found
+
+
+def _with(name: str, record: Callable[[Message], Any]) -> Callable[[Message], Message]:
+    def change(reply: Message) -> Message:
+        reply.content[name] = record(reply)
+        return reply
+
+    return change
+
+
+def _arrays(**changed: Any) -> Callable[[Message], Message]:  # noqa: ANN401
+    def record(reply: Message) -> ArrayRecord:
+        model = {name: array.numpy() for name, array in reply.content["arrays"].items()}
+        return to_record(model | changed)
+
+    return _with("arrays", record)
+
+
+def _forged(reply: Message) -> ConfigRecord:
+    shown = reply.content["receipt"]
+    head, body, signature = str(shown["token"]).split(".")
+    return ConfigRecord({"token": f"{head}.{body}.{signature[::-1]}", "leaves": shown["leaves"]})
+
+
+def _fewer_leaves(reply: Message) -> ConfigRecord:
+    shown = reply.content["receipt"]
+    return ConfigRecord({"token": shown["token"], "leaves": shown["leaves"][:-32]})
+
+
+CHEATS: dict[str, Callable[[Message], Message]] = {
+    "another model than in the receipt": _arrays(bias=np.ones(1)),
+    "no numbers": _arrays(bias=np.array([np.nan])),
+    "another shape": _arrays(bias=np.ones(2)),
+    "another tensor": _arrays(more=np.ones(2)),
+    "a forged receipt": _with("receipt", _forged),
+    "leaves left away": _with("receipt", _fewer_leaves),
+    "the weight of more rows": _with(
+        "metrics", lambda _: MetricRecord({"accuracy": 1.0, "num-examples": 65})
+    ),
+    "an infinite metric": _with(
+        "metrics", lambda _: MetricRecord({"accuracy": float("inf"), "num-examples": 9})
+    ),
+    "a metric of its own": _with(
+        "metrics", lambda _: MetricRecord({"mine": 1.0, "num-examples": 9})
+    ),
+    "a record of another kind": _with("arrays", lambda _: MetricRecord({"weights": 1.0})),
+    "a receipt of another kind": _with("receipt", lambda _: ConfigRecord({"token": 1})),
+    "no receipt": lambda reply: (reply.content.pop("receipt"), reply)[1],
+}
+
+FAULTS: dict[str, Callable[[Site], None]] = {
+    "another bundle": lambda site: setattr(site, "held", BUNDLE.content + b"\0"),
+    "a board that did not sign": lambda site: setattr(
+        site, "board", Board.of([key.public_jwk() for key in BOARD_KEYS[1:]], 2)
+    ),
+    "lists of before the round": lambda site: setattr(site, "late", 1),
+    "a key that is not registered": lambda site: setattr(site, "signer", SoftwareKey.generate()),
+}
+
+
+def failed() -> dict[str, Any]:
+    """A round of which too few are left, and the next run, which uses the next number."""
+    world = World(3, 2, method="fedavg")
+    world.sites["p-2"].late = 1
+    why: Mapping[str, str] = {}
+    try:
+        world.run()
+    except RoundFailed as error:
+        why = error.left_out
+    world.sites["p-2"].late = 0
+    world.run()
+    return {"why": why, "said": world.desk.said}
+
+
+def poisoned() -> dict[str, Any]:
+    """How far one hostile member moves the model, over what honest members' differ by."""
+    honest, _ = World(5, 1, method="fedavg").run()
+    moved = {}
+    methods: dict[str, dict[str, Any]] = {
+        "fedavg": {"method": "fedavg"},
+        "krum": {"method": "krum", "byzantine": 1},
+        "trimmed_mean": {"method": "trimmed_mean", "trim": "0.2"},
+    }
+    for name, method in methods.items():
+        world = World(5, 1, **method)
+        world.sites["p-4"].scale = -50
+        model, _ = world.run()
+        moved[name] = float(np.linalg.norm(model["weights"] - honest["weights"]))
+    near, _ = World(3, 1, method="fedprox", mu="0.5").run()
+    free, _ = World(3, 1, method="fedavg").run()
+    return {
+        "fedavg_moved": moved["fedavg"] > 10,
+        "others_stayed": max(moved["krum"], moved["trimmed_mean"]) < 2,
+        "mu_holds_back": bool(
+            np.linalg.norm(near["weights"]) < 0.5 * np.linalg.norm(free["weights"])
+        ),
+    }
+
+
+def refusals(directory: Path) -> dict[str, str]:
+    def code(call: Callable[[], object]) -> str:
+        try:
+            call()
+        except FederationError as error:
+            return error.code
+        return "done"
+
+    here = directory / "running"
+    with zipfile.ZipFile(io.BytesIO(BUNDLE.content)) as files:
+        files.extractall(here)
+    found = {"running": code(lambda: check_running(BUNDLE.content, here))}
+    (here / "counting" / "app.py").write_text("pass")
+    found["changed"] = code(lambda: check_running(BUNDLE.content, here))
+    world = World(3, 1, method="fedavg")
+    world.run()
+    kept = world.rounds().checkpoints
+    last = kept.last()
+    for file in world.directory.rglob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:-1] + b"\1")
+    found["checkpoint"] = code(lambda: last and kept.model(last))
+    found["announcement"] = _unannounced()
+    found["secure"] = code(lambda: World(3, 1, method="fedavg", secure=True).run())
+    digest = hashlib.sha256(BUNDLE.content).hexdigest()
+    found["bundle"] = "same" if Bundle.build(APPLICATION).hash == digest else "differs"
+    return found
+
+
+def _unannounced() -> str:
+    """What a member says to a message that announces nothing."""
+    world = World(3, 1, method="fedavg")
+    grid = InProcess({1: world.node("p-0")})
+    model = to_record(FIRST)
+    told = [
+        {},
+        {"config": ConfigRecord({})},
+        {"config": ConfigRecord({"server-round": "1"}), "arrays": model},
+        {"config": model, "arrays": model},
+    ]
+    replies = grid.send_and_receive(
+        [Message(RecordDict(one), dst_node_id=1, message_type="train") for one in told]
+    )
+    return " ".join({str(reply.content["refused"]["code"]) for reply in replies})
+
+
+def main(directory: Path) -> dict[str, Any]:
+    return {
+        "withdrawn_and_resumed": withdrawn_and_resumed(),
+        "ended": ended_before_closing(),
+        "left_out": left_out(),
+        "failed": failed(),
+        "poisoned": poisoned(),
+        "refusals": refusals(directory),
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(main(Path(sys.argv[1]))))
