@@ -2,7 +2,7 @@
 
     subject   {"type": "partner", "id": <client id>}, or
               {"type": "agent", "id": <your own name>, "properties": {"partner": <client id>}}
-    action    {"name": "read" | "profile" | "train" | "share"}
+    action    {"name": "read" | "profile" | "train" | "share" | "publish"}
     resource  {"type": "attribute", "id": <canonical or your own field name>,
                "properties": {"subject_ref": <your contact>} or {"consent": <consent id>},
                              and {"source": <name>} where an outside source supplied it}

@@ -69,8 +69,8 @@ class ActionIn(BaseModel):
             "A compact JWS of type `agent-action+jwt` by the agent's registered key. Its claims, "
             "all of them and no other: `iss` (the agent's id), `aud` (the tenant's address), `iat` "
             f"(at most {SIGNED_WITHIN} seconds ago), `jti` (each once), `action` (`read`, "
-            "`profile`, `train` or `share`), `decisions` (the entries, `context.id`, of the "
-            "permits that it rests on, which were asked for this agent at most "
+            "`profile`, `train`, `share` or `publish`), `decisions` (the entries, `context.id`, of "
+            "the permits that it rests on, which were asked for this agent at most "
             f"{PERMIT_SECONDS} seconds ago) and `consents` (the consents of those decisions)."
         ),
     )

@@ -19,7 +19,7 @@ _ACTION = {
     "type": "object",
     "required": ["name"],
     "properties": {
-        "name": {"type": "string", "examples": ["read", "profile", "train", "share"]},
+        "name": {"type": "string", "examples": ["read", "profile", "train", "share", "publish"]},
         "properties": _PROPERTIES,
     },
 }

@@ -67,7 +67,10 @@ def get_attributes(ctx: Ctx, caller: AnyCaller) -> AttributesOut:
     with ctx.db.reading() as tx:
         masked = maskings_of(tx, caller.tenant_id)
     return AttributesOut(
-        attributes=[attribute_out(one, masked.get(one.id, {})) for one in known.attributes.values()]
+        attributes=[
+            attribute_out(one, masked.get(one.id, {}), public_place=one.id in known.public_places)
+            for one in known.attributes.values()
+        ]
     )
 
 

@@ -118,6 +118,7 @@ class AttributeOut(BaseModel):
                     "category": "pd:PurchasesAndSpendingHabit",
                     "sensitive": False,
                     "stored_in": "CN",
+                    "public_place": False,
                     "maskings": {"*": "round_10", "analyst": "none"},
                 }
             ]
@@ -128,6 +129,9 @@ class AttributeOut(BaseModel):
     category: str = Field(description="A category of the W3C Data Privacy Vocabulary.")
     sensitive: bool = Field(description="Sensitive personal information: a consent of its own.")
     stored_in: str = Field(description="ISO 3166-1 code.")
+    public_place: bool = Field(
+        description="Collected by devices in public places (PIPL 26): a consent of its own."
+    )
     maskings: dict[str, str] = Field(
         description="By role, `*` for everybody else: in which masking it is given out."
     )
@@ -222,7 +226,9 @@ def algorithm_out(purpose_id: str, algorithm: AlgorithmTerms) -> AlgorithmOut:
     )
 
 
-def attribute_out(attribute: AttributeTerms, maskings: Mapping[str, str]) -> AttributeOut:
+def attribute_out(
+    attribute: AttributeTerms, maskings: Mapping[str, str], *, public_place: bool
+) -> AttributeOut:
     """The wire form of an attribute; `maskings` are by role."""
     return AttributeOut(
         id=attribute.id,
@@ -230,6 +236,7 @@ def attribute_out(attribute: AttributeTerms, maskings: Mapping[str, str]) -> Att
         category=attribute.category,
         sensitive=attribute.sensitive,
         stored_in=attribute.stored_in,
+        public_place=public_place,
         maskings=dict(maskings),
     )
 

@@ -181,12 +181,18 @@ def attribute_add(
         bool, typer.Option("--sensitive", help="Sensitive personal information (PIPL 28).")
     ] = False,
     stored_in: Annotated[str, typer.Option(help="ISO 3166-1 code.")] = "CN",
+    public_place: Annotated[
+        bool,
+        typer.Option(
+            "--public-place", help="Collected by devices in public places (PIPL 26). 公共场所采集。"
+        ),
+    ] = False,
     tenant: Tenant = ROOT_TENANT,
     as_json: Json = False,
 ) -> None:
     """Register a canonical attribute. 登记属性。"""
     spec = AttributeSpec(
-        attribute_id, Label(zh=zh, en=en), category, value_type, sensitive, stored_in
+        attribute_id, Label(zh=zh, en=en), category, value_type, sensitive, stored_in, public_place
     )
     with composed() as ctx:
         usecases.add_attribute(ctx, tenant, spec)
@@ -222,6 +228,7 @@ def attribute_mask(
 @attribute.command("list")
 def attribute_list(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
     """List the dictionary. 列出属性字典。"""
+    found = _registry(tenant)
     rows = [
         {
             "id": one.id,
@@ -230,8 +237,9 @@ def attribute_list(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
             "category": one.category,
             "sensitive": one.sensitive,
             "stored_in": one.stored_in,
+            "public_place": one.id in found.public_places,
         }
-        for one in _registry(tenant).attributes.values()
+        for one in found.attributes.values()
     ]
     _list(rows, as_json=as_json)
 

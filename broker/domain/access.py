@@ -95,6 +95,8 @@ class AttributeFacts:
     category: str
     sensitive: bool
     stored_in: str
+    public_place: bool = False
+    """Collected by a device in a public place, an image for example."""
     maskings: tuple[tuple[str, str], ...] = ()
     """How it is masked, by role."""
 
@@ -182,6 +184,8 @@ class Separate:
     third_party: bool
     sensitive: bool
     cross_border: bool
+    publication: bool = False
+    public_place: bool = False
 
 
 def stored_terms(text: str) -> GrantedTerms:
@@ -270,10 +274,10 @@ def separate_consents(
 ) -> Separate:
     """Which separate consents there are for this attribute, purpose and algorithm.
 
-    Each may be another consent than the one that fits best, and then has to be live; a cross-border
-    consent also has to name the territory, and the partner's country where that is abroad (PIPL 23,
-    29, 39). What the best consent itself grants separately counts in any state: its state is a
-    condition of its own, and so is its territory.
+    Each (PIPL 23, 25, 26, 29, 39) may be another consent than the one that fits best, and then has
+    to be live; a cross-border consent also has to name the territory, and the partner's country
+    where that is abroad. What the best consent itself grants separately counts in any state: its
+    state is a condition of its own, and so is its territory.
     """
     covering = [
         consent.terms
@@ -296,6 +300,8 @@ def separate_consents(
         third_party="third_party" in own or _grants("third_party", covering),
         sensitive="sensitive" in own or _grants("sensitive", covering),
         cross_border=("cross_border" in own and owned) or _grants("cross_border", abroad),
+        publication="publication" in own or _grants("publication", covering),
+        public_place="public_place" in own or _grants("public_place", covering),
     )
 
 

@@ -80,8 +80,8 @@ def owed_names(names: Sequence[str], action: str) -> list[str]:
 
     What leaves the broker's sight is marked; sharing is the one use that may share.
     """
-    left_out = set() if action in {"read", "share"} else {"watermark"}
-    if action == "share":
+    left_out = set() if action in {"read", "share", "publish"} else {"watermark"}
+    if action in {"share", "publish"}:
         left_out.add("no_onward_sharing")
     return [name for name in names if name not in left_out]
 

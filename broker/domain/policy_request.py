@@ -193,6 +193,7 @@ def entities_of(about: Slice) -> list[dict[str, Any]]:
                 "registered": attribute.registered,
                 "sensitive": attribute.sensitive,
                 "storedIn": attribute.stored_in,
+                "publicPlace": attribute.public_place,
             },
             _uid("Category", attribute.category),
         ),
@@ -249,6 +250,8 @@ def _context(asked: Asked) -> str:
             "thirdParty": separate.third_party,
             "sensitive": separate.sensitive,
             "crossBorder": separate.cross_border,
+            "publication": separate.publication,
+            "publicPlace": separate.public_place,
         },
     }
     if measures.proof is not None:

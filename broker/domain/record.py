@@ -35,6 +35,7 @@ PROCESSING: Final[Mapping[str, str]] = {
     "profile": "dpv:Profiling",
     "train": "dpv:Analyse",
     "share": "dpv:Share",
+    "publish": "dpv:MakeAvailable",
 }
 LABELS: Final[Mapping[str, Label]] = {
     "dpv:ConsentRequested": Label("已请求同意", "Consent requested"),
@@ -49,12 +50,18 @@ LABELS: Final[Mapping[str, Label]] = {
     "dpv:Profiling": Label("画像", "Profiling"),
     "dpv:Analyse": Label("用于训练分析", "Analyse"),
     "dpv:Share": Label("对外提供", "Share"),
+    "dpv:MakeAvailable": Label("公开", "Make public"),
 }
 """Chinese labels, which DPV does not have, beside its English ones."""
 
 SEPARATE: Final[Mapping[str, tuple[str, Label]]] = {
     "third_party": ("PIPL-23", Label("向其他处理者提供", "Handing to another handler")),
     "sensitive": ("PIPL-29", Label("敏感个人信息", "Sensitive personal information")),
+    "publication": ("PIPL-25", Label("公开个人信息", "Making public")),
+    "public_place": (
+        "PIPL-26",
+        Label("公共场所采集的图像", "Images from public places"),
+    ),
     "cross_border": ("PIPL-39", Label("向境外提供", "Transfer abroad")),
 }
 RIGHTS: Final[Sequence[tuple[str, tuple[str, ...], Label]]] = (

@@ -77,6 +77,7 @@ def kept(
         "partner_in_sandbox": facts.partner.admission == SANDBOX,
         "partner_not_signed_off": facts.partner.admission == ENDED,
         "test_subject": facts.test_subject,
+        "public_place": facts.attribute.public_place,
     }
     found: dict[str, Any] = {
         "at": now,
@@ -216,6 +217,7 @@ def _recorded(
             category=kept_facts["category"],
             sensitive="sensitive" in flags,
             stored_in=kept_facts["stored_in"],
+            public_place="public_place" in flags,
         ),
         consents=consents,
         subject_id=None,

@@ -1,8 +1,10 @@
 """Consent templates: what a tenant prepares once, and the terms that come of it for one customer.
 
-A template separates what the law separates: sensitive personal information (PIPL 29) and transfer
-abroad (PIPL 39) each stand in an item of their own, and each item becomes a consent of its own,
-with a signature of its own. Reading refuses a template that bundles them.
+A template separates what the law separates: making public (PIPL 25), images from public places
+(PIPL 26), sensitive personal information (PIPL 29) and transfer abroad (PIPL 39) each stand in an
+item of their own, and each item becomes a consent of its own, with a signature of its own. Reading
+refuses a template that bundles them. Where one use needs several, each of several items says by
+`separate` which it is.
 """
 
 import hashlib
@@ -19,6 +21,7 @@ from broker.domain.consent import BindingGrade
 from broker.domain.errors import InvalidTemplate, InvalidTerms, UnknownAttribute, UnknownPurpose
 from broker.domain.guardian import GuardianTerms
 from broker.domain.schemas import CONSENT_TEMPLATE
+from broker.domain.separation import separations
 from broker.domain.terms import (
     ACTIONS,
     AlgorithmTerms,
@@ -50,6 +53,8 @@ class Registry:
     algorithms: Mapping[tuple[str, str], tuple[str, AlgorithmTerms]]
     """Each algorithm with the purpose that it is declared under."""
     attributes: Mapping[str, AttributeTerms]
+    public_places: frozenset[str] = frozenset()
+    """Attributes that are collected by devices in public places."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class TemplateItem:
     valid_days: int
     max_uses: int | None
     sentence: Label
+    separate: Separate | None = None
 
 
 @dataclass(frozen=True)
@@ -163,7 +169,7 @@ def check_template(template: Template, registry: Registry) -> None:
     must be a separate consent.
     """
     for item in template.items:
-        _separations(item, _attributes(item, registry, None))
+        separations(item, _attributes(item, registry, None), registry.public_places)
         _purpose(item, registry)
 
 
@@ -188,7 +194,7 @@ def build_terms(
     out, one that the item does not have), `UnknownPurpose`, `UnknownAttribute`, `InvalidTemplate`.
     """
     attributes = _attributes(item, registry, chosen)
-    separate = _separations(item, attributes)
+    separate = separations(item, attributes, registry.public_places)
     if partner.id != controller.id:
         separate = (*separate, "third_party")
     purpose, algorithm = _purpose(item, registry)
@@ -276,27 +282,6 @@ def _attributes(
     return tuple(found)
 
 
-def _separations(
-    item: TemplateItem, attributes: Collection[AttributeTerms]
-) -> tuple[Separate, ...]:
-    """Which separate consent an item is: at most one, never bundled with anything else."""
-    sensitive = {attribute.sensitive for attribute in attributes}
-    abroad = any(not item.territories.every <= {attribute.stored_in} for attribute in attributes)
-    if sensitive == {True, False}:
-        raise InvalidTemplate(
-            f"item {item.item} bundles sensitive attributes with others: "
-            "give them an item of their own (PIPL 29)"
-        )
-    if abroad and True in sensitive:
-        raise InvalidTemplate(
-            f"item {item.item} bundles sensitive attributes with a transfer abroad: "
-            "make them two items (PIPL 29, 39)"
-        )
-    if abroad:
-        return ("cross_border",)
-    return ("sensitive",) if True in sensitive else ()
-
-
 def _item(value: Mapping[str, Any]) -> TemplateItem:
     purpose, algorithm, version = parse_purpose(value["purpose"])
     territories = value["territories"]
@@ -326,6 +311,7 @@ def _item(value: Mapping[str, Any]) -> TemplateItem:
         valid_days=value["valid_days"],
         max_uses=value.get("max_uses"),
         sentence=Label.from_json(value["sentence"]),
+        separate=value.get("separate"),
     )
 
 

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from broker.domain.errors import InvalidTerms
 from broker.domain.guardian import GuardianTerms
@@ -27,8 +27,9 @@ from credentials.jcs import b64url, canonical
 SCHEMA = "urn:consent-broker:terms:1"
 GUARDED_SCHEMA = "urn:consent-broker:terms:2"
 """Terms of a minor, which name the guardian's role; whoever knows no guardian refuses them."""
-Separate = Literal["sensitive", "cross_border", "third_party"]
-ACTIONS = frozenset({"read", "profile", "train", "share"})
+Separate = Literal["sensitive", "cross_border", "publication", "public_place", "third_party"]
+PUBLISH = "publish"
+ACTIONS = frozenset({"read", "profile", "train", "share", PUBLISH})
 WIRE = re.compile(
     r"^(?P<purpose>[a-z][a-z0-9-]*:[A-Za-z0-9]+)#algo:(?P<algorithm>[a-z0-9][a-z0-9.-]*)@(?P<version>[0-9A-Za-z.]+)$"
 )
@@ -322,11 +323,7 @@ def _attribute(value: Any) -> AttributeTerms:  # noqa: ANN401
 
 
 def _separate(terms: Mapping[str, Any]) -> tuple[Separate, ...]:
-    known: dict[str, Separate] = {
-        "sensitive": "sensitive",
-        "cross_border": "cross_border",
-        "third_party": "third_party",
-    }
+    known: dict[str, Separate] = {kind: kind for kind in get_args(Separate)}
     try:
         return tuple(known[name] for name in read_texts(terms, "separate"))
     except KeyError as error:

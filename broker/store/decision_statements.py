@@ -76,6 +76,7 @@ _REGISTERED_COLUMNS = (
     ATTRIBUTE.c.category,
     ATTRIBUTE.c.sensitive,
     ATTRIBUTE.c.stored_in,
+    ATTRIBUTE.c.public_place,
     ATTRIBUTE.c.maskings,
     ATTRIBUTE.c.sole_source,
     ATTRIBUTE.c.version,

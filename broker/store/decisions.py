@@ -202,7 +202,8 @@ def _snapshot(
     (
         expires_at, tenant_id, tenant_stopped, policies, _tenant_version,
         partner_id, country, partner_state, partner_stopped, admission, _partner_version,
-        attribute, category, sensitive, stored_in, maskings, sole_source, _attribute_version,
+        attribute, category, sensitive, stored_in,
+        public_place, maskings, sole_source, _attribute_version,
         purpose, purpose_stopped, demand, _purpose_version,
         declared_purpose, state, risk_tier, automated, algorithm_stopped, _algorithm_version,
         agent_state, contact_id, subject_id, minor, test_subject,
@@ -234,6 +235,7 @@ def _snapshot(
             category=category or "",
             sensitive=attribute is None or bool(sensitive),
             stored_in=stored_in or "",
+            public_place=bool(public_place),
             maskings=stored_maskings(maskings),
         ),
         consents=tuple([_consent(row[-10:]) for row in rows if row[-10] is not None]),

@@ -49,6 +49,7 @@ class AttributeSpec:
     value_type: str
     sensitive: bool
     stored_in: str
+    public_place: bool = False
 
 
 def add_tenant(tx: Connection, row: TenantRow) -> None:
@@ -151,6 +152,7 @@ def add_attribute(tx: Connection, tenant_id: str, attribute: AttributeSpec) -> N
         "value_type": attribute.value_type,
         "sensitive": attribute.sensitive,
         "stored_in": attribute.stored_in,
+        "public_place": attribute.public_place,
     }
     _insert(tx, ATTRIBUTE, values, f"the attribute {attribute.id} is registered already")
 
@@ -200,6 +202,7 @@ def registry(tx: Connection, tenant_id: str) -> Registry:
             )
             for row in attributes
         },
+        public_places=frozenset(row.id for row in attributes if row.public_place),
     )
 
 

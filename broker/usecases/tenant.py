@@ -106,7 +106,11 @@ def add_attribute(ctx: Context, tenant_id: str, attribute: AttributeSpec) -> Non
             tx,
             tenant_id=tenant_id,
             type="attribute.added",
-            body={"attribute": attribute.id, "sensitive": attribute.sensitive},
+            body={
+                "attribute": attribute.id,
+                "sensitive": attribute.sensitive,
+                "public_place": attribute.public_place,
+            },
         )
 
 

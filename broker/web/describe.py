@@ -222,9 +222,8 @@ def _guardian(state: PageState) -> Literal["", "first_minor", "guardian_now", "a
 
 
 def _kind(terms: Terms) -> Kind:
-    if "sensitive" in terms.separate:
-        return "sensitive"
-    return "cross_border" if "cross_border" in terms.separate else "ordinary"
+    kinds: tuple[Kind, ...] = ("sensitive", "cross_border", "publication", "public_place")
+    return next((kind for kind in kinds if kind in terms.separate), "ordinary")
 
 
 def _attribute(attribute: AttributeTerms, spoken: Language) -> AttributeView:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from markupsafe import Markup
 
-Kind = Literal["ordinary", "sensitive", "cross_border"]
+Kind = Literal["ordinary", "sensitive", "cross_border", "publication", "public_place"]
 Answer = Literal["agree", "refuse"]
 OutcomeState = Literal["granted", "refused", "withdrawn", "over"]
 

@@ -172,6 +172,14 @@ ONE_CONDITION: dict[str, tuple[str, Callable[[Case], Case]]] = {
         "cross_border_consent_missing",
         lambda case: case.ask(territory="SG").terms(territories=("CN", "SG")),
     ),
+    "separate.publication": (
+        "publication_consent_missing",
+        lambda case: case.ask(action="publish").terms(actions=("publish",)),
+    ),
+    "separate.public-place": (
+        "public_place_consent_missing",
+        lambda case: case.attribute(public_place=True),
+    ),
     "separate.third-party": ("third_party_consent_missing", lambda case: case.terms(separate=())),
     "validity.over": ("consent_expired", lambda case: case.consent(valid_until=NOW)),
     "validity.ahead": ("consent_not_yet_valid", lambda case: case.consent(valid_from=NOW + 1)),

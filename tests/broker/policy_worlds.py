@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import get_args
 
 from broker.domain.access import (
     AlgorithmFacts,
@@ -18,6 +19,7 @@ from broker.domain.cross_border import TransferFacts
 from broker.domain.data_source import SourceFacts
 from broker.domain.demand import DemandFacts
 from broker.domain.guardian import Minor
+from broker.domain.terms import Separate
 from tests.broker.policy_cases import DEMAND, NOW, PROVEN, PURPOSE
 
 Case = tuple[Question, Facts, int]
@@ -62,7 +64,7 @@ class _Drawing:
         version = self.mostly("1", "2")
         attribute = self.mostly("home_city", "phone", "visit_log")
         question = Question(
-            action=self.mostly("read", "profile", "train", "share", "delete"),
+            action=self.mostly("read", "profile", "train", "share", "publish", "publish", "delete"),
             attribute=attribute,
             purpose_id=purpose,
             algorithm_id=algorithm,
@@ -91,7 +93,12 @@ class _Drawing:
                 kill_switch=self.rarely(),
             ),
             attribute=AttributeFacts(
-                attribute, not self.rarely(), "pd:Location", self.rarely(), self.mostly("CN", "SG")
+                attribute,
+                registered=not self.rarely(),
+                category="pd:Location",
+                sensitive=self.rarely(),
+                stored_in=self.mostly("CN", "SG"),
+                public_place=self.rarely(),
             ),
             consents=() if self.rarely() else (self._consent(),),
             subject_id="s-1",
@@ -141,13 +148,9 @@ class _Drawing:
             purpose_id=self.mostly(PURPOSE, "dpv:Marketing"),
             algorithm_id=self.mostly("churn-v3", "shop-nearby"),
             algorithm_version=self.mostly("1", "2"),
-            actions=choice([("read", "profile"), ("read",), ("train", "share", "read")]),
+            actions=choice([("read", "profile"), ("read",), ("train", "share", "read", "publish")]),
             attributes=choice([("home_city", "visit_log"), ("home_city",), ("phone", "home_city")]),
-            separate=tuple(
-                kind
-                for kind in ("third_party", "sensitive", "cross_border")
-                if self._random() < 0.9
-            ),
+            separate=tuple(kind for kind in get_args(Separate) if self._random() < 0.9),
             territories=choice([("CN",), ("CN", "SG"), ("CN", "SG"), ("SG",)]),
             storage=("CN",),
             retention_days=180,

@@ -41,7 +41,7 @@ def test_a_denial_names_every_condition_that_fails_at_once() -> None:
     for condition in sorted(together):
         case = ONE_CONDITION[condition][1](case)
     # Several conditions set them.
-    case = case.terms(territories=("HK",), separate=(), countries=("CN", "FR"))
+    case = case.terms(territories=("HK",), separate=(), countries=("CN", "FR"), actions=("read",))
     assert {name for name, _ in case.failed} == together
 
 

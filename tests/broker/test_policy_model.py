@@ -74,6 +74,10 @@ def model(question: Question, facts: Facts, now: int) -> set[str]:
         "action": question.action not in terms.actions,
         "territory": where not in terms.territories,
         "separate.sensitive": facts.attribute.sensitive and "sensitive" not in terms.separate,
+        "separate.publication": question.action == "publish"
+        and "publication" not in terms.separate,
+        "separate.public-place": facts.attribute.public_place
+        and "public_place" not in terms.separate,
         "separate.cross-border": (where != facts.attribute.stored_in or facts.transfer is not None)
         and not ("cross_border" in terms.separate and remote <= {where, *terms.territories}),
         "separate.third-party": facts.partner.id != terms.controller_id

@@ -47,7 +47,8 @@ class Algorithm(SQLModel, table=True):
 class Attribute(SQLModel, table=True):
     """A canonical attribute of the tenant's dictionary.
 
-    `maskings` says for which role of a partner's people it has to be masked, and how (JSON).
+    `public_place`: devices in public places collect it (PIPL 26). `maskings` says for which role
+    of a partner's people it has to be masked, and how (JSON).
     `sole_source` is the outside source that it comes from alone.
     """
 
@@ -59,6 +60,7 @@ class Attribute(SQLModel, table=True):
     value_type: str
     sensitive: bool = False
     stored_in: str
+    public_place: bool | None = None
     maskings: str | None = Field(default=None, sa_type=Text)
     sole_source: str | None = None
     version: int = 1

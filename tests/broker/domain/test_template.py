@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
@@ -206,8 +207,31 @@ def test_sensitive_attributes_need_an_item_of_their_own() -> None:
 
 def test_a_sensitive_item_that_leaves_the_country_is_two_items() -> None:
     bundled = edited("items.1.territories.access", ["CN", "SG"])
-    with pytest.raises(InvalidTemplate, match="PIPL 29, 39"):
+    with pytest.raises(InvalidTemplate, match=r"PIPL 29\).*PIPL 39\)"):
         check_template(read_template(bundled), REGISTRY)
+    for kind in ("sensitive", "cross_border"):
+        item(bundled, 1)["separate"] = kind
+        check_template(read_template(bundled), REGISTRY)
+    item(bundled, 1)["separate"] = "publication"
+    with pytest.raises(InvalidTemplate, match="no separate consent for publication"):
+        check_template(read_template(bundled), REGISTRY)
+
+
+def test_making_public_and_images_of_public_places_are_items_of_their_own() -> None:
+    with pytest.raises(InvalidTemplate, match="PIPL 25"):
+        check_template(read_template(edited("items.0.actions", ["read", "publish"])), REGISTRY)
+    public = read_template(edited("items.0.actions", ["publish"]))
+    check_template(public, REGISTRY)
+    assert terms_of(public).separate == ("publication", "third_party")
+    known = item(DOCUMENT)["attributes"]
+    watched = replace(REGISTRY, public_places=frozenset({known[0]["id"]}))
+    with pytest.raises(InvalidTemplate, match="PIPL 26"):
+        check_template(read_template(DOCUMENT), watched)
+    watched = replace(REGISTRY, public_places=frozenset(one["id"] for one in known))
+    assert terms_of(read_template(DOCUMENT), registry=watched).separate == (
+        "public_place",
+        "third_party",
+    )
 
 
 def test_an_unregistered_purpose_algorithm_version_or_attribute_is_named() -> None:

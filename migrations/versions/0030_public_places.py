@@ -1,0 +1,19 @@
+"""Attributes that devices in public places collect."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0030"
+down_revision = "0029"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Older brokers beside it know no such attributes: register none before all are new."""
+    op.add_column("attribute", sa.Column("public_place", sa.Boolean(), nullable=True))
+
+
+def downgrade() -> None:
+    """Take it away."""
+    op.drop_column("attribute", "public_place")
