@@ -64,7 +64,7 @@ class _Drawing:
         version = self.mostly("1", "2")
         attribute = self.mostly("home_city", "phone", "visit_log")
         question = Question(
-            action=self.mostly("read", "profile", "train", "share", "publish", "publish", "delete"),
+            action=self.mostly("read", "profile", "train", "share", "publish", "delete"),
             attribute=attribute,
             purpose_id=purpose,
             algorithm_id=algorithm,
@@ -104,7 +104,7 @@ class _Drawing:
             subject_id="s-1",
             demand=choice([None, None, None, *DEMANDS]),
             transfer=self._transfer() if self._random() < 0.3 else None,
-            minor=self._minor() if self._random() < 0.1 else None,
+            minor=self._minor() if self._random() < 0.05 else None,
             source=self._source() if self._random() < 0.3 else None,
             test_subject=choice([True, False]),
         )
