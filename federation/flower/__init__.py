@@ -11,6 +11,7 @@ neither the broker nor the library around it imports it. `docs/federation.md` sh
     control      what the coordinator asks of the SuperLink
     member       a member's part of a round: gate, training, receipt
     rounds       the coordinator's: opened, checked, aggregated, kept, closed
+    broker       the broker over HTTP, as a coordinator and a member call it
     strategy, models, in_process   aggregation; models on disk; a grid without servers
 
 Which of Flower's internals this rests on, `tests/federation/flower` checks against the pinned

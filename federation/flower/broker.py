@@ -1,0 +1,250 @@
+"""The broker over HTTP, as a coordinator and a member call it (docs/federation.md).
+
+By `private_key_jwt` (RFC 7523) and a token bound to a fresh key by DPoP (RFC 9449). A call that did
+not get an answer is made again: the broker answers a repeated one as the first time.
+"""
+
+import base64
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Self
+
+import httpx  # noqa: TID251 (Flower's own client; httpx2 is not in its environment)
+
+from credentials.jws import Signer, sign_jws
+from credentials.keys import SoftwareKey
+from federation.errors import FederationError, Malformed
+from federation.flower.models import Checkpoint
+from federation.flower.rounds import LastRound, Opening, ReceiptNotTaken
+from federation.opening import Round
+from federation.presence import RoundKey
+from wallet_adapters.oauth import make_dpop_proof
+
+ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+ASSERTION_SECONDS: Final = 60
+SECONDS: Final = 60.0
+TRIES: Final = 4
+AGAIN_SECONDS: Final = 0.5
+LARGEST_LIST: Final = 64 * 1024 * 1024
+KEY_BYTES: Final = 32
+OF_THE_RECEIPT: Final = frozenset({400, 403, 409, 413, 422})
+
+
+class BrokerRefused(FederationError):
+    """The broker does not do it; `told` is its code, `status` that of HTTP (0: no answer)."""
+
+    code = "broker_refused"
+
+    def __init__(self, status: int, told: str, detail: str = "") -> None:
+        """Say what it answered."""
+        self.status, self.told = status, told
+        super().__init__(f"the broker answered {status} {told}{': ' if detail else ''}{detail}")
+
+
+class BrokerClient:
+    """Calls a broker as one coordinator, or as one member (a partner); a context manager.
+
+    `base` is the tenant's address, which its assertions are for; `now` gives Unix seconds;
+    `carrier` replaces how requests travel.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        client_id: str,
+        key: Signer,
+        *,
+        now: Callable[[], int],
+        carrier: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._base, self._id, self._key, self.now = base.rstrip("/"), client_id, key, now
+        self._http = httpx.Client(timeout=SECONDS, transport=carrier, trust_env=False)
+        self._proof_key = SoftwareKey.generate("ES256")
+        self._nonce: str | None = None
+        self._token, self._until = "", 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, path: str) -> dict[str, Any]:
+        """GET as JSON. Raises `BrokerRefused`."""
+        return self._called("GET", path)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """POST JSON, repeated where no answer came. Raises `BrokerRefused`."""
+        return self._called("POST", path, json=dict(body))
+
+    def download(self, address: str) -> str:
+        """A public document as text, whole, without saying who asks. Raises `BrokerRefused`."""
+        try:
+            with self._http.stream("GET", address) as answer:
+                if not answer.is_success:
+                    raise BrokerRefused(answer.status_code, "not_downloaded", address)
+                data = bytearray()
+                for part in answer.iter_bytes():
+                    data += part
+                    if len(data) > LARGEST_LIST:
+                        raise BrokerRefused(answer.status_code, "too_large", address)
+        except httpx.HTTPError as error:
+            raise BrokerRefused(0, "no_answer", str(error)) from None
+        return data.decode("utf-8", "replace")
+
+    def _called(self, method: str, path: str, **body: Any) -> dict[str, Any]:  # noqa: ANN401 (of httpx)
+        if self.now() >= self._until:
+            self._renew()
+        return self._sent(method, path, **body)
+
+    def _renew(self) -> None:
+        self._token = ""
+        now = self.now()
+        assertion = sign_jws(
+            self._key,
+            {"typ": "JWT"},
+            {
+                "iss": self._id,
+                "sub": self._id,
+                "aud": self._base,
+                "jti": secrets.token_urlsafe(18),
+                "iat": now,
+                "exp": now + ASSERTION_SECONDS,
+            },
+        )
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": assertion,
+        }
+        answer = self._sent("POST", "/oauth/token", data=form)
+        self._token = str(answer["access_token"])
+        self._until = now + int(answer["expires_in"]) // 2
+
+    def _sent(self, method: str, path: str, **body: Any) -> dict[str, Any]:  # noqa: ANN401
+        for left in reversed(range(TRIES)):
+            try:
+                answer = self._proven(method, path, **body)
+            except httpx.HTTPError as error:
+                if not left:
+                    raise BrokerRefused(0, "no_answer", str(error)) from None
+                time.sleep(AGAIN_SECONDS)
+                continue
+            asked = answer.headers.get("DPoP-Nonce")
+            if asked is not None and asked != self._nonce:
+                self._nonce = asked
+                if "use_dpop_nonce" in answer.text:
+                    continue
+            return _read(answer)
+        raise BrokerRefused(401, "use_dpop_nonce")
+
+    def _proven(self, method: str, path: str, **body: Any) -> httpx.Response:  # noqa: ANN401
+        proof = make_dpop_proof(
+            self._proof_key,
+            method=method,
+            url=self._base + path,
+            now=self.now(),
+            nonce=self._nonce,
+            access_token=self._token or None,
+        )
+        headers = {"DPoP": proof}
+        if self._token:
+            headers["Authorization"] = f"DPoP {self._token}"
+        return self._http.request(method, self._base + path, headers=headers, **body)
+
+
+class BrokerDesk:
+    """The rounds of one campaign at the broker: `rounds.Desk`, by a coordinator's client."""
+
+    def __init__(self, client: BrokerClient, campaign: str) -> None:
+        """Work on the campaign of that id (`fc-...`)."""
+        self._client = client
+        self._path = f"/v1/federation/campaigns/{campaign}"
+
+    def told(self) -> dict[str, Any]:
+        """The campaign as the broker tells it: document, board, members. Raises `BrokerRefused`."""
+        return self._client.get(self._path)
+
+    def last(self) -> LastRound | None:
+        """The newest round of the campaign."""
+        found = self.told()["last_round"]
+        return None if found is None else LastRound(found["stage"], found["number"], found["state"])
+
+    def open(self, stage: str, number: int, model_in: str) -> Opening:
+        """Open a round. Raises `BrokerRefused`, `privacy_budget_spent` among its codes."""
+        body = {"stage": stage, "number": number, "model_in": model_in}
+        opened = self._client.post(f"{self._path}/rounds", body)
+        return Opening(opened["opened_at"], tuple(opened["taking_part"]))
+
+    def receipt(self, stage: str, number: int, member: str, token: str, leaves: bytes) -> None:
+        """Hand on a receipt. Raises `ReceiptNotTaken`, `BrokerRefused`."""
+        body = {"member": member, "receipt": token, "leaves": _encoded(leaves)}
+        try:
+            self._client.post(f"{self._round(stage, number)}/receipts", body)
+        except BrokerRefused as error:
+            if error.status in OF_THE_RECEIPT:
+                raise ReceiptNotTaken(error.told) from None
+            raise
+
+    def close(self, checkpoint: Checkpoint) -> None:
+        """Say which model came of a round. Raises `BrokerRefused`."""
+        body = {
+            "model_out": checkpoint.model_out,
+            "metrics": dict(checkpoint.metrics),
+            "epsilon": checkpoint.epsilon,
+        }
+        self._client.post(f"{self._round(checkpoint.stage, checkpoint.number)}/close", body)
+
+    def fail(self, stage: str, number: int, code: str) -> None:
+        """Give a round up. Raises `BrokerRefused`."""
+        self._client.post(f"{self._round(stage, number)}/fail", {"code": code})
+
+    def _round(self, stage: str, number: int) -> str:
+        return f"{self._path}/rounds/{stage}/{number}"
+
+
+def round_key(client: BrokerClient, campaign: str, opened: Round) -> RoundKey:
+    """The key of a member's own leaves, by the member's client.
+
+    `campaign` is the broker's id of it; that the key is of this round is checked. Raises what a
+    call does, and `Malformed`.
+    """
+    path = f"/v1/federation/campaigns/{campaign}/rounds/{opened.stage}/{opened.number}/key"
+    told = client.get(path)
+    asked = (opened.campaign_hash, opened.stage, opened.number, opened.member)
+    if tuple(told.get(name) for name in ("campaign", "stage", "number", "member")) != asked:
+        raise Malformed("the broker's key is of another round or member")
+    text = str(told.get("key"))
+    try:
+        key = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise Malformed("the broker's key of the round is no key")
+    return RoundKey(key)
+
+
+def download_lists(
+    client: BrokerClient, opened_at: int, addresses: Sequence[str]
+) -> dict[str, str]:
+    """Whole status lists, from the second on in which the round opens. Raises `BrokerRefused`."""
+    while client.now() < opened_at:
+        time.sleep(AGAIN_SECONDS)
+    return {address: client.download(address) for address in addresses}
+
+
+def _read(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        told = answer.json()
+    except ValueError:
+        told = {}
+    told = told if isinstance(told, dict) else {}
+    if answer.is_success:
+        return told
+    named = str(told.get("code", told.get("error", "unknown")))
+    raise BrokerRefused(answer.status_code, named, str(told.get("detail", "")))
+
+
+def _encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
