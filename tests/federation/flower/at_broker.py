@@ -55,17 +55,18 @@ def now() -> int:
 class AtPort(httpx.BaseTransport):
     """Carries what is meant for the broker's public address to the port where it listens."""
 
-    def __init__(self, port: int, failing: int = 0) -> None:
+    def __init__(self, port: int, losing: Sequence[str] = ()) -> None:
         self._inner = httpx.HTTPTransport()
         self._port = port
-        self.failing = failing
+        self._losing = list(losing)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         request.url = request.url.copy_with(port=self._port)
         answered = self._inner.handle_request(request)
-        if self.failing and request.url.path.endswith(("/rounds", "/receipts", "/close")):
+        last = request.url.path.rpartition("/")[2]
+        if last in self._losing:
             # The broker did it, and its answer is lost.
-            self.failing -= 1
+            self._losing.remove(last)
             raise httpx.ReadError("lost")
         return answered
 
@@ -113,12 +114,14 @@ class Site:
 
 
 def main(given: dict[str, Any], directory: Path) -> dict[str, Any]:
-    def client(told: dict[str, Any], failing: int = 0) -> BrokerClient:
+    def client(told: dict[str, Any], *losing: str) -> BrokerClient:
         key = SoftwareKey.from_private_jwk(told["key"])
-        carrier = AtPort(given["port"], failing)
+        carrier = AtPort(given["port"], losing)
         return BrokerClient(given["base"], told["id"], key, now=now, carrier=carrier)
 
-    desk = BrokerDesk(client(given["coordinator"], failing=4), given["campaign"])
+    desk = BrokerDesk(
+        client(given["coordinator"], "rounds", "receipts", "close"), given["campaign"]
+    )
     told = desk.told()
     board = Board.of(told["board"]["keys"], told["board"]["threshold"])
     document = json.dumps(told["document"]).encode()
