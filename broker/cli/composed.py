@@ -49,6 +49,16 @@ def composed() -> Iterator[Context]:
         ctx.db.close()
 
 
+def read_file(file: Path, largest: int) -> bytes:
+    """The bytes of a file, one more than `largest` at most; exit 2 when it cannot be read."""
+    try:
+        with file.open("rb") as source:
+            return source.read(largest + 1)
+    except OSError as error:
+        typer.echo(f"consent-broker: cannot read {file}: {error.strerror}", err=True)
+    raise typer.Exit(USAGE)
+
+
 def read_json_file(file: Path, largest: int) -> dict[str, Any]:
     """The JSON object in a file of at most `largest` bytes; exit 2 when there is none."""
     try:

@@ -10,7 +10,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from broker.cli.clients import Kind, Name, add_common, show_client
-from broker.cli.composed import USAGE, Json, Tenant, composed
+from broker.cli.composed import Json, Tenant, composed, read_file
+from broker.cli.federation_model import model
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.campaign import LARGEST_BOARD, LARGEST_NODE_KEY
 from broker.store import coordinators
@@ -35,6 +36,7 @@ coordinator = typer.Typer(
 federation.add_typer(campaign, name="campaign")
 federation.add_typer(member, name="member")
 federation.add_typer(coordinator, name="coordinator")
+federation.add_typer(model, name="model")
 
 CampaignId = Annotated[str, typer.Argument(help="Its id, like fc-4k2vq7... 活动编号。")]
 PartnerId = Annotated[str, typer.Argument(help="The partner's client id. 合作方编号。")]
@@ -59,7 +61,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Take a campaign that its board has signed, as a draft. 登记训练活动。"""
-    document, decides = _read(file, LARGEST_CAMPAIGN), _read(board, LARGEST_BOARD)
+    document, decides = read_file(file, LARGEST_CAMPAIGN), read_file(board, LARGEST_BOARD)
     with composed() as ctx:
         added = campaigns.add_campaign(ctx, tenant, document, decides)
     told = {"id": added.id, "hash": added.hash, "name": added.name, "state": added.state}
@@ -114,7 +116,10 @@ def member_add(
     as_json: Json = False,
 ) -> None:
     """Invite a partner; one that was revoked anew, with these keys. 邀请成员。"""
-    node, receipts = _read(node_key, LARGEST_NODE_KEY), _read(receipt_key, members.LARGEST_KEY)
+    node, receipts = (
+        read_file(node_key, LARGEST_NODE_KEY),
+        read_file(receipt_key, members.LARGEST_KEY),
+    )
     with composed() as ctx:
         row = members.add_member(ctx, tenant, partner_id, node_key=node, receipt_key=receipts)
     told = json.dumps(campaigns.told_member(row))
@@ -226,12 +231,3 @@ def _print_status(console: Console, told: dict[str, Any]) -> None:
         console.print(
             f"  model    {one['id']}  {where:15} {one['state']}{spent}{metrics}", soft_wrap=True
         )
-
-
-def _read(file: Path, largest: int) -> bytes:
-    try:
-        with file.open("rb") as source:
-            return source.read(largest + 1)
-    except OSError as error:
-        typer.echo(f"consent-broker: cannot read {file}: {error.strerror}", err=True)
-        raise typer.Exit(USAGE) from None

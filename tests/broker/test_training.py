@@ -14,9 +14,12 @@ from broker.usecases import campaign as campaigns
 from broker.usecases import federation_member as members
 from broker.usecases.kill_switch import turn
 from broker.usecases.partner import set_partner_state
+from broker.usecases.rollout import promote, retire
 from credentials.jcs import b64url_decode
 from credentials.keys import SoftwareKey
 from credentials.status import verify_status_token
+from federation.board import Board, pass_stage
+from federation.errors import StageShut
 from federation.presence import LEAF_BYTES, PresenceTree, RoundKey, leaf_of, leaves_of
 from federation.receipt import UsedList
 from tests.broker.flow_world import PURPOSE, World, world
@@ -362,3 +365,59 @@ def test_a_campaign_that_does_not_hold_is_refused(broker: World) -> None:
     assert campaigns.add_campaign(broker.ctx, "demo", good, board_file()).state == "draft"
     with pytest.raises(StateConflict):
         campaigns.add_campaign(broker.ctx, "demo", good, board_file())
+
+
+def test_from_the_pilot_to_the_consortium(broker: World) -> None:
+    """The pilot's gates hold by its metrics and the board's approvals; the consortium goes on."""
+    other = broker.second_partner()
+    named = sorted([broker.partner, other])
+    gates = [{"metric": "auc", "relation": "at_least", "bound": "0.8"}]
+    pilot = {"stage": "pilot", "members": [broker.partner], "gates": gates, "approvals": 2}
+    consortium = {"stage": "consortium", "members": named, "gates": [], "approvals": 1}
+    at = training(broker, *named, rollout=[pilot, consortium])
+    assert code(at.call("POST", "/rounds", ONE)) == (409, "state_conflict")
+
+    def told_round(number: int, before: str, after: str, stage: str, auc: str) -> None:
+        opened = at.open(number, before, stage)
+        assert at.hand_in(opened, invented(at, opened)).status_code == 200
+        assert at.close(opened, after, metrics={"auc": auc}).status_code == 200
+
+    told_round(1, BEGAN, model(1), "pilot", "0.7")
+    both = [at.approval("pilot", model(1), key) for key in (0, 1)]
+    with pytest.raises(StageShut, match=r"auc at_least 0\.8"):
+        promote(broker.ctx, "demo", model(1), both)
+    told_round(2, model(1), model(2), "pilot", "0.85")
+    both = [at.approval("pilot", model(2), key) for key in (0, 1)]
+    with pytest.raises(StageShut, match="approvals 1 of 2"):
+        promote(broker.ctx, "demo", model(2), [both[0], both[0], "x.y.z"])
+    assert promote(broker.ctx, "demo", model(2), both).state == "pilot"
+    with pytest.raises(StateConflict):
+        promote(broker.ctx, "demo", model(2), both)
+
+    shown = at.call("GET", "").json()
+    assert (shown["stage"], shown["passed"]["model"]) == ("consortium", model(2))
+    board = Board.of(shown["board"]["keys"], shown["board"]["threshold"])
+    passed = shown["passed"]
+    pass_stage(
+        at.signed,
+        passed["stage"],
+        passed["model"],
+        metrics=passed["metrics"],
+        given=passed["approvals"],
+        board=board,
+    )
+    for wrong in ({"stage": "pilot", "number": 3}, {"model_in": model(1)}):
+        answer = at.call("POST", "/rounds", ONE | {"model_in": model(2)} | wrong)
+        assert code(answer) == (409, "state_conflict")
+    told_round(1, model(2), model(3), "consortium", "0.9")
+    assert (
+        promote(broker.ctx, "demo", model(3), [at.approval("consortium", model(3))]).state
+        == "active"
+    )
+    assert retire(broker.ctx, "demo", model(3)).state == "retired"
+    with pytest.raises(StateConflict):
+        retire(broker.ctx, "demo", model(3))
+    with pytest.raises(StateConflict):
+        promote(broker.ctx, "demo", model(3), [])
+    lines = [one.body["state"] for one in broker.logged("model.promoted")]
+    assert sorted(lines) == ["active", "pilot"]

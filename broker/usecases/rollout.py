@@ -1,0 +1,104 @@
+"""Rollout of models: a candidate passes its stage's gates and goes on, or a model is retired."""
+
+import json
+from collections.abc import Sequence
+
+from broker.domain.campaign import read_board
+from broker.domain.errors import StateConflict
+from broker.store import campaigns, model_versions, training_rounds
+from broker.store.campaigns import CampaignRow
+from broker.store.model_versions import VersionRow
+from broker.usecases import audit
+from broker.usecases.campaign import signed_of
+from broker.usecases.context import Context
+from broker.usecases.model_version import as_library
+from federation.board import pass_stage
+from federation.errors import FederationError
+
+_PASSED = {"pilot": "pilot", "consortium": "active"}
+"""What a candidate becomes by passing its stage."""
+
+
+def promote(
+    ctx: Context, tenant_id: str, model_id: str, given: Sequence[str], *, by: str = "operator"
+) -> VersionRow:
+    """Have a candidate pass the stage that it was trained in.
+
+    1. It is a candidate that a round of its campaign gave.
+    2. By its metrics and the approvals `given` (JWS of the board), the stage's gates hold
+       (`federation.board.pass_stage`).
+    3. From the pilot on it is in state `pilot`, and the campaign goes on with it in stage
+       `consortium`; from there on it is `active`.
+
+    Raises `NotFound`, `StateConflict`, and leaves of `FederationError` such as `StageShut`, which
+    names what does not hold.
+    """
+    with ctx.db.reading() as tx:
+        campaign_id = model_versions.find(tx, tenant_id, model_id).campaign_id
+    with ctx.db.transaction() as tx:
+        campaign = campaigns.find(tx, tenant_id, campaign_id, lock=True)
+        row = model_versions.find(tx, tenant_id, model_id)
+        # 1.
+        if row.number == 0 or row.state != "candidate":
+            raise StateConflict("only a candidate that a round has given passes a stage")
+        # 2.
+        signed, metrics = signed_of(campaign), json.loads(row.metrics)
+        board = read_board(campaign.board.encode())
+        pass_stage(signed, row.stage, row.id, metrics=metrics, given=given, board=board)
+        # 3.
+        if row.stage == "pilot":
+            if campaign.stage != "pilot" or campaign.state not in {"running", "paused"}:
+                raise StateConflict(f"the campaign is {campaign.state} in stage {campaign.stage}")
+            if any(one.state == "open" for one in training_rounds.of_campaign(tx, campaign.id)):
+                raise StateConflict("a round of the pilot is open: close it or give it up")
+            passed = {
+                "stage": row.stage,
+                "model": row.id,
+                "metrics": metrics,
+                "approvals": list(given),
+            }
+            campaigns.change(
+                tx,
+                campaign.id,
+                stage="consortium",
+                passed=json.dumps(passed),
+                changed_at=ctx.now(),
+            )
+        changed = _become(ctx, campaign, row, _PASSED[row.stage])
+        model_versions.change(
+            tx, tenant_id, row.id, state=changed.state, changed_at=changed.changed_at
+        )
+        body = {
+            "model": row.id,
+            "campaign": campaign.id,
+            "stage": row.stage,
+            "state": changed.state,
+            "approvals": len(given),
+            "by": by,
+        }
+        audit.record(ctx, tx, tenant_id=tenant_id, type="model.promoted", body=body)
+    return changed
+
+
+def retire(ctx: Context, tenant_id: str, model_id: str, *, by: str = "operator") -> VersionRow:
+    """Take a model out of use, for good; raises `NotFound`, `StateConflict`."""
+    with ctx.db.reading() as tx:
+        campaign_id = model_versions.find(tx, tenant_id, model_id).campaign_id
+    with ctx.db.transaction() as tx:
+        campaign = campaigns.find(tx, tenant_id, campaign_id, lock=True)
+        row = model_versions.find(tx, tenant_id, model_id)
+        changed = _become(ctx, campaign, row, "retired")
+        model_versions.change(
+            tx, tenant_id, row.id, state=changed.state, changed_at=changed.changed_at
+        )
+        body = {"model": row.id, "campaign": campaign.id, "from": row.state, "by": by}
+        audit.record(ctx, tx, tenant_id=tenant_id, type="model.retired", body=body)
+    return changed
+
+
+def _become(ctx: Context, campaign: CampaignRow, row: VersionRow, state: str) -> VersionRow:
+    try:
+        changed = as_library(row, campaign.hash).become(state)  # type: ignore[arg-type]
+    except FederationError as error:
+        raise StateConflict(str(error)) from None
+    return VersionRow(**{**vars(row), "state": changed.state, "changed_at": ctx.now()})
