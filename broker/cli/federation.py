@@ -11,6 +11,7 @@ from rich.table import Table
 
 from broker.cli.clients import Kind, Name, add_common, show_client
 from broker.cli.composed import Json, Tenant, composed, read_file
+from broker.cli.federation_evidence import register
 from broker.cli.federation_model import model
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.campaign import LARGEST_BOARD, LARGEST_NODE_KEY
@@ -37,6 +38,7 @@ federation.add_typer(campaign, name="campaign")
 federation.add_typer(member, name="member")
 federation.add_typer(coordinator, name="coordinator")
 federation.add_typer(model, name="model")
+register(federation)
 
 CampaignId = Annotated[str, typer.Argument(help="Its id, like fc-4k2vq7... 活动编号。")]
 PartnerId = Annotated[str, typer.Argument(help="The partner's client id. 合作方编号。")]

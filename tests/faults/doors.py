@@ -640,6 +640,9 @@ DOORS: dict[str, Door] = {
         rounds("/consortium/1/fail", lambda _known: {"code": "lost"}),
         at_home=None,  # it is closed
     ),
+    "POST /v1/federation/evidence": Door(
+        post("/v1/federation/evidence", lambda known: {"consent": known.consent}), at_home=OFFICER
+    ),
     "GET /v1/federation/models": Door(
         get("/v1/federation/models"), PUBLIC | HIDDEN, own=True, at_home=READERS
     ),

@@ -46,6 +46,8 @@ from broker.domain.terms import Label, Party, Terms, parse_purpose
 from broker.domain.tiles import entry_bundle, parse_entry_bundle, parse_tile_path
 from broker.domain.timestamp import verify_timestamp
 from broker.domain.tlog_proof import LogProof, verify_log_proof
+from broker.domain.training_evidence import verify_training_evidence
+from broker.domain.training_evidence import vouch as word
 from broker.domain.trust import CompromisedKey, RetiredLogKey, Trust
 from broker.domain.vault import read_range
 from broker.domain.webhook import read_secret, verify
@@ -55,11 +57,18 @@ from broker.outbound.public_address import is_public, read_address
 from broker.settings import SettingsError, read_settings
 from broker.store import outside_copies
 from broker.store.head_file import FILE_NAME, HeadFile
-from credentials.jcs import b64url_decode, canonical
+from credentials.errors import CredentialError
+from credentials.jcs import b64url, b64url_decode, canonical
 from credentials.jws import sign_jws
 from credentials.keys import SoftwareKey
+from federation.board import sign_campaign, signed_campaign
+from federation.presence import PresenceTree, leaf_of, leaves_of
+from federation.receipt import Receipt
+from federation.receipt import sign_receipt as sign_training
 from tests.broker import builders
 from tests.broker.domain import dishonest_broker as honest
+from tests.federation.world import BOARD_KEYS, KEY, MEMBER_KEY, SALT
+from tests.federation.world import signed as signed_by_board
 from tests.fuzzing.parser import Parser, dumped, form, members, text, value
 
 FAMILY = (BrokerError,)
@@ -142,6 +151,50 @@ REGISTER = vouch(
     now=honest.GRANTED_AT,
     checkpoint=NOTE.decode(),
 )
+SIGNED = signed_by_board()
+LEAVES = PresenceTree(leaves_of(KEY, ["c-1", "c-2"]))
+TRAINED = Receipt(
+    member="p-north",
+    signed_at=honest.GRANTED_AT,
+    campaign=SIGNED.campaign_hash,
+    stage="consortium",
+    round=3,
+    model_in=b64url(bytes(32)),
+    model_out=b64url(bytes(32)),
+    lists=(),
+    bucket=LEAVES.size - 2,
+    root=LEAVES.root(),
+)
+TRAINING = {
+    "schema": "urn:consent-broker:training-evidence:1",
+    "iss": honest.ISSUER,
+    "made_at": honest.GRANTED_AT,
+    "consents": ["c-1"],
+    "campaigns": [
+        {
+            "id": "fc-1",
+            "document": signed_campaign(
+                SIGNED.campaign, [sign_campaign(key, SIGNED.campaign) for key in BOARD_KEYS[:2]]
+            ),
+            "board": {"keys": [key.public_jwk() for key in BOARD_KEYS], "threshold": 2},
+            "salt": b64url(SALT),
+        }
+    ],
+    "rounds": [
+        {
+            "campaign": SIGNED.campaign_hash,
+            "stage": "consortium",
+            "number": 3,
+            "member": "p-north",
+            "receipt": sign_training(MEMBER_KEY, TRAINED),
+            "receipt_key": MEMBER_KEY.public_jwk(),
+            "key": b64url(KEY),
+            "entry": "e-1",
+            "model_out": None,
+            "proofs": {"c-1": LEAVES.prove(leaf_of(KEY, "c-1")).to_json()},
+        }
+    ],
+}
 _FOLDER = Path(tempfile.gettempdir())
 
 
@@ -155,6 +208,17 @@ def _register_claims(data: bytes) -> object:
     """Claims that are signed all the same: by a broker that lies, or writes what it should not."""
     token = sign_jws(honest.LEAF, {"typ": TYPE, "x5c": honest.CHAIN}, data)
     return verify_register(b"register", token, honest.TRUST)
+
+
+def _training_evidence(data: bytes) -> object:
+    """Evidence that is signed all the same."""
+    evidence = members(data)
+    evidence["iss"], evidence["made_at"] = honest.ISSUER, honest.GRANTED_AT
+    try:
+        file = word(evidence, signer=honest.LEAF, x5c=honest.CHAIN)
+    except CredentialError:
+        return None  # it has no canonical form, so nobody could sign it
+    return verify_training_evidence(dumped(file), honest.TRUST)
 
 
 def _note(data: bytes) -> object:
@@ -471,6 +535,18 @@ PARSERS = (
         "domain.cross_border_export.verify_register",
         _register_claims,
         b64url_decode(REGISTER.split(".")[1]),
+    ),
+    _p(
+        "evidence of training",
+        "domain.training_evidence.verify_training_evidence",
+        _training_evidence,
+        dumped(TRAINING),
+    ),
+    _p(
+        "file of evidence of training",
+        "domain.training_evidence.verify_training_evidence",
+        lambda data: verify_training_evidence(data, honest.TRUST),
+        dumped(word(TRAINING, signer=honest.LEAF, x5c=honest.CHAIN)),
     ),
     _p(
         "IP address",

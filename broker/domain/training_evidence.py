@@ -1,0 +1,221 @@
+"""For one customer: in which rounds of training their consents were used, by what members said.
+
+A file is one JSON object: `evidence`, and the broker's word on it, a compact JWS (`TYPE`) by the
+tenant's key for credentials, over the SHA-256 of the canonical JSON (RFC 8785) of `evidence`:
+
+    schema      `SCHEMA`
+    iss         the tenant's address
+    made_at     Unix seconds
+    consents    the customer's consents that were looked for
+    campaigns   each with `id`, `document` and `board` as the board signed it, `salt` or null
+    rounds      each receipt that a member could have named them in: `campaign` (its hash), `stage`,
+                `number`, `member`, `receipt` (JWS), `receipt_key` (JWK), `key` (of the member's
+                leaves in that round), `entry` of the log, `model_out` of the round or null, and
+                `proofs`: by consent, as `federation.presence` writes them
+
+Receipts are their members' word, and so are the leaves; a proof of absence holds as the broker has
+seen all leaves ascend. Which key a round has is the broker's word where `salt` is null. With the
+salt it is computed; whoever has that can test any consent number against leaves, so it is in
+the file only where somebody asked for it.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from broker.domain.errors import EvidenceInvalid
+from broker.domain.trust import Trust
+from credentials.chain import verify_chain
+from credentials.errors import CredentialError
+from credentials.jcs import b64url, canonical
+from credentials.json_reader import read_json_object
+from credentials.jws import Signer, parse_jws, sign_jws
+from federation import reading
+from federation.board import Board, SignedCampaign, verify_campaign
+from federation.campaign import Campaign
+from federation.errors import FederationError, Malformed
+from federation.presence import CampaignSalt, PresenceProof, RoundKey, Shows, leaf_of
+from federation.receipt import Asked, read_receipt
+
+SCHEMA: Final = "urn:consent-broker:training-evidence:1"
+TYPE: Final = "training-evidence+jwt"
+LARGEST_FILE: Final = 64 * 1_048_576
+MOST: Final = 100_000
+_FILE = frozenset({"evidence", "signature"})
+_EVIDENCE = frozenset({"schema", "iss", "made_at", "consents", "campaigns", "rounds"})
+_CAMPAIGN = frozenset({"id", "document", "board", "salt"})
+_ROUND = frozenset(
+    {
+        *("campaign", "stage", "number", "member", "receipt", "receipt_key", "key", "entry"),
+        *("model_out", "proofs"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a proof shows of one consent in one round of one member."""
+
+    campaign: str
+    stage: str
+    number: int
+    member: str
+    consent: str
+    shows: Shows
+    model_out: str | None
+
+
+@dataclass(frozen=True)
+class TrainingEvidence:
+    """A file that was verified: by whom, when, about whom, and what it shows.
+
+    `keys_computed` says that each round's key follows from its campaign's salt, rather than being
+    the broker's word. `boards` are thumbprints of the boards' keys: compare them with those that
+    you know.
+    """
+
+    issuer: str
+    made_at: int
+    consents: tuple[str, ...]
+    shown: tuple[Shown, ...]
+    keys_computed: bool
+    boards: tuple[str, ...]
+
+
+def digest_of(evidence: Mapping[str, Any]) -> str:
+    """SHA-256 over the canonical JSON of evidence, base64url."""
+    return b64url(hashlib.sha256(canonical(dict(evidence))).digest())
+
+
+def vouch(evidence: Mapping[str, Any], *, signer: Signer, x5c: Sequence[str]) -> dict[str, Any]:
+    """The file: the evidence, and the broker's word on it."""
+    claims = {
+        "iss": evidence["iss"],
+        "iat": evidence["made_at"],
+        "sha256": digest_of(evidence),
+    }
+    signature = sign_jws(signer, {"typ": TYPE, "x5c": list(x5c)}, claims)
+    return {"evidence": dict(evidence), "signature": signature}
+
+
+def verify_training_evidence(data: bytes, trust: Trust) -> TrainingEvidence:
+    """Verify a file offline.
+
+    1. It is of this schema.
+    2. The broker's word on it verifies: certificates that lead to a trusted root, a key that nobody
+       else may hold, an issuer that is a name of the certificate, these very contents.
+    3. Each campaign is signed by its board.
+    4. Each receipt is by its member's key and of its campaign, stage, round and member.
+    5. Each round's key follows from the campaign's salt, where that is there.
+    6. Of each consent there is a proof in each round, and it leads to the receipt's root.
+
+    Raises `EvidenceInvalid`, which says what fails.
+    """
+    try:
+        # 1.
+        file = reading.members(reading.json_object(data, largest=LARGEST_FILE), "a file", _FILE)
+        evidence = reading.members(file["evidence"], "evidence", _EVIDENCE)
+        reading.choice(evidence, "schema", (SCHEMA,))
+        made_at = reading.whole(evidence, "made_at", 0, 2**53 - 1)
+        consents = reading.names(evidence, "consents", most=MOST)
+        if not consents:
+            raise EvidenceInvalid("the evidence is about no consent")
+        # 2.
+        issuer = _broker(evidence, file["signature"], made_at, trust)
+        # 3.
+        campaigns = {
+            found.signed.campaign_hash: found
+            for found in (_campaign(one) for one in reading.items(evidence, "campaigns", MOST))
+        }
+        # 4. to 6.
+        shown = tuple(
+            one
+            for told in reading.items(evidence, "rounds", MOST)
+            for one in _round(told, campaigns, consents)
+        )
+    except (FederationError, CredentialError) as error:
+        raise EvidenceInvalid(f"the evidence does not hold: {error}") from None
+    boards = {key for one in campaigns.values() for key in one.board.keys}
+    computed = all(one.salt is not None for one in campaigns.values())
+    return TrainingEvidence(issuer, made_at, consents, shown, computed, tuple(sorted(boards)))
+
+
+@dataclass(frozen=True)
+class _Campaign:
+    signed: SignedCampaign
+    board: Board
+    salt: CampaignSalt | None
+
+
+def _broker(evidence: Mapping[str, Any], token: object, made_at: int, trust: Trust) -> str:
+    if not isinstance(token, str):
+        raise Malformed("signature is a compact JWS")
+    jws = parse_jws(token, typ=TYPE)
+    chain = verify_chain(jws.header.get("x5c", ()), trust.roots, made_at)
+    named = hashlib.sha256(chain.leaf).hexdigest()
+    if any(one.certificate == named for one in trust.compromised):
+        raise EvidenceInvalid("the key that signed it is one that somebody else may hold")
+    jws.verify(chain.key)
+    issuer = evidence["iss"]
+    stated = {"iss": issuer, "iat": made_at, "sha256": digest_of(evidence)}
+    if not isinstance(issuer, str) or read_json_object(jws.payload) != stated:
+        raise EvidenceInvalid("the evidence is not what the broker signed")
+    chain.check_issuer(issuer)
+    return issuer
+
+
+def _campaign(value: object) -> _Campaign:
+    source = reading.members(value, "a campaign of the evidence", _CAMPAIGN)
+    document = reading.members(
+        source["document"], "a signed campaign", frozenset({"campaign", "signatures"})
+    )
+    told = reading.members(source["board"], "a board", frozenset({"keys", "threshold"}))
+    keys = reading.items(told, "keys", MOST)
+    signatures = reading.items(document, "signatures", MOST)
+    if not all(isinstance(one, dict) for one in keys):
+        raise Malformed("keys of a board are JWKs")
+    if not all(isinstance(one, str) for one in signatures):
+        raise Malformed("signatures are compact JWS, as text")
+    board = Board.of(keys, reading.whole(told, "threshold", 1, len(keys) or 1))
+    signed = verify_campaign(Campaign.from_json(document["campaign"]), signatures, board)
+    salt = source["salt"]
+    kept = None if salt is None else CampaignSalt(signed, reading.hash_bytes(salt, "salt"))
+    return _Campaign(signed, board, kept)
+
+
+def _round(
+    value: object, campaigns: Mapping[str, _Campaign], consents: Sequence[str]
+) -> list[Shown]:
+    source = reading.members(value, "a round of the evidence", _ROUND)
+    campaign = campaigns.get(str(source["campaign"]))
+    if campaign is None:
+        raise EvidenceInvalid("a round is of a campaign that is not in the evidence")
+    stage, member = reading.name(source, "stage"), reading.name(source, "member")
+    number = reading.whole(source, "number", 1, MOST)
+    token, key = source["receipt"], source["receipt_key"]
+    if not isinstance(token, str) or not isinstance(key, dict):
+        raise Malformed("a receipt is a compact JWS, its key a JWK")
+    asked = Asked(campaign.signed.campaign_hash, stage, number, member)
+    receipt = read_receipt(token, key, asked)
+    own = RoundKey(reading.hash_bytes(source["key"], "key"))
+    if campaign.salt is not None and campaign.salt.key(stage, number, member) != own:
+        raise EvidenceInvalid("the key of a round does not follow from its campaign's salt")
+    proofs = source["proofs"]
+    if not isinstance(proofs, dict) or proofs.keys() != set(consents):
+        raise EvidenceInvalid("a round lacks the proof about a consent")
+    model_out = None if source["model_out"] is None else reading.digest(source, "model_out")
+    return [
+        Shown(
+            asked.campaign,
+            stage,
+            number,
+            member,
+            consent,
+            PresenceProof.parse(canonical(proof)).check(
+                leaf_of(own, consent), receipt.size, receipt.root
+            ),
+            model_out,
+        )
+        for consent, proof in sorted(proofs.items())
+    ]

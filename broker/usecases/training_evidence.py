@@ -1,0 +1,138 @@
+"""Evidence of training for one customer: each round that could have used their consents, proven."""
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection
+
+from broker.domain.access import read_terms
+from broker.domain.addresses import tenant_url
+from broker.domain.errors import NotFound
+from broker.domain.training_evidence import SCHEMA, digest_of, vouch
+from broker.store import campaigns, people, training_rounds
+from broker.store.campaigns import CampaignRow
+from broker.store.consents import ConsentRow
+from broker.store.sealed_columns import context_of
+from broker.store.training_rounds import ReceiptRow, RoundRow
+from broker.usecases import audit
+from broker.usecases.campaign import salt_of, signed_of
+from broker.usecases.context import Context, at_one_moment
+from broker.usecases.person import Named, find_person
+from credentials.jcs import b64url
+from federation.presence import CampaignSalt, PresenceTree, leaf_of, read_leaves
+
+OPERATOR = "operator"
+
+
+def training_evidence(
+    ctx: Context, tenant_id: str, named: Named, *, with_salt: bool = False, by: str = OPERATOR
+) -> dict[str, Any]:
+    """In which rounds a customer's consents were used, as `domain.training_evidence` writes it.
+
+    All their consents that were ever granted are looked for, the superseded ones too, in every
+    receipt of a partner that they gave one to, in every campaign of a purpose that they consented
+    to. That it was handed out enters the log. Raises `NotFound` where there is no such customer, or
+    none of their consents was ever granted.
+    """
+    ctx = at_one_moment(ctx)
+    with ctx.db.reading() as tx:
+        person = find_person(ctx, tx, tenant_id, named)
+        given = [
+            row for row in people.consents(tx, person.contact_ids) if row.status_list_id is not None
+        ]
+        if not given:
+            raise NotFound("this customer has granted no consent")
+        found = _found(ctx, tx, tenant_id, given, with_salt=with_salt)
+    evidence = {
+        "schema": SCHEMA,
+        "iss": tenant_url(ctx.settings.public_url, tenant_id),
+        "made_at": ctx.now(),
+        "consents": sorted(row.id for row in given),
+        **found,
+    }
+    key = ctx.keys.issuer(tenant_id)
+    file = vouch(evidence, signer=key.signer, x5c=key.x5c)
+    body = {
+        "sha256": digest_of(evidence),
+        "rounds": len(evidence["rounds"]),
+        "with_salt": with_salt,
+        "by": by,
+    }
+    with ctx.db.transaction() as tx:
+        audit.record(
+            ctx,
+            tx,
+            tenant_id=tenant_id,
+            type="training.evidence",
+            subject_id=person.subject_id,
+            body=body,
+        )
+    return file
+
+
+def _found(
+    ctx: Context, tx: Connection, tenant_id: str, given: list[ConsentRow], *, with_salt: bool
+) -> dict[str, Any]:
+    consents = sorted(row.id for row in given)
+    partners = {row.partner_id for row in given}
+    purposes = {_purpose(row) for row in given}
+    told: list[dict[str, Any]] = []
+    rounds: list[dict[str, Any]] = []
+    for campaign in campaigns.of_tenant(tx, tenant_id):
+        # Terms that an erasure has emptied do not say for what: then every campaign is looked at.
+        if campaign.purpose not in purposes and None not in purposes:
+            continue
+        signed = signed_of(campaign)
+        salt = salt_of(ctx, tx, campaign, signed)
+        told.append(
+            {
+                "id": campaign.id,
+                "document": json.loads(campaign.document),
+                "board": json.loads(campaign.board),
+                "salt": b64url(salt.salt) if with_salt else None,
+            }
+        )
+        for row in training_rounds.of_campaign(tx, campaign.id):
+            rounds += [
+                _proven(ctx, campaign, row, receipt, salt, consents)
+                for receipt in training_rounds.receipts(tx, row.id)
+                if receipt.partner_id in partners
+            ]
+    return {"campaigns": told, "rounds": rounds}
+
+
+def _proven(
+    ctx: Context,
+    campaign: CampaignRow,
+    row: RoundRow,
+    receipt: ReceiptRow,
+    salt: CampaignSalt,
+    consents: list[str],
+) -> dict[str, Any]:
+    key = salt.key(row.stage, row.number, receipt.partner_id)
+    tree = PresenceTree(read_leaves(leaves_of(ctx, receipt)))
+    return {
+        "campaign": campaign.hash,
+        "stage": row.stage,
+        "number": row.number,
+        "member": receipt.partner_id,
+        "receipt": receipt.token,
+        "receipt_key": json.loads(receipt.key),
+        "key": b64url(key),
+        "entry": receipt.entry_id,
+        "model_out": row.model_out,
+        "proofs": {one: tree.prove(leaf_of(key, one)).to_json() for one in consents},
+    }
+
+
+def leaves_of(ctx: Context, receipt: ReceiptRow) -> bytes:
+    """The leaves of a receipt, as its member sent them."""
+    named = context_of("training_receipt", receipt.round_id, receipt.partner_id)
+    return ctx.master.open(receipt.sealed_leaves, named)
+
+
+def _purpose(row: ConsentRow) -> str | None:
+    if not row.terms:
+        return None
+    terms = read_terms(row.terms)
+    return f"{terms.purpose_id}#algo:{terms.algorithm_id}@{terms.algorithm_version}"

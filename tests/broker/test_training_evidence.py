@@ -1,0 +1,149 @@
+"""Evidence for one customer: where their row was used, verified by nobody's help."""
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from broker.domain.errors import EvidenceInvalid, NotFound
+from broker.domain.training_evidence import verify_training_evidence, vouch
+from broker.usecases.person import Named
+from broker.usecases.training_evidence import training_evidence
+from broker.usecases.trust import trust
+from credentials.jcs import b64url
+from tests.broker.flow_world import world
+from tests.broker.training import BEGAN, Training, model, training
+
+
+@pytest.fixture(scope="module")
+def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
+    """Two rounds, the second after a withdrawal."""
+    with world(tmp_path_factory.mktemp("evidence") / "home") as broker:
+        made = training(broker)
+        given = [made.consent(broker.partner, f"crm-{number}") for number in range(5)]
+        made.round(1, BEGAN, model(1))
+        assert broker.withdrawal(given[0], broker.officer, json={}).status_code == 200
+        made.round(2, model(1), model(2))
+        yield made
+
+
+def shows(data: bytes, at: Training, consent: str) -> list[tuple[int, str]]:
+    found = verify_training_evidence(data, trust(at.world.ctx))
+    assert found.issuer == at.world.ctx.settings.public_url
+    return [(one.number, one.shows) for one in found.shown if one.consent == consent]
+
+
+def file_of(at: Training, consent: str, *, with_salt: bool = False) -> bytes:
+    named = Named(consent_id=consent)
+    found = training_evidence(at.world.ctx, "demo", named, with_salt=with_salt)
+    return json.dumps(found).encode()
+
+
+def test_the_round_with_the_row_and_the_one_without(at: Training) -> None:
+    withdrawn, *others = at.members[at.world.partner].credentials
+    assert shows(file_of(at, withdrawn), at, withdrawn) == [(1, "included"), (2, "absent")]
+    inside = [shows(file_of(at, one), at, one)[1] for one in others]
+    # With the withdrawn one the guard took one more.
+    assert sorted(inside) == [(2, "absent")] + [(2, "included")] * 3
+    told = [one.body for one in at.world.logged("training.evidence")]
+    assert {(one["rounds"], one["with_salt"]) for one in told} == {(2, False)}
+
+
+def test_an_officer_gets_it_by_reference_and_nobody_else(at: Training) -> None:
+    body = {"partner": at.world.partner, "subject_ref": "crm-0"}
+    path = "/v1/federation/evidence"
+    answer = at.world.api("POST", path, at.world.officer, json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+    consent = answer.json()["evidence"]["consents"][0]
+    assert shows(answer.content, at, consent) == [(1, "included"), (2, "absent")]
+    assert b64url(b"salt") not in answer.text
+    assert answer.json()["evidence"]["campaigns"][0]["salt"] is None
+    for caller in (at.world.partner, at.coordinator):
+        assert at.world.api("POST", path, caller, json=body).status_code == 403
+    nobody = at.world.api("POST", path, at.world.officer, json={"consent": "c-absent"})
+    assert nobody.status_code == 404
+
+
+def test_with_the_salt_the_keys_are_computed(at: Training) -> None:
+    consent = next(iter(at.members[at.world.partner].credentials))
+    known = trust(at.world.ctx)
+    assert not verify_training_evidence(file_of(at, consent), known).keys_computed
+    data = file_of(at, consent, with_salt=True)
+    assert verify_training_evidence(data, known).keys_computed
+    lying = resigned(at, data, lambda found: found["rounds"][0].update(key=b64url(b"k" * 32)))
+    with pytest.raises(EvidenceInvalid, match="does not follow"):
+        verify_training_evidence(lying, known)
+
+
+def resigned(at: Training, data: bytes, change: Callable[[Any], object]) -> bytes:
+    """What a broker that lies would sign."""
+    evidence = json.loads(data)["evidence"]
+    change(evidence)
+    key = at.world.ctx.keys.issuer("demo")
+    return json.dumps(vouch(evidence, signer=key.signer, x5c=key.x5c)).encode()
+
+
+LIES: dict[str, tuple[Callable[[Any], object], str]] = {
+    "another key": (
+        lambda found: found["rounds"][0].update(key=b64url(b"k" * 32)),
+        "does not show",
+    ),
+    "another round's receipt": (
+        lambda found: found["rounds"][0].update(receipt=found["rounds"][1]["receipt"]),
+        "another round",
+    ),
+    "no proof": (lambda found: found["rounds"][0].update(proofs={}), "lacks the proof"),
+    "another consent": (lambda found: found.update(consents=["c-other"]), "lacks the proof"),
+    "no consent": (lambda found: found.update(consents=[]), "no consent"),
+    "no campaign": (lambda found: found.update(campaigns=[]), "not in the evidence"),
+    "a changed campaign": (
+        lambda found: found["campaigns"][0]["document"]["campaign"].update(rounds=9),
+        "signatures of the board",
+    ),
+    "another member's key": (
+        lambda found: found["rounds"][0].update(
+            receipt_key=found["campaigns"][0]["board"]["keys"][0]
+        ),
+        "registered",
+    ),
+    "swapped proofs": (
+        lambda found: found["rounds"][0].update(proofs=found["rounds"][1]["proofs"]),
+        "proof",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_not_even_the_broker_can_make_it_show_something_else(at: Training, name: str) -> None:
+    change, why = LIES[name]
+    data = file_of(at, next(iter(at.members[at.world.partner].credentials)))
+    with pytest.raises(EvidenceInvalid, match=why):
+        verify_training_evidence(resigned(at, data, change), trust(at.world.ctx))
+
+
+def test_a_changed_file_is_refused(at: Training) -> None:
+    data = file_of(at, next(iter(at.members[at.world.partner].credentials)))
+    changed = json.loads(data)
+    changed["evidence"]["made_at"] += 1
+    with pytest.raises(EvidenceInvalid, match="not what the broker signed"):
+        verify_training_evidence(json.dumps(changed).encode(), trust(at.world.ctx))
+    other = copy.deepcopy(json.loads(data))
+    del other["signature"]
+    with pytest.raises(EvidenceInvalid, match="signature"):
+        verify_training_evidence(json.dumps(other).encode(), trust(at.world.ctx))
+
+
+def test_who_granted_nothing_has_no_evidence(at: Training) -> None:
+    at.world.customer("crm-silent")
+    named = Named(at.world.partner, "crm-silent")
+    with pytest.raises(NotFound, match="granted no consent"):
+        training_evidence(at.world.ctx, "demo", named)
+
+
+def test_a_file_that_is_no_json_is_refused(at: Training) -> None:
+    for data in (b"", b"{}", b"[]", b"\xff"):
+        with pytest.raises(EvidenceInvalid):
+            verify_training_evidence(data, trust(at.world.ctx))
