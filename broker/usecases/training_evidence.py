@@ -38,7 +38,7 @@ def training_evidence(
     with ctx.db.reading() as tx:
         person = find_person(ctx, tx, tenant_id, named)
         given = [
-            row for row in people.consents(tx, person.contact_ids) if row.status_list_id is not None
+            row for row in people.consents(tx, person.contact_ids) if row.valid_from is not None
         ]
         if not given:
             raise NotFound("this customer has granted no consent")

@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from broker.cli import app
 from broker.store.acting import acting_for_all
 from broker.usecases.bootstrap import demo_clients
 from broker.usecases.context import Context
+from tests.broker.builders import Broker
 from tests.broker.cli.commands import Commands, home
 from tests.broker.training import board_file, member_keys, signed_document
 
@@ -79,6 +82,9 @@ def test_a_coordinator_is_a_client_like_others(tmp_path: Path) -> None:
         (("campaign", "add", "absent", "--board", "absent"), USAGE, "cannot read"),
         (("campaign", "start", "fc-absent"), REFUSED, "no such campaign"),
         (("campaign", "show", "fc-absent"), REFUSED, "no such campaign"),
+        (("model", "promote", "absent"), REFUSED, "no such model"),
+        (("model", "retire", "absent"), REFUSED, "no such model"),
+        (("model", "list", "--campaign", "absent"), REFUSED, "no such campaign"),
         (("member", "admit", "p-absent"), REFUSED, "no member"),
         (("status", "--tenant", "absent"), REFUSED, "tenant"),
         (("coordinator", "suspend", "co-absent"), REFUSED, "no such coordinator"),
@@ -122,3 +128,32 @@ def test_files_that_do_not_hold_are_named(
         board = str(tmp_path / "board")
         refused = run("campaign", "add", str(tmp_path / "signed"), "--board", board)
     assert (refused.exit_code, why in refused.stderr) == (REFUSED, True), refused.stderr
+
+
+def test_evidence_for_one_customer(ctx: Context, tmp_path: Path) -> None:
+    with acting_for_all():
+        partner = demo_clients(ctx)[0]["client_id"]
+        seeds = Broker(ctx, [ctx.now()])
+        consent = seeds.consent(partner, "crm-1")
+    out, trust = tmp_path / "evidence.json", tmp_path / "trust.json"
+    assert told("evidence", "--consent", consent, "--out", str(out)) == {
+        "file": str(out),
+        "rounds": 0,
+    }
+    written = CliRunner().invoke(app, ["trust", "export", "--out", str(trust)])
+    assert written.exit_code == 0, written.output
+    checked = told("verify", str(out), "--trust", str(trust))
+    assert (checked["consents"], checked["shown"]) == ([consent], [])
+    assert "used in 0 of 0" in run("verify", str(out), "--trust", str(trust)).output
+    out.write_bytes(out.read_bytes().replace(consent.encode(), b"c-another"))
+    changed = run("verify", str(out), "--trust", str(trust))
+    assert (
+        changed.exit_code,
+        "does not hold" in changed.stderr or "not what" in changed.stderr,
+    ) == (
+        REFUSED,
+        True,
+    )
+    absent = ("evidence", "--consent", "c-absent", "--out", str(out))
+    assert run(*absent).exit_code == REFUSED
+    assert run("evidence", "--partner", partner, "--out", str(out)).exit_code == USAGE
