@@ -1,7 +1,11 @@
 """Rounds of federated training over the broker, with real consents, gates and receipts."""
 
 import json
+import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +14,13 @@ import pytest
 
 from broker.domain.errors import StateConflict
 from broker.domain.kill_switch import KillSwitch
+from broker.domain.training_errors import ReceiptConflict
 from broker.usecases import campaign as campaigns
 from broker.usecases import federation_member as members
 from broker.usecases.kill_switch import turn
 from broker.usecases.partner import set_partner_state
 from broker.usecases.rollout import promote, retire
+from broker.usecases.training_receipt import Sent, accept_receipt
 from credentials.jcs import b64url_decode
 from credentials.keys import SoftwareKey
 from credentials.status import verify_status_token
@@ -421,3 +427,31 @@ def test_from_the_pilot_to_the_consortium(broker: World) -> None:
         promote(broker.ctx, "demo", model(3), [])
     lines = [one.body["state"] for one in broker.logged("model.promoted")]
     assert sorted(lines) == ["active", "pilot"]
+
+
+def test_of_two_receipts_at_once_one_is_kept(made: World) -> None:
+    """The same member's, different, in two threads: one is kept, the other a conflict."""
+    at = training(made)
+    opened = at.open(1)
+    key = at.key(made.partner, opened)
+    sent = [invented(at, opened, key=key, model_out=model(number)) for number in range(20, 28)]
+    ready = threading.Barrier(len(sent))
+
+    def hand_in(one: Mapping[str, str]) -> str:
+        told = Sent(one["member"], one["receipt"], one["leaves"])
+        ready.wait()
+        try:
+            accept_receipt(made.ctx, "demo", at.campaign, "consortium", 1, told)
+        except ReceiptConflict as refusal:
+            return refusal.code
+        return "kept"
+
+    with ThreadPoolExecutor(len(sent)) as threads:
+        acting = [copy_context() for _ in sent]
+        ends = [
+            threads.submit(one.run, hand_in, each) for one, each in zip(acting, sent, strict=True)
+        ]
+        told = Counter(one.result() for one in ends)
+    assert told == {"kept": 1, "receipt_conflict": len(sent) - 1}
+    assert len(made.logged("training.receipt")) == 1
+    assert len(made.logged("training.receipt_refused")) == len(sent) - 1
