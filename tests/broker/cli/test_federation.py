@@ -1,6 +1,7 @@
 """`consent-broker federation`, on a real home: from a salt to a campaign that is stopped."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,11 @@ COMMANDS = Commands("federation")
 run, told = COMMANDS.run, COMMANDS.told
 
 
-@pytest.fixture
-def ctx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
-    return home(tmp_path, monkeypatch)
+@pytest.fixture(scope="module")
+def ctx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
+    """One home for all: each test makes what it looks at."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield home(tmp_path_factory.mktemp("home"), patch)
 
 
 def test_from_a_salt_to_a_campaign_that_is_stopped(ctx: Context, tmp_path: Path) -> None:
@@ -45,7 +48,7 @@ def test_from_a_salt_to_a_campaign_that_is_stopped(ctx: Context, tmp_path: Path)
     assert f"{partner}  admitted" in run("member", "list").output
     assert told("campaign", "start", added["id"])["state"] == "running"
     assert told("campaign", "pause", added["id"])["state"] == "paused"
-    [listed] = told("campaign", "list")
+    listed = {one["id"]: one for one in told("campaign", "list")}[added["id"]]
     assert (listed["state"], listed["stage"]) == ("paused", "consortium")
     assert "churn-2026" in run("campaign", "list").output
     shown = json.loads(run("campaign", "show", added["id"]).stdout)
@@ -53,7 +56,7 @@ def test_from_a_salt_to_a_campaign_that_is_stopped(ctx: Context, tmp_path: Path)
     status = run("status").output
     assert "0/3 rounds" in status
     assert f"{partner} admitted" in status
-    [campaign] = told("status")["campaigns"]
+    campaign = {one["id"]: one for one in told("status")["campaigns"]}[added["id"]]
     assert (campaign["rounds"], campaign["models"]) == ([], [])
     assert told("campaign", "stop", added["id"])["state"] == "stopped"
     assert run("campaign", "start", added["id"]).exit_code == REFUSED
@@ -66,7 +69,8 @@ def test_a_coordinator_is_a_client_like_others(tmp_path: Path) -> None:
     assert added["client_id"].startswith("co-")
     assert added["private_jwk"]["d"]
     assert told("coordinator", "suspend", added["client_id"])["state"] == "suspended"
-    assert [one["state"] for one in told("coordinator", "list")] == ["suspended"]
+    states = {one["id"]: one["state"] for one in told("coordinator", "list")}
+    assert states[added["client_id"]] == "suspended"
     assert told("coordinator", "resume", added["client_id"])["state"] == "active"
     _, public, _ = member_keys()
     (tmp_path / "public").write_bytes(public)
