@@ -23,6 +23,7 @@ from credentials.jcs import b64url
 from credentials.sealing import Keys, MasterKey
 from tests.broker.flow_world import PUBLIC_URL, PURPOSE, World, world
 from tests.broker.proving import LI, ask, holder, registry, show
+from tests.broker.training import invented, training
 from tests.broker.vaults import ATTRIBUTE, Filled
 
 TASK = tables.DeletionTask.__table__  # type: ignore[attr-defined]
@@ -63,6 +64,9 @@ def _fill(made: World) -> str:
     rotate_source(made.ctx, "demo", "loyalty")
     with made.ctx.db.transaction() as tx:
         assert inbox.add(tx, [kept(made.ctx, source, Incoming("a", "e", "t", "s", 1, b"{}"))]) == 1
+    trained = training(made)
+    opened_round = trained.open(1)
+    assert trained.hand_in(opened_round, invented(trained, opened_round)).status_code == 200
     made.evidence(request["consents"][0]["id"])
     consent_id: str = request["consents"][0]["id"]
     return consent_id

@@ -26,7 +26,7 @@ from credentials.keys import SoftwareKey
 from credentials.status import verify_status_token
 from federation.board import Board, pass_stage
 from federation.errors import StageShut
-from federation.presence import LEAF_BYTES, PresenceTree, RoundKey, leaf_of, leaves_of
+from federation.presence import LEAF_BYTES, RoundKey, leaf_of
 from federation.receipt import UsedList
 from tests.broker.flow_world import PURPOSE, World, world
 from tests.broker.training import (
@@ -34,9 +34,9 @@ from tests.broker.training import (
     PRIVACY,
     Training,
     board_file,
+    invented,
     member_keys,
     model,
-    receipt_of,
     signed_document,
     training,
 )
@@ -55,28 +55,6 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 def broker(tmp_path: Path) -> Iterator[World]:
     with world(tmp_path / "home") as found:
         yield found
-
-
-def invented(
-    at: Training,
-    opened: dict[str, Any],
-    member: str | None = None,
-    key: RoundKey | None = None,
-    **changes: Any,  # noqa: ANN401
-) -> dict[str, str]:
-    """A receipt over consents that a member says it has."""
-    whose = member or at.world.partner
-    own = key or at.key(whose, opened)
-    tree = PresenceTree(leaves_of(own, [f"c-{number}" for number in range(3)]))
-    told = {
-        "campaign": at.signed.campaign_hash,
-        "member": whose,
-        "now": at.world.time[0],
-        "round": opened["number"],
-        "model_in": opened["model_in"],
-        "stage": opened["stage"],
-    }
-    return receipt_of(at.members[whose].key, tree, **(told | changes))
 
 
 def told_in(sent: Mapping[str, str]) -> set[bytes]:

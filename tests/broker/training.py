@@ -6,10 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import select
-
 from broker.domain.addresses import tenant_url
-from broker.store.consents import CONSENT
 from broker.usecases import campaign as campaigns
 from broker.usecases import federation_member as members
 from broker.usecases.coordinator import add_coordinator
@@ -262,16 +259,30 @@ def training(world: World, *named: str, **changes: Any) -> Training:  # noqa: AN
     return Training(world, added.id, signed, coordinator.client_id, keys)
 
 
+def invented(
+    at: Training,
+    opened: dict[str, Any],
+    member: str | None = None,
+    key: RoundKey | None = None,
+    **changes: Any,  # noqa: ANN401
+) -> dict[str, str]:
+    """A receipt over consents that a member says it has."""
+    whose = member or at.world.partner
+    own = key or at.key(whose, opened)
+    tree = PresenceTree(leaves_of(own, [f"c-{number}" for number in range(3)]))
+    told = {
+        "campaign": at.signed.campaign_hash,
+        "member": whose,
+        "now": at.world.time[0],
+        "round": opened["number"],
+        "model_in": opened["model_in"],
+        "stage": opened["stage"],
+    }
+    return receipt_of(at.members[whose].key, tree, **(told | changes))
+
+
 def world_template(world: World) -> None:
     """A template whose one consent allows training."""
     found = world.api("GET", "/v1/templates/loyalty-churn", world.officer).json()["document"]
     base = next(one for one in found["items"] if one["item"] == "base")
     world.template(TEMPLATE, items=[base | {"actions": ["read", "profile", "train"]}])
-
-
-def contact_of(world: World, consent_id: str) -> str:
-    """The contact of a consent."""
-    with world.ctx.db.reading() as tx:
-        found = select(CONSENT.c.contact_id).where(CONSENT.c.id == consent_id)
-        contact: str = tx.execute(found).scalar_one()
-    return contact

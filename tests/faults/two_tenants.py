@@ -35,10 +35,9 @@ from broker.usecases.source import add_source
 from broker.usecases.tenant import add_tenant
 from broker.usecases.webhook import add_webhook
 from credentials.keys import SoftwareKey, sign_jws
-from federation.presence import PresenceTree, leaves_of
 from tests.broker.flow_world import PUBLIC_URL, PURPOSE, START, Customer, World, world
 from tests.broker.proving import ask, registry
-from tests.broker.training import receipt_of, training
+from tests.broker.training import invented, training
 from tests.broker.vaults import register
 from wallet_adapters.envelope import new_sealing_key
 from wallet_adapters.loopback import ToSeal, put_into_vault
@@ -471,9 +470,7 @@ def _training(made: World) -> dict[str, str]:
     """A round that is open, and the receipt of the one member in it."""
     at = training(made)
     opened = at.open(1)
-    tree = PresenceTree(leaves_of(at.key(made.partner, opened), ["c-1", "c-2"]))
-    key, now = at.members[made.partner].key, made.time[0]
-    sent = receipt_of(key, tree, campaign=at.signed.campaign_hash, member=made.partner, now=now)
+    sent = invented(at, opened)
     answer = at.hand_in(opened, sent)
     assert answer.status_code == 200, answer.text
     return {
