@@ -244,6 +244,7 @@ PARSERS = (
 )
 _OPERATORS = "files of whoever types the command, in the environment with Flower"
 EXCLUDED = {
+    "federation.flower.broker.BrokerDesk.open": "opens a round at the broker",
     "federation.flower.bundle.Bundle.read": _OPERATORS,
     "federation.flower.bundle.read_entity_key": _OPERATORS,
     "federation.flower.places.Places.open": "makes a directory",
