@@ -13,6 +13,7 @@ import orjson
 from broker.domain.access import Question
 from broker.domain.errors import InvalidRequest, InvalidTerms
 from broker.domain.fee import DeclaredValue, read_value
+from broker.domain.own_attribute import read_own
 from broker.domain.terms import parse_purpose
 
 LONGEST_TEXT = 1024
@@ -155,6 +156,7 @@ def _evaluation(request: Mapping[str, Any], where: str = "") -> Evaluation:
             consent_id=_optional(properties, "consent", f"{where}resource.properties."),
             agent=agent,
             source=_source(properties, context, where),
+            own=read_own(context["own"], f"{where}context.own") if "own" in context else (),
         ),
         read_value(context["value"], f"{where}context.value") if "value" in context else None,
         _supported(context, f"{where}context."),

@@ -55,6 +55,12 @@ _CONTEXT = {
             "type": "string",
             "description": "Where data are used (ISO 3166-1); else the partner's country.",
         },
+        "own": {
+            "type": "object",
+            "description": "What you state of the tenant's own attributes of a request; its own "
+            "policies look at them.",
+            "maxProperties": 16,
+        },
         "supported_obligations": {
             "type": "array",
             "items": {"type": "string"},

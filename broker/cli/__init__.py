@@ -13,6 +13,7 @@ from broker.cli import (
     keys,
     lineage,
     log,
+    own_attribute,
     registry,
     sandbox,
     serve,
@@ -45,6 +46,7 @@ app.add_typer(webhook.webhook, name="webhook")
 app.add_typer(source.source, name="source")
 app.add_typer(federation.federation, name="federation")
 app.add_typer(data_source.data_source, name="data-source")
+app.add_typer(own_attribute.own_attribute, name="own-attribute")
 app.add_typer(sandbox.sandbox, name="sandbox")
 backup.register(app)
 app.add_typer(doctor, name="doctor")

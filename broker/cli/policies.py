@@ -13,6 +13,7 @@ from broker.cli.composed import USAGE, Json, Tenant, composed
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.policies import CONSENT_POLICIES, CONSENT_SCHEMA
 from broker.domain.policy_set import BUILT_IN, LARGEST_TEXT, never_applying
+from broker.usecases import own_attribute
 from broker.usecases import policy_set as usecases
 from broker.usecases.policy_preview import Preview, preview
 
@@ -57,7 +58,7 @@ def policy_add(file: File, tenant: Tenant = ROOT_TENANT, as_json: Json = False) 
     text = _read(file)
     with composed() as ctx:
         made = usecases.add(ctx, tenant, text)
-    never = never_applying(text, CONSENT_SCHEMA)
+    never = never_applying(made.text, CONSENT_SCHEMA)
     told = {"number": made.number, "digest": made.digest, "never_apply": never}
     for name in never:
         typer.echo(
@@ -144,7 +145,7 @@ def policy_show(
     wanted = _number(number)
     with composed() as ctx:
         text = usecases.find(ctx, tenant, wanted).text if wanted else CONSENT_POLICIES
-    text = CONSENT_SCHEMA if schema else text
+        text = own_attribute.listed(ctx, tenant).schema if schema else text
     typer.echo(
         json.dumps({"number": wanted, "text": text}, ensure_ascii=False) if as_json else text
     )

@@ -15,6 +15,7 @@ from broker.domain.data_source import SANDBOX, SourceFacts
 from broker.domain.demand import DemandFacts
 from broker.domain.errors import InvalidTerms
 from broker.domain.guardian import Minor
+from broker.domain.own_attribute import Own, OwnValues
 
 NO_CONSENT = "none"
 GRANTED = "granted"
@@ -33,6 +34,7 @@ class Question:
     looked at (ISO 3166-1); None means the partner's own country. An empty purpose or algorithm
     was not stated. `role` is that of the partner's people who will see it, as the partner says.
     `source` is the outside source that the value is from, None where it is the customer's own.
+    `own` is what the partner states of the tenant's own attributes of a request.
     """
 
     action: str
@@ -46,6 +48,7 @@ class Question:
     agent: str | None = None
     role: str | None = None
     source: str | None = None
+    own: Own = ()
 
     @property
     def purpose_wire(self) -> str:
@@ -62,6 +65,7 @@ class PartnerFacts:
     suspended: bool
     kill_switch: bool
     admission: str = "open"
+    own: OwnValues | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ class AttributeFacts:
     """Collected by a device in a public place, an image for example."""
     maskings: tuple[tuple[str, str], ...] = ()
     """How it is masked, by role."""
+    own: OwnValues | None = None
 
 
 @dataclass(frozen=True, slots=True)

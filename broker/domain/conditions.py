@@ -128,6 +128,14 @@ OBLIGATION_UNSUPPORTED: Final = Reason(
     zh="调用方声明无法履行许可所附的义务。",
     en="The caller has said that it cannot do what the permit obliges to.",
 )
+OWN_UNFIT: Final = Reason(
+    id="request.own",
+    code="own_value_unfit",
+    law=("PIPL-51", "GDPR-24"),
+    obligation="correct_request",
+    zh="请求中自定义属性的值与声明的类型或取值不符。",
+    en="The request states an own attribute of the tenant in another type or value than declared.",
+)
 FEE_CURRENCY: Final = Reason(
     id="fee.currency",
     code="currency_mismatch",
@@ -146,6 +154,7 @@ UNJUDGED: Final = (
     *OF_THE_VAULT,
     FEE_CURRENCY,
     OBLIGATION_UNSUPPORTED,
+    OWN_UNFIT,
 )
 OF_NO_POLICY: Final = frozenset(one.id for one in UNJUDGED)
 

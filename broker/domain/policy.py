@@ -9,7 +9,7 @@ no decision, or a denial that no condition explains is a denial with the code `p
 import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -29,13 +29,14 @@ from broker.domain.access import (
     best_consent,
     separate_consents,
 )
-from broker.domain.conditions import POLICY_ERROR, UNJUDGED, Reason, read_conditions
+from broker.domain.conditions import OWN_UNFIT, POLICY_ERROR, UNJUDGED, Reason, read_conditions
+from broker.domain.decision_facts import kept
 from broker.domain.errors import InvalidPolicies
+from broker.domain.own_attribute import Declared, chosen, schema_with, split, unfit
 from broker.domain.policies import CONSENT_POLICIES, CONSENT_SCHEMA
 from broker.domain.policy_measures import only_compares
 from broker.domain.policy_request import Asked, Slice, asked_of, entities_of, request_of
 from broker.domain.policy_set import check_size, read_own_conditions
-from broker.domain.replay import kept
 from credentials.jcs import b64url
 
 SLICES_CACHED = 2048
@@ -62,8 +63,11 @@ class ConsentPolicies:
 
     def __init__(self, policies: str, schema: str, own: str = "") -> None:
         """Load the texts; raises `InvalidPolicies`, which says what is wrong with them."""
+        self._declared: tuple[Declared, ...] = ()
         if own:
             check_size(own)
+            self._declared, own = split(own)
+            schema = schema_with(schema, self._declared)
         try:
             self._schema = _schema(schema)
             self.conditions, permits = read_conditions(policies)
@@ -97,6 +101,8 @@ class ConsentPolicies:
 
     def judge(self, question: Question, facts: Facts, now: int) -> Verdict:
         """Permit, or deny and name every condition that failed, at `now` (Unix seconds)."""
+        misfit = unfit(question.own, self._declared)
+        question, facts = _declared_only(question, facts, self._declared)
         consent = best_consent(question, facts, now)
         separate = separate_consents(question, facts, consent, now)
         rested_on = kept(question, facts, consent, separate, now)
@@ -109,6 +115,8 @@ class ConsentPolicies:
             allowed, reasons = self._answer(asked)
         except (ValueError, TypeError, KeyError):
             return _deny((POLICY_ERROR,), consent, rested_on)
+        if misfit:
+            return _deny((*reasons, OWN_UNFIT), consent, rested_on)
         if allowed and consent is not None:
             return Verdict(permit=True, reasons=(), consent=consent, facts=rested_on)
         return _deny(reasons or (POLICY_ERROR,), consent, rested_on)
@@ -163,6 +171,7 @@ class UnusablePolicies:
 
     def judge(self, question: Question, facts: Facts, now: int) -> Verdict:
         """Deny with the code `policy_error`."""
+        question, facts = _declared_only(question, facts, ())
         consent = best_consent(question, facts, now)
         separate = separate_consents(question, facts, consent, now)
         rested_on = kept(question, facts, consent, separate, now)
@@ -182,7 +191,27 @@ def policies_with(own: str) -> ConsentPolicies:
 
 def version_with(own: str) -> str:
     """The version of the broker's policies and a tenant's, without loading them."""
-    return _version(f"{CONSENT_POLICIES}\n{own}" if own else CONSENT_POLICIES, CONSENT_SCHEMA)
+    declared, own = split(own)
+    schema = schema_with(CONSENT_SCHEMA, declared)
+    return _version(f"{CONSENT_POLICIES}\n{own}" if own else CONSENT_POLICIES, schema)
+
+
+def _declared_only(
+    question: Question, facts: Facts, declared: tuple[Declared, ...]
+) -> tuple[Question, Facts]:
+    """Both with what the policies know of the tenant's own attributes, and without the rest."""
+    partner, attribute = facts.partner, facts.attribute
+    if question.own:
+        question = replace(question, own=chosen(question.own, declared, "request"))
+    if partner.own is not None:
+        known = chosen(partner.own.values, declared, "partner")
+        partner = replace(partner, own=partner.own._replace(values=known))
+    if attribute.own is not None:
+        known = chosen(attribute.own.values, declared, "attribute")
+        attribute = replace(attribute, own=attribute.own._replace(values=known))
+    if partner is not facts.partner or attribute is not facts.attribute:
+        facts = replace(facts, partner=partner, attribute=attribute)
+    return question, facts
 
 
 def _deny(

@@ -25,6 +25,7 @@ from broker.domain.cross_border import ASSESSMENT_BAND, CONTRACT_BAND, SENSITIVE
 from broker.domain.data_source import SourceFacts
 from broker.domain.demand import DemandFacts
 from broker.domain.guardian import GDPR, PIPL
+from broker.domain.own_attribute import Own, OwnValues
 from broker.domain.terms import ACTIONS
 
 OTHER_ACTION = "other"
@@ -128,6 +129,7 @@ class Asked(NamedTuple):
     guardian: Guardian | None
     source: SourceFacts | None
     test_subject: bool
+    own: Own
 
 
 def asked_of(
@@ -160,6 +162,7 @@ def asked_of(
         guardian_of(facts, consent, now),
         facts.source,
         facts.test_subject,
+        question.own,
     )
 
 
@@ -182,6 +185,7 @@ def entities_of(about: Slice) -> list[dict[str, Any]]:
         "suspended": partner.suspended,
         "killSwitch": partner.kill_switch,
         "admission": partner.admission,
+        "own": _own(partner.own),
     }
     return [
         _entity(brand, {"name": partner.id, **flags}),
@@ -194,6 +198,7 @@ def entities_of(about: Slice) -> list[dict[str, Any]]:
                 "sensitive": attribute.sensitive,
                 "storedIn": attribute.stored_in,
                 "publicPlace": attribute.public_place,
+                "own": _own(attribute.own),
             },
             _uid("Category", attribute.category),
         ),
@@ -253,6 +258,7 @@ def _context(asked: Asked) -> str:
             "publication": separate.publication,
             "publicPlace": separate.public_place,
         },
+        "own": dict(asked.own),
     }
     if measures.proof is not None:
         numbers = zip(("maxAge", "age", "statusUntil"), measures.proof, strict=True)
@@ -300,6 +306,10 @@ def guardian_of(facts: Facts, consent: ConsentFacts | None, now: int) -> Guardia
         return None
     laws = () if facts.minor is None else facts.minor.laws(consent.terms.countries, now)
     return Guardian(PIPL in laws, GDPR in laws, consent.guardian_signed)
+
+
+def _own(kept: OwnValues | None) -> dict[str, Any]:
+    return {} if kept is None else dict(kept.values)
 
 
 def _sign(number: int) -> int:

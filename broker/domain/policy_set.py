@@ -20,6 +20,7 @@ from cedarpy import Schema, policies_from_json_str, policies_to_json_str, valida
 
 from broker.domain.conditions import Reason, read_conditions
 from broker.domain.errors import InvalidPolicies
+from broker.domain.own_attribute import schema_with, split
 from credentials.jcs import b64url
 
 BUILT_IN: Final = "built-in"
@@ -127,7 +128,8 @@ def never_applying(text: str, schema: str) -> list[str]:
     where the validator does not get there, nothing does. Of a policy that is nested too deep for
     its JSON form it is not known, and it is not among them.
     """
-    told = Schema.from_str(schema)
+    declared, text = split(text)
+    told = Schema.from_str(schema_with(schema, declared))
     try:
         numbered = orjson.loads(policies_to_json_str(text))["staticPolicies"]
     except (ValueError, TypeError, RecursionError):

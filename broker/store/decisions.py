@@ -20,6 +20,7 @@ from broker.domain.data_source import OPEN
 from broker.domain.demand import Demand, DemandFacts, stored_demand
 from broker.domain.guardian import stored_minor
 from broker.domain.masking import stored_maskings
+from broker.domain.own_attribute import stored_values
 from broker.store import data_sources, demands
 from broker.store.decision_statements import (
     BY_CONSENT,
@@ -201,9 +202,10 @@ def _snapshot(
 ) -> Snapshot:
     (
         expires_at, tenant_id, tenant_stopped, policies, _tenant_version,
-        partner_id, country, partner_state, partner_stopped, admission, _partner_version,
-        attribute, category, sensitive, stored_in,
-        public_place, maskings, sole_source, _attribute_version,
+        partner_id, country, partner_state, partner_stopped, admission, of_partner,
+        _partner_version,
+        attribute, category, sensitive, stored_in, public_place, maskings, sole_source,
+        of_attribute, _attribute_version,
         purpose, purpose_stopped, demand, _purpose_version,
         declared_purpose, state, risk_tier, automated, algorithm_stopped, _algorithm_version,
         agent_state, contact_id, subject_id, minor, test_subject,
@@ -218,6 +220,7 @@ def _snapshot(
             partner_state == "suspended",
             bool(partner_stopped),
             admission or OPEN,
+            stored_values(of_partner),
         ),
         purpose=PurposeFacts(question.purpose_id, purpose is not None, bool(purpose_stopped)),
         algorithm=AlgorithmFacts(
@@ -237,6 +240,7 @@ def _snapshot(
             stored_in=stored_in or "",
             public_place=bool(public_place),
             maskings=stored_maskings(maskings),
+            own=stored_values(of_attribute),
         ),
         consents=tuple([_consent(row[-10:]) for row in rows if row[-10] is not None]),
         subject_id=subject_id,

@@ -30,6 +30,7 @@ class PartnerRow:
     version: int
     created_at: int
     admission: str | None = None
+    own: str | None = None
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ class TenantRow:
     created_at: int
     fee_rate: int | None = None
     fee_currency: str | None = None
+    own_attributes: str | None = None
 
 
 @dataclass(frozen=True)

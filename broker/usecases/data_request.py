@@ -132,7 +132,7 @@ def attributes_of(query: ProofQuery) -> tuple[str, ...]:
 
 def question_of(row: DataRequestRow, attribute: str) -> Question:
     """What is decided about an attribute of a request."""
-    return Question(**{**orjson.loads(row.question), "attribute": attribute})
+    return Question(**{**orjson.loads(row.question), "attribute": attribute, "own": ()})
 
 
 def _check_covered(

@@ -17,10 +17,10 @@ from broker.domain.decision import (
     masking_obligations,
     permit_obligations,
 )
+from broker.domain.decision_facts import OTHER, UNREGISTERED
 from broker.domain.errors import IdempotencyConflict, IdempotencyKeyRequired
 from broker.domain.masking import masking_for
 from broker.domain.policy import Verdict
-from broker.domain.replay import OTHER, UNREGISTERED
 from broker.domain.terms import ACTIONS
 from broker.store import decisions, idempotency, sandbox
 from broker.store.decisions import Asker, Shared

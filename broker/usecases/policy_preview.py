@@ -17,12 +17,12 @@ from broker.domain.conditions import OF_NO_POLICY, STATE_CHANGED
 from broker.domain.entry import Entry
 from broker.domain.errors import InvalidRequest, NotFound
 from broker.domain.policy import policies_with
-from broker.domain.replay import Recorded, recorded
-from broker.store import audit, consents, policy_sets
+from broker.domain.replay import Recorded, own_numbers, recorded
+from broker.store import audit, consents, own_attributes, policy_sets
 from broker.store.audit import LoggedEntry
 from broker.usecases.context import Context
 from broker.usecases.loaded_policies import Policies
-from broker.usecases.policy_set import in_force
+from broker.usecases.policy_set import declared_in, in_force
 
 MOST: Final = 1_000_000
 BATCH: Final = 500
@@ -107,13 +107,13 @@ def preview(
     """
     if not 0 < last <= MOST:
         raise InvalidRequest(f"between 1 and {MOST} decisions can be tried")
-    candidate = policies_with(text)
+    candidate = policies_with(declared_in(ctx, tenant_id, text))
     with ctx.db.reading() as tx:
         stands = in_force(ctx, tx, tenant_id, policy_sets.in_force(tx, tenant_id))
     result = Preview(stands.version, candidate.version)
     for entries in _batches(ctx, tenant_id, last):
         with ctx.db.reading() as tx:
-            asked = list(_readable(ctx, tx, entries))
+            asked = list(_readable(ctx, tx, tenant_id, entries))
         result.skipped += len(entries) - len(asked)
         for entry, case in asked:
             _try(result, entry, case, stands, candidate)
@@ -136,7 +136,7 @@ def _batches(ctx: Context, tenant_id: str, last: int) -> Iterator[list[LoggedEnt
 
 
 def _readable(
-    ctx: Context, tx: Connection, entries: Sequence[LoggedEntry]
+    ctx: Context, tx: Connection, tenant_id: str, entries: Sequence[LoggedEntry]
 ) -> Iterator[tuple[Entry, Recorded]]:
     named = {entry.sealed.consent_id for entry in entries} - {None}
     terms = {
@@ -144,16 +144,23 @@ def _readable(
         for consent_id, text in consents.terms_of(tx, [name for name in named if name]).items()
         if text
     }
+    opened = list(_opened(ctx, tx, entries))
+    numbers = {number for entry in opened for number in own_numbers(entry.body)}
+    own = own_attributes.numbered(tx, tenant_id, numbers)
+    for entry in opened:
+        case = recorded(entry.body, _terms(entry.consent_id, terms), own)
+        if case is not None:
+            yield entry, case
+
+
+def _opened(ctx: Context, tx: Connection, entries: Sequence[LoggedEntry]) -> Iterator[Entry]:
     for logged in entries:
         sealed = logged.sealed
         try:
             key = ctx.keys.log_key(tx, sealed.tenant_id, sealed.subject_id)
         except NotFound:
             continue  # erased
-        entry = key.open(sealed)
-        case = recorded(entry.body, _terms(entry.consent_id, terms))
-        if case is not None:
-            yield entry, case
+        yield key.open(sealed)
 
 
 def _terms(consent_id: str | None, terms: dict[str, GrantedTerms]) -> GrantedTerms | None:

@@ -5,10 +5,11 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from broker.domain.errors import InvalidRequest, StateConflict
+from broker.domain.own_attribute import check_registered, split, with_declared
 from broker.domain.policy import UnusablePolicies, policies_with, version_with
-from broker.domain.policy_set import BUILT_IN, PolicySet, digest_of
+from broker.domain.policy_set import BUILT_IN, PolicySet, check_size, digest_of
+from broker.store import own_attributes, registry
 from broker.store import policy_sets as store
-from broker.store import registry
 from broker.usecases import audit
 from broker.usecases.context import Context
 from broker.usecases.loaded_policies import Policies
@@ -23,9 +24,10 @@ def add(ctx: Context, tenant_id: str, text: str, *, added_by: str = OPERATOR) ->
     Raises `InvalidPolicies` (with the place and the cure), `InvalidRequest` (too many sets),
     `StateConflict`, `NotFound` (tenant).
     """
-    version = policies_with(text).version if text.strip() else None
-    if version is None:
+    if not text.strip():
         raise InvalidRequest("the text is empty: `policy switch built-in` needs no set")
+    text = declared_in(ctx, tenant_id, text)
+    version = policies_with(text).version
     digest = digest_of(text)
     with ctx.db.transaction() as tx:
         registry.tenant(tx, tenant_id)
@@ -38,6 +40,16 @@ def add(ctx: Context, tenant_id: str, text: str, *, added_by: str = OPERATOR) ->
         body = {"set": made.number, "digest": digest, "policies": version, "by": added_by}
         audit.record(ctx, tx, tenant_id=tenant_id, type="policies.added", body=body)
     return made
+
+
+def declared_in(ctx: Context, tenant_id: str, text: str) -> str:
+    """The text with the tenant's declarations of own attributes that it uses, in its first line.
+
+    Raises `InvalidPolicies`, `NotFound` (tenant).
+    """
+    check_size(text)
+    with ctx.db.reading() as tx:
+        return with_declared(text, own_attributes.declared(tx, tenant_id))
 
 
 def in_force(ctx: Context, tx: Connection, tenant_id: str, digest: str) -> Policies:
@@ -87,6 +99,7 @@ def switch(
     another is in force than expected, `NotFound`.
     """
     with ctx.db.transaction() as tx:
+        registered = own_attributes.declared(tx, tenant_id, lock=True)
         now_in_force = store.in_force(tx, tenant_id)
         was = 0
         if now_in_force != BUILT_IN:
@@ -101,6 +114,7 @@ def switch(
             wanted, text = found.digest, found.text
         if wanted == now_in_force:
             return False
+        check_registered(split(text)[0], registered)
         version = policies_with(text).version
         if not store.switch(tx, tenant_id, expected=now_in_force, digest=wanted):
             raise StateConflict("another set was put in force at the same moment: look again")

@@ -347,6 +347,17 @@ def marking(_stage: Stage, known: Known, _person: Person) -> list[Call]:
     return [Call("PUT", "/v1/test-subjects", json=body)]
 
 
+def declaring(_stage: Stage, _known: Known, _person: Person) -> list[Call]:
+    body = {"on": "partner", "type": "bool"}
+    return [Call("PUT", "/v1/own-attributes/mine", json=body)]
+
+
+def setting(_stage: Stage, known: Known, _person: Person) -> list[Call]:
+    """Nothing: at home it changes nothing either."""
+    path = f"/v1/own-attributes/of/partner/{known.partner}"
+    return [Call("PUT", path, json={"values": {}})]
+
+
 PUBLIC = frozenset({200})
 PARTNER = ("partner",)
 OFFICER = ("officer",)
@@ -580,6 +591,19 @@ DOORS: dict[str, Door] = {
     "DELETE /v1/transfer-mechanisms/{mechanism_id}": Door(
         lambda _stage, known, _person: [
             Call("DELETE", f"/v1/transfer-mechanisms/{known.mechanism}")
+        ],
+        at_home=OFFICER,
+    ),
+    "GET /v1/own-attributes": Door(
+        get("/v1/own-attributes"), PUBLIC | HIDDEN, own=True, at_home=OFFICER
+    ),
+    # One's own of the same name: nobody's else is touched.
+    "PUT /v1/own-attributes/{name}": Door(declaring, PUBLIC | HIDDEN, own=True, at_home=OFFICER),
+    "PUT /v1/own-attributes/of/{kind}/{of}": Door(setting, at_home=OFFICER),
+    # After its other doors: it is declared no more then.
+    "DELETE /v1/own-attributes/{name}": Door(
+        lambda _stage, known, _person: [
+            Call("DELETE", f"/v1/own-attributes/{known.own_attribute}")
         ],
         at_home=OFFICER,
     ),

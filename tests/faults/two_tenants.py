@@ -19,11 +19,12 @@ from broker.domain.data_source import Checklist
 from broker.domain.demand import Issuer
 from broker.domain.fee import USUAL, DeclaredValue
 from broker.domain.incoming import Incoming
+from broker.domain.own_attribute import Declared
 from broker.domain.terms import Label
 from broker.store import consents, tables
 from broker.store import cross_border as store
 from broker.store import inbox as inbox_rows
-from broker.usecases import cross_border, data_source, fee, sandbox
+from broker.usecases import cross_border, data_source, fee, own_attribute, sandbox
 from broker.usecases.agent import act, add_agent
 from broker.usecases.coordinator import add_coordinator
 from broker.usecases.deletion import open_task
@@ -114,6 +115,7 @@ class Known:
     training_leaves: str
     data_source: str
     trial: str
+    own_attribute: str
     more: tuple[str, ...] = ()
 
     def secrets(self) -> list[str]:
@@ -165,6 +167,7 @@ ABSENT = Known(
     training_leaves="z" * 43,
     data_source="absent-supplier",
     trial="tr-" + "z" * 20,
+    own_attribute="absentAttribute",
 )
 
 
@@ -414,6 +417,15 @@ def _trial(made: World) -> str:
     return sandbox.start(made.ctx, "demo", "source", name).id
 
 
+def _own_attribute(made: World) -> str:
+    """What the tenant has declared, with a value of the partner's."""
+    declared = Declared("partner", "secretRating", "string")
+    own_attribute.declare(made.ctx, "demo", declared)
+    values = {declared.name: "secret-value"}
+    own_attribute.put(made.ctx, "demo", "partner", made.partner, values)
+    return declared.name
+
+
 def _envelope(made: World, customer: Customer, consent_id: str) -> str:
     """What the customer has sealed to the partner."""
     register(made, new_sealing_key())
@@ -560,5 +572,6 @@ def _in_use(made: World) -> Known:
         **_training(made),
         data_source=_data_source(made, "secret-supplier"),
         trial=_trial(made),
+        own_attribute=_own_attribute(made),
         more=(*more, add(made.ctx, "demo", OWN_POLICY).digest, "own.secret-rule"),
     )

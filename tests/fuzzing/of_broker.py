@@ -374,7 +374,8 @@ PARSERS = (
     ),
     _p(
         "evaluation",
-        "api.authzen.parse_evaluation api.authzen.parse_evaluations api.authzen.parse_search",
+        "api.authzen.parse_evaluation api.authzen.parse_evaluations api.authzen.parse_search "
+        "domain.own_attribute.read_own",
         lambda data: (
             parse_evaluations(data),
             parse_evaluation(data),
@@ -382,12 +383,14 @@ PARSERS = (
         ),
         dumped(EVALUATION),
         dumped({"evaluations": [EVALUATION] * 2, "options": {}}),
+        dumped(EVALUATION | {"context": {"own": {"tier": 2, "channel": "app", "sets": ["a"]}}}),
     ),
     _p(
         "own policies",
         "domain.policy_set.read_own_conditions",
         lambda data: policies_with(text(data) or "x"),
         OWN_POLICIES,
+        b'// own: [["partner","tier","long",[]]]\n' + OWN_POLICIES,
         CONSENT_POLICIES.encode()[:30_000],
     ),
     _p("depth of a body", "", lambda data: deeper_than(data, 32), dumped(TEMPLATE)),

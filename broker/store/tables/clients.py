@@ -11,6 +11,7 @@ class Tenant(SQLModel, table=True):
     """A company that runs consents on this broker; `id` is part of its addresses.
 
     `fee_rate` (millionths) and `fee_currency` are its tariff, the usual one where null.
+    `own_attributes` are the declarations of its own attributes (JSON).
     """
 
     id: str = Field(primary_key=True)
@@ -25,6 +26,7 @@ class Tenant(SQLModel, table=True):
     created_at: int = time()
     fee_rate: int | None = None
     fee_currency: str | None = None
+    own_attributes: str | None = Field(default=None, sa_type=SqlText)
 
 
 class SigningKey(SQLModel, table=True):
@@ -76,6 +78,7 @@ class Secret(SQLModel, table=True):
 class Partner(SQLModel, table=True):
     """A brand that asks for consents; its developers call the API as `client_id`.
 
+    `own` are the values of the tenant's own attributes (JSON), with their number.
     `admission` is `sandbox` while it is tried there, `ended` where that ended without a sign-off.
     """
 
@@ -95,6 +98,7 @@ class Partner(SQLModel, table=True):
     version: int = 1
     created_at: int = time()
     admission: str | None = None
+    own: str | None = Field(default=None, sa_type=SqlText)
 
 
 class Officer(SQLModel, table=True):

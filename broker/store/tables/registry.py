@@ -48,8 +48,9 @@ class Attribute(SQLModel, table=True):
     """A canonical attribute of the tenant's dictionary.
 
     `public_place`: devices in public places collect it (PIPL 26). `maskings` says for which role
-    of a partner's people it has to be masked, and how (JSON).
-    `sole_source` is the outside source that it comes from alone.
+    of a partner's people it has to be masked, and how (JSON). `sole_source` is the outside source
+    that it comes from alone, `own` the values of the tenant's own attributes (JSON), with their
+    number.
     """
 
     tenant_id: str = Field(primary_key=True, foreign_key="tenant.id")
@@ -63,7 +64,25 @@ class Attribute(SQLModel, table=True):
     public_place: bool | None = None
     maskings: str | None = Field(default=None, sa_type=Text)
     sole_source: str | None = None
+    own: str | None = Field(default=None, sa_type=Text)
     version: int = 1
+
+
+class OwnValue(SQLModel, table=True):
+    """Values of own attributes (JSON) as they were set, in the tenant's order; none is changed.
+
+    `of_id` is a partner's or an attribute's; `number` is what a decision's entry names them by.
+    """
+
+    __tablename__ = "own_value"
+    __table_args__ = (one_of("kind", "partner", "attribute"),)
+    tenant_id: str = Field(primary_key=True, foreign_key="tenant.id")
+    number: int = Field(primary_key=True)
+    kind: str
+    of_id: str
+    own: str = text()
+    set_by: str
+    created_at: int = time()
 
 
 class AttributeMapping(SQLModel, table=True):
