@@ -125,6 +125,7 @@ def _contact(ctx: Context, row: ContactRow) -> dict[str, Any]:
         "bound_at": row.bound_at,
         "created_at": row.created_at,
         **({} if row.minor is None else {"minor": orjson.loads(row.minor)}),
+        **({"test_subject": True} if row.test_subject else {}),
     }
 
 

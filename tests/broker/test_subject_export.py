@@ -14,6 +14,7 @@ from broker.domain.entry import leaf_data
 from broker.domain.schemas import SUBJECT_EXPORT
 from broker.store import audit
 from broker.usecases.erasure import release_due
+from broker.usecases.sandbox import mark
 from credentials.jcs import b64url_decode, canonical
 from tests.broker.flow_world import World, world
 
@@ -83,6 +84,17 @@ def test_everything_about_one_and_nothing_about_another(made: World) -> None:
     }
     text = json.dumps(told)
     assert [name for name in strangers if name in text] == []
+
+
+def test_a_test_subject_is_told_that_they_are_one(made: World) -> None:
+    made.customer("crm-test")
+    asked = {"partner": made.partner, "subject_ref": "crm-test"}
+    assert "test_subject" not in export(made, **asked)["contacts"][0]
+    mark(made.ctx, "demo", made.partner, "crm-test", on=True)
+    made.advance(2)
+    told = export(made, **asked)
+    assert told["contacts"][0]["test_subject"] is True
+    assert "test_subject.marked" in [one["entry"]["type"] for one in told["acts"]]
 
 
 def test_that_it_was_handed_out_is_in_the_log_and_in_the_next_one(made: World) -> None:
