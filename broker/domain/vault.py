@@ -1,8 +1,8 @@
 """What is sent out of a vault, piece by piece: digests of pieces, and the part that is asked for.
 
-An envelope is read, checked and sent in pieces of `PIECE_BYTES`; the last one may be shorter. The
-broker keeps SHA-256 of each, one after the other: nothing is sent that was not checked before, and
-no more than a piece of a transfer is ever in memory.
+An envelope is checked and sent in pieces of `PIECE_BYTES`; the last one may be shorter. The broker
+keeps SHA-256 of each, one after the other: nothing is sent that was not checked before, and no more
+than a few pieces of a transfer are ever in memory.
 """
 
 import hashlib

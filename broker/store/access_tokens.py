@@ -6,6 +6,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
 from broker.store import tables
+from broker.store.prepared import Prepared
 
 TOKEN = tables.AccessToken.__table__  # type: ignore[attr-defined]
 PARTNER = tables.Partner.__table__  # type: ignore[attr-defined]
@@ -16,22 +17,20 @@ COORDINATOR = tables.Coordinator.__table__  # type: ignore[attr-defined]
 
 Role = Literal["partner", "officer", "wallet", "coordinator"]
 
-# Built once: every call of the API runs it.
-_FIND = (
+# Every call of the API runs it.
+_FIND = Prepared(
     select(
         TOKEN.c.subject,
         TOKEN.c.role,
         TOKEN.c.expires_at,
-        PARTNER.c.state.label("partner_state"),
-        OFFICER.c.state.label("officer_state"),
-        COORDINATOR.c.state.label("coordinator_state"),
+        PARTNER.c.state,
+        OFFICER.c.state,
+        COORDINATOR.c.state,
     )
     .outerjoin(PARTNER, PARTNER.c.id == TOKEN.c.subject)
     .outerjoin(OFFICER, OFFICER.c.id == TOKEN.c.subject)
     .outerjoin(COORDINATOR, COORDINATOR.c.id == TOKEN.c.subject)
-    .where(
-        TOKEN.c.token_hash == bindparam("token_hash"), TOKEN.c.tenant_id == bindparam("tenant_id")
-    )
+    .where(TOKEN.c.token_hash == bindparam("b_hash"), TOKEN.c.tenant_id == bindparam("b_tenant"))
 )
 
 
@@ -82,12 +81,11 @@ def add(
 
 def find(tx: Connection, tenant_id: str, token_hash: str) -> TokenRow | None:
     """A tenant's token; None when there is no such token."""
-    row = tx.execute(_FIND, {"token_hash": token_hash, "tenant_id": tenant_id}).one_or_none()
-    if row is None:
-        return None
-    states = {row.partner_state, row.officer_state, row.coordinator_state}
-    suspended = "suspended" in states
-    return TokenRow(row.subject, row.role, row.expires_at, suspended)
+    for subject, role, expires_at, *states in _FIND.rows(
+        tx, {"b_hash": token_hash, "b_tenant": tenant_id}
+    ):
+        return TokenRow(subject, role, expires_at, suspended="suspended" in states)
+    return None
 
 
 def revocable(tx: Connection, tenant_id: str, own_hash: str) -> RevocableRow | None:

@@ -4,8 +4,8 @@
    piece and check it.
 2. Decide (`decide`): live consent, policies, uses. Whatever the vault cannot give is a reason to
    deny, so that nothing is counted for data that do not come, and the log has it.
-3. Before each piece look again whether the consent is in force and nobody was stopped; read it,
-   check it against its digest, and only then send it.
+3. Read the following pieces, a few at once, and check each against its digest; before each is sent
+   look again whether the consent is in force and nobody was stopped.
 
 A transfer that is stopped has its entry, and ends before its announced length: the partner sees
 that it is not whole. Parts of one transfer carry one `Idempotency-Key`, and are one use.
@@ -13,7 +13,7 @@ that it is not whole. Parts of one transfer carry one `Idempotency-Key`, and are
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
@@ -47,6 +47,10 @@ from broker.usecases.decide import Asking, decide
 from broker.usecases.vault_register import open_vault
 from wallet_adapters.envelope import UNMASKED
 
+AHEAD: Final = 4
+"""How many pieces are read at once: what it costs to begin is paid less often, and a service of
+objects is asked less often. No more than that of a transfer is in memory."""
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -72,6 +76,7 @@ class Transfer:
     span: Span
     whole: bool
     in_use: InUse
+    place: Vault = field(repr=False)
     first: bytes = field(repr=False)
 
     async def parts(self) -> AsyncIterator[bytes]:
@@ -80,19 +85,17 @@ class Transfer:
         Nothing is sent that another piece follows which cannot be: the caller closes the
         connection then.
         """
-        place = open_vault(self.ctx, self.row.vault)
-        sent = 0
-        for number in self.span.pieces():
+        numbers = self.span.pieces()
+        ready, sent = [self.first], 0
+        for number in numbers:
+            if not ready:
+                try:
+                    some = range(number, min(number + AHEAD, numbers.stop))
+                    ready = await run_in_threadpool(_pieces, self.place, self.row, some)
+                except (VaultUnreachable, EnvelopeDamaged) as error:
+                    await self._stop(sent, error.code)
             await self._go_on(sent)
-            try:
-                piece = (
-                    self.first
-                    if number == self.span.pieces()[0]
-                    else await run_in_threadpool(_piece, place, self.row, number)
-                )
-            except (VaultUnreachable, EnvelopeDamaged) as error:
-                await self._stop(sent, error.code)
-            part = self.span.within(number, piece)
+            part = self.span.within(number, ready.pop(0))
             yield part
             sent += len(part)
 
@@ -135,7 +138,9 @@ async def open_transfer(ctx: Context, wanted: Wanted) -> Transfer | Decision:
     row = found.row
     span, unsatisfiable = _span(wanted.range_header, row)
     missing = NOT_MASKED_SO if found.masked_otherwise else NOT_IN_VAULT
-    refusals, first = ((missing,), b"") if row is None else await _first_piece(ctx, row, span)
+    refusals, place, first = (
+        ((missing,), None, b"") if row is None else await _first_piece(ctx, row, span)
+    )
     # 2.
     asking = Asking(
         wanted.tenant_id,
@@ -147,7 +152,7 @@ async def open_transfer(ctx: Context, wanted: Wanted) -> Transfer | Decision:
         data=found.logged,
     )
     decision = await decide(ctx, asking)
-    if not decision.permit or row is None:
+    if not decision.permit or row is None or place is None:
         return decision
     if unsatisfiable is not None:  # it tells the envelope's size: to those alone who may have it
         raise unsatisfiable
@@ -159,7 +164,7 @@ async def open_transfer(ctx: Context, wanted: Wanted) -> Transfer | Decision:
         row.consent_id, question.purpose_id, question.algorithm_id, question.algorithm_version
     )
     whole = span is None
-    return Transfer(ctx, row, decision, span or Span(0, row.size), whole, in_use, first)
+    return Transfer(ctx, row, decision, span or Span(0, row.size), whole, in_use, place, first)
 
 
 @dataclass(frozen=True)
@@ -216,17 +221,33 @@ def _chosen(
 
 async def _first_piece(
     ctx: Context, row: EnvelopeRow, span: Span | None
-) -> tuple[tuple[Reason, ...], bytes]:
+) -> tuple[tuple[Reason, ...], Vault | None, bytes]:
     number = 0 if span is None else span.pieces()[0]
     try:
         place = open_vault(ctx, row.vault)
-        return (), await run_in_threadpool(_piece, place, row, number)
+        (first,) = await run_in_threadpool(_pieces, place, row, range(number, number + 1))
     except (VaultUnreachable, UnknownVault):
-        return (VAULT_UNREACHABLE,), b""
+        return (VAULT_UNREACHABLE,), None, b""
     except EnvelopeDamaged:
-        return (ENVELOPE_DAMAGED,), b""
+        return (ENVELOPE_DAMAGED,), None, b""
+    return (), place, first
 
 
-def _piece(place: Vault, row: EnvelopeRow, number: int) -> bytes:
-    span = piece_span(number, row.size)
-    return check_piece(row.pieces, number, place.read(row.path, span.first, span.past))
+def _pieces(place: Vault, row: EnvelopeRow, numbers: range) -> list[bytes]:
+    """Some pieces, read at once and each checked, up to the first that is damaged.
+
+    Raises `EnvelopeDamaged` where that is the first of all, `VaultUnreachable`.
+    """
+    start = piece_span(numbers[0], row.size).first
+    data = place.read(row.path, start, piece_span(numbers[-1], row.size).past)
+    found: list[bytes] = []
+    for number in numbers:
+        span = piece_span(number, row.size)
+        try:
+            piece = data[span.first - start : span.past - start]
+            found.append(check_piece(row.pieces, number, piece))
+        except EnvelopeDamaged:
+            if not found:
+                raise
+            break
+    return found
