@@ -188,17 +188,21 @@ class Customer:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("place", "fault"), LONG if SOAK else SHORT, indirect=["place"])
 def test_nothing_is_granted(place: Place, fault: str) -> None:
+    with contextlib.ExitStack() as wallets:
+        _check_nothing_is_granted(place, fault, wallets)
+
+
+def _check_nothing_is_granted(place: Place, fault: str, wallets: contextlib.ExitStack) -> None:
     port = str(free_port())
     with deployment(place.home, place.url, PORT=port) as made:
         stopped = made.servers[0]
         withdrawn, _kept = made.granted("withdrawn"), made.granted("kept")
-        customer = Customer(made)
+        customer = wallets.enter_context(contextlib.closing(Customer(made)))
         until(lambda: permitted(made, "kept"), HEALTHY_SECONDS)
         if fault == "the lock is held":
             with FAULTS[fault](place, made):
                 _check_refused(made, customer, withdrawn)
             _check_healed(made, customer, withdrawn)
-            customer.close()
             return
         # A broker that runs is believed for a minute; one that starts is not believed at all.
         if SOAK:
@@ -215,7 +219,6 @@ def test_nothing_is_granted(place: Place, fault: str) -> None:
             made.servers[0] = stack.enter_context(again)
             _check_refused(made, customer, withdrawn)
         _check_healed(made, customer, withdrawn)
-    customer.close()
 
 
 def _check_refused(made: Deployment, customer: Customer, withdrawn: str) -> None:
