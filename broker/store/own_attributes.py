@@ -42,7 +42,7 @@ def declared(tx: Connection, tenant_id: str, *, lock: bool = False) -> Sequence[
     With `lock` nobody changes it, or puts policies in force, before the end of `tx`.
     """
     chosen = select(TENANT.c.own_attributes).where(TENANT.c.id == tenant_id)
-    row = tx.execute(chosen.with_for_update() if lock else chosen).one_or_none()
+    row = tx.execute(chosen.with_for_update(key_share=True) if lock else chosen).one_or_none()
     if row is None:
         raise NotFound("no such tenant")
     return () if row.own_attributes is None else stored_declared(row.own_attributes)

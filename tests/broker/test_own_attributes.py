@@ -1,5 +1,6 @@
 """Tenants' own attributes: declared, set, looked at by their policies, and tried on the past."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,6 +154,26 @@ def test_a_set_is_judged_by_its_own_declarations(at: Desk) -> None:
     assert at.codes() == []
     put(at, tier="low")
     assert at.codes() == ["own_tier"]
+
+
+def test_of_a_switch_and_another_declaration_at_once_one_fails(on_each: Desk) -> None:
+    ctx = on_each.broker.ctx
+    declare(on_each, TIER)
+    number = add(ctx, TENANT, LOW_TIER).number
+    texts = Declared("partner", "tier", "string")
+
+    async def both() -> list[object]:
+        acts = (
+            asyncio.to_thread(switch, ctx, TENANT, number),
+            asyncio.to_thread(own_attribute.declare, ctx, TENANT, texts),
+        )
+        return list(await asyncio.gather(*acts, return_exceptions=True))
+
+    switched, declared = asyncio.run(both())
+    assert {switched, declared} & {True} == {True}
+    assert isinstance(switched, InvalidPolicies) or isinstance(declared, StateConflict)
+    now = own_attribute.listed(ctx, TENANT).declared
+    assert now == ((TIER,) if switched is True else (texts,))
 
 
 def drop(at: Desk, name: str) -> None:
