@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from broker.api import (
     access,
+    access_requests,
     agents,
     attribute_credentials,
     attribute_status,
@@ -121,6 +122,7 @@ def create_app(ctx: Context, starting: Callable[[Context], None] = lambda _ctx: 
     errors.install(app)
     for module in (
         access,  # first: routes are tried in this order, and decisions are asked for most
+        access_requests,
         search,
         oauth,
         invitations,

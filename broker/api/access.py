@@ -90,6 +90,8 @@ async def configuration(ctx: Ctx, tenant_id: TenantId) -> dict[str, str | list[s
         "policy_decision_point": base,
         "access_evaluation_endpoint": f"{access}/evaluation",
         "access_evaluations_endpoint": f"{access}/evaluations",
+        "access_request_endpoint": f"{access}/requests",
+        "capabilities": ["urn:openid:authzen:capability:access-request"],
         "search_subject_endpoint": f"{access}/search/subject",
         "search_resource_endpoint": f"{access}/search/resource",
         "search_action_endpoint": f"{access}/search/action",

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import orjson
 
 from broker.domain.access import Question
+from broker.domain.access_request import Denial
 from broker.domain.errors import InvalidRequest, InvalidTerms
 from broker.domain.fee import DeclaredValue, read_value
 from broker.domain.own_attribute import read_own
@@ -88,6 +89,26 @@ def parse_evaluations(body: bytes) -> Evaluations:
         for index, item in enumerate(listed)
     ]
     return Evaluations(tuple(items), semantic, single=False)
+
+
+def parse_access_request(body: bytes) -> tuple[Evaluation, Denial, str]:
+    """An access request (draft 1 of its profile): evaluation, denial, the notice's language.
+
+    Raises `InvalidRequest`, which names the field.
+    """
+    request = _body(body)
+    if "items" in request:
+        raise InvalidRequest("items: one access request at a time")
+    denial = _object(request, "denial")
+    names = ("evaluation_id", "expires_at", "template", "binding_token")
+    language = _optional(_object(request, "requested_access"), "language", "requested_access.")
+    if language not in {None, "zh", "en"}:
+        raise InvalidRequest("requested_access.language is zh or en")
+    return (
+        _evaluation(request),
+        Denial(*(_required(denial, name, "denial.") for name in names)),
+        language or "zh",
+    )
 
 
 def parse_search(body: bytes, kind: Kind) -> Search:

@@ -80,8 +80,8 @@ _CONTEXT = {
         },
     },
 }
-_PARTS = {"subject": _SUBJECT, "action": _ACTION, "resource": _RESOURCE, "context": _CONTEXT}
-_EXAMPLE: dict[str, dict[str, Any]] = {
+PARTS = {"subject": _SUBJECT, "action": _ACTION, "resource": _RESOURCE, "context": _CONTEXT}
+EXAMPLE: dict[str, dict[str, Any]] = {
     "subject": {"type": "partner", "id": "p-4k2vq7d3a6zjx5m2n7bt"},
     "action": {"name": "read"},
     "resource": {
@@ -132,6 +132,19 @@ _DECISION = {
                     },
                 },
                 "policies": {"type": "string"},
+                "access_request": {
+                    "type": "object",
+                    "description": "Of a denial that a consent could turn: where to ask for it "
+                    "(`POST /access/v1/requests`), until when, and by what. With it come "
+                    "`evaluation_id`, `evaluated_at` and `reason`.",
+                    "required": ["endpoint", "template", "expires_at", "binding_token"],
+                    "properties": {
+                        "endpoint": {"type": "string", "format": "uri"},
+                        "template": {"type": "string"},
+                        "expires_at": {"type": "string", "format": "date-time"},
+                        "binding_token": {"type": "string"},
+                    },
+                },
                 "fee": {
                     "type": "object",
                     "description": "What was charged for the use: `amount` is `rate_percent` of "
@@ -175,7 +188,8 @@ _DENIED = {
 }
 
 
-def _operation(request: dict[str, Any], answer: dict[str, Any], example: Any) -> dict[str, Any]:  # noqa: ANN401 (JSON)
+def operation(request: dict[str, Any], answer: dict[str, Any], example: Any) -> dict[str, Any]:  # noqa: ANN401 (JSON)
+    """An operation that takes a token and JSON, and answers with a decision unless changed."""
     return {
         "security": [{"HTTPBearer": []}],
         "parameters": [
@@ -207,19 +221,19 @@ def _operation(request: dict[str, Any], answer: dict[str, Any], example: Any) ->
     }
 
 
-EVALUATION = _operation(
-    {"type": "object", "required": ["subject", "action", "resource"], "properties": _PARTS},
+EVALUATION = operation(
+    {"type": "object", "required": ["subject", "action", "resource"], "properties": PARTS},
     _DECISION,
-    _EXAMPLE,
+    EXAMPLE,
 )
 _BATCH = {
     "type": "object",
     "properties": {
-        **_PARTS,
+        **PARTS,
         "evaluations": {
             "type": "array",
             "maxItems": MOST_EVALUATIONS,
-            "items": {"type": "object", "properties": _PARTS},
+            "items": {"type": "object", "properties": PARTS},
         },
         "options": {
             "type": "object",
@@ -241,14 +255,14 @@ _BATCH_ANSWER = {
         _DECISION,
     ]
 }
-EVALUATIONS = _operation(
+EVALUATIONS = operation(
     _BATCH,
     _BATCH_ANSWER,
     {
-        "subject": _EXAMPLE["subject"],
-        "action": _EXAMPLE["action"],
-        "context": _EXAMPLE["context"],
-        "evaluations": [{"resource": _EXAMPLE["resource"]}],
+        "subject": EXAMPLE["subject"],
+        "action": EXAMPLE["action"],
+        "context": EXAMPLE["context"],
+        "evaluations": [{"resource": EXAMPLE["resource"]}],
         "options": {"evaluations_semantic": "execute_all"},
     },
 )
@@ -282,8 +296,8 @@ _WITHOUT_ID = {
 
 def _search(kind: str) -> dict[str, Any]:
     needed = [name for name in ("subject", "resource", "action") if (name, kind) != ("action",) * 2]
-    parts = {name: _WITHOUT_ID[name] if name == kind else _PARTS[name] for name in needed}
-    example = {name: _EXAMPLE[name] for name in needed}
+    parts = {name: _WITHOUT_ID[name] if name == kind else PARTS[name] for name in needed}
+    example = {name: EXAMPLE[name] for name in needed}
     if kind in example:
         example[kind] = {key: value for key, value in example[kind].items() if key != "id"}
     request = {
@@ -291,14 +305,14 @@ def _search(kind: str) -> dict[str, Any]:
         "required": needed,
         "properties": {**parts, "context": _CONTEXT, "page": _PAGE},
     }
-    found = {"page": {"next_token": "", "count": 1}, "results": [_EXAMPLE[kind]]}
-    operation = _operation(request, _FOUND, {**example, "context": _EXAMPLE["context"]})
-    operation["parameters"] = operation["parameters"][1:]
+    found = {"page": {"next_token": "", "count": 1}, "results": [EXAMPLE[kind]]}
+    described = operation(request, _FOUND, {**example, "context": EXAMPLE["context"]})
+    described["parameters"] = described["parameters"][1:]
     answer = {"schema": _FOUND, "example": found}
-    operation["responses"] = {
+    described["responses"] = {
         "200": {"description": "What was found", "content": {"application/json": answer}}
     }
-    return operation
+    return described
 
 
 SEARCH = {kind: _search(kind) for kind in ("subject", "resource", "action")}

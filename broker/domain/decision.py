@@ -7,6 +7,7 @@ from typing import Any, Self
 import orjson
 
 from broker.domain.access import ConsentFacts, Question
+from broker.domain.access_request import moment
 from broker.domain.conditions import Reason
 from broker.domain.demand import DemandFacts
 
@@ -46,6 +47,8 @@ class Decision:
     time: int
     fee: dict[str, Any] | None = None
     """What was charged for the use, where the caller declared its value."""
+    access_request: dict[str, Any] | None = None
+    """Of a denial that a consent could turn: how to ask for it."""
 
     def to_json(self) -> dict[str, Any]:
         """The decision as an AuthZEN 1.0 evaluation response (section 5.5)."""
@@ -58,6 +61,11 @@ class Decision:
         context["policies"] = self.policies
         if self.fee is not None:
             context["fee"] = self.fee
+        if self.access_request is not None:
+            context["evaluation_id"] = self.entry_id
+            context["evaluated_at"] = moment(self.time)
+            context["reason"] = self.reasons[0].code
+            context["access_request"] = self.access_request
         return {"decision": self.permit, "context": context}
 
     def dump(self) -> bytes:

@@ -23,11 +23,12 @@ class CoveringTemplates:
 
     def find(
         self, tx: Connection, tenant_id: str, question: Question, attribute: str, now: int
-    ) -> str | None:
-        """The id of a template with an item for this use, in its newest version."""
+    ) -> tuple[str, str] | None:
+        """The id of a template with an item for this use, in its newest version, and the item."""
         for template in self._templates(tx, tenant_id, now):
-            if any(_covers(item, question, attribute) for item in template.items):
-                return template.id
+            for item in template.items:
+                if _covers(item, question, attribute):
+                    return template.id, item.item
         return None
 
     def _templates(self, tx: Connection, tenant_id: str, now: int) -> list[Template]:

@@ -8,6 +8,8 @@ import orjson
 from sqlalchemy import Connection
 
 from broker.domain.access import ConsentFacts, Facts, in_sandbox, territory_of
+from broker.domain.access_request import Denied as AccessDenied
+from broker.domain.access_request import requestable, template_name
 from broker.domain.addresses import tenant_url
 from broker.domain.decision import (
     Decision,
@@ -153,35 +155,63 @@ class Write:
         """Record a denial."""
         consent = self.verdict.consent
         consent_id = None if consent is None else consent.id
+        covering = self._covering(tx)
         denied = Denied(
             consent_id=consent_id,
             base=tenant_url(self.ctx.settings.public_url, self.asking.tenant_id),
             demand=self.standing.snapshot.facts.demand,
             currency=None if self.standing.tariff is None else self.standing.tariff.currency,
-            request=self._request(tx),
+            request=self._request(covering),
         )
+        entry_id = self._record(tx, consent)
         return Decision(
             permit=False,
-            entry_id=self._record(tx, consent),
+            entry_id=entry_id,
             consent_id=consent_id,
             reasons=self.verdict.reasons,
             obligations=denial_obligations(self.verdict.reasons, denied, self.ctx.now()),
             policies=self.policies.version,
             time=self.ctx.now(),
+            access_request=self._requestable(covering, entry_id, denied.base),
         )
 
-    def _request(self, tx: Connection) -> dict[str, str] | None:
-        """The consent request that would ask for what is lacking, where a template covers it."""
+    def _requestable(
+        self, covering: tuple[str, str] | None, entry_id: str, base: str
+    ) -> dict[str, Any] | None:
+        """How to ask for the consent, where nothing else stands in the way of a permit.
+
+        Not after a refusal or a withdrawal: whoever has said no is not asked by a program.
+        """
+        asking, question = self.asking, self.asking.question
+        if covering is None or question.subject_ref is None:
+            return None
+        if any(reason.obligation != "request_consent" for reason in self.verdict.reasons):
+            return None
+        return requestable(
+            self.ctx.keys.hmac_key("contact"),  # the question's subject_ref was hashed by it
+            AccessDenied(asking.tenant_id, asking.partner_id, question),
+            entry_id,
+            template_name(*covering),
+            endpoint=f"{base}/access/v1/requests",
+            now=self.ctx.now(),
+        )
+
+    def _covering(self, tx: Connection) -> tuple[str, str] | None:
+        """The template, and its item, that would ask for what is lacking."""
         if all(reason.obligation != "request_consent" for reason in self.verdict.reasons):
             return None
         facts, question = self.standing.snapshot.facts, self.asking.question
-        template = self.ctx.templates.find(
+        return self.ctx.templates.find(
             tx, self.asking.tenant_id, question, facts.attribute.name, self.ctx.now()
         )
-        if template is None:
+
+    def _request(self, covering: tuple[str, str] | None) -> dict[str, str] | None:
+        """The consent request to send, where a template covers what is lacking."""
+        if covering is None:
             return None
-        named = {} if question.subject_ref is None else {"subject_ref": question.subject_ref}
-        return {"template": template, **named}
+        reference = self.asking.question.subject_ref
+        named = {} if reference is None else {"subject_ref": reference}
+        return {"template": covering[0], **named}
 
     def _permit(self, tx: Connection, consent: ConsentFacts) -> Decision:
         now = self.ctx.now()

@@ -239,6 +239,8 @@ def test_the_configuration_names_the_endpoints(client: Client) -> None:
         "policy_decision_point": PUBLIC_URL,
         "access_evaluation_endpoint": f"{PUBLIC_URL}{EVALUATION}",
         "access_evaluations_endpoint": f"{PUBLIC_URL}{EVALUATIONS}",
+        "access_request_endpoint": f"{PUBLIC_URL}/access/v1/requests",
+        "capabilities": ["urn:openid:authzen:capability:access-request"],
         **{f"search_{kind}_endpoint": f"{PUBLIC_URL}{SEARCH}{kind}" for kind in KINDS},
     }
     assert client.http.get("/.well-known/authzen-configuration/t/nobody").status_code == 404

@@ -197,6 +197,21 @@ def mapping(_stage: Stage, known: Known, _person: Person) -> list[Call]:
     return [Call("PUT", path, json={"fields": {"theirs": "home_city"}})]
 
 
+def access_requests(stage: Stage, known: Known, person: Person) -> list[Call]:
+    """By a denial that somebody else may have had."""
+    denial = {
+        "evaluation_id": known.entry,
+        "expires_at": "2099-01-01T00:00:00Z",
+        "template": f"{known.template}/base",
+        "binding_token": "x" * 43,
+    }
+    asked = [call.json for call in evaluations(stage, known, person)]
+    return [
+        Call("POST", "/access/v1/requests", json={**one, "denial": denial}, headers=KEY)
+        for one in asked
+    ]
+
+
 def minors(_stage: Stage, known: Known, _person: Person) -> list[Call]:
     """By the victim's references: to somebody else they are their own, and of nobody."""
     guardian = {"subject_ref": "their-guardian", "relation": "parent"}
@@ -453,6 +468,11 @@ DOORS: dict[str, Door] = {
     "PUT /v1/minors": Door(minors, PUBLIC | HIDDEN, own=True, at_home=PARTNER),
     "GET /v1/minors/{contact_id}": Door(get("/v1/minors/{minor}")),
     "DELETE /v1/minors/{contact_id}": Door(unmarking, at_home=PARTNER),
+    # At home it takes a denial of one's own: tests/broker/test_access_requests.py.
+    "POST /access/v1/requests": Door(access_requests, HIDDEN | {400, 409}, at_home=None),
+    "GET /access/v1/requests/{task_id}": Door(
+        get("/access/v1/requests/{consent}"), at_home=PARTNER
+    ),
     "GET /v1/webhooks": Door(get("/v1/webhooks"), PUBLIC | HIDDEN, own=True),
     "POST /v1/webhooks": Door(
         post(

@@ -314,7 +314,22 @@ def data_request(at: Deployment, name: str) -> Act:
     return Act("partner", "/v1/data-requests", body, entries(at, "data.requested"))
 
 
+def access_request(at: Deployment, name: str) -> Act:
+    """After a denial: three consents in one request, an entry for each."""
+    asking = asked(at.partner_id, name)
+    denied = at.caller("partner").post("/access/v1/evaluation", asking).json["context"]
+    hint = denied["access_request"]
+    denial = {member: hint[member] for member in ("expires_at", "template", "binding_token")}
+    return Act(
+        "partner",
+        "/access/v1/requests",
+        {**asking, "denial": {**denial, "evaluation_id": denied["evaluation_id"]}},
+        lambda: entries(at, "consent.requested")() // len(TEMPLATE["items"]),
+    )
+
+
 ACTS = {
+    "POST /access/v1/requests": access_request,
     "POST /v1/consent-requests": consent_request,
     "POST /v1/invitations": invitation,
     "POST /v1/invitations/{invitation_id}/approval": approval,

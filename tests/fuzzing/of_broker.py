@@ -7,7 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from broker.api.authzen import parse_evaluation, parse_evaluations, parse_search
+from broker.api.authzen import (
+    parse_access_request,
+    parse_evaluation,
+    parse_evaluations,
+    parse_search,
+)
 from broker.api.limits import deeper_than
 from broker.domain import cosignature, webhook
 from broker.domain.access import read_terms
@@ -373,6 +378,22 @@ PARSERS = (
         read_node_key(dumped(BOARD_KEY.public_jwk())).encode(),
     ),
     _p(
+        "access request",
+        "api.authzen.parse_access_request",
+        parse_access_request,
+        dumped(
+            {
+                **EVALUATION,
+                "denial": {
+                    "evaluation_id": "e-1",
+                    "expires_at": "2026-11-27T00:00:00Z",
+                    "template": "loyalty/base",
+                    "binding_token": "t",
+                },
+            }
+        ),
+    ),
+    _p(
         "evaluation",
         "api.authzen.parse_evaluation api.authzen.parse_evaluations api.authzen.parse_search "
         "domain.own_attribute.read_own",
@@ -684,6 +705,7 @@ PARSERS = (
     ),
 )
 EXCLUDED = {
+    "broker.domain.access_request.verify_denial": "compares a MAC over what was read before",
     "broker.domain.decision.Decision.load": "reads what `dump` wrote, under a seal",
     "broker.domain.data_source.Checklist.load": "reads what `dump` wrote into the row",
     "broker.domain.conditions.read_conditions": "reads the policies that are shipped",

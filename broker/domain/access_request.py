@@ -1,0 +1,92 @@
+"""A denial that a consent could turn: how it names the request to open, and holds the two together.
+
+AuthZEN Access Request and Approval Profile, draft 1 of 2026-06: `context.access_request`. The
+caller sends the evaluation again with the members of the denial; `binding_token` is a MAC over all
+of both, so that nothing but what was denied is asked for, by nobody else, and not after its time.
+"""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+from broker.domain.access import Question
+from broker.domain.errors import ExpiredDenial, InvalidDenialBinding
+from credentials.jcs import b64url
+
+WINDOW_SECONDS: Final = 600
+_CONTEXT: Final = b"access request\x00"
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """What the caller has of a denial; `expires_at` is an RFC 3339 text, the rest opaque to it."""
+
+    evaluation_id: str
+    expires_at: str
+    template: str
+    binding_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """Who was denied what: the tenant, the partner, its question."""
+
+    tenant_id: str
+    partner_id: str
+    question: Question
+
+
+def template_name(template_id: str, item: str) -> str:
+    """How a denial names the item of a template that covers the use."""
+    return f"{template_id}/{item}"
+
+
+def requestable(
+    key: bytes, denied: Denied, evaluation_id: str, template: str, *, endpoint: str, now: int
+) -> dict[str, Any]:
+    """The member `access_request` of the denial's context, which is good until it expires."""
+    expires_at = moment(now + WINDOW_SECONDS)
+    return {
+        "endpoint": endpoint,
+        "template": template,
+        "expires_at": expires_at,
+        "binding_token": _token(key, denied, evaluation_id, expires_at, template),
+    }
+
+
+def verify_denial(key: bytes, denied: Denied, denial: Denial, now: int) -> tuple[str, str]:
+    """The template and the item that a denial of just this names.
+
+    Raises `InvalidDenialBinding`, and `ExpiredDenial` for one whose time is over.
+    """
+    expected = _token(key, denied, denial.evaluation_id, denial.expires_at, denial.template)
+    if not hmac.compare_digest(expected.encode(), denial.binding_token.encode()):
+        raise InvalidDenialBinding(
+            "the denial is not one of this evaluation: send both as they were"
+        )
+    if moment(now) >= denial.expires_at:
+        raise ExpiredDenial("the denial is too old to ask by: evaluate again")
+    template, _, item = denial.template.partition("/")
+    return template, item
+
+
+def moment(seconds: int) -> str:
+    """Unix seconds as RFC 3339 in UTC; of two such texts the later one is the larger."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _token(key: bytes, denied: Denied, evaluation_id: str, expires_at: str, template: str) -> str:
+    asked = denied.question
+    bound: Mapping[str, Any] = {
+        "tenant": denied.tenant_id,
+        "partner": denied.partner_id,
+        "evaluation": evaluation_id,
+        "expires_at": expires_at,
+        "template": template,
+        "question": asked,
+    }
+    return b64url(hmac.digest(key, _CONTEXT + orjson.dumps(bound), "sha256"))

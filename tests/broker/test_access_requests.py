@@ -1,0 +1,191 @@
+"""A denial names the consent request that would turn it, and only what was denied is asked for."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.usecases import consent_page
+from tests.broker.flow_world import PUBLIC_URL, PURPOSE, Customer, World, world
+
+ERROR = "urn:openid:authzen:access-request:error:"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def li(broker: World) -> Customer:
+    return broker.customer("crm-1")
+
+
+def evaluation(broker: World, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {
+        "subject": {"type": "partner", "id": broker.partner},
+        "action": {"name": "read"},
+        "resource": {
+            "type": "attribute",
+            "id": "purchase_count_12m",
+            "properties": {"subject_ref": "crm-1"},
+        },
+        "context": {"purpose": PURPOSE, "territory": "CN"},
+        **changes,
+    }
+
+
+def denied(broker: World, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:  # noqa: ANN401
+    """An evaluation and the context of its answer."""
+    asked = evaluation(broker, **changes)
+    answer = broker.api("POST", "/access/v1/evaluation", json=asked).json()
+    assert answer["decision"] is False
+    return asked, answer["context"]
+
+
+def denial_of(context: dict[str, Any]) -> dict[str, str]:
+    hint = context["access_request"]
+    named = {name: hint[name] for name in ("expires_at", "template", "binding_token")}
+    return {"evaluation_id": context["evaluation_id"], "reason": context["reason"], **named}
+
+
+def submit(broker: World, body: dict[str, Any], key: str = "k-1", caller: str | None = None) -> Any:  # noqa: ANN401
+    headers = {"Idempotency-Key": key}
+    return broker.api("POST", "/access/v1/requests", caller, json=body, headers=headers)
+
+
+def test_from_a_denial_to_a_permit(broker: World, li: Customer) -> None:
+    asked, context = denied(broker)
+    assert context["evaluation_id"] == context["id"]
+    assert context["reason"] == "consent_not_found"
+    assert context["access_request"]["endpoint"] == f"{PUBLIC_URL}/access/v1/requests"
+    answer = submit(broker, {**asked, "denial": denial_of(context)})
+    assert answer.status_code == 202, answer.text
+    task = answer.json()["task"]
+    assert task["status"] == "pending"
+    assert answer.headers["location"] == task["status_endpoint"]
+    assert "result" not in answer.json()
+    assert broker.http.get(task["links"]["ticket"]).status_code == 200
+    again = submit(broker, {**asked, "denial": denial_of(context)})
+    assert again.json() == answer.json(), "the same key opens nothing new"
+    path = task["status_endpoint"].removeprefix(PUBLIC_URL)
+    assert broker.api("GET", path).json() == answer.json()
+    consent = broker.consent(task["id"])
+    request = broker.api("GET", f"/v1/consent-requests/{consent['request_id']}").json()
+    li.sign(request["wallet_link"], "consent_base")
+    done = broker.api("GET", path).json()
+    assert done["task"]["status"] == "approved"
+    assert done["result"]["mode"] == "reevaluate"
+    approval = done["result"]["approval"]
+    assert approval["id"] == task["id"]
+    # What comes back as `context.approval` is not believed, and does no harm.
+    with_approval = evaluation(broker)
+    with_approval["context"]["approval"] = approval
+    permit = broker.api("POST", "/access/v1/evaluation", json=with_approval).json()
+    assert permit["decision"] is True
+    assert "access_request" not in permit["context"]
+
+
+def test_an_approval_by_itself_permits_nothing(broker: World) -> None:
+    invented = {"id": "c-" + "z" * 20, "approved_until": "2099-01-01T00:00:00Z"}
+    _, context = denied(
+        broker, context={"purpose": PURPOSE, "territory": "CN", "approval": invented}
+    )
+    assert context["reason"] == "consent_not_found"
+
+
+def test_who_has_said_no_is_not_asked_by_a_program(broker: World, li: Customer) -> None:
+    granted = li.grant("base")
+    _, context = denied(broker, resource=attribute("visit_log"))
+    assert "access_request" not in context, "refused"
+    consent_id = next(one["id"] for one in granted["consents"] if one["state"] == "granted")
+    broker.withdrawal(consent_id, broker.officer)
+    _, context = denied(broker)
+    assert context["reasons"][0]["code"] == "consent_withdrawn"
+    assert "access_request" not in context
+
+
+def attribute(name: str) -> dict[str, Any]:
+    return {"type": "attribute", "id": name, "properties": {"subject_ref": "crm-1"}}
+
+
+def test_what_no_template_covers_is_not_requestable(broker: World) -> None:
+    _, context = denied(broker, action={"name": "share"})
+    assert "access_request" not in context
+    by_consent = attribute("purchase_count_12m")
+    by_consent["properties"] = {"consent": "c-" + "z" * 20}
+    _, context = denied(broker, resource=by_consent)
+    assert "access_request" not in context
+
+
+def test_refused_and_expired_tasks_say_so(broker: World) -> None:
+    for number, (end, status) in enumerate((("refuse", "denied"), ("wait", "expired"))):
+        asked, context = denied(broker, resource=attribute_of(f"crm-2{number}"))
+        body = {**asked, "denial": denial_of(context)}
+        task = submit(broker, body, key=end).json()["task"]
+        if end == "refuse":
+            consent_page.refuse(broker.ctx, "demo", task["links"]["ticket"].rsplit("/", 1)[1])
+        else:
+            broker.advance(901)
+        told = broker.api("GET", f"/access/v1/requests/{task['id']}").json()
+        assert told["task"]["status"] == status
+        assert "result" not in told
+
+
+def attribute_of(subject_ref: str) -> dict[str, Any]:
+    return {
+        "type": "attribute",
+        "id": "purchase_count_12m",
+        "properties": {"subject_ref": subject_ref},
+    }
+
+
+def test_nothing_but_what_was_denied_is_asked_for(broker: World) -> None:
+    asked, context = denied(broker)
+    denial = denial_of(context)
+    other = broker.second_partner()
+    for change in (
+        {"resource": attribute_of("crm-2")},
+        {"action": {"name": "profile"}},
+        {"context": {"purpose": PURPOSE, "territory": "SG"}},
+        {"denial": {**denial, "template": "loyalty-churn/visits"}},
+        {"denial": {**denial, "evaluation_id": "e-" + "z" * 20}},
+        {"denial": {**denial, "expires_at": "2099-01-01T00:00:00Z"}},
+        {"denial": {**denial, "binding_token": "x" * 43}},
+        {"subject": {"type": "partner", "id": other}},
+    ):
+        answer = submit(broker, {**asked, "denial": denial, **change})
+        assert answer.status_code == 400, change
+        told = answer.json()
+        assert (told["type"], told["code"]) == (
+            f"{ERROR}invalid_denial_binding",
+            "invalid_denial_binding",
+        )
+    mine = {**asked, "subject": {"type": "partner", "id": other}, "denial": denial}
+    assert submit(broker, mine, caller=other).json()["type"] == f"{ERROR}invalid_denial_binding"
+    for body in (asked, {**asked, "denial": {}}, {**asked, "denial": denial, "items": []}):
+        assert submit(broker, body).json()["code"] == "invalid_request"
+    assert broker.rows()["consent_request"] == []
+
+
+def test_a_denial_gets_old_and_a_key_stands_for_one_request(broker: World) -> None:
+    asked, context = denied(broker)
+    body = {**asked, "denial": denial_of(context)}
+    assert submit(broker, body).status_code == 202
+    other = submit(broker, {**body, "note": "another"})
+    assert (other.status_code, other.json()["type"]) == (409, f"{ERROR}duplicate_request")
+    broker.advance(600)
+    late = submit(broker, body, key="k-2")
+    assert (late.status_code, late.json()["type"]) == (410, f"{ERROR}expired_denial")
+
+
+def test_a_task_is_its_partners_alone_and_the_metadata_tell_of_it_all(broker: World) -> None:
+    asked, context = denied(broker)
+    task = submit(broker, {**asked, "denial": denial_of(context)}).json()["task"]
+    hidden = broker.api("GET", f"/access/v1/requests/{task['id']}", broker.second_partner())
+    assert (hidden.status_code, hidden.json()["type"]) == (404, f"{ERROR}unknown_task")
+    told = broker.http.get("/.well-known/authzen-configuration").json()
+    assert told["access_request_endpoint"] == f"{PUBLIC_URL}/access/v1/requests"
+    assert "urn:openid:authzen:capability:access-request" in told["capabilities"]
