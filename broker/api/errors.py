@@ -61,6 +61,7 @@ STATUS: Final[dict[str, int]] = {
     "error": 500,
     "fetch_error": 500,
     "credential_error": 500,
+    "federation_error": 500,
     "wallet_protocol_error": 500,
     "seal_broken": 500,
     "log_error": 500,

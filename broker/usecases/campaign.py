@@ -3,6 +3,7 @@
 import json
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection
@@ -23,6 +24,7 @@ from federation.presence import SALT_BYTES, CampaignSalt, salt_hash
 
 CAMPAIGN = "fc"
 STOPPED = "campaign_stopped"
+CAMPAIGNS_CACHED = 64
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,13 @@ def move(ctx: Context, tx: Connection, row: CampaignRow, state: str) -> Campaign
 
 def signed_of(row: CampaignRow) -> SignedCampaign:
     """The campaign of a row, verified again: what is in a database may have been changed there."""
-    return read_signed_campaign(row.document.encode(), read_board(row.board.encode()))
+    return _verified(row.document, row.board)
+
+
+@lru_cache(maxsize=CAMPAIGNS_CACHED)
+def _verified(document: str, board: str) -> SignedCampaign:
+    # By the very texts: whatever is changed in one is verified anew.
+    return read_signed_campaign(document.encode(), read_board(board.encode()))
 
 
 def salt_of(ctx: Context, tx: Connection, row: CampaignRow, signed: SignedCampaign) -> CampaignSalt:

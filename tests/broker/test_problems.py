@@ -12,11 +12,13 @@ from pydantic import BaseModel, Field
 
 import credentials
 import wallet_adapters
+from broker import domain
 from broker.api import errors, logs, oauth, openapi, openid4vci, openid4vp
 from broker.api.errors import STATUS, status_of
 from broker.domain import errors as domain_errors
 from broker.domain.errors import BrokerError, LogError
 from credentials.errors import CredentialError
+from federation.errors import FederationError
 from tests.broker.clients_world import world
 from wallet_adapters.errors import WalletProtocolError
 
@@ -30,16 +32,17 @@ def leaves(family: type[Exception]) -> Iterator[type[Exception]]:
 
 
 def every_code() -> set[str]:
-    for package in (credentials, wallet_adapters):
+    for package in (credentials, wallet_adapters, domain):
         for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             importlib.import_module(module.name)
-    families = (BrokerError, CredentialError, WalletProtocolError)
+    families = (BrokerError, CredentialError, FederationError, WalletProtocolError)
     # Subclasses that a test defines are no part of the product.
     return {
         leaf.code  # type: ignore[attr-defined]
         for family in families
         for leaf in leaves(family)
-        if leaf.__module__.split(".")[0] in {"broker", "credentials", "wallet_adapters"}
+        if leaf.__module__.split(".")[0]
+        in {"broker", "credentials", "federation", "wallet_adapters"}
     }
 
 
