@@ -19,16 +19,15 @@ from broker.api.deps import Ctx, PartnerCaller
 from broker.api.errors import status_of
 from broker.api.idempotency import Answer, IdempotencyKey, canonical, run
 from broker.api.problems import problem
-from broker.domain.access_request import moment
-from broker.domain.addresses import tenant_url
-from broker.domain.errors import (
-    BrokerError,
+from broker.domain.access_request import (
     ExpiredDenial,
-    IdempotencyConflict,
     InvalidDenialBinding,
     NotRequestable,
     UnknownTask,
+    moment,
 )
+from broker.domain.addresses import tenant_url
+from broker.domain.errors import BrokerError, IdempotencyConflict
 from broker.usecases import access_request
 from broker.usecases.access_request import Task
 from broker.usecases.context import Context

@@ -11,7 +11,7 @@ from broker.usecases.guardian import Marked
 
 router = APIRouter(tags=["guardians"])
 
-LONGEST_REF = 256
+LONGEST_REF = 200
 Ref = Annotated[str, Field(min_length=1, max_length=LONGEST_REF)]
 Band = Literal["under_13", "under_14", "under_15", "under_16"]
 

@@ -14,11 +14,35 @@ from typing import Any, Final
 import orjson
 
 from broker.domain.access import Question
-from broker.domain.errors import ExpiredDenial, InvalidDenialBinding
+from broker.domain.errors import BrokerError
 from credentials.jcs import b64url
 
 WINDOW_SECONDS: Final = 600
 _CONTEXT: Final = b"access request\x00"
+
+
+class NotRequestable(BrokerError):
+    """A denial that no consent request can be opened for (any more)."""
+
+    code = "not_requestable"
+
+
+class ExpiredDenial(BrokerError):
+    """A denial that is too old to open a consent request by."""
+
+    code = "expired_denial"
+
+
+class InvalidDenialBinding(BrokerError):
+    """An access request that is not of the denial that it names."""
+
+    code = "invalid_denial_binding"
+
+
+class UnknownTask(BrokerError):
+    """No such access request of the caller."""
+
+    code = "unknown_task"
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,30 +31,6 @@ class InvalidRequest(BrokerError):
     code = "invalid_request"
 
 
-class NotRequestable(BrokerError):
-    """A denial that no consent request can be opened for (any more)."""
-
-    code = "not_requestable"
-
-
-class ExpiredDenial(BrokerError):
-    """A denial that is too old to open a consent request by."""
-
-    code = "expired_denial"
-
-
-class InvalidDenialBinding(BrokerError):
-    """An access request that is not of the denial that it names."""
-
-    code = "invalid_denial_binding"
-
-
-class UnknownTask(BrokerError):
-    """No such access request of the caller."""
-
-    code = "unknown_task"
-
-
 class StatementShows(BrokerError):
     """A statement that, proven, would show the attribute: not for the broker to ask."""
 

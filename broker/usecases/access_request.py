@@ -3,8 +3,15 @@
 from dataclasses import dataclass
 
 from broker.domain.access import Question
-from broker.domain.access_request import Denial, Denied, verify_denial
-from broker.domain.errors import InvalidDenialBinding, NotFound, NotRequestable, UnknownTask
+from broker.domain.access_request import (
+    Denial,
+    Denied,
+    InvalidDenialBinding,
+    NotRequestable,
+    UnknownTask,
+    verify_denial,
+)
+from broker.domain.errors import NotFound
 from broker.store import consents
 from broker.store.consents import ConsentRow
 from broker.usecases import consent_request
