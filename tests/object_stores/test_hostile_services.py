@@ -45,6 +45,7 @@ def endless(connection: socket.socket, request: bytes) -> None:
     size = 10**11
     part = b"\r\nrange:" in request.lower()
     head = f"""HTTP/1.1 {"206 Partial Content" if part else "200 OK"}
+Connection: close
 Content-Length: {size}
 ETag: "x"
 Last-Modified: Thu, 26 Nov 2026 10:00:00 GMT
@@ -52,6 +53,8 @@ Last-Modified: Thu, 26 Nov 2026 10:00:00 GMT
 
 """
     connection.sendall(head.replace("\n", "\r\n").encode())
+    if request.startswith(b"HEAD "):
+        return
     with suppress(OSError):  # who asked has gone
         while True:
             connection.sendall(b"x" * 65_536)
