@@ -98,7 +98,7 @@ def names(found: dict[str, Any]) -> set[str]:
     return {in_order[int(reason.removeprefix("policy"))] for reason in found["reasons"]}
 
 
-@pytest.mark.timeout(short_or_long(300, 7_200))
+@pytest.mark.timeout(short_or_long(1_200, 10_800))
 def test_two_evaluators_and_a_model_agree(evaluator: Evaluator) -> None:
     drawn = cases(seed=2, count=CASES)
     permits = 0
