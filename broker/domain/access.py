@@ -243,6 +243,12 @@ def territory_of(question: Question, facts: Facts) -> str:
     return facts.partner.country if question.territory is None else question.territory
 
 
+def rightly_signed(minor: Minor | None, consent: ConsentFacts, now: int) -> bool:
+    """Whether a guardian has signed where a law asks for one now, and has not where none does."""
+    asked = minor is not None and bool(minor.laws(consent.terms.countries, now))
+    return consent.guardian_signed is asked
+
+
 def best_consent(question: Question, facts: Facts, now: int) -> ConsentFacts | None:
     """The consent that fits the question best, or None where there is none.
 
@@ -267,6 +273,7 @@ def best_consent(question: Question, facts: Facts, now: int) -> ConsentFacts | N
             question.action in terms.actions,
             consent.live(now),
             not consent.exhausted,
+            rightly_signed(facts.minor, consent, now),
             consent.uses_left is None,
             STATE_RANK.get(consent.state, -1),
         )
@@ -280,10 +287,12 @@ def separate_consents(
     """Which separate consents there are for this attribute, purpose and algorithm.
 
     Each (PIPL 23, 25, 26, 29, 39) may be another consent than the one that fits best, and then has
-    to be live; a cross-border consent also has to name the territory, and the partner's country
-    where that is abroad. What the best consent itself grants separately counts in any state: its
-    state is a condition of its own, and so is its territory.
+    to be live, signed by whoever has to sign, and for this action, recipient and territory too; a
+    cross-border consent also has to name the partner's country where that is abroad. What the best
+    consent itself grants separately counts in any state: its state is a condition of its own, and
+    so is all of the rest.
     """
+    territory = territory_of(question, facts)
     covering = [
         consent.terms
         for consent in facts.consents
@@ -293,12 +302,15 @@ def separate_consents(
         and consent.terms.algorithm_id == question.algorithm_id
         and consent.terms.algorithm_version == question.algorithm_version
         and facts.attribute.name in consent.terms.attributes
+        and consent.terms.partner_id == facts.partner.id
+        and question.action in consent.terms.actions
+        and territory in consent.terms.territories
+        and rightly_signed(facts.minor, consent, now)
     ]
-    territory = territory_of(question, facts)
     remote = (
         set() if facts.transfer is None else {facts.partner.country} - {facts.attribute.stored_in}
     )
-    abroad = [terms for terms in covering if remote | {territory} <= set(terms.territories)]
+    abroad = [terms for terms in covering if remote <= set(terms.territories)]
     own = () if best is None else best.terms.separate
     owned = best is not None and remote - {territory} <= set(best.terms.territories)
     return Separate(

@@ -96,15 +96,15 @@ class _Drawing:
                 attribute,
                 registered=not self.rarely(),
                 category="pd:Location",
-                sensitive=self.rarely(),
+                sensitive=self._random() < 0.15,
                 stored_in=self.mostly("CN", "SG"),
                 public_place=self.rarely(),
             ),
-            consents=() if self.rarely() else (self._consent(),),
+            consents=() if self.rarely() else self._consents(),
             subject_id="s-1",
             demand=choice([None, None, None, *DEMANDS]),
             transfer=self._transfer() if self._random() < 0.3 else None,
-            minor=self._minor() if self._random() < 0.05 else None,
+            minor=self._minor() if self._random() < 0.12 else None,
             source=self._source() if self._random() < 0.3 else None,
             test_subject=choice([True, False]),
         )
@@ -140,6 +140,11 @@ class _Drawing:
             sensitive=choice([0, 1, 9_999, 10_000]),
         )
 
+    def _consents(self) -> tuple[ConsentFacts, ...]:
+        """Newest first; what one lacks another may have."""
+        count = self._choice([1, 1, 1, 2, 2, 3])
+        return tuple(replace(self._consent(), id=f"c-{1 + place}") for place in range(count))
+
     def _consent(self) -> ConsentFacts:
         choice = self._choice
         terms = GrantedTerms(
@@ -150,7 +155,7 @@ class _Drawing:
             algorithm_version=self.mostly("1", "2"),
             actions=choice([("read", "profile"), ("read",), ("train", "share", "read", "publish")]),
             attributes=choice([("home_city", "visit_log"), ("home_city",), ("phone", "home_city")]),
-            separate=tuple(kind for kind in get_args(Separate) if self._random() < 0.9),
+            separate=tuple(kind for kind in get_args(Separate) if self._random() < 0.85),
             territories=choice([("CN",), ("CN", "SG"), ("CN", "SG"), ("SG",)]),
             storage=("CN",),
             retention_days=180,
@@ -167,5 +172,5 @@ class _Drawing:
             uses_left=choice([None, None, None, 5, 1, 0]),
             refuses_automated_decisions=self.rarely(),
             terms=terms,
-            guardian_signed=self.rarely(),
+            guardian_signed=self._random() < 0.1,
         )

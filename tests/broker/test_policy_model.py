@@ -1,6 +1,6 @@
 """The engine against a model of the rules in plain Python, written from the law table."""
 
-from broker.domain.access import Facts, Question
+from broker.domain.access import ConsentFacts, Facts, Question
 from broker.domain.policy import consent_policies
 from tests.broker.policy_worlds import STATES, cases
 from tests.faults.lengths import short_or_long
@@ -9,7 +9,7 @@ CASES = short_or_long(2_000, 1_000_000)
 
 
 def model(question: Question, facts: Facts, now: int) -> set[str]:
-    """The conditions that fail, for a contact with at most one consent."""
+    """The conditions that fail."""
     where = question.territory or facts.partner.country
     failed = {
         "kill-switch.tenant": facts.kill_switch,
@@ -61,33 +61,76 @@ def model(question: Question, facts: Facts, now: int) -> set[str]:
     if not facts.consents:
         failed["consent.none"] = True
         return {name for name, fails in failed.items() if fails}
-    consent, terms = facts.consents[0], facts.consents[0].terms
+    # What one consent lacks, and of the consents the first that lacks least of what comes first.
+    lacks = [lacking(consent, question, facts, now) for consent in facts.consents]
+    signed = [guardian_lacking(consent, facts, now) for consent in facts.consents]
+    best = min(
+        range(len(lacks)),
+        key=lambda place: (
+            *(fails for name, fails in lacks[place].items() if name in TERMS_FIRST),
+            any(lacks[place][name] for name in LIVE),
+            lacks[place]["uses"],
+            any(signed[place].values()),
+            facts.consents[place].uses_left is not None,
+            -RANKS.index(facts.consents[place].state),
+        ),
+    )
+    consent, terms = facts.consents[best], facts.consents[best].terms
+    failed |= lacks[best] | signed[best]
+    del failed["not granted"]
+    failed |= {name: consent.state == state for state, name in STATES.items()}
+    # Each separate consent: the best one's own, or another's that alone would be fine in all else.
     remote = set() if facts.transfer is None else {facts.partner.country}
     remote -= {facts.attribute.stored_in}
-    failed |= {name: consent.state == state for state, name in STATES.items()}
+    held = {(kind, terms.territories) for kind in terms.separate}
+    for place, one in enumerate(facts.consents):
+        ignored = {"automated-decision.refused": False}
+        if not any((lacks[place] | signed[place] | ignored).values()):
+            held |= {(kind, one.terms.territories) for kind in one.terms.separate}
+    kinds = {kind for kind, _ in held}
     failed |= {
+        "separate.sensitive": facts.attribute.sensitive and "sensitive" not in kinds,
+        "separate.publication": question.action == "publish" and "publication" not in kinds,
+        "separate.public-place": facts.attribute.public_place and "public_place" not in kinds,
+        "separate.third-party": facts.partner.id != terms.controller_id
+        and "third_party" not in kinds,
+        "separate.cross-border": (where != facts.attribute.stored_in or facts.transfer is not None)
+        and not any(
+            kind == "cross_border" and remote <= {where, *territories} for kind, territories in held
+        ),
+    }
+    return {name for name, fails in failed.items() if fails}
+
+
+TERMS_FIRST = ("purpose", "algorithm", "attribute", "territory", "action")
+LIVE = ("not granted", "validity.over", "validity.ahead")
+RANKS = ("requested", "refused", "superseded", "expired", "withdrawn", "granted")
+
+
+def lacking(consent: ConsentFacts, question: Question, facts: Facts, now: int) -> dict[str, bool]:
+    """What one consent lacks, in the order of `TERMS_FIRST` as far as that goes."""
+    terms = consent.terms
+    where = question.territory or facts.partner.country
+    return {
         "recipient": terms.partner_id != facts.partner.id,
         "purpose": terms.purpose_id != facts.purpose.id,
         "algorithm": (terms.algorithm_id, terms.algorithm_version)
         != (facts.algorithm.id, facts.algorithm.version),
         "attribute": facts.attribute.name not in terms.attributes,
-        "action": question.action not in terms.actions,
         "territory": where not in terms.territories,
-        "separate.sensitive": facts.attribute.sensitive and "sensitive" not in terms.separate,
-        "separate.publication": question.action == "publish"
-        and "publication" not in terms.separate,
-        "separate.public-place": facts.attribute.public_place
-        and "public_place" not in terms.separate,
-        "separate.cross-border": (where != facts.attribute.stored_in or facts.transfer is not None)
-        and not ("cross_border" in terms.separate and remote <= {where, *terms.territories}),
-        "separate.third-party": facts.partner.id != terms.controller_id
-        and "third_party" not in terms.separate,
+        "action": question.action not in terms.actions,
+        "not granted": consent.state != "granted",
         "validity.over": consent.state == "granted" and now >= consent.valid_until,
         "validity.ahead": consent.state == "granted" and now < consent.valid_from,
         "uses": consent.uses_left is not None and consent.uses_left <= 0,
         "automated-decision.refused": facts.algorithm.automated_decision
         and consent.refuses_automated_decisions,
     }
+
+
+def guardian_lacking(consent: ConsentFacts, facts: Facts, now: int) -> dict[str, bool]:
+    """What one consent lacks of the guardian's signature, or has of it too much."""
+    terms = consent.terms
     # By the text of the laws and not by the table of `domain/guardian.py`.
     band = 99 if facts.minor is None else int(facts.minor.age_band.removeprefix("under_"))
     if (
@@ -98,12 +141,11 @@ def model(question: Question, facts: Facts, now: int) -> set[str]:
         band = 99
     pipl = "CN" in terms.countries and band <= 14
     gdpr = any(band <= {"DE": 16, "FR": 15, "PT": 13}.get(one, 0) for one in terms.countries)
-    failed |= {
+    return {
         "guardian.pipl": pipl and not consent.guardian_signed,
         "guardian.gdpr": gdpr and not consent.guardian_signed,
         "guardian.of-age": consent.guardian_signed and not pipl and not gdpr,
     }
-    return {name for name, fails in failed.items() if fails}
 
 
 def test_the_engine_agrees_with_a_model_in_plain_python() -> None:
