@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from broker.domain.errors import InvalidTemplate
-from broker.domain.terms import PUBLISH, AttributeTerms, Separate, Territories
+from broker.domain.terms import PUBLISH, TRAIN, AttributeTerms, Separate, Territories
 
 
 class Item(Protocol):
@@ -64,6 +64,11 @@ def separations(
     if item.separate is not None:
         if item.separate not in found:
             raise InvalidTemplate(f"item {item.item} is no separate consent for {item.separate}")
+        if len(found) > 1 and TRAIN in item.actions:
+            raise InvalidTemplate(
+                f"item {item.item} would need several separate consents to train on, and a round "
+                "looks at one consent for each customer: leave out `train`"
+            )
         return (item.separate,)
     if len(found) > 1:
         told = " with ".join(needed[kind][1] for kind in found)

@@ -29,7 +29,8 @@ GUARDED_SCHEMA = "urn:consent-broker:terms:2"
 """Terms of a minor, which name the guardian's role; whoever knows no guardian refuses them."""
 Separate = Literal["sensitive", "cross_border", "publication", "public_place", "third_party"]
 PUBLISH = "publish"
-ACTIONS = frozenset({"read", "profile", "train", "share", PUBLISH})
+TRAIN = "train"
+ACTIONS = frozenset({"read", "profile", TRAIN, "share", PUBLISH})
 WIRE = re.compile(
     r"^(?P<purpose>[a-z][a-z0-9-]*:[A-Za-z0-9]+)#algo:(?P<algorithm>[a-z0-9][a-z0-9.-]*)@(?P<version>[0-9A-Za-z.]+)$"
 )

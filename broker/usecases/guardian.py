@@ -89,14 +89,16 @@ def signer_of(rows: Sequence[ConsentRow]) -> str:
 def signer(tx: Connection, contact: ContactRow, whose: str) -> ContactRow:
     """The contact whose wallet signs: the customer's own, or that of the guardian of now.
 
-    Where the partner has taken the mark away meanwhile, an empty one, which nobody can sign for.
+    Where the partner has taken the mark away meanwhile, or has marked the guardian as a minor too,
+    an unbound one, which nobody can sign for.
     """
     if whose != GUARDIAN:
         return contact
     minor = stored_minor(contact.minor)
     if minor is None:
         return replace(contact, subject_id=None)
-    return contacts.find(tx, contact.tenant_id, minor.guardian)
+    guardian = contacts.find(tx, contact.tenant_id, minor.guardian)
+    return guardian if guardian.minor is None else replace(guardian, subject_id=None)
 
 
 def _contact(

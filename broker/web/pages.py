@@ -119,7 +119,7 @@ def page(
     if state.expired or state.request.state == "expired":
         return _expired(request, state)
     chosen = _has_chosen(state)
-    if state.signer == GUARDIAN and any(row.awaits_guardian for row, _, _ in state.consents):
+    if _signing_second(state):
         chosen, step = True, 3  # what the minor signed stays as it is
     step = step or (3 if chosen else 1)
     if step == 1:
@@ -129,7 +129,9 @@ def page(
     if step == 2:  # noqa: PLR2004
         return respond(request, spoken, "what.html", describe.what(state, spoken), framed)
     bound = state.contact.subject_id is not None
-    card = None if bound else waiting_offer(ctx, tenant_id, state.contact.id)
+    # Whoever has the page may be the minor: the guardian's own card comes by the guardian's way.
+    withheld = bound or _signing_second(state)
+    card = None if withheld else waiting_offer(ctx, tenant_id, state.contact.id)
     signing = describe.sign(state, spoken, card)
     return respond(request, spoken, "sign.html", signing, framed, refresh=True)
 
@@ -232,6 +234,11 @@ def mount_static(app: FastAPI) -> None:
         return Response(content, media_type=asset.media_type, headers=headers)
 
     app.add_api_route("/static/{name}", static, methods=["GET"], include_in_schema=False)
+
+
+def _signing_second(state: PageState) -> bool:
+    """Whether a minor has signed on this page, and the guardian does now."""
+    return state.signer == GUARDIAN and any(row.awaits_guardian for row, _, _ in state.consents)
 
 
 def _has_chosen(state: PageState) -> bool:

@@ -256,6 +256,32 @@ def test_no_other_partner_and_no_log_entry_tells_of_the_age(broker: World) -> No
     assert "crm-" not in told
 
 
+def test_the_minors_page_hands_nobody_the_guardians_card(broker: World, child: Customer) -> None:
+    mark(broker)
+    request = broker.ask("crm-child")
+    headers = {"Idempotency-Key": "for-the-parent"}
+    invitation = {"subject_ref": "crm-parent", "grade": "link"}
+    opened = broker.api("POST", "/v1/invitations", json=invitation, headers=headers)
+    assert opened.status_code == 201, opened.text
+    child.sign(request["wallet_link"], "consent_base")
+    page = broker.http.get(f"{request['page_url']}?lang=en").text
+    assert "Now the guardian signs" in page
+    assert "openid-credential-offer" not in page
+    assert "You need an invitation" in page
+
+
+def test_a_minor_is_nobodys_guardian(broker: World, child: Customer, parent: Customer) -> None:
+    mark(broker)
+    guardian = {"subject_ref": "crm-grand", "relation": "parent"}
+    young = {"subject_ref": "crm-parent", "age_band": "under_14", "guardian": guardian}
+    assert broker.api("PUT", "/v1/minors", json=young).status_code == 200
+    request = broker.ask("crm-child")
+    child.sign(request["wallet_link"], "consent_base")
+    with pytest.raises(PeerRefused):
+        parent.sign(broker.follow(request)["wallet_link"], "consent_base")
+    assert broker.states(request)[0] == "requested"
+
+
 def test_the_page_says_whose_turn_it_is(broker: World, child: Customer, parent: Customer) -> None:
     mark(broker)
     request = broker.ask("crm-child")

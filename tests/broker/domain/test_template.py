@@ -234,6 +234,16 @@ def test_making_public_and_images_of_public_places_are_items_of_their_own() -> N
     )
 
 
+def test_nothing_is_trained_on_that_needs_several_separate_consents() -> None:
+    abroad = edited("items.1.territories.access", ["CN", "SG"])
+    item(abroad, 1)["separate"] = "cross_border"
+    item(abroad, 1)["actions"] = ["read"]
+    check_template(read_template(abroad), REGISTRY)
+    item(abroad, 1)["actions"] = ["read", "train"]
+    with pytest.raises(InvalidTemplate, match="leave out `train`"):
+        check_template(read_template(abroad), REGISTRY)
+
+
 def test_an_unregistered_purpose_algorithm_version_or_attribute_is_named() -> None:
     for wire in (
         "dpv:Marketing#algo:churn-v3@1",
