@@ -24,6 +24,7 @@ from typing import Final, Literal, Self
 from federation.errors import LineageInvalid
 from federation.presence import CampaignSalt
 from federation.receipt import Receipt, leaf_in
+from federation.rollout import STAGES
 
 State = Literal["candidate", "pilot", "active", "tainted", "retired"]
 Policy = Literal["exclude", "rollback_replay", "retrain"]
@@ -41,7 +42,8 @@ _NEXT: Final[Mapping[State, frozenset[State]]] = {
 class ModelVersion:
     """A version of a model. `id` is its hash, base64url SHA-256; `parent` None for the first.
 
-    `campaign` is its campaign's hash; `round` 0 for a first model, which no row went into;
+    `campaign` is its campaign's hash; `stage` and `round` those that gave it, where each stage
+    counts its rounds anew; `round` 0 for a first model, which no row went into;
     `members` those who gave a receipt for its round; `receipts_root` the root over these
     (`receipt.receipts_root`), base64url; `epsilon` what was spent up to it, None without privacy;
     `metrics` decimals in text.
@@ -50,6 +52,7 @@ class ModelVersion:
     id: str
     parent: str | None
     campaign: str
+    stage: str
     round: int
     bundle_hash: str
     parameters_hash: str
@@ -68,6 +71,13 @@ class ModelVersion:
     def taint(self) -> Self:
         """The version as tainted. One that is so, or retired, stays as it is."""
         return self if self.state in {"tainted", "retired"} else self.become("tainted")
+
+
+def _place(version: ModelVersion) -> tuple[int, int]:
+    """Where in its campaign a version was made. Raises `LineageInvalid`."""
+    if version.stage not in STAGES:
+        raise LineageInvalid(f"model version {version.id} is of no stage")
+    return STAGES.index(version.stage), version.round
 
 
 class Lineage:
@@ -98,9 +108,9 @@ class Lineage:
         parent = self.versions.get(version.parent)
         if parent is None:
             raise LineageInvalid(f"the parent of model version {version.id} is not known")
-        # Rounds ascend along a line, so no circle is possible. A campaign may begin with a model
-        # of another one.
-        if version.campaign == parent.campaign and version.round <= parent.round:
+        # Stages, and rounds within them, ascend along a line, so no circle is possible. A campaign
+        # may begin with a model of another one.
+        if version.campaign == parent.campaign and _place(version) <= _place(parent):
             raise LineageInvalid(f"model version {version.id} is no later than its parent")
         if version.campaign != parent.campaign and self._in_a_circle(version):
             raise LineageInvalid(f"model version {version.id} is its own ancestor")
@@ -210,7 +220,8 @@ def _uses(
         raise LineageInvalid(f"the salt of the campaign of model version {version.id} is missing")
     for one in told:
         receipt = one.receipt
-        if (receipt.campaign, receipt.round) != (version.campaign, version.round):
+        told_of = (receipt.campaign, receipt.stage, receipt.round)
+        if told_of != (version.campaign, version.stage, version.round):
             raise LineageInvalid(f"model version {version.id} has a receipt of another round")
         if len(one.leaves) != receipt.size:
             raise LineageInvalid(f"model version {version.id} has leaves of another receipt")

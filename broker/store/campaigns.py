@@ -39,11 +39,12 @@ def add_salt(
     tx.execute(insert(SALT).values(**values, created_at=now))
 
 
-def salt(tx: Connection, tenant_id: str, salt_hash: str) -> bytes:
-    """A salt as it was sealed; raises `NotFound`."""
+def salt(tx: Connection, tenant_id: str, salt_hash: str, *, lock: bool = False) -> bytes:
+    """A salt as it was sealed; raises `NotFound`. With `lock` others that lock it wait."""
     found = select(SALT.c.sealed_salt).where(
         SALT.c.tenant_id == tenant_id, SALT.c.salt_hash == salt_hash
     )
+    found = found.with_for_update() if lock else found
     sealed: bytes | None = tx.execute(found).scalar_one_or_none()
     if sealed is None:
         raise NotFound("the broker has no salt of this hash")

@@ -54,8 +54,9 @@ def new_salt(ctx: Context, tenant_id: str) -> str:
 def add_campaign(ctx: Context, tenant_id: str, document: bytes, board: bytes) -> CampaignRow:
     """Take a campaign that the board has signed, as a draft.
 
-    Raises `InvalidRequest` (the board, a salt that is not here), `StateConflict` (added before),
-    `NotFound` (tenant), and leaves of `FederationError` for a document that does not hold.
+    Raises `InvalidRequest` (the board, a salt that is not here), `StateConflict` (added before, or
+    another one has its salt), `NotFound` (tenant), and leaves of `FederationError` for a document
+    that does not hold.
     """
     decides = read_board(board)
     signed = read_signed_campaign(document, decides)
@@ -77,13 +78,14 @@ def add_campaign(ctx: Context, tenant_id: str, document: bytes, board: bytes) ->
     with ctx.db.transaction() as tx:
         registry.tenant(tx, tenant_id)
         try:
-            campaigns.salt(tx, tenant_id, campaign.salt_hash)
+            campaigns.salt(tx, tenant_id, campaign.salt_hash, lock=True)
         except NotFound:
             raise InvalidRequest(
                 "the broker has not made the salt that this campaign commits to: make one "
                 "(consent-broker federation campaign new-salt), put its hash into the campaign "
                 "and have the board sign that"
             ) from None
+        _check_fresh(tx, row, campaign.salt_hash)
         campaigns.add(tx, row)
         body = {
             "campaign": row.id,
@@ -93,6 +95,20 @@ def add_campaign(ctx: Context, tenant_id: str, document: bytes, board: bytes) ->
         }
         audit.record(ctx, tx, tenant_id=tenant_id, type="campaign.added", body=body)
     return row
+
+
+def _check_fresh(tx: Connection, row: CampaignRow, salt_hash: str) -> None:
+    """Raise `StateConflict` where another campaign commits to this salt, which `tx` holds.
+
+    The keys of both would be the same: equal leaves would show whose consents they are, and, where
+    one is missing, who withdrew.
+    """
+    for one in campaigns.of_tenant(tx, row.tenant_id):
+        if one.hash != row.hash and json.loads(one.document)["campaign"]["salt_hash"] == salt_hash:
+            raise StateConflict(
+                "another campaign has this salt: make a new one (consent-broker federation "
+                "campaign new-salt), put its hash into the campaign and have the board sign that"
+            )
 
 
 def set_state(ctx: Context, tenant_id: str, campaign_id: str, state: str) -> CampaignRow:

@@ -128,6 +128,7 @@ def as_library(row: VersionRow, campaign_hash: str) -> ModelVersion:
         id=row.id,
         parent=row.parent,
         campaign=campaign_hash,
+        stage=row.stage,
         round=row.number,
         bundle_hash=row.bundle_hash,
         parameters_hash=row.parameters_hash,

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from broker.domain.errors import BrokerError, StateConflict
 from broker.domain.training_errors import MemberNotAdmitted, ReceiptConflict, TrainingReceiptRefused
 from broker.domain.training_round import check_receipt, names_of
-from broker.store import campaigns, federation_members, training_rounds
+from broker.store import campaigns, federation_members, partners, training_rounds
 from broker.store.campaigns import CampaignRow
 from broker.store.sealed_columns import context_of
 from broker.store.training_rounds import ReceiptRow, RoundRow
@@ -96,8 +96,11 @@ def _accept(ctx: Context, campaign: CampaignRow, row: RoundRow, sent: Sent) -> R
         if before is not None:
             return before
         row = training_rounds.find(tx, campaign.id, row.stage, row.number)
+        # Held before it is looked at: a suspension or revocation that is on its way comes first.
+        partners.find(tx, row.tenant_id, sent.member, lock=True)
+        held = federation_members.find(tx, row.tenant_id, sent.member, lock=True)
         _check_open(tx, row, sent.member)
-        if federation_members.find(tx, row.tenant_id, sent.member, lock=True).receipt_key != key:
+        if held.receipt_key != key:
             raise MemberNotAdmitted("this member was given another key meanwhile")
         entry = _log(ctx, tx, campaign, row, receipt, sent.receipt)
         kept = ReceiptRow(

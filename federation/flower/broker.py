@@ -16,7 +16,7 @@ from credentials.jws import Signer, sign_jws
 from credentials.keys import SoftwareKey
 from federation.errors import FederationError, Malformed
 from federation.flower.models import Checkpoint
-from federation.flower.rounds import LastRound, Opening, ReceiptNotTaken
+from federation.flower.rounds import LastRound, Opening, ReceiptNotTaken, RoundNotClosed
 from federation.opening import Round
 from federation.presence import RoundKey
 from wallet_adapters.oauth import make_dpop_proof
@@ -29,6 +29,7 @@ AGAIN_SECONDS: Final = 0.5
 LARGEST_LIST: Final = 64 * 1024 * 1024
 KEY_BYTES: Final = 32
 OF_THE_RECEIPT: Final = frozenset({400, 403, 409, 413, 422})
+OF_THE_MODEL: Final = frozenset({400, 409, 413, 422})
 
 
 class BrokerRefused(FederationError):
@@ -38,7 +39,7 @@ class BrokerRefused(FederationError):
 
     def __init__(self, status: int, told: str, detail: str = "") -> None:
         """Say what it answered."""
-        self.status, self.told = status, told
+        self.status, self.told, self.detail = status, told, detail
         super().__init__(f"the broker answered {status} {told}{': ' if detail else ''}{detail}")
 
 
@@ -188,13 +189,18 @@ class BrokerDesk:
             raise
 
     def close(self, checkpoint: Checkpoint) -> None:
-        """Say which model came of a round. Raises `BrokerRefused`."""
+        """Say which model came of a round. Raises `RoundNotClosed`, `BrokerRefused`."""
         body = {
             "model_out": checkpoint.model_out,
             "metrics": dict(checkpoint.metrics),
             "epsilon": checkpoint.epsilon,
         }
-        self._client.post(f"{self._round(checkpoint.stage, checkpoint.number)}/close", body)
+        try:
+            self._client.post(f"{self._round(checkpoint.stage, checkpoint.number)}/close", body)
+        except BrokerRefused as error:
+            if error.status in OF_THE_MODEL:
+                raise RoundNotClosed(error.told, error.detail) from None
+            raise
 
     def fail(self, stage: str, number: int, code: str) -> None:
         """Give a round up. Raises `BrokerRefused`."""

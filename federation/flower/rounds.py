@@ -10,15 +10,16 @@ A round, in this order; whatever ends this process between two steps, `Rounds.go
 4. The broker takes its receipt (`Desk.receipt`): one that it refuses counts for nothing either.
 5. Too few are left: the round has failed (`Desk.fail`), its number is used up, no model changes.
 6. The updates are aggregated by one of Flower's strategies (`strategy.strategy_of`).
-7. The model is kept on disk (`models.Checkpoints`), and then the round is closed.
+7. The model is kept on disk (`models.Checkpoints`), and then the round is closed. Where the broker
+   refuses that for good, the model is discarded and the round has failed (`RoundNotClosed`).
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Message
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
@@ -33,11 +34,10 @@ from federation.flower.models import (
     of_record,
     to_record,
 )
+from federation.flower.replies import decimals, metrics_fault, updates, whole
 from federation.flower.strategy import ARRAYS, WEIGHT, Chosen, strategy_of
 from federation.privacy import Spent, step_of
 from federation.receipt import Asked, check_leaves, read_receipt
-
-METRIC_DIGITS = 12
 
 
 class RoundFailed(FederationError):
@@ -61,6 +61,17 @@ class ReceiptNotTaken(FederationError):
         """Keep the broker's code."""
         self.told = told
         super().__init__(f"the broker does not take the receipt: {told}")
+
+
+class RoundNotClosed(FederationError):
+    """The broker refuses the model of a round, and would each time; `told` is its code."""
+
+    code = "round_not_closed"
+
+    def __init__(self, told: str, detail: str = "") -> None:
+        """Keep the broker's code."""
+        self.told = told
+        super().__init__(f"the broker does not close the round: {told} {detail}".rstrip())
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,7 @@ class Desk(Protocol):
         """Hand on a member's receipt and its leaves. Raises `ReceiptNotTaken`."""
 
     def close(self, checkpoint: Checkpoint) -> None:
-        """Say which model came of it."""
+        """Say which model came of it. Raises `RoundNotClosed`."""
 
     def fail(self, stage: str, number: int, code: str) -> None:
         """Give a round up."""
@@ -128,30 +139,50 @@ class Rounds:
     def go_on(self, grid: Grid, first: Model) -> Model:
         """Run what is left of the stage, from the last model that was kept, else from `first`.
 
-        Raises `RoundFailed`, `CheckpointBroken`, and whatever the broker refuses.
+        Raises `RoundFailed`, `RoundNotClosed`, `CheckpointBroken`, and whatever the broker refuses.
         """
+        following = self._next()
         kept = self.checkpoints.last()
         model = first if kept is None else self.checkpoints.model(kept)
-        for number in range(self._next(kept), self.signed.campaign.rounds + 1):
+        for number in range(following, self.signed.campaign.rounds + 1):
             model = self._round(grid, number, model)
         return model
 
-    def _next(self, kept: Checkpoint | None) -> int:
-        last = self.desk.last()
+    def _next(self) -> int:
+        last, kept = self.desk.last(), self.checkpoints.last()
         if last is None or last.stage != self.stage:
             return 1
+        ours = kept is not None and (kept.stage, kept.number) == (last.stage, last.number)
+        if ours and kept is not None and last.state == "failed":
+            # Given up at the broker meanwhile: the next round begins with the model before.
+            self.checkpoints.discard(kept)
         if last.state == "open":
             # The process before this one ended in it: after its model was kept, or before.
-            if kept is not None and (kept.stage, kept.number) == (last.stage, last.number):
-                self.desk.close(kept)
+            if ours and kept is not None:
+                with suppress(RoundNotClosed):
+                    self._close(kept)
             else:
                 self.desk.fail(last.stage, last.number, "interrupted")
         return last.number + 1
 
+    def _close(self, checkpoint: Checkpoint) -> None:
+        """Close a round, or give it up where the broker never will: else nothing went on."""
+        try:
+            self.desk.close(checkpoint)
+        except RoundNotClosed:
+            # In this order: what is kept of a failed round would be gone on from.
+            self.checkpoints.discard(checkpoint)
+            self.desk.fail(checkpoint.stage, checkpoint.number, "close_refused")
+            raise
+
     def _round(self, grid: Grid, number: int, model: Model) -> Model:
         campaign, model_in = self.signed.campaign, model_hash(model)
         opening = self.desk.open(self.stage, number, model_in)
-        strategy = strategy_of(campaign.aggregation, len(opening.taking_part))
+        if len(self._reached(opening)) < campaign.minimum_members:
+            self.desk.fail(self.stage, number, "no_node")
+            missing = set(opening.taking_part) - set(self._reached(opening))
+            raise RoundFailed(number, dict.fromkeys(missing, "no_node"))
+        strategy = strategy_of(campaign.aggregation, len(self._reached(opening)))
         sent = self._messages(grid, strategy, opening, number, model)
         replies = grid.send_and_receive(sent, timeout=self.patience)
         counted, left_out = self._looked_at(replies, opening, number, model)
@@ -159,9 +190,13 @@ class Rounds:
             self.desk.fail(self.stage, number, "too_few_updates")
             raise RoundFailed(number, left_out)
         made, metrics = strategy.aggregate_train(
-            number, _updates([counted[member] for member in sorted(counted)])
+            number, updates([counted[member] for member in sorted(counted)])
         )
         after = of_record(made)
+        if misfit(after, model):
+            # Each update was finite; their sum need not be, and no later round could mend it.
+            self.desk.fail(self.stage, number, "model_not_finite")
+            raise RoundFailed(number, left_out | dict.fromkeys(counted, "sum_not_finite"))
         checkpoint = Checkpoint(
             campaign=self.signed.campaign_hash,
             stage=self.stage,
@@ -169,13 +204,21 @@ class Rounds:
             model_in=model_in,
             model_out=model_hash(after),
             members=tuple(sorted(counted)),
-            metrics=_decimals(metrics),
+            metrics=decimals(metrics),
             epsilon=self._epsilon(number),
         )
         self.checkpoints.keep(checkpoint, after)
-        self.desk.close(checkpoint)
+        self._close(checkpoint)
         self.told.append(Told(checkpoint, left_out))
         return after
+
+    def _reached(self, opening: Opening) -> list[str]:
+        """Who of a round has a node here: one who was admitted since this process began has not."""
+        return [member for member in opening.taking_part if member in self.nodes]
+
+    def _left_at_first(self, opening: Opening) -> dict[str, str]:
+        reached = self._reached(opening)
+        return {one: "no_answer" if one in reached else "no_node" for one in opening.taking_part}
 
     def _looked_at(
         self, replies: Iterable[Message], opening: Opening, number: int, model: Model
@@ -183,7 +226,7 @@ class Rounds:
         """The replies that count, by member, and why the other members' do not: steps 3 and 4."""
         given = {node: member for member, node in self.nodes.items()}
         counted: dict[str, Message] = {}
-        left_out = dict.fromkeys(opening.taking_part, "no_answer")
+        left_out = self._left_at_first(opening)
         for reply in replies:
             member = given.get(reply.metadata.src_node_id, "")
             if left_out.get(member) != "no_answer":
@@ -205,12 +248,7 @@ class Rounds:
                 "taking-part": list(opening.taking_part),
             }
         )
-        nodes = [self.nodes[member] for member in opening.taking_part if member in self.nodes]
-        if len(nodes) < len(opening.taking_part):
-            missing = {one: "no_node" for one in opening.taking_part if one not in self.nodes}
-            self.desk.fail(self.stage, number, "no_node")
-            raise RoundFailed(number, missing)
-        chosen = Chosen(grid, nodes)
+        chosen = Chosen(grid, [self.nodes[member] for member in self._reached(opening)])
         return list(strategy.configure_train(number, to_record(model), config, chosen))
 
     def _fault(self, reply: Message, member: str, number: int, model: Model) -> str:
@@ -221,7 +259,7 @@ class Rounds:
         if "refused" in content:
             return f"refused_{content['refused'].get('code', '')}"[:64]
         shown, metrics = content.get("receipt"), content.get("metrics")
-        if not _whole(content, shown, metrics):
+        if not whole(content, shown, metrics):
             return "not_whole"
         try:
             update = of_record(content[ARRAYS])
@@ -244,8 +282,9 @@ class Rounds:
         except FederationError as error:
             return error.code
         most = 1 if self.signed.campaign.privacy is not None else receipt.bucket
-        if not all(_finite(one) for one in metrics.values()):
-            return "not_finite"
+        fault = metrics_fault(metrics)
+        if fault:
+            return fault
         return "" if 0 < metrics[WEIGHT] <= most else "weight_without_rows"
 
     def _handed_on(self, reply: Message, member: str, number: int) -> str:
@@ -263,42 +302,3 @@ class Rounds:
             return None
         spent = Spent().after(step_of(privacy), number * privacy.steps_per_round)
         return f"{spent.epsilon(float(privacy.delta)):.6f}"
-
-
-def _updates(replies: Sequence[Message]) -> list[Message]:
-    """Replies as strategies take them: the update, and the metrics that all of them tell.
-
-    Strategies give up where two members tell different ones: one member could end every round.
-    """
-    told = [set(reply.content["metrics"]) for reply in replies]
-    names = sorted(set.intersection(*told))
-    for reply in replies:
-        metrics = MetricRecord({name: reply.content["metrics"][name] for name in names})
-        reply.content = RecordDict({ARRAYS: reply.content[ARRAYS], "metrics": metrics})
-    return list(replies)
-
-
-def _whole(content: RecordDict, shown: object, metrics: object) -> bool:
-    """Whether a reply has each part, and in its form."""
-    return (
-        isinstance(content.get(ARRAYS), ArrayRecord)
-        and isinstance(metrics, MetricRecord)
-        and WEIGHT in metrics
-        and isinstance(shown, ConfigRecord)
-        and isinstance(shown.get("token"), str)
-        and isinstance(shown.get("leaves"), bytes)
-    )
-
-
-def _finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _decimals(metrics: Mapping[str, Any] | None) -> dict[str, str]:
-    if metrics is None:
-        return {}
-    return {
-        name: f"{value:.{METRIC_DIGITS}f}".rstrip("0").rstrip(".")
-        for name, value in metrics.items()
-        if name != WEIGHT
-    }

@@ -4,17 +4,20 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from broker.domain.errors import StateConflict
 from broker.domain.kill_switch import KillSwitch
-from broker.domain.training_errors import ReceiptConflict
+from broker.domain.training_errors import MemberNotAdmitted, ReceiptConflict
+from broker.store import federation_members, partners
 from broker.usecases import campaign as campaigns
 from broker.usecases import federation_member as members
 from broker.usecases.kill_switch import turn
@@ -347,8 +350,11 @@ def test_a_campaign_that_does_not_hold_is_refused(broker: World) -> None:
     salt = campaigns.new_salt(broker.ctx, "demo")
     good = signed_document(salt, [other.partner], broker.time[0])
     assert campaigns.add_campaign(broker.ctx, "demo", good, board_file()).state == "draft"
-    with pytest.raises(StateConflict):
+    with pytest.raises(StateConflict, match="added before"):
         campaigns.add_campaign(broker.ctx, "demo", good, board_file())
+    again = signed_document(salt, [other.partner], broker.time[0], rounds=4)
+    with pytest.raises(StateConflict, match="another campaign has this salt"):
+        campaigns.add_campaign(broker.ctx, "demo", again, board_file())
 
 
 def test_from_the_pilot_to_the_consortium(broker: World) -> None:
@@ -433,3 +439,35 @@ def test_of_two_receipts_at_once_one_is_kept(made: World) -> None:
     assert told == {"kept": 1, "receipt_conflict": len(sent) - 1}
     assert len(made.logged("training.receipt")) == 1
     assert len(made.logged("training.receipt_refused")) == len(sent) - 1
+
+
+OURS = (
+    "SELECT count(*) FROM pg_locks WHERE NOT granted AND transactionid = pg_current_xact_id()::xid"
+)
+
+
+@pytest.mark.parametrize("how", ["revoked", "suspended"])
+def test_a_receipt_waits_for_an_end_that_is_on_its_way(
+    tmp_path: Path, postgres_database: str, how: str
+) -> None:
+    """A transaction that ends the membership is not over: the receipt is kept before or never."""
+    with world(tmp_path / "home", database_url=postgres_database) as made:
+        at = training(made)
+        sent = invented(at, at.open(1))
+        told = Sent(sent["member"], sent["receipt"], sent["leaves"])
+        with ThreadPoolExecutor(1) as threads:
+            with made.ctx.db.transaction() as tx:
+                if how == "revoked":
+                    held = federation_members.find(tx, "demo", made.partner)
+                    federation_members.put(tx, replace(held, state="revoked"))
+                else:
+                    partners.set_state(tx, "demo", made.partner, "suspended")
+                hand_in = partial(
+                    accept_receipt, made.ctx, "demo", at.campaign, "consortium", 1, told
+                )
+                end = threads.submit(copy_context().run, hand_in)
+                while not end.done() and not tx.execute(text(OURS)).scalar_one():
+                    wait([end], timeout=0.05)
+            with pytest.raises(MemberNotAdmitted):
+                end.result()
+        assert not made.logged("training.receipt")

@@ -101,6 +101,7 @@ def test_from_the_boards_signatures_to_an_auditors_answer() -> None:
         id="m1",
         parent="m0",
         campaign=signed.campaign_hash,
+        stage="pilot",
         round=1,
         bundle_hash=campaign.bundle_hash,
         parameters_hash=campaign.parameters_hash,

@@ -27,6 +27,7 @@ def version(number: int, parent: int | None, campaign: str = "churn") -> ModelVe
         id=f"m{number}",
         parent=None if parent is None else f"m{parent}",
         campaign=campaign,
+        stage="consortium",
         round=number,
         bundle_hash="b",
         parameters_hash="p",
@@ -167,6 +168,27 @@ def test_taint_crosses_from_one_campaign_into_the_next() -> None:
     next_one = replace(version(1, 7, "upsell"), id="n1")
     lineage = Lineage([next_one, *LINE])
     assert lineage.tainted({"m7"}) == {"m7", "n1"}
+
+
+def test_a_consortium_counts_anew_after_its_pilot() -> None:
+    began, pilot = version(0, None), [version(number, number - 1) for number in (1, 2)]
+    pilot = [replace(one, stage="pilot") for one in (replace(began, stage="pilot"), *pilot)]
+    consortium = replace(version(1, 2), id="m3")
+    lineage = Lineage([*pilot, consortium])
+    assert lineage.tainted({"m2"}) == {"m2", "m3"}
+    anew = unlearning_task(lineage, "m3", {"m1"}, "retrain")
+    assert (anew.base, anew.replay) == ("m0", ("m1", "m2", "m3"))
+    with pytest.raises(LineageInvalid, match="no later"):
+        Lineage([*pilot, consortium, replace(version(9, 3), stage="pilot")])
+
+
+def test_a_receipt_of_the_other_stage_is_of_another_round() -> None:
+    first = replace(version(0, None, FIRST), stage="pilot")
+    pilot = replace(trained(1, FIRST, "p-north"), stage="pilot")
+    with pytest.raises(LineageInvalid, match="another round"):
+        versions_using(
+            Lineage([first, pilot]), ["c-1"], {"m1": [told(FIRST, 1, "p-north", "c-1")]}, SALTS
+        )
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,15 @@ EXPECTED: Mapping[str, Any] = {
         "a metric of its own": None,
         "a record of another kind": "not_whole",
         "a receipt of another kind": "not_whole",
+        "a header cut short": "malformed",
+        "a header too deep": "malformed",
+        "a header of nothing": "malformed",
+        "more numbers than there is room": "malformed",
+        "more numbers than can be counted": "malformed",
+        "an archive": "malformed",
+        "a metric beyond all": "not_finite",
+        "a metric with a space": "metrics_malformed",
+        "a hundred metrics": "metrics_malformed",
         "no receipt": "not_whole",
         "refused by the broker": "broker_member_revoked",
         "another bundle": "refused_bundle_differs",
@@ -51,6 +60,21 @@ EXPECTED: Mapping[str, Any] = {
     "failed": {
         "why": {"p-2": "refused_lists_unavailable"},
         "said": ["open 1", "fail 1 too_few_updates", "open 2", "close 2"],
+    },
+    "not_closed": {
+        "said": [
+            ["open 1", "refuse 1", "fail 1 close_refused", "open 2", "close 2"],
+            ["open 1", "refuse 1", "fail 1 close_refused", "open 2", "close 2"],
+            ["open 1", "fail 1 stopped", "open 2", "close 2"],
+            ["open 1", "fail 1 model_not_finite"],
+        ],
+        "kept": None,
+        "began_with_the_first": [True, True, True],
+        "why": dict.fromkeys((f"p-{number}" for number in range(5)), "sum_not_finite"),
+    },
+    "without_node": {
+        "left_out": [{"p-3": "no_node"}, {"p-2": "no_node"}],
+        "said": [["open 1", "close 1"], ["open 1", "fail 1 no_node"]],
     },
     "poisoned": {"fedavg_moved": True, "others_stayed": True, "mu_holds_back": True},
     "refusals": {

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from credentials.jws import Signer
@@ -36,7 +36,14 @@ from federation.flower.bundle import Bundle
 from federation.flower.in_process import InProcess, Node, node_of
 from federation.flower.member import Task, Trained, answer, check_running
 from federation.flower.models import Checkpoint, Checkpoints, Model, model_hash, to_record
-from federation.flower.rounds import LastRound, Opening, ReceiptNotTaken, RoundFailed, Rounds
+from federation.flower.rounds import (
+    LastRound,
+    Opening,
+    ReceiptNotTaken,
+    RoundFailed,
+    RoundNotClosed,
+    Rounds,
+)
 from federation.guard import Before
 from federation.opening import Round
 from federation.presence import CampaignSalt, RoundKey, leaf_of, read_leaves
@@ -155,6 +162,7 @@ class Desk:
     state: LastRound | None = None
     end_at: str = ""
     refuse: str = ""
+    never_close: int = 0
 
     def _say(self, what: str) -> None:
         if self.end_at == what:
@@ -177,6 +185,9 @@ class Desk:
         self.leaves[number, member] = leaves
 
     def close(self, checkpoint: Checkpoint) -> None:
+        if checkpoint.number == self.never_close:
+            self._say(f"refuse {checkpoint.number}")
+            raise RoundNotClosed("state_conflict")
         self._say(f"close {checkpoint.number}")
         self.state = LastRound(checkpoint.stage, checkpoint.number, "closed")
 
@@ -340,6 +351,32 @@ def _fewer_leaves(reply: Message) -> ConfigRecord:
     return ConfigRecord({"token": shown["token"], "leaves": shown["leaves"][:-32]})
 
 
+def _metrics(**told: float) -> Callable[[Message], Message]:
+    return _with("metrics", lambda _: MetricRecord({"num-examples": 9, **told}))
+
+
+def _header(text: str) -> Callable[[Message], Message]:
+    """A tensor whose header says this, in NumPy's form of a file."""
+
+    def record(reply: Message) -> ArrayRecord:
+        data = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode("latin-1")
+        bias = Array(dtype="float64", shape=(1,), stype="numpy.ndarray", data=data)
+        return ArrayRecord({"bias": bias, "weights": reply.content["arrays"]["weights"]})
+
+    return _with("arrays", record)
+
+
+def _archive() -> ArrayRecord:
+    written = io.BytesIO()
+    np.savez(written, bias=np.ones(1))
+    data = written.getvalue()
+    return ArrayRecord({"bias": Array(dtype="a", shape=(1,), stype="numpy.ndarray", data=data)})
+
+
+def _shape(shape: str) -> Callable[[Message], Message]:
+    return _header(f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({shape},)}}\n")
+
+
 CHEATS: dict[str, Callable[[Message], Message]] = {
     "another model than in the receipt": _arrays(bias=np.ones(1)),
     "no numbers": _arrays(bias=np.array([np.nan])),
@@ -358,6 +395,15 @@ CHEATS: dict[str, Callable[[Message], Message]] = {
     ),
     "a record of another kind": _with("arrays", lambda _: MetricRecord({"weights": 1.0})),
     "a receipt of another kind": _with("receipt", lambda _: ConfigRecord({"token": 1})),
+    "a header cut short": _header("{'descr': ("),
+    "a header too deep": _header("-" * 9000),
+    "a header of nothing": _header("{'descr': (), 'fortran_order': False, 'shape': (1,)}\n"),
+    "more numbers than there is room": _shape(str(10**13)),
+    "more numbers than can be counted": _shape(str(10**21)),
+    "an archive": _with("arrays", lambda _: _archive()),
+    "a metric beyond all": _metrics(accuracy=1e300),
+    "a metric with a space": _metrics(**{"of mine": 1.0}),
+    "a hundred metrics": _metrics(**{f"m{number}": 1.0 for number in range(100)}),
     "no receipt": lambda reply: (reply.content.pop("receipt"), reply)[1],
 }
 
@@ -383,6 +429,57 @@ def failed() -> dict[str, Any]:
     world.sites["p-2"].late = 0
     world.run()
     return {"why": why, "said": world.desk.said}
+
+
+def not_closed() -> dict[str, Any]:
+    """A model that the broker refuses, at closing or by the next process: its round is given up.
+
+    Then a round that was given up at the broker when its model was kept; and an update whose sum
+    with the others' is infinite.
+    """
+    refused, restarted, given_up = (World(3, 2, method="fedavg") for _ in range(3))
+    refused.desk.never_close = restarted.desk.never_close = 1
+    with suppress(RoundNotClosed):
+        refused.run()
+    kept = refused.rounds().checkpoints.last()
+    _, rounds = refused.run()
+    restarted.desk.end_at = "refuse 1"
+    given_up.desk.end_at = "close 1"
+    for world in (restarted, given_up):
+        with suppress(Ended):
+            world.run()
+    given_up.desk.fail("pilot", 1, "stopped")
+    began = [world.run()[1].told[0].checkpoint.model_in for world in (restarted, given_up)]
+    vast = World(5, 1, method="trimmed_mean", trim="0.2")
+    trained = Trained({"weights": np.full(3, 1e308), "bias": np.ones(1)}, {"accuracy": 0.5})
+    for site in vast.sites.values():
+        setattr(site, "train", lambda task, rows: trained)  # noqa: B010 (of one member alone)
+    why: Mapping[str, str] = {}
+    try:
+        vast.run()
+    except RoundFailed as error:
+        why = error.left_out
+    return {
+        "said": [world.desk.said for world in (refused, restarted, given_up, vast)],
+        "kept": kept,
+        "began_with_the_first": [
+            one == model_hash(FIRST) for one in (rounds.told[0].checkpoint.model_in, *began)
+        ],
+        "why": why,
+    }
+
+
+def without_node() -> dict[str, Any]:
+    """A member who was admitted since the process began, beside enough others and too few."""
+    enough, few = World(4, 1, method="fedavg"), World(3, 1, method="fedavg")
+    told: list[Mapping[str, str]] = []
+    for world, name in ((enough, "p-3"), (few, "p-2")):
+        del world.sites[name]
+        try:
+            told.append(world.run()[1].told[0].left_out)
+        except RoundFailed as error:
+            told.append(error.left_out)
+    return {"left_out": told, "said": [enough.desk.said, few.desk.said]}
 
 
 def poisoned() -> dict[str, Any]:
@@ -461,6 +558,8 @@ def main(directory: Path) -> dict[str, Any]:
         "ended": ended_before_closing(),
         "left_out": left_out(),
         "failed": failed(),
+        "not_closed": not_closed(),
+        "without_node": without_node(),
         "poisoned": poisoned(),
         "refusals": refusals(directory),
     }
