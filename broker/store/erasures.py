@@ -8,7 +8,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Select, and_, delete, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from broker.domain.errors import NotFound, StateConflict
 from broker.store import tables
@@ -149,6 +161,7 @@ def empty_contacts(tx: Connection, contact_ids: Sequence[str], erasure_id: str) 
             bound_at=None,
             erasure_id=erasure_id,
             minor=None,
+            test_subject=None,
         )
     )
 
@@ -237,7 +250,11 @@ def release(tx: Connection, contact_ids: Sequence[str], now: int) -> int:
     tx.execute(
         update(CONSENT)
         .where(CONSENT.c.contact_id.in_(contact_ids), CONSENT.c.id.not_in(held))
-        .values(terms="", signed_copy_id=None)
+        .values(
+            terms="",
+            signed_copy_id=None,
+            guardian_id=case((CONSENT.c.guardian_id.is_(None), None), else_=""),
+        )
     )
     return gone.rowcount
 

@@ -56,7 +56,11 @@ def mark(
             raise InvalidRequest("the guardian is marked as a minor")
         minor = replace(minor, guardian=guardian.id)
         contacts.set_minor(tx, contact.id, minor.dump())
-        _told(ctx, tx, contact, "minor.marked", guardian=guardian.id, relation=relation)
+        # With nobody bound yet the entry is sealed for good: then it names no guardian.
+        relative = {} if contact.subject_id is None else {"guardian": guardian.id}
+        if relative:
+            relative["relation"] = relation
+        _told(ctx, tx, contact, "minor.marked", **relative)
     return Marked(contact, minor)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from broker.domain.consent import BindingGrade
 from broker.domain.errors import Gone, LogUnavailable, StateConflict
-from broker.domain.guardian import CUSTOMER
+from broker.domain.guardian import CUSTOMER, GUARDIAN
 from broker.domain.template import Template
 from broker.domain.tracing import span
 from broker.store import (
@@ -23,6 +23,7 @@ from broker.store import (
     proofs,
     registry,
 )
+from broker.store.consents import ConsentRow
 from broker.store.contacts import ContactRow
 from broker.store.credentials import CopyRow
 from broker.store.presentations import PresentationRequestRow
@@ -211,7 +212,7 @@ def _write_each(
         consent = consents.consent(tx, row.tenant_id, question.consent_id)
         by = Signed(verified[query], copy, question, case.document, row)
         if row.kind == "withdrawal":
-            if copy.subject_id not in {consent.subject_id, consent.guardian_id}:
+            if copy.subject_id not in _may_withdraw(tx, contact, consent):
                 raise Refused(
                     "not_the_signer", "the credential belongs to another customer than the consent"
                 )
@@ -263,6 +264,14 @@ def _copy(
     if copy.holder_thumbprint != presentation.holder_thumbprint:
         raise Refused("holder_mismatch", "the credential is bound to another key")
     return copy
+
+
+def _may_withdraw(tx: Connection, contact: ContactRow, consent: ConsentRow) -> set[str | None]:
+    """The customer; of what a guardian signed also that guardian, and the minor's of now."""
+    able = {consent.subject_id, consent.guardian_id}
+    if consent.guardian_id is not None:
+        able.add(signer(tx, contact, GUARDIAN).subject_id)
+    return able - {None, ""}
 
 
 def _check_person(contact: ContactRow, copy: CopyRow, template: Template) -> None:

@@ -29,7 +29,13 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Only where no guardian has signed: the older schema would take the minor's word alone."""
+    """Only without minors and their guardians' signatures: it would take the minor's word alone."""
+    minors = "SELECT count(*) FROM contact WHERE minor IS NOT NULL"
+    if op.get_bind().scalar(sa.text(minors)):
+        raise RuntimeError(
+            "there are contacts marked as minors, whom the older brokers would take for adults: "
+            "restore a backup from before instead, or take the marks away if nobody needs them"
+        )
     found = "SELECT count(*) FROM consent WHERE guardian_id IS NOT NULL"
     kept = "SELECT count(*) FROM evidence WHERE kind = 'guardian'"
     if op.get_bind().scalar(sa.text(found)) or op.get_bind().scalar(sa.text(kept)):

@@ -15,5 +15,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take it away."""
+    """Only where no attribute is one: the older brokers would ask for no separate consent."""
+    found = "SELECT count(*) FROM attribute WHERE public_place"
+    if op.get_bind().scalar(sa.text(found)):
+        raise RuntimeError(
+            "there are attributes that devices in public places collect, which the older schema "
+            "cannot tell from others: restore a backup from before instead"
+        )
     op.drop_column("attribute", "public_place")

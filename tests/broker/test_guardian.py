@@ -6,14 +6,24 @@ from typing import Any
 
 import orjson
 import pytest
+from alembic import command
+from sqlalchemy import select
 
 from broker.domain.bundle import pack, unpack
 from broker.domain.evidence import MANIFEST_TYPE, Report, file_hash, verify_evidence
-from broker.usecases import consent_page
+from broker.store.acting import acting_for_all
+from broker.store.consents import CONSENT
+from broker.store.contacts import CONTACT
+from broker.store.migrate import _config
+from broker.store.presentations import EVIDENCE
+from broker.usecases import consent_page, sandbox
+from broker.usecases.erasure import release_due
+from broker.usecases.tenant import add_attribute
 from broker.usecases.trust import trust
 from credentials.jcs import canonical
 from credentials.jws import parse_jws, sign_jws
 from tests.broker.flow_world import DAY, Customer, World, world
+from tests.broker.test_separate_consents import CAMERA
 from wallet_adapters.loopback.errors import PeerRefused
 
 
@@ -244,7 +254,7 @@ def test_what_makes_no_sense_is_refused(broker: World) -> None:
     assert broker.api("PUT", "/v1/minors", json=as_guardian).status_code == 400
 
 
-def test_no_other_partner_and_no_log_entry_tells_of_the_age(broker: World) -> None:
+def test_no_other_partner_and_no_entry_of_the_mark_tells_of_the_age(broker: World) -> None:
     marked = mark(broker)
     other = broker.second_partner()
     assert broker.api("GET", f"/v1/minors/{marked['id']}", other).status_code == 404
@@ -270,6 +280,63 @@ def test_the_minors_page_hands_nobody_the_guardians_card(broker: World, child: C
     assert "You need an invitation" in page
 
 
+def erase(broker: World, subject_ref: str) -> None:
+    named = {"partner": broker.partner, "subject_ref": subject_ref}
+    headers = {"Idempotency-Key": f"erase-{subject_ref}"}
+    path = "/v1/subject-erasures"
+    done = broker.api("POST", path, broker.officer, json=named, headers=headers)
+    assert done.status_code == 201, done.text
+
+
+@pytest.mark.parametrize("erased", [False, True])
+def test_a_new_guardian_withdraws_what_the_one_before_signed(
+    broker: World, parent: Customer, *, erased: bool
+) -> None:
+    mark(broker, "under_13", alone=True)
+    request = broker.ask("crm-child")
+    parent.sign(request["wallet_link"], "consent_base")
+    if erased:
+        erase(broker, "crm-parent")
+    consent_id = request["consents"][0]["id"]
+    aunt, stranger = broker.customer("crm-aunt"), broker.customer("crm-9")
+    guardian = {"subject_ref": "crm-aunt", "relation": "legal_guardian", "alone": True}
+    body = {"subject_ref": "crm-child", "age_band": "under_13", "guardian": guardian}
+    assert broker.api("PUT", "/v1/minors", json=body).status_code == 200
+    link = broker.withdrawal(consent_id).json()["wallet_link"]
+    with pytest.raises(PeerRefused):
+        stranger.sign(link, "other_key")
+    aunt.sign(link, "other_key")
+    after = broker.consent(consent_id)
+    assert (after["state"], after["withdrawal_grade"]) == ("withdrawn", "guardian")
+    assert broker.evidence(consent_id).verdict == "verified"
+
+
+def test_an_erased_child_leaves_no_relation(
+    broker: World, child: Customer, parent: Customer
+) -> None:
+    sandbox.mark(broker.ctx, "demo", broker.partner, "crm-child", on=True)
+    mark(broker)
+    both_sign(broker, child, parent)
+    assert stored(broker, CONSENT.c.guardian_id) - {None, ""}
+    erase(broker, "crm-child")
+    assert True not in stored(broker, CONTACT.c.test_subject)
+    broker.advance(max(stored(broker, EVIDENCE.c.kept_until)) - broker.time[0] + 1)
+    release_due(broker.ctx)
+    assert stored(broker, EVIDENCE.c.kept_until) == set()
+    assert stored(broker, CONSENT.c.guardian_id) == {None, ""}
+
+
+def stored(broker: World, column: Any) -> set[Any]:  # noqa: ANN401 (of SQLAlchemy)
+    with broker.ctx.db.reading() as tx:
+        return set(tx.execute(select(column)).scalars())
+
+
+def test_a_mark_before_there_is_anybody_names_no_guardian(broker: World) -> None:
+    mark(broker, "under_13", alone=True)
+    (entry,) = broker.logged("minor.marked")
+    assert {"guardian", "relation"}.isdisjoint(entry.body)
+
+
 def test_a_minor_is_nobodys_guardian(broker: World, child: Customer, parent: Customer) -> None:
     mark(broker)
     guardian = {"subject_ref": "crm-grand", "relation": "parent"}
@@ -280,6 +347,25 @@ def test_a_minor_is_nobodys_guardian(broker: World, child: Customer, parent: Cus
     with pytest.raises(PeerRefused):
         parent.sign(broker.follow(request)["wallet_link"], "consent_base")
     assert broker.states(request)[0] == "requested"
+
+
+def test_no_broker_that_knows_no_minors_takes_over_where_there_are_some(broker: World) -> None:
+    mark(broker)
+    with pytest.raises(RuntimeError, match="marked as minors"):
+        downgrade(broker, "0027")
+
+
+def test_no_broker_that_knows_no_public_places_takes_over(broker: World) -> None:
+    add_attribute(broker.ctx, "demo", CAMERA)
+    with pytest.raises(RuntimeError, match="public places"):
+        downgrade(broker, "0029")
+
+
+def downgrade(broker: World, revision: str) -> None:
+    config = _config()
+    with acting_for_all(), broker.ctx.db.transaction() as tx:
+        config.attributes["connection"] = tx
+        command.downgrade(config, revision)
 
 
 def test_the_page_says_whose_turn_it_is(broker: World, child: Customer, parent: Customer) -> None:

@@ -228,7 +228,7 @@ def form_to(card: Element, act: str) -> Element:
     return found
 
 
-@pytest.mark.parametrize(("lang", "words"), [("zh", "您已拒绝"), ("en", "You refuse decisions")])
+@pytest.mark.parametrize(("lang", "words"), [("zh", "你已拒绝"), ("en", "You refuse decisions")])
 def test_decisions_by_a_program_alone_are_refused_and_the_rest_stays(
     world: PageWorld, lang: str, words: str
 ) -> None:
