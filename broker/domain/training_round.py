@@ -89,7 +89,8 @@ def check_receipt(
     """Check what a genuine receipt says of its round.
 
     1. It was signed after the round opened, and not in the future.
-    2. Its lists are the round's, each issued since the round opened.
+    2. Its lists are the round's, each issued since the round opened and not in the future; there is
+       one where there are rows.
     3. So many rows as the campaign asks for fit its bucket.
 
     Raises `TrainingReceiptRefused`.
@@ -101,11 +102,15 @@ def check_receipt(
     for one in receipt.lists:
         if one.uri not in lists:
             raise TrainingReceiptRefused("the receipt names a status list that is not the round's")
+        if one.issued_at > now + CLOCKS_APART:
+            raise TrainingReceiptRefused("the receipt names a status list of the future")
         if one.issued_at < opened_at:
             raise TrainingReceiptRefused(
                 "the receipt rests on a status list from before the round opened: download the "
                 "lists anew in each round"
             )
+    if receipt.bucket and not receipt.lists:
+        raise TrainingReceiptRefused("the receipt is of rows, and rests on no status list")
     # 3.
     if receipt.bucket < campaign.minimum_rows:
         raise TrainingReceiptRefused(

@@ -12,7 +12,7 @@ from broker.store.model_versions import VersionRow
 from broker.usecases import audit
 from broker.usecases.campaign import signed_of
 from broker.usecases.context import Context
-from broker.usecases.training_round import finish_after
+from broker.usecases.training_round import check_switches, finish_after
 from federation import reading
 from federation.receipt import receipts_root
 from federation.unlearning import ModelVersion
@@ -32,7 +32,8 @@ def close_round(
     """Close a round with the model that it gave: a version, a candidate so far.
 
     1. A round that was closed with this model gives its version again.
-    2. The round is open, and as many members as the campaign asks for have told of it.
+    2. The round is open, nothing switches the campaign off, and as many members as it asks for
+       have told of the round.
     3. The model is a new one.
     4. The version is entered and logged, the round closed, and a campaign whose last round it was
        finished.
@@ -52,6 +53,7 @@ def close_round(
         if row.state != "open":
             raise StateConflict(f"the round is {row.state}, with another model or none")
         signed = signed_of(campaign)
+        check_switches(tx, tenant_id, signed)
         receipts = training_rounds.receipts(tx, row.id)
         if len(receipts) < signed.campaign.minimum_members:
             raise TooFewMembers(

@@ -12,6 +12,7 @@ from broker.usecases import audit
 from broker.usecases.campaign import signed_of
 from broker.usecases.context import Context
 from broker.usecases.model_version import as_library
+from broker.usecases.training_round import check_switches
 from federation.board import pass_stage
 from federation.errors import FederationError
 
@@ -24,7 +25,7 @@ def promote(
 ) -> VersionRow:
     """Have a candidate pass the stage that it was trained in.
 
-    1. It is a candidate that a round of its campaign gave.
+    1. It is a candidate that a round of its campaign gave, which nothing switches off.
     2. By its metrics and the approvals `given` (JWS of the board), the stage's gates hold
        (`federation.board.pass_stage`).
     3. From the pilot on it is in state `pilot`, and the campaign goes on with it in stage
@@ -43,6 +44,7 @@ def promote(
             raise StateConflict("only a candidate that a round has given passes a stage")
         # 2.
         signed, metrics = signed_of(campaign), json.loads(row.metrics)
+        check_switches(tx, tenant_id, signed)
         board = read_board(campaign.board.encode())
         pass_stage(signed, row.stage, row.id, metrics=metrics, given=given, board=board)
         # 3.

@@ -61,7 +61,7 @@ def open_round(
     1. The campaign is running, it is its time and its stage, nothing switches it off, and no
        other round of it is open.
     2. The number is the stage's next.
-    3. The model is the one that training goes on from.
+    3. The model is the one that training goes on from, neither tainted nor retired.
     4. The privacy budget covers one more round.
     5. Enough members are admitted.
     6. From the next second on, which is when the round opens, their lists are signed anew.
@@ -85,13 +85,14 @@ def open_round(
         check_time(signed.campaign, opens_at)
         if stage != row.stage:
             raise StateConflict(f"the campaign is in stage {row.stage}")
-        _check_switches(tx, tenant_id, signed)
+        check_switches(tx, tenant_id, signed)
         if any(one.state == "open" for one in rounds):
             raise StateConflict("another round of the campaign is open: close it or give it up")
         # 2.
         check_number(signed.campaign, number, [one.number for one in rounds if one.stage == stage])
         # 3.
         _check_begins_with(row, rounds, model_in)
+        _check_usable(tx, tenant_id, model_in)
         # 4.
         check_budget(signed.campaign, len(rounds) + 1)
         # 5.
@@ -142,6 +143,7 @@ def round_key(
             raise StateConflict(f"the round is {row.state}")
         check_member(tx, row, member)
         signed = signed_of(campaign)
+        check_switches(tx, tenant_id, signed)
         key = salt_of(ctx, tx, campaign, signed).key(stage, number, member)
     return OwnKey(campaign, row, key)
 
@@ -194,7 +196,11 @@ def finish_after(
         move(ctx, tx, campaign, "finished")
 
 
-def _check_switches(tx: Connection, tenant_id: str, signed: SignedCampaign) -> None:
+def check_switches(tx: Connection, tenant_id: str, signed: SignedCampaign) -> None:
+    """Raise `StateConflict` where a kill switch is on for what a campaign trains.
+
+    An open round stops too: it can be given up, and goes on when the switch is off again.
+    """
     purpose, _, algorithm = signed.campaign.purpose.partition("#algo:")
     for switch in kill_switches.turned_on(tx, tenant_id):
         if switch.kind == "tenant" or (switch.kind, switch.id) in {
@@ -218,6 +224,15 @@ def _check_begins_with(row: CampaignRow, rounds: list[RoundRow], model_in: str) 
         raise StateConflict(f"this round begins with the model {wanted}")
 
 
+def _check_usable(tx: Connection, tenant_id: str, model: str) -> None:
+    known = model_versions.known(tx, tenant_id, model)
+    if known is not None and known.state in {"tainted", "retired"}:
+        raise StateConflict(
+            f"the model to begin with is {known.state}: nothing is trained from it. Stop the "
+            "campaign, and begin another with a model that is neither"
+        )
+
+
 def _taking_part(tx: Connection, tenant_id: str, signed: SignedCampaign, stage: str) -> list[str]:
     campaign = signed.campaign
     of_stage = next(one.members for one in campaign.rollout if one.stage == stage)
@@ -234,10 +249,7 @@ def _begin(
     ctx: Context, tx: Connection, row: CampaignRow, signed: SignedCampaign, model: str
 ) -> None:
     """Enter the model that a campaign begins with, unless it is one that is known."""
-    known = model_versions.known(tx, row.tenant_id, model)
-    if known is not None:
-        if known.state in {"tainted", "retired"}:
-            raise StateConflict(f"the model to begin with is {known.state}")
+    if model_versions.known(tx, row.tenant_id, model) is not None:
         return
     now, campaign = ctx.now(), signed.campaign
     model_versions.add(

@@ -5,6 +5,8 @@ not get an answer is made again: the broker answers a repeated one as the first 
 """
 
 import base64
+import json
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +28,15 @@ ASSERTION_SECONDS: Final = 60
 SECONDS: Final = 60.0
 TRIES: Final = 4
 AGAIN_SECONDS: Final = 0.5
+LIST_TRIES: Final = 8
 LARGEST_LIST: Final = 64 * 1024 * 1024
 KEY_BYTES: Final = 32
+LONGEST_PAUSE: Final = 10.0
+BUSY: Final = frozenset({429, 502, 503, 504})
+UNAUTHORIZED: Final = 401
 OF_THE_RECEIPT: Final = frozenset({400, 403, 409, 413, 422})
 OF_THE_MODEL: Final = frozenset({400, 409, 413, 422})
+_SECONDS: Final = re.compile(r"[0-9]{1,9}")
 
 
 class BrokerRefused(FederationError):
@@ -97,10 +104,24 @@ class BrokerClient:
     def _called(self, method: str, path: str, **body: Any) -> dict[str, Any]:  # noqa: ANN401 (of httpx)
         if self.now() >= self._until:
             self._renew()
+        try:
+            return self._sent(method, path, **body)
+        except BrokerRefused as error:
+            if error.status != UNAUTHORIZED:
+                raise
+        # The token ended before its time: one more try with a new one.
+        self._renew()
         return self._sent(method, path, **body)
 
     def _renew(self) -> None:
-        self._token = ""
+        self._token, self._until = "", 0
+        now = self.now()
+        answer = self._sent("POST", "/oauth/token", form=self._form)
+        self._token = str(answer["access_token"])
+        self._until = now + int(answer["expires_in"]) // 2
+
+    def _form(self) -> dict[str, str]:
+        """What asks for a token, once: the broker takes no assertion a second time."""
         now = self.now()
         assertion = sign_jws(
             self._key,
@@ -114,17 +135,22 @@ class BrokerClient:
                 "exp": now + ASSERTION_SECONDS,
             },
         )
-        form = {
+        return {
             "grant_type": "client_credentials",
             "client_assertion_type": ASSERTION_TYPE,
             "client_assertion": assertion,
         }
-        answer = self._sent("POST", "/oauth/token", data=form)
-        self._token = str(answer["access_token"])
-        self._until = now + int(answer["expires_in"]) // 2
 
-    def _sent(self, method: str, path: str, **body: Any) -> dict[str, Any]:  # noqa: ANN401
+    def _sent(
+        self,
+        method: str,
+        path: str,
+        form: Callable[[], dict[str, str]] | None = None,
+        **body: Any,  # noqa: ANN401
+    ) -> dict[str, Any]:
         for left in reversed(range(TRIES)):
+            if form is not None:
+                body["data"] = form()
             try:
                 answer = self._proven(method, path, **body)
             except httpx.HTTPError as error:
@@ -137,8 +163,11 @@ class BrokerClient:
                 self._nonce = asked
                 if "use_dpop_nonce" in answer.text:
                     continue
+            if answer.status_code in BUSY and left:
+                time.sleep(_pause(answer))
+                continue
             return _read(answer)
-        raise BrokerRefused(401, "use_dpop_nonce")
+        raise BrokerRefused(UNAUTHORIZED, "use_dpop_nonce")
 
     def _proven(self, method: str, path: str, **body: Any) -> httpx.Response:  # noqa: ANN401
         proof = make_dpop_proof(
@@ -234,10 +263,39 @@ def round_key(client: BrokerClient, campaign: str, opened: Round) -> RoundKey:
 def download_lists(
     client: BrokerClient, opened_at: int, addresses: Sequence[str]
 ) -> dict[str, str]:
-    """Whole status lists, from the second on in which the round opens. Raises `BrokerRefused`."""
+    """Whole status lists, from the second on in which the round opens. Raises `BrokerRefused`.
+
+    One that is of before, since the broker's clock is behind this one, is asked for again a few
+    times; whether it will do is looked at elsewhere (`opening.pin_lists`).
+    """
     while client.now() < opened_at:
         time.sleep(AGAIN_SECONDS)
-    return {address: client.download(address) for address in addresses}
+    found: dict[str, str] = {}
+    for address in addresses:
+        for _ in range(LIST_TRIES):
+            found[address] = client.download(address)
+            if _issued_at(found[address]) >= opened_at:
+                break
+            time.sleep(AGAIN_SECONDS)
+    return found
+
+
+def _issued_at(token: str) -> int:
+    """What a token says of itself, unverified; 0 where it cannot be read."""
+    try:
+        part = token.split(".")[1]
+        said = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))["iat"]
+    except (IndexError, KeyError, TypeError, ValueError, RecursionError):
+        return 0
+    return said if isinstance(said, int) else 0
+
+
+def _pause(answer: httpx.Response) -> float:
+    """How long to wait before the next try, in seconds: as the broker asks, within a bound."""
+    asked = answer.headers.get("Retry-After", "")
+    # Digits alone, and few: a date is as good as nothing said.
+    said = float(asked) if _SECONDS.fullmatch(asked) else 0.0
+    return min(max(said, AGAIN_SECONDS), LONGEST_PAUSE)
 
 
 def _read(answer: httpx.Response) -> dict[str, Any]:

@@ -155,6 +155,7 @@ def test_a_second_receipt_is_refused_and_told_in_the_log(broker: World) -> None:
         ({"bucket": 128}, 400, "leaves_differ"),
         ({"root": b"r" * 32}, 400, "leaves_differ"),
         ({"signed_at": 1}, 400, "training_receipt_refused"),
+        ({"lists": ()}, 400, "training_receipt_refused"),
         (
             {"lists": (UsedList("https://elsewhere.example/l", model(1), 2**40),)},
             400,
@@ -188,6 +189,10 @@ def test_a_list_from_before_the_round_is_stale(shared: Training) -> None:
     answer = shared.hand_in(opened, sent)
     assert code(answer) == (400, "training_receipt_refused")
     assert "before the round opened" in answer.json()["detail"]
+    future = UsedList(opened["lists"][0], model(1), 2**40)
+    answer = shared.hand_in(opened, invented(shared, opened, lists=(future,)))
+    assert code(answer) == (400, "training_receipt_refused")
+    assert "of the future" in answer.json()["detail"]
     fresh = shared.world.http.get(opened["lists"][0])
     assert fresh.status_code == 200
 
@@ -292,6 +297,54 @@ def test_what_is_switched_off_or_not_running_opens_no_round(broker: World) -> No
     for state in ("running", "paused", "finished"):
         with pytest.raises(StateConflict):
             campaigns.set_state(broker.ctx, "demo", at.campaign, state)
+
+
+def test_a_switch_that_is_turned_on_in_mid_round_stops_it(broker: World) -> None:
+    at = training(broker)
+    opened = at.open(1)
+    key = at.key(broker.partner, opened)
+    switch = KillSwitch("purpose", PURPOSE.partition("#algo:")[0])
+
+    def refused(answer: Any) -> bool:  # noqa: ANN401
+        told = code(answer) == (409, "state_conflict")
+        return told and "kill switch" in answer.json()["detail"]
+
+    def turned(*, on: bool) -> None:
+        turn(broker.ctx, "demo", switch, on=on)
+
+    turned(on=True)
+    sent = invented(at, opened, key=key)
+    assert refused(at.call("GET", "/rounds/consortium/1/key", caller=broker.partner))
+    assert refused(at.hand_in(opened, sent))
+    turned(on=False)
+    assert at.hand_in(opened, sent).status_code == 200
+    turned(on=True)
+    assert refused(at.close(opened, model(1)))
+    turned(on=False)
+    assert at.close(opened, model(1)).status_code == 200
+    turned(on=True)
+    approval = [at.approval("consortium", model(1))]
+    with pytest.raises(StateConflict, match="kill switch"):
+        promote(broker.ctx, "demo", model(1), approval)
+    turned(on=False)
+    assert promote(broker.ctx, "demo", model(1), approval).state == "active"
+
+
+def test_no_round_begins_with_a_model_that_was_retired(broker: World) -> None:
+    """Neither a campaign's later ones, nor the first of a stage with the model that passed."""
+    stages = [
+        {"stage": name, "members": [broker.partner], "gates": [], "approvals": 1}
+        for name in ("pilot", "consortium")
+    ]
+    at = training(broker, rollout=stages)
+    opened = at.open(1, BEGAN, "pilot")
+    assert at.hand_in(opened, invented(at, opened)).status_code == 200
+    assert at.close(opened, model(1)).status_code == 200
+    promote(broker.ctx, "demo", model(1), [at.approval("pilot", model(1))])
+    retire(broker.ctx, "demo", model(1))
+    answer = at.call("POST", "/rounds", ONE | {"model_in": model(1)})
+    assert code(answer) == (409, "state_conflict")
+    assert "retired" in answer.json()["detail"]
 
 
 def test_the_budget_stops_before_it_is_overspent(broker: World) -> None:

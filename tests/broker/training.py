@@ -10,6 +10,7 @@ from broker.domain.addresses import tenant_url
 from broker.usecases import campaign as campaigns
 from broker.usecases import federation_member as members
 from broker.usecases.coordinator import add_coordinator
+from broker.usecases.status import allocate
 from credentials.jcs import b64url, b64url_decode
 from credentials.keys import SoftwareKey
 from federation.board import Board, SignedCampaign, approve_model, sign_campaign, verify_campaign
@@ -249,6 +250,9 @@ def training(world: World, *named: str, **changes: Any) -> Training:  # noqa: AN
         key, receipts, node = member_keys()
         members.add_member(ctx, "demo", partner, node_key=node, receipt_key=receipts)
         members.admit_member(ctx, "demo", partner)
+        with ctx.db.transaction() as tx:
+            # A list, as every partner has whose customers ever consented.
+            allocate(ctx, tx, "demo", partner)
         keys[partner] = Member(partner, key)
     campaigns.set_state(ctx, "demo", added.id, "running")
     coordinator = add_coordinator(ctx, "demo", name=f"runs {secrets.token_hex(4)}")
@@ -277,6 +281,7 @@ def invented(
         "round": opened["number"],
         "model_in": opened["model_in"],
         "stage": opened["stage"],
+        "lists": tuple(UsedList(one, model(98), opened["opened_at"]) for one in opened["lists"]),
     }
     return receipt_of(at.members[whose].key, tree, **(told | changes))
 

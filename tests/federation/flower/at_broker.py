@@ -62,6 +62,10 @@ class AtPort(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         request.url = request.url.copy_with(port=self._port)
+        if f"busy {request.url.path.rpartition('/')[2]}" in self._losing:
+            # A proxy before the broker has nobody to ask.
+            self._losing.remove(f"busy {request.url.path.rpartition('/')[2]}")
+            return httpx.Response(503, headers={"Retry-After": "0"}, text="busy")
         answered = self._inner.handle_request(request)
         last = request.url.path.rpartition("/")[2]
         if last in self._losing:
@@ -120,7 +124,10 @@ def main(given: dict[str, Any], directory: Path) -> dict[str, Any]:
         return BrokerClient(given["base"], told["id"], key, now=now, carrier=carrier)
 
     desk = BrokerDesk(
-        client(given["coordinator"], "rounds", "receipts", "close"), given["campaign"]
+        client(
+            given["coordinator"], "token", "rounds", "receipts", "close", "busy token", "busy close"
+        ),
+        given["campaign"],
     )
     told = desk.told()
     board = Board.of(told["board"]["keys"], told["board"]["threshold"])
