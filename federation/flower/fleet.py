@@ -16,6 +16,8 @@ FLEET: Final = "/v1/fleet/"
 LARGEST_BODY: Final = 64 * 1024 * 1024
 """Bytes. Flower cuts arrays into pieces of 5 MiB; it reads a body before it asks whose it is."""
 
+LENGTH_DIGITS: Final = 19
+
 
 class FleetAlone:
     """An ASGI application that passes on what members may ask for, within a size, and 404s."""
@@ -38,9 +40,13 @@ class FleetAlone:
                 await self._application(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> int:
-        if scope["method"] != "POST" or not scope["path"].startswith(FLEET):
+        path = scope["path"]
+        # What is passed on is not left to how the application behind reads `..`.
+        if scope["method"] != "POST" or not path.startswith(FLEET) or ".." in path or "//" in path:
             return 404
         lengths = [value for name, value in scope["headers"] if name == b"content-length"]
         if len(lengths) != 1 or not lengths[0].isdigit():
             return 411
+        if len(lengths[0]) > LENGTH_DIGITS:
+            return 413
         return 413 if int(lengths[0]) > self._largest_body else 0

@@ -63,6 +63,8 @@ def test_members_reach_the_fleet(path: str) -> None:
         "/v1/runtime/acquire-task",
         "//v1/fleet/pull-messages",
         "/x/v1/fleet/pull-messages",
+        "/v1/fleet/../control/list-runs",
+        "/v1/fleet//pull-messages",
     ],
 )
 def test_and_nothing_beside_it(path: str) -> None:
@@ -76,7 +78,8 @@ def test_and_that_by_post_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "status"), [(None, 411), (b"x", 411), (b"-1", 411), (b"100", 200), (b"101", 413)]
+    ("length", "status"),
+    [(None, 411), (b"x", 411), (b"-1", 411), (b"100", 200), (b"101", 413), (b"9" * 5000, 413)],
 )
 def test_within_a_size_that_is_said_first(length: bytes | None, status: int) -> None:
     assert answered("/v1/fleet/push-object", length=length)[0]["status"] == status
@@ -160,10 +163,10 @@ def test_programs_end_together(how: str, said: str) -> None:
         if how == "told":
             assert [process.stdout.readline() for _ in range(2)] == ["on\n", "on\n"]
             process.terminate()
-        lines = process.communicate(timeout=120)[0].splitlines()
+        lines = process.communicate(timeout=300)[0].splitlines()
         assert [line for line in lines if line != "on"] == [said]
         # Whoever had stayed would hold the group.
-        until = time.monotonic() + 60
+        until = time.monotonic() + 200
         while time.monotonic() < until:
             try:
                 os.killpg(process.pid, 0)

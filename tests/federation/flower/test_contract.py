@@ -16,7 +16,7 @@ import pytest
 from tests.programs import ROOT, missing
 
 PYTHON = ROOT / ".venv-federation" / "bin" / "python"
-SECONDS = 540
+SECONDS = 1_500
 UNANSWERED, INVALID_BUNDLE = 3, 7  # Flower's codes of errors in replies
 
 EXPECTED = {
