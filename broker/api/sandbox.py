@@ -146,8 +146,8 @@ def put_sign_off(ctx: Ctx, caller: OfficerCaller, trial_id: str, body: FiguresBo
 def delete_trial(ctx: Ctx, caller: OfficerCaller, trial_id: str) -> TrialOut:
     """End a trial without a sign-off. Officers only.
 
-    A source is a draft again; a partner is denied everything (`partner_not_signed_off`) until it
-    was tried again.
+    A source is a draft again; a partner's every question is denied (`partner_not_signed_off`)
+    until it was tried again. It can still ask customers: suspend it to end that too.
     """
     return _out(sandbox.end(ctx, caller.tenant_id, trial_id, by=caller.client_id))
 

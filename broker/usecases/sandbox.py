@@ -60,7 +60,7 @@ def sign_off(
 
 
 def end(ctx: Context, tenant_id: str, trial_id: str, *, by: str = OPERATOR) -> Trial:
-    """End a trial without a sign-off: a source is a draft again, a partner is denied everything.
+    """End a trial without a sign-off: a source is a draft again, a partner is denied every use.
 
     Raises `NotFound`, `StateConflict` (it is over).
     """

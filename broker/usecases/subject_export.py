@@ -2,7 +2,9 @@
 
 Its form is `broker/domain/schemas/subject-export-1.json`. No profile attribute is in it, because
 the broker holds none; no secret either (codes and tokens are kept as hashes). Nothing in it is
-about anybody else: each entry of the log is one of this customer's, opened by their own key.
+about anybody else but that a minor has a guardian: each entry of the log is one of this customer's,
+opened by their own key, and of what a guardian signed there is the hash. What somebody signed as
+another's guardian is in the minor's export and not in their own.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +14,9 @@ import orjson
 from sqlalchemy import Connection
 
 from broker.domain.addresses import tenant_url
+from broker.domain.consent import WithdrawalGrade
 from broker.domain.errors import NotFound
+from broker.domain.terms import Terms
 from broker.store import (
     audit as audit_store,
 )
@@ -31,9 +35,11 @@ from broker.store import (
 from broker.store.audit import FoundEntry
 from broker.store.consents import ConsentRow
 from broker.store.contacts import ContactRow
+from broker.store.presentations import EvidenceRow
 from broker.usecases import audit
 from broker.usecases.context import Context
 from broker.usecases.deletion import opened_receipt
+from broker.usecases.granting import sha256
 from broker.usecases.invitation import pairwise_id
 from broker.usecases.person import Named, Person, find_person
 from broker.usecases.proof_request import query_of
@@ -226,11 +232,30 @@ def _consent(ctx: Context, tx: Connection, row: ConsentRow) -> dict[str, Any]:
                 "kind": kept.kind,
                 "created_at": kept.created_at,
                 "kept_until": kept.kept_until,
-                "content": orjson.loads(ctx.master.open(kept.sealed, f"evidence:{kept.id}")),
+                "content": _content(ctx, row, kept),
             }
             for kept in presentations.evidence(tx, row.id)
         ],
         "deletion": _deletion(ctx, tx, row),
+    }
+
+
+def _content(ctx: Context, row: ConsentRow, kept: EvidenceRow) -> dict[str, Any]:
+    """What was signed; of a guardian's signature the terms and when, with the hash of the rest."""
+    content: dict[str, Any] = orjson.loads(ctx.master.open(kept.sealed, f"evidence:{kept.id}"))
+    guardian = Terms.from_json(orjson.loads(content["terms"])).guardian
+    by_guardian = {
+        "grant": guardian is not None and guardian.alone,
+        "guardian": True,
+        "withdrawal": guardian is not None
+        and (guardian.alone or row.withdrawal_grade == WithdrawalGrade.GUARDIAN),
+    }
+    if not by_guardian[kept.kind]:
+        return content
+    told = ("kind", "consent_id", "terms", "signature_grade", "signed_at", "accepted_at")
+    return {
+        **{name: content[name] for name in told},
+        "presentation_hash": sha256(content["presentation"]),
     }
 
 

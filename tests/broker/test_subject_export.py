@@ -45,6 +45,31 @@ def used(made: World, subject_ref: str) -> str:
     return str(consent)
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_minors_export_holds_no_credential_of_the_guardian(made: World, *, alone: bool) -> None:
+    parent = made.customer("crm-parent")
+    child = None if alone else made.customer("crm-child")
+    guardian = {"subject_ref": "crm-parent", "relation": "parent", "alone": alone}
+    body = {"subject_ref": "crm-child", "age_band": "under_13", "guardian": guardian}
+    assert made.api("PUT", "/v1/minors", json=body).status_code == 200
+    made.advance()
+    request = made.ask("crm-child")
+    if child is not None:
+        child.sign(request["wallet_link"], "consent_base")
+    parent.sign(made.follow(request)["wallet_link"], "consent_base")
+    consent = request["consents"][0]["id"]
+    link = made.withdrawal(consent).json()["wallet_link"]
+    parent.sign(link, "same_key" if alone else "other_key")
+    told = export(made, partner=made.partner, subject_ref="crm-child")
+    (given,) = [one for one in told["consents"] if one["id"] == consent]
+    signed = {one["kind"]: one["content"] for one in given["evidence"]}
+    assert ("presentation" in signed.pop("grant")) is not alone
+    assert set(signed) == ({"withdrawal"} if alone else {"guardian", "withdrawal"})
+    for content in signed.values():
+        assert "presentation" not in content
+        assert content["presentation_hash"]
+
+
 def test_everything_about_one_and_nothing_about_another(made: World) -> None:
     mine, other = used(made, "crm-mine"), used(made, "crm-other")
     told = export(made, partner=made.partner, subject_ref="crm-mine")
