@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Final, Self
 
 import numpy as np
@@ -25,6 +26,20 @@ Model = Mapping[str, Any]
 """Tensors (NumPy arrays) by name."""
 
 KINDS: Final = frozenset({"float32", "float64"})
+RAISED: Final = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TokenError,
+    TypeError,
+    ValueError,
+)
+"""What reading a tensor raises: its header is parsed as Python."""
 NPY: Final = b"\x93NUMPY"
 
 
@@ -60,7 +75,7 @@ def of_record(record: ArrayRecord) -> dict[str, Any]:
         raise Malformed("no tensors: not as NumPy writes them")
     try:
         return {name: array.numpy() for name, array in record.items()}
-    except Exception as error:  # noqa: BLE001 (the header is parsed as Python: whatever it raises)
+    except RAISED as error:
         raise Malformed(f"no tensors: {type(error).__name__}") from None
 
 
