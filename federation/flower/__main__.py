@@ -45,7 +45,7 @@ def _superlink(
 ) -> list[Program]:
     places.make_secret(places.control_token)
     if given.self_signed:
-        outside = places.make_certificate("members", given.self_signed, now, SELF_SIGNED_DAYS)
+        outside = places.kept_certificate("members", given.self_signed, now, SELF_SIGNED_DAYS)
     else:
         outside = Certificate(given.certificate, given.key, given.certificate)
     serve = [sys.executable, "-m", "federation.flower.superlink", str(places.directory)]

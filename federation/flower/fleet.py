@@ -44,6 +44,8 @@ class FleetAlone:
         # What is passed on is not left to how the application behind reads `..`.
         if scope["method"] != "POST" or not path.startswith(FLEET) or ".." in path or "//" in path:
             return 404
+        if any(name == b"transfer-encoding" for name, _ in scope["headers"]):
+            return 411  # beside a length it would outdo it
         lengths = [value for name, value in scope["headers"] if name == b"content-length"]
         if len(lengths) != 1 or not lengths[0].isdigit():
             return 411

@@ -3,7 +3,8 @@
 superexec.secret          what the SuperExec shows to be handed tasks; made at the first start
 control.token             what the coordinator shows; made at the first start of a SuperLink
 loopback.pem, .key        of the port that only this machine's processes use; made at each start
-members.pem, .key         of the SuperLink's port for members, where it is self-signed
+members.pem, .key         of the SuperLink's port for members, where it is self-signed; kept until
+                          the host changes or its last month
 superlink.sqlite          registered nodes and runs
 admitted.json             which nodes take part
 node.key, node.pub        of a SuperNode: OpenSSH and PEM, as Flower asks for them
@@ -28,6 +29,7 @@ LOOPBACK: Final = "127.0.0.1"
 SECRET_BYTES: Final = 32
 EARLIER: Final = timedelta(minutes=5)
 """Clocks of members differ from this one."""
+LEAST_LEFT: Final = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,21 @@ class Places:
         write_private(made.key, _private(key, serialization.PrivateFormat.PKCS8))
         write_private(made.certificate, certificate.public_bytes(serialization.Encoding.PEM))
         return made
+
+    def kept_certificate(self, name: str, host: str, now: datetime, days: int) -> Certificate:
+        """The certificate that is there, while it is the host's and has a month; else one anew.
+
+        Others were handed it as what they trust, so a restart does not replace it.
+        """
+        file, key = self.directory / f"{name}.pem", self.directory / f"{name}.key"
+        if file.exists() and key.exists():
+            found = x509.load_pem_x509_certificate(file.read_bytes())
+            private = serialization.load_pem_private_key(key.read_bytes(), password=None)
+            names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            fits = list(names) == [_named(host)] and private.public_key() == found.public_key()
+            if fits and found.not_valid_after_utc - now > LEAST_LEFT:
+                return Certificate(file, key, file)
+        return self.make_certificate(name, host, now, days)
 
     def loopback(self, now: datetime) -> Certificate:
         """A certificate for this machine's own processes, made anew."""

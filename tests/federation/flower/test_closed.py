@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,12 @@ NOW = datetime(2026, 11, 27, tzinfo=UTC)
 
 
 def answered(
-    path: str, *, method: str = "POST", kind: str = "http", length: bytes | None = b"10"
+    path: str,
+    *,
+    method: str = "POST",
+    kind: str = "http",
+    length: bytes | None = b"10",
+    more: Sequence[bytes] = (),
 ) -> list[MutableMapping[str, Any]]:
     """What a member is sent; the SuperLink behind says 200 to everything."""
 
@@ -42,6 +47,7 @@ def answered(
         return {"type": "http.disconnect"}
 
     headers = [] if length is None else [(b"content-length", length)]
+    headers += [(name, b"chunked") for name in more]
     scope = {"type": kind, "method": method, "path": path, "headers": headers}
     asyncio.run(FleetAlone(superlink, largest_body=100)(scope, receive, send))
     return sent
@@ -83,6 +89,11 @@ def test_and_that_by_post_alone() -> None:
 )
 def test_within_a_size_that_is_said_first(length: bytes | None, status: int) -> None:
     assert answered("/v1/fleet/push-object", length=length)[0]["status"] == status
+
+
+def test_a_length_that_chunks_would_outdo_is_none() -> None:
+    sent = answered("/v1/fleet/push-object", length=b"100", more=[b"transfer-encoding"])
+    assert sent[0]["status"] == 411
 
 
 def test_the_environment_keeps_flower_to_itself() -> None:
@@ -135,6 +146,26 @@ def test_a_certificate_is_of_one_host_and_has_an_end(tmp_path: Path, host: str) 
     assert read.not_valid_before_utc < NOW
     assert timedelta(days=29) < read.not_valid_after_utc - NOW < timedelta(days=30)
     ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(made.certificate, made.key)
+
+
+def test_members_go_on_with_the_certificate_they_were_handed(tmp_path: Path) -> None:
+    places = Places.open(tmp_path)
+    made = places.kept_certificate("members", "link.example", NOW, days=365)
+    first = made.certificate.read_bytes()
+    later = NOW + timedelta(days=300)
+    kept = places.kept_certificate("members", "link.example", later, days=365)
+    assert (kept, kept.certificate.read_bytes()) == (made, first)
+    ends = places.kept_certificate("members", "link.example", NOW + timedelta(days=336), days=365)
+    second = ends.certificate.read_bytes()
+    assert second != first
+    other = places.kept_certificate("members", "other.example", NOW, days=365)
+    assert other.certificate.read_bytes() != second
+    # Of a start that ended between both files the key fits no certificate.
+    places.make_certificate("another", "other.example", NOW, days=365)
+    other.key.write_bytes((places.directory / "another.key").read_bytes())
+    third = other.certificate.read_bytes()
+    assert places.kept_certificate("members", "other.example", NOW, 365) == other
+    assert other.certificate.read_bytes() != third
 
 
 TOGETHER = """
