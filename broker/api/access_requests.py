@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from broker.api.access_requests_openapi import ACCESS_REQUEST, TASK
 from broker.api.authzen import parse_access_request
+from broker.api.callers import TOKEN_HASH
 from broker.api.deps import Ctx, PartnerCaller
 from broker.api.errors import status_of
 from broker.api.idempotency import Answer, IdempotencyKey, canonical, run
@@ -31,6 +32,7 @@ from broker.domain.errors import BrokerError, IdempotencyConflict
 from broker.usecases import access_request
 from broker.usecases.access_request import Task
 from broker.usecases.context import Context
+from broker.usecases.decide import Asking
 
 ERROR = "urn:openid:authzen:access-request:error:"
 NO_STORE = {"Cache-Control": "no-store"}
@@ -66,17 +68,22 @@ def post_request(
     Send the evaluation as it was, and as `denial` what its answer had: `evaluation_id` and
     `expires_at`, `template` and `binding_token` of `access_request`. The customer answers at
     `task.links.ticket`. When the task is approved, evaluate again.
+
+    Only the item of the template that covers the denied use is asked for. A denial opens one
+    request. It is judged again: what was refused, withdrawn or stopped since, or would be permitted
+    now, is `not_requestable`.
     """
 
     def work() -> Answer:
-        task = access_request.submit(
-            ctx,
+        asking = Asking(
             caller.tenant_id,
+            request.scope["state"][TOKEN_HASH],
             caller.client_id,
             evaluation.question,
-            denial,
-            language=language,
+            value=evaluation.value,
+            supported=evaluation.supported,
         )
+        task = access_request.submit(ctx, asking, denial, language=language)
         return Answer(202, orjson.dumps(_told(ctx, task)))
 
     try:

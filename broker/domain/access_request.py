@@ -2,7 +2,9 @@
 
 AuthZEN Access Request and Approval Profile, draft 1 of 2026-06: `context.access_request`. The
 caller sends the evaluation again with the members of the denial; `binding_token` is a MAC over all
-of both, so that nothing but what was denied is asked for, by nobody else, and not after its time.
+of both, so that it stands for nothing but what was denied, for nobody else, and not after its time.
+What is asked for then is the one item of the template that covers the denied use, with all of its
+attributes and actions.
 """
 
 import hmac

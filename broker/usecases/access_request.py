@@ -1,8 +1,11 @@
 """Ask for the consent that a denial names, and tell what has become of it."""
 
+import hmac
 from dataclasses import dataclass
+from typing import Final
 
-from broker.domain.access import Question
+from sqlalchemy import Connection
+
 from broker.domain.access_request import (
     Denial,
     Denied,
@@ -12,12 +15,21 @@ from broker.domain.access_request import (
     verify_denial,
 )
 from broker.domain.errors import NotFound
-from broker.store import consents
+from broker.domain.template import Template, TemplateItem
+from broker.store import consents, idempotency
 from broker.store.consents import ConsentRow
+from broker.store.idempotency import KeyOf, KeyTaken
 from broker.usecases import consent_request
 from broker.usecases.consent_request import page_token_of, page_url
 from broker.usecases.context import Context
+from broker.usecases.covering_template import covers
+from broker.usecases.decide import Asking, judge_now
 from broker.usecases.person import readable_consent
+from credentials.jcs import b64url
+
+ACCEPTED: Final = 202
+USED_SECONDS: Final = 86_400
+"""For so long it is known that a denial was used; longer than one is good, by any clock."""
 
 
 @dataclass(frozen=True)
@@ -38,40 +50,46 @@ class Task:
         return self.row.valid_until if self.row.ended_at is None else self.row.ended_at
 
 
-def submit(
-    ctx: Context,
-    tenant_id: str,
-    partner_id: str,
-    question: Question,
-    denial: Denial,
-    *,
-    language: str,
-) -> Task:
-    """Open the consent request that the denial of this question names.
+def submit(ctx: Context, asking: Asking, denial: Denial, *, language: str) -> Task:
+    """Ask for the one consent that the denial of this question names.
 
-    Raises `InvalidDenialBinding`, `ExpiredDenial`, `NotRequestable` (the template has changed
-    since), and what opening a consent request raises.
+    1. The denial is of this question, and not too old.
+    2. One transaction, while no other request for this customer is opened: the question is judged
+       again, and consent alone still stands in its way; the denial is used, once; the request.
+
+    Raises `InvalidDenialBinding`, `ExpiredDenial`, `NotRequestable` (something has changed since,
+    or the denial was used before), `Unauthorized`, and what opening a consent request raises.
     """
-    key = ctx.keys.hmac_key("contact")
-    denied = Denied(tenant_id, partner_id, question)
-    template, item = verify_denial(key, denied, denial, ctx.now())
+    # 1.
+    question = asking.question
+    denied = Denied(asking.tenant_id, asking.partner_id, question)
+    named, item = verify_denial(ctx.keys.hmac_key("contact"), denied, denial, ctx.now())
     if question.subject_ref is None:
         raise InvalidDenialBinding("resource.properties.subject_ref is missing")
+
+    # 2.
+    def choose(tx: Connection, template: Template) -> list[TemplateItem]:
+        attribute = _judge_again(ctx, tx, asking)
+        chosen = [one for one in template.items if one.item == item]
+        if not all(covers(one, question, attribute) for one in chosen) or not chosen:
+            raise NotRequestable("the template has changed since: evaluate again")
+        _use(ctx, tx, asking, denial)
+        return chosen
+
     try:
         opened = consent_request.open_request(
             ctx,
-            tenant_id,
-            partner_id,
+            asking.tenant_id,
+            asking.partner_id,
             subject_ref=question.subject_ref,
-            template_id=template,
+            template_id=named,
             language=language,
+            choose=choose,
         )
     except NotFound:
         raise NotRequestable("the template is not there any more: evaluate again") from None
-    for row in opened.consents:
-        if row.item == item:
-            return Task(row, "pending", opened.page_url, opened.request.expires_at)
-    raise NotRequestable("the template has changed since: evaluate again")
+    (row,) = opened.consents
+    return Task(row, "pending", opened.page_url, opened.request.expires_at)
 
 
 def find(ctx: Context, tenant_id: str, partner_id: str, task_id: str) -> Task:
@@ -85,6 +103,33 @@ def find(ctx: Context, tenant_id: str, partner_id: str, task_id: str) -> Task:
         request = consents.request(tx, tenant_id, row.request_id)
     address = page_url(ctx, tenant_id, page_token_of(ctx, request.id))
     return Task(row, _status(row, request.expires_at, now), address, request.expires_at)
+
+
+def _judge_again(ctx: Context, tx: Connection, asking: Asking) -> str:
+    """The attribute (its canonical name) whose use consent alone still stands in the way of.
+
+    Since the denial the customer may have refused, an agent been suspended, a switch been turned.
+    """
+    now = judge_now(ctx, tx, asking)
+    if now.verdict.permit:
+        raise NotRequestable("this would be permitted now: evaluate again")
+    if not now.turnable:
+        told = ", ".join(reason.code for reason in now.verdict.reasons)
+        raise NotRequestable(f"asking for consent would not turn this denial now: {told}")
+    return now.standing.snapshot.facts.attribute.name
+
+
+def _use(ctx: Context, tx: Connection, asking: Asking, denial: Denial) -> None:
+    """Use the denial: of many calls with it, whatever their keys, the database lets one through."""
+    named = b"denial\x00" + denial.evaluation_id.encode("utf-8", "surrogatepass")
+    digest = b64url(hmac.digest(ctx.keys.hmac_key("idempotency"), named, "sha256"))
+    key = KeyOf(asking.tenant_id, asking.partner_id, digest)
+    now = ctx.now()
+    try:
+        idempotency.take(tx, key, request_hash=digest, expires_at=now + USED_SECONDS, now=now)
+    except KeyTaken:
+        raise NotRequestable("this denial has been used: evaluate again") from None
+    idempotency.keep(tx, key, status=ACCEPTED, sealed=None)
 
 
 def _status(row: ConsentRow, expires_at: int, now: int) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -110,12 +110,15 @@ def open_request(
     subject_ref: str,
     template_id: str,
     language: str,
+    choose: Callable[[Connection, Template], Sequence[TemplateItem]] | None = None,
 ) -> Opened:
-    """Ask the customer behind `subject_ref` for the consents of a template.
+    """Ask the customer behind `subject_ref` for the consents of a template, or some of them.
+
+    `choose` says for which, in the transaction, while no other request for this customer is opened.
 
     One transaction: request, consents (requested), the wallet's request for all of them, audit.
     Raises `NotFound` (template), `UnknownPartner`, `UnknownPurpose`, `UnknownAttribute`,
-    `InvalidTerms`.
+    `InvalidTerms`, and what `choose` raises.
     """
     now = ctx.now()
     contact_hash = contacts.subject_ref_hash(ctx.keys.hmac_key("contact"), partner_id, subject_ref)
@@ -133,13 +136,14 @@ def open_request(
             ref_hash=contact_hash,
             now=now,
         )
+        items = template.items if choose is None else choose(tx, template)
         request = _new_request(ctx, contact, template, language)
         drafting = Drafting.of(ctx, tx, request, template, contact)
         if drafting.guardian is not None:
             request = replace(request, expires_at=now + GUARDED_SECONDS)
             drafting = replace(drafting, request=request)
         consents.add_request(tx, request)
-        rows = [_ask_for(ctx, tx, drafting, item, contact) for item in template.items]
+        rows = [_ask_for(ctx, tx, drafting, item, contact) for item in items]
         asked = ask_for_signatures(ctx, tx, request, rows)
         signing = guardian.signer(tx, contact, guardian.signer_of(rows))
     return _opened(ctx, request, rows, signing, asked)

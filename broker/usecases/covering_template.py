@@ -27,7 +27,7 @@ class CoveringTemplates:
         """The id of a template with an item for this use, in its newest version, and the item."""
         for template in self._templates(tx, tenant_id, now):
             for item in template.items:
-                if _covers(item, question, attribute):
+                if covers(item, question, attribute):
                     return template.id, item.item
         return None
 
@@ -41,7 +41,8 @@ class CoveringTemplates:
         return found
 
 
-def _covers(item: TemplateItem, question: Question, attribute: str) -> bool:
+def covers(item: TemplateItem, question: Question, attribute: str) -> bool:
+    """Whether the item asks for consent to this use of the attribute (its canonical name)."""
     territories = {*item.territories.processing, *item.territories.access}
     return (
         (item.purpose, item.algorithm, item.algorithm_version)

@@ -40,7 +40,7 @@ from broker.usecases.judgement import Asking
 from broker.usecases.loaded_policies import Policies
 from broker.usecases.policy_set import in_force
 
-__all__ = ["Asking", "decide", "decide_all", "refuse_now"]
+__all__ = ["Asking", "decide", "decide_all", "judge_now", "refuse_now"]
 
 ATTEMPTS = 3
 # The event loop, and everybody who writes, waits for so many: some ten milliseconds.
@@ -110,18 +110,23 @@ def refuse_now(ctx: Context, asking: Asking) -> Decision | None:
     Nothing is counted, and a permit is not recorded: there is none yet. Blocks. Raises
     `Unauthorized`.
     """
-    asker = judgement.asker_of(ctx, asking)
     with ctx.db.reading() as tx:
-        standing = judgement.read(ctx, tx, asker, asking)
-        if standing is None or standing.snapshot.expires_at <= ctx.now():
-            raise Unauthorized("the access token is unknown or has expired: get a new one")
-        policies = in_force(ctx, tx, asking.tenant_id, standing.snapshot.policies)
-    verdict = judgement.judge(ctx, policies, asking, standing)
-    if verdict.permit:
+        write = judge_now(ctx, tx, asking)
+    if write.verdict.permit:
         return None
-    write = Write(ctx, policies, asking, asker, standing, verdict, None, ctx.now())
     with ctx.db.transaction() as tx:
         return write.deny(tx)
+
+
+def judge_now(ctx: Context, tx: Connection, asking: Asking) -> Write:
+    """What would be written of a question by what `tx` reads; nothing is. Raises `Unauthorized`."""
+    asker = judgement.asker_of(ctx, asking)
+    standing = judgement.read(ctx, tx, asker, asking)
+    if standing is None or standing.snapshot.expires_at <= ctx.now():
+        raise Unauthorized("the access token is unknown or has expired: get a new one")
+    policies = in_force(ctx, tx, asking.tenant_id, standing.snapshot.policies)
+    verdict = judgement.judge(ctx, policies, asking, standing)
+    return Write(ctx, policies, asking, asker, standing, verdict, None, ctx.now())
 
 
 def _writes(ctx: Context, tx: Connection, questions: Sequence[Asking]) -> list[Write | None]:

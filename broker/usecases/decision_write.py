@@ -175,17 +175,23 @@ class Write:
             access_request=self._requestable(covering, entry_id, denied.base),
         )
 
-    def _requestable(
-        self, covering: tuple[str, str] | None, entry_id: str, base: str
-    ) -> dict[str, Any] | None:
-        """How to ask for the consent, where nothing else stands in the way of a permit.
+    @property
+    def turnable(self) -> bool:
+        """Whether it is a denial that a consent alone would turn.
 
         Not after a refusal or a withdrawal: whoever has said no is not asked by a program.
         """
+        reasons = self.verdict.reasons
+        return not self.verdict.permit and all(
+            reason.obligation == "request_consent" for reason in reasons
+        )
+
+    def _requestable(
+        self, covering: tuple[str, str] | None, entry_id: str, base: str
+    ) -> dict[str, Any] | None:
+        """How to ask for the consent, where nothing else stands in the way of a permit."""
         asking, question = self.asking, self.asking.question
-        if covering is None or question.subject_ref is None:
-            return None
-        if any(reason.obligation != "request_consent" for reason in self.verdict.reasons):
+        if covering is None or question.subject_ref is None or not self.turnable:
             return None
         return requestable(
             self.ctx.keys.hmac_key("contact"),  # the question's subject_ref was hashed by it

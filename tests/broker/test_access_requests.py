@@ -1,14 +1,31 @@
 """A denial names the consent request that would turn it, and only what was denied is asked for."""
 
+import json
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from broker.domain.kill_switch import KillSwitch
+from broker.store import consents
 from broker.usecases import consent_page
+from broker.usecases.agent import add_agent, set_agent_state
+from broker.usecases.kill_switch import turn
+from broker.usecases.tenant import add_template
 from tests.broker.flow_world import PUBLIC_URL, PURPOSE, Customer, World, world
 
+SHOPS = "dpv:ServicePersonalisation#algo:shop-nearby@1"
+VISITS: dict[str, Any] = {
+    "resource": {
+        "type": "attribute",
+        "id": "visit_log",
+        "properties": {"subject_ref": "crm-1"},
+    },
+    "context": {"purpose": SHOPS, "territory": "CN"},
+}
 ERROR = "urn:openid:authzen:access-request:error:"
 
 
@@ -98,13 +115,137 @@ def test_an_approval_by_itself_permits_nothing(broker: World) -> None:
 
 def test_who_has_said_no_is_not_asked_by_a_program(broker: World, li: Customer) -> None:
     granted = li.grant("base")
-    _, context = denied(broker, resource=attribute("visit_log"))
-    assert "access_request" not in context, "refused"
+    _, context = denied(broker, **VISITS)
+    assert context["reasons"][0]["code"] == "consent_refused"
+    assert "access_request" not in context
     consent_id = next(one["id"] for one in granted["consents"] if one["state"] == "granted")
     broker.withdrawal(consent_id, broker.officer)
     _, context = denied(broker)
     assert context["reasons"][0]["code"] == "consent_withdrawn"
     assert "access_request" not in context
+
+
+def requests(broker: World) -> int:
+    return len(broker.rows()["consent_request"])
+
+
+def refused(answer: Any, why: str) -> None:  # noqa: ANN401
+    told = answer.json()
+    assert (answer.status_code, told["type"], told["code"]) == (
+        400,
+        f"{ERROR}not_requestable",
+        "not_requestable",
+    )
+    assert why in told["detail"]
+
+
+def ticket(answer: Any) -> str:  # noqa: ANN401
+    link: str = answer.json()["task"]["links"]["ticket"]
+    return link.rsplit("/", 1)[1]
+
+
+def test_a_denial_from_before_a_no_asks_for_nothing_after_it(broker: World) -> None:
+    asked, context = denied(broker)
+    _, another = denied(broker)
+    body = {**asked, "denial": denial_of(context)}
+    first = submit(broker, body)
+    refused(submit(broker, body, key="k-2"), "consent_requested")
+    consent_page.refuse(broker.ctx, "demo", ticket(first))
+    refused(submit(broker, body, key="k-3"), "consent_refused")
+    refused(submit(broker, {**asked, "denial": denial_of(another)}, key="k-4"), "consent_refused")
+    assert submit(broker, body).json() == first.json(), "the same key has the same answer"
+    assert requests(broker) == 1
+
+
+def test_a_denial_from_before_a_withdrawal_asks_for_nothing_after_it(
+    broker: World, li: Customer
+) -> None:
+    asked, context = denied(broker)
+    body = {**asked, "denial": denial_of(context)}
+    granted = li.grant("base")
+    refused(submit(broker, body), "permitted now")
+    consent_id = next(one["id"] for one in granted["consents"] if one["state"] == "granted")
+    broker.withdrawal(consent_id, broker.officer)
+    refused(submit(broker, body), "consent_withdrawn")
+    assert requests(broker) == 1
+
+
+def test_what_is_stopped_since_is_not_asked_for(broker: World) -> None:
+    ctx = broker.ctx
+    agent = add_agent(ctx, "demo", broker.partner, name="planner")
+    subject = {"type": "agent", "id": agent.id, "properties": {"partner": broker.partner}}
+    asked, context = denied(broker, subject=subject)
+    body = {**asked, "denial": denial_of(context)}
+    set_agent_state(ctx, "demo", agent.id, "suspended")
+    refused(submit(broker, body), "agent_suspended")
+    set_agent_state(ctx, "demo", agent.id, "active")
+    turn(ctx, "demo", KillSwitch("partner", broker.partner), on=True)
+    refused(submit(broker, body), "kill_switch")
+    turn(ctx, "demo", KillSwitch("partner", broker.partner), on=False)
+    assert requests(broker) == 0
+    assert submit(broker, body).status_code == 202, "what was refused has left the key free"
+
+
+def test_a_denial_is_used_once_whatever_has_become_of_its_request(
+    broker: World, li: Customer
+) -> None:
+    asked, context = denied(broker)
+    body = {**asked, "denial": denial_of(context)}
+    assert submit(broker, body).status_code == 202
+    # Nothing of the customer's answer is left to go by: a new denial could ask again.
+    erased = broker.api(
+        "POST",
+        "/v1/subject-erasures",
+        broker.officer,
+        json={"partner": broker.partner, "subject_ref": li.subject_ref},
+        headers={"Idempotency-Key": "e-1"},
+    )
+    assert erased.status_code in {200, 201, 202}, erased.text
+    anew, later = denied(broker)
+    refused(submit(broker, body, key="k-2"), "has been used")
+    assert submit(broker, {**anew, "denial": denial_of(later)}, key="k-3").status_code == 202
+
+
+def test_only_the_item_that_was_denied_is_asked_for(broker: World, li: Customer) -> None:
+    asked, context = denied(broker, **VISITS)
+    _, request = asked_for(broker, {**asked, "denial": denial_of(context)}, "visits")
+    # One after the other: while a request waits, nothing else is requestable.
+    assert "access_request" not in denied(broker)[1]
+    li.sign(request["wallet_link"])
+    asked, context = denied(broker)
+    page, _ = asked_for(broker, {**asked, "denial": denial_of(context)}, "base")
+    consent_page.refuse(broker.ctx, "demo", page)
+    assert broker.reasons("crm-1") == ["consent_refused"]
+    with broker.ctx.db.reading() as tx:
+        states = {row.item: row.state for row in tx.execute(select(consents.CONSENT))}
+    assert states == {"visits": "granted", "base": "refused"}
+
+
+def asked_for(broker: World, body: dict[str, Any], item: str) -> tuple[str, dict[str, Any]]:
+    """The page's token, and the request, which asks for one item alone."""
+    answer = submit(broker, body, key=item)
+    task = answer.json()["task"]
+    request_id = broker.consent(task["id"])["request_id"]
+    request: dict[str, Any] = broker.api("GET", f"/v1/consent-requests/{request_id}").json()
+    assert [(one["id"], one["item"]) for one in request["consents"]] == [(task["id"], item)]
+    assert broker.http.get(task["links"]["ticket"]).status_code == 200
+    return ticket(answer), request
+
+
+def test_a_template_that_asks_for_something_else_since_is_not_asked_by(broker: World) -> None:
+    asked, context = denied(broker, **VISITS)
+    template = demonstration_template()
+    visits = next(one for one in template["items"] if one["item"] == "visits")
+    visits["actions"] = ["profile"]
+    add_template(broker.ctx, "demo", template)
+    refused(submit(broker, {**asked, "denial": denial_of(context)}), "template has changed")
+    assert requests(broker) == 0
+
+
+def demonstration_template() -> dict[str, Any]:
+    told = json.loads(files("broker.usecases").joinpath("demonstration.json").read_text("utf-8"))
+    template: dict[str, Any] = told["templates"][0]
+    return template
 
 
 def attribute(name: str) -> dict[str, Any]:

@@ -315,7 +315,7 @@ def data_request(at: Deployment, name: str) -> Act:
 
 
 def access_request(at: Deployment, name: str) -> Act:
-    """After a denial: three consents in one request, an entry for each."""
+    """After a denial: the one consent that it names."""
     asking = asked(at.partner_id, name)
     denied = at.caller("partner").post("/access/v1/evaluation", asking).json["context"]
     hint = denied["access_request"]
@@ -324,7 +324,7 @@ def access_request(at: Deployment, name: str) -> Act:
         "partner",
         "/access/v1/requests",
         {**asking, "denial": {**denial, "evaluation_id": denied["evaluation_id"]}},
-        lambda: entries(at, "consent.requested")() // len(TEMPLATE["items"]),
+        entries(at, "consent.requested"),
     )
 
 
