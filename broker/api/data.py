@@ -160,6 +160,10 @@ class TransferResponse(Response):
             sent += len(part)
             more = sent < self._transfer.span.length
             await send({"type": "http.response.body", "body": part, "more_body": more})
+            # The server waits here for the partner to read what was sent, and not after the next
+            # piece was looked at: else a withdrawal would let that one go too.
+            if more:
+                await send({"type": "http.response.body", "body": b"", "more_body": True})
             try:
                 part = await anext(parts, None)
             except TransferStopped:

@@ -238,7 +238,7 @@ class Terms:
         Raises `InvalidTerms`.
         """
         terms = read_object(value, "terms")
-        if terms.get("schema") not in {SCHEMA, GUARDED_SCHEMA}:
+        if terms.get("schema") not in (SCHEMA, GUARDED_SCHEMA):
             raise InvalidTerms("the schema of the terms is not known to this version")
         purpose, algorithm = (
             read_object(terms.get("purpose"), "purpose"),

@@ -156,9 +156,10 @@ def close_of_clients(tx: Connection, tenant_id: str, client_ids: Sequence[str]) 
 def close_of_partner(tx: Connection, partner_id: str) -> int:
     """Close a partner's open requests, and delete what waits for it; how many were open."""
     own = REQUEST.c.partner_id == partner_id
-    tx.execute(delete(ANSWER).where(ANSWER.c.request_id.in_(select(REQUEST.c.id).where(own))))
+    # First: an answer that comes meanwhile then finds its request closed, or is deleted below.
     query = update(REQUEST).where(own, REQUEST.c.state == "open")
     closed = tx.execute(query.values(state="closed")).rowcount
+    tx.execute(delete(ANSWER).where(ANSWER.c.request_id.in_(select(REQUEST.c.id).where(own))))
     _forget_keys(tx, own, REQUEST.c.state == "closed")
     return closed
 

@@ -124,7 +124,7 @@ class Write:
             return None
         decisions.hold(tx, self.standing.snapshot)
         transfer = self.standing.snapshot.facts.transfer
-        # Last: whoever holds the year's count waits for nobody.
+        # After all that others may hold: whoever holds the year's count is not waited for long.
         if not self._stands(tx, consent, shared) or not cross_border.count(
             tx, self.asking.tenant_id, transfer
         ):

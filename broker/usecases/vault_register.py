@@ -7,6 +7,7 @@ from broker.domain.errors import StateConflict, UnknownVault, VaultUnreachable
 from broker.outbound.object_vaults import ObjectVault
 from broker.outbound.vaults import FolderVault, Vault
 from broker.store import vault
+from broker.store.acting import acting_for_all
 from broker.usecases.context import Context
 from credentials.jcs import b64url
 
@@ -54,7 +55,8 @@ def claim_vault(ctx: Context, name: str = LOCAL, *, empty: bool = False) -> None
     database knows to lie there, unless it is said that it is `empty`; `VaultUnreachable`.
     """
     place = open_vault(ctx, name)
-    with ctx.db.reading() as tx:
+    # A vault is all tenants': what another has there counts too.
+    with acting_for_all(), ctx.db.reading() as tx:
         known = vault.any_lying(tx, name)
     if known is not None and not empty and not place.has(known):
         raise StateConflict(

@@ -27,18 +27,24 @@ def delete_due(ctx: Context) -> int:
     """Delete what is due by now from its vault, of any tenant; how many envelopes that were.
 
     The file goes first, then one transaction says so: after a crash between it is done again. What
-    a vault does not take now is tried again by the next call.
+    a vault does not take now is tried again by the next call, and one that does not answer is asked
+    once in each: waiting for it would hold up all others.
     """
     done, now = 0, ctx.now()
+    silent: set[str] = set()
     last: EnvelopeRow | None = None
     while True:
         with ctx.db.reading() as tx:
             due = vault.due(tx, now, DUE_AT_ONCE, last)
         for row in due:
+            if row.vault in silent:
+                continue
             try:
                 open_to_change(ctx, row.vault).delete(row.path)
             except BrokerError as error:
                 _log.warning("envelope_not_deleted", vault=row.vault, code=error.code)
+                if isinstance(error, VaultUnreachable):
+                    silent.add(row.vault)
                 continue
             with ctx.db.transaction() as tx:
                 done += _deleted(ctx, tx, row)

@@ -10,8 +10,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Older brokers beside it know no such attributes: register none before all are new."""
+    """Older brokers, which would ask for no separate consent, do not start on it."""
     op.add_column("attribute", sa.Column("public_place", sa.Boolean(), nullable=True))
+    op.execute("UPDATE schema_support SET oldest = '0030'")
 
 
 def downgrade() -> None:
@@ -23,3 +24,4 @@ def downgrade() -> None:
             "cannot tell from others: restore a backup from before instead"
         )
     op.drop_column("attribute", "public_place")
+    op.execute("UPDATE schema_support SET oldest = '0029'")

@@ -49,4 +49,4 @@ def downgrade() -> None:
     op.drop_table("own_value")
     for table, column in reversed(_COLUMNS):
         op.drop_column(table, column)
-    op.execute("UPDATE schema_support SET oldest = '0029'")
+    op.execute("UPDATE schema_support SET oldest = '0030'")

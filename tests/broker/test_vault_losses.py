@@ -11,6 +11,8 @@ from broker.domain.errors import StateConflict, VaultUnreachable
 from broker.outbound import vaults
 from broker.outbound.vaults import MARKER, FolderVault
 from broker.setting_forms import VaultPlace
+from broker.store import vault
+from broker.store.acting import acting_for
 from broker.usecases import vault as use
 from broker.usecases import vault_register, vault_upkeep
 from broker.usecases.vault_register import claim_vault
@@ -210,3 +212,46 @@ def test_workers_mark_it_together(tmp_path: Path) -> None:
         for done in [pool.submit(one.claim) for one in every]:
             done.result()
     assert all(one.is_marked() for one in every)
+
+
+def test_a_folder_that_lacks_another_tenants_envelopes_is_no_new_vault(
+    tmp_path: Path, postgres_database: str
+) -> None:
+    """PostgreSQL shows a tenant its own rows alone, and the folder is all tenants'."""
+    with world(tmp_path / "home", database_url=postgres_database) as broker:
+        filled = Filled(broker).grant()
+        filled.put()
+        folder = tmp_path / "home" / "vault"
+        folder.rename(tmp_path / "elsewhere")
+        with acting_for("another"), pytest.raises(VaultUnreachable):
+            vault_register.open_to_change(broker.ctx, "local")
+        assert not (folder / MARKER).exists()
+        (tmp_path / "elsewhere").rename(folder)
+        assert filled.get().status_code == 200
+
+
+def test_a_silent_vault_is_asked_once_and_holds_up_no_other(
+    made: World, filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Silent(FolderVault):
+        def delete(self, path: str) -> None:
+            asked.append(path)
+            raise VaultUnreachable("it does not answer")
+
+    places = {"archive": VaultPlace("webdav", "https://x/")}
+    monkeypatch.setitem(vars(made.ctx), "settings", replace(made.ctx.settings, vaults=places))
+    silent = Silent(tmp_path / "archive", "mine")
+    silent.claim()
+    monkeypatch.setattr(vault_register, "ObjectVault", lambda *_: silent)
+    filled.put()
+    with made.ctx.db.transaction() as tx:
+        [row] = vault.of_consents(tx, "demo", [filled.consent])
+        for number in range(3):
+            path = f"demo/{'b' * 10}/{number}"
+            at = replace(row, id=f"env-s{number}", vault="archive", path=path)
+            vault.add(tx, replace(at, state="ending", delete_from=0))
+        vault.end(tx, filled.consent, 0)
+    assert vault_upkeep.delete_due(made.ctx) == 1
+    assert len(asked) == 1

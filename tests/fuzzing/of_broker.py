@@ -333,6 +333,7 @@ PARSERS = (
         lambda data: Terms.from_json(value(data)),
         canonical(honest.TERMS.to_json()),
         canonical(replace(honest.TERMS, guardian=GuardianTerms("parent", alone=False)).to_json()),
+        b'{"schema": []}',
     ),
     _p(
         "party",
