@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from sqlalchemy import select
 
 from broker.domain.kill_switch import KillSwitch
 from broker.store import consents
+from broker.store.acting import acting_for
 from broker.usecases import consent_page
 from broker.usecases.agent import add_agent, set_agent_state
 from broker.usecases.kill_switch import turn
@@ -204,6 +206,22 @@ def test_a_denial_is_used_once_whatever_has_become_of_its_request(
     anew, later = denied(broker)
     refused(submit(broker, body, key="k-2"), "has been used")
     assert submit(broker, {**anew, "denial": denial_of(later)}, key="k-3").status_code == 202
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_of_many_submissions_at_once_one_opens_a_request(
+    request: pytest.FixtureRequest, tmp_path: Path, database: str
+) -> None:
+    url = request.getfixturevalue("postgres_database") if database == "postgresql" else ""
+    with world(tmp_path / "at-once", database_url=url) as broker:
+        asked, same = denied(broker)
+        bodies = [{**asked, "denial": denial_of(one)} for one in (same, same, denied(broker)[1])]
+        with ThreadPoolExecutor(len(bodies)) as pool:
+            answers = pool.map(
+                acting_for("demo")(submit), [broker] * 3, bodies, ["k-1", "k-2", "k-3"]
+            )
+            assert sorted(one.status_code for one in answers) == [202, 400, 400]
+        assert requests(broker) == 1
 
 
 def test_only_the_item_that_was_denied_is_asked_for(broker: World, li: Customer) -> None:
