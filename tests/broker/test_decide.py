@@ -404,7 +404,7 @@ def test_a_withdrawal_between_reading_and_writing_is_seen(at: Desk) -> None:
 def test_the_last_use_of_another_consent_that_a_permit_rests_on_is_seen(at: Desk) -> None:
     """The ordinary consent permits to read; that the data are sensitive was signed in another."""
     at.consent()
-    beside = at.consent(uses_left=1, actions=["train"], separate=["third_party", "sensitive"])
+    beside = at.consent(uses_left=1, separate=["third_party", "sensitive"])
     at.broker.change(tables.Attribute, [], sensitive=True)
     assert at.codes() == []
 
@@ -419,7 +419,7 @@ def test_the_last_use_of_another_consent_that_a_permit_rests_on_is_seen(at: Desk
 
 def test_a_second_that_passes_before_the_write_counts(at: Desk) -> None:
     at.consent()
-    beside = at.consent(actions=["train"], separate=["third_party", "sensitive"])
+    beside = at.consent(uses_left=9, separate=["third_party", "sensitive"])
     at.broker.change(tables.Attribute, [], sensitive=True)
     soon = at.broker.time[0] + 5
     at.broker.change(tables.Consent, [tables.Consent.id == beside], valid_until=soon)

@@ -8,7 +8,7 @@ import resource
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -31,6 +31,15 @@ CUTS = short_or_long(5, 50)
 HEALTHY_SECONDS = 5 if SOAK else 20
 SMALL_FILE = 4096
 RESTARTS, RESTART_SECONDS = 3, 90
+PATIENCE = 120
+
+
+def until(happens: Callable[[], object], what: str) -> None:
+    """Wait for what a busy machine does late."""
+    deadline = time.monotonic() + PATIENCE
+    while not happens():
+        assert time.monotonic() < deadline, f"not within {PATIENCE} s: {what}"
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +60,10 @@ def test_killed_under_load(engine: str, tmp_path: Path, request: pytest.FixtureR
         for number in range(KILLS):
             load = Load(made, f"kill-{number}", CONSENTS)
             with load.running():
+                until(lambda load=load: load.withdrawn and load.decided, "it acts")
                 time.sleep(LOAD_SECONDS + draw.random())
                 os.kill(made.servers[0].pid, signal.SIGKILL)
-                time.sleep(0.3)
-            assert load.withdrawn
-            assert load.decided
-            assert load.failed, "the server was not killed under load"
+                until(lambda load=load: load.failed, "the server is killed under load")
             assert load.unexpected == []
             loads.append(load)
             again = running_broker(tmp_path, environment, log_name=f"again-{number}.log")
@@ -74,8 +81,7 @@ def test_database_crashes_under_load(cluster: Server, tmp_path: Path) -> None:
             cluster.crash_and_start()
             _wait_until_ready(made)
             before = load.acknowledged
-            time.sleep(LOAD_SECONDS)
-        assert load.acknowledged > before, "it does not go on"
+            until(lambda: load.acknowledged > before, "it goes on")
         assert load.failed, "the database was not gone under load"
         assert load.unexpected == []
         _check(made, [load])
@@ -91,17 +97,18 @@ def test_connections_are_cut_under_load(cluster: Server, tmp_path: Path) -> None
             for _ in range(CUTS):
                 time.sleep(LOAD_SECONDS / CUTS)
                 cut += cluster.cut_transactions("cut_under_load")
+            deadline = time.monotonic() + PATIENCE
+            while not (cut and load.failed) and time.monotonic() < deadline:
+                cut += cluster.cut_transactions("cut_under_load")
             healed = load.acknowledged
             _wait_until_ready(made)
-            time.sleep(LOAD_SECONDS)
-            assert load.acknowledged > healed, "it does not go on"
+            until(lambda: load.acknowledged > healed, "it goes on")
             assert load.failed, "nobody noticed"
             if SOAK:
                 _restart_workers(made)
             restarted = load.acknowledged
-            time.sleep(LOAD_SECONDS)
+            until(lambda: load.acknowledged > restarted, "it goes on")
         assert cut, "no transaction was under way"
-        assert load.acknowledged > restarted, "it does not go on"
         assert load.unexpected == []
         _check(made, [load])
 
