@@ -27,8 +27,8 @@ def delete_due(ctx: Context) -> int:
     """Delete what is due by now from its vault, of any tenant; how many envelopes that were.
 
     The file goes first, then one transaction says so: after a crash between it is done again. What
-    a vault does not take now is tried again by the next call, and one that does not answer is asked
-    once in each: waiting for it would hold up all others.
+    a vault does not take now is tried again by the next call; one that answers nothing at all is
+    left until then, since waiting for it would hold up the others.
     """
     done, now = 0, ctx.now()
     silent: set[str] = set()
@@ -43,7 +43,7 @@ def delete_due(ctx: Context) -> int:
                 open_to_change(ctx, row.vault).delete(row.path)
             except BrokerError as error:
                 _log.warning("envelope_not_deleted", vault=row.vault, code=error.code)
-                if isinstance(error, VaultUnreachable):
+                if isinstance(error, VaultUnreachable) and not _answers(ctx, row):
                     silent.add(row.vault)
                 continue
             with ctx.db.transaction() as tx:
@@ -51,6 +51,15 @@ def delete_due(ctx: Context) -> int:
         if len(due) < DUE_AT_ONCE:
             return done
         last = due[-1]  # those that could not be deleted do not hold up the others
+
+
+def _answers(ctx: Context, row: EnvelopeRow) -> bool:
+    """Whether a vault that would not delete an envelope says at least if it is there."""
+    try:
+        open_vault(ctx, row.vault).has(row.path)
+    except VaultUnreachable:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -230,7 +230,7 @@ def test_a_folder_that_lacks_another_tenants_envelopes_is_no_new_vault(
         assert filled.get().status_code == 200
 
 
-def test_a_silent_vault_is_asked_once_and_holds_up_no_other(
+def test_a_silent_vault_is_given_up_and_holds_up_no_other(
     made: World, filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -240,6 +240,9 @@ def test_a_silent_vault_is_asked_once_and_holds_up_no_other(
             asked.append(path)
             raise VaultUnreachable("it does not answer")
 
+        def has(self, path: str) -> bool:
+            raise VaultUnreachable(f"it does not answer about {path}")
+
     places = {"archive": VaultPlace("webdav", "https://x/")}
     monkeypatch.setitem(vars(made.ctx), "settings", replace(made.ctx.settings, vaults=places))
     silent = Silent(tmp_path / "archive", "mine")
@@ -248,7 +251,7 @@ def test_a_silent_vault_is_asked_once_and_holds_up_no_other(
     filled.put()
     with made.ctx.db.transaction() as tx:
         [row] = vault.of_consents(tx, "demo", [filled.consent])
-        for number in range(3):
+        for number in range(5):
             path = f"demo/{'b' * 10}/{number}"
             at = replace(row, id=f"env-s{number}", vault="archive", path=path)
             vault.add(tx, replace(at, state="ending", delete_from=0))
