@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,14 @@ def until(happens: Callable[[], object], what: str) -> None:
         time.sleep(0.02)
 
 
+def _acts(load: Load) -> bool:
+    return bool(load.withdrawn and load.decided)
+
+
+def _fails(load: Load) -> bool:
+    return load.failed > 0
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Server]:
     """A cluster of this file's own: it is killed."""
@@ -60,10 +69,10 @@ def test_killed_under_load(engine: str, tmp_path: Path, request: pytest.FixtureR
         for number in range(KILLS):
             load = Load(made, f"kill-{number}", CONSENTS)
             with load.running():
-                until(lambda load=load: load.withdrawn and load.decided, "it acts")
+                until(partial(_acts, load), "it acts")
                 time.sleep(LOAD_SECONDS + draw.random())
                 os.kill(made.servers[0].pid, signal.SIGKILL)
-                until(lambda load=load: load.failed, "the server is killed under load")
+                until(partial(_fails, load), "the server is killed under load")
             assert load.unexpected == []
             loads.append(load)
             again = running_broker(tmp_path, environment, log_name=f"again-{number}.log")
