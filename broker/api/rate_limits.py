@@ -13,8 +13,8 @@ its body is read, in the form of the protocol that was spoken.
 """
 
 import math
-import time
 from collections.abc import Callable, Hashable, Mapping
+from time import monotonic
 from typing import Final
 
 import orjson
@@ -56,7 +56,7 @@ class RateLimits:
         if scope["type"] != "http" or scope["path"] in UNLIMITED:
             await self._app(scope, receive, send)
             return
-        now = time.monotonic()
+        now = monotonic()
         name, taken = self._take(scope, now)
         if not taken.admitted:
             await self._refusal(scope, self._fields(name, taken))(scope, receive, send)

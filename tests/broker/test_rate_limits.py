@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, update
 from sqlalchemy.exc import OperationalError
 
-from broker.api import callers
+from broker.api import callers, rate_limits
 from broker.api.callers import address_of
 from broker.app import create_app
 from broker.domain.buckets import Buckets
@@ -29,6 +29,12 @@ from tests.web.page_world import page_world
 FEW = Rate(0.001, 3)
 ONE = Rate(0.001, 1)
 MANY = Rate(1000, 100_000)
+
+
+@pytest.fixture(autouse=True)
+def one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No bucket fills again while a test runs, however slow the machine is."""
+    monkeypatch.setattr(rate_limits, "monotonic", lambda: 0.0)
 
 
 @contextmanager
