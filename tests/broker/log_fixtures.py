@@ -23,6 +23,20 @@ from credentials.keys import SoftwareKey
 
 LOG_KEY = LogKey(bytes(range(32)))
 SIGNING_KEY = SoftwareKey.generate("Ed25519")
+REFUSES = {
+    "sqlite": (
+        "CREATE TRIGGER broken BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'broken'); END",
+        "DROP TRIGGER broken",
+    ),
+    "postgresql": (
+        (
+            "CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'broken'; END $$;"
+            "CREATE TRIGGER broken BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION broken()"
+        ),
+        "DROP TRIGGER broken ON {table}; DROP FUNCTION broken()",
+    ),
+}
 
 
 class FailingDatabase(Database):
@@ -45,6 +59,19 @@ class FailingDatabase(Database):
                 raise OperationalError("COMMIT", None, OSError("the connection was lost"))
         if failing:
             raise OperationalError("COMMIT", None, OSError("the answer to COMMIT was lost"))
+
+
+@contextmanager
+def table_refuses(db: Database, table: str) -> Iterator[None]:
+    """No row gets into a table, as when its disk or its index is broken."""
+    with db.transaction() as tx:
+        broken, mended = (text.format(table=table) for text in REFUSES[tx.dialect.name])
+        tx.exec_driver_sql(broken)
+    try:
+        yield
+    finally:
+        with db.transaction() as tx:
+            tx.exec_driver_sql(mended)
 
 
 class FailingHeadFile(HeadFile):

@@ -38,6 +38,7 @@ from tests.broker.log_fixtures import (
     drain,
     entries,
     sequencer,
+    table_refuses,
 )
 
 Opener = Callable[[], FailingDatabase]
@@ -281,6 +282,22 @@ def test_the_log_permits_only_while_it_keeps_up(db: Database, tmp_path: Path) ->
     key.fails = False
     log.run_once(200)
     assert log.permits(200)
+
+
+@pytest.mark.parametrize("table", ["audit_entry", "checkpoint"])
+def test_a_table_that_takes_no_rows_is_no_success(db: Database, tmp_path: Path, table: str) -> None:
+    log = sequencer(db, tmp_path)
+    append(db, "a", time=100)
+    log.run_once(100)
+    append(db, "b", time=101)
+    with table_refuses(db, table):
+        for now in (102, 130, 161):
+            with pytest.raises(DBAPIError):
+                log.run_once(now)
+        assert not log.permits(161)
+    drain(log, 162)
+    assert log.permits(162)
+    check_whole_log(db, log, "ab")
 
 
 def test_a_backlog_older_than_a_minute_permits_nothing(db: Database, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from broker.store.consents import CONSENT
 from broker.store.head_file import FILE_NAME
 from dev.running import free_port, running_broker
 from tests.broker import builders
+from tests.broker.log_fixtures import table_refuses
 from tests.faults.agreement import check_agreement
 from tests.faults.lengths import SOAK
 from tests.faults.serving import Deployment, asked, behind, deployment, fresh_key
@@ -30,20 +31,6 @@ from wallet_adapters.loopback import Wallet, accept_offer, answer_request
 SEQUENCER_LOCK = 0x6C6F67
 HEALTHY_SECONDS = 5 if SOAK else 30
 LONGEST_WAIT = 60
-REFUSES = {
-    "sqlite": (
-        "CREATE TRIGGER broken BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'broken'); END",
-        "DROP TRIGGER broken",
-    ),
-    "postgresql": (
-        (
-            "CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS "
-            "$$ BEGIN RAISE EXCEPTION 'broken'; END $$;"
-            "CREATE TRIGGER broken BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION broken()"
-        ),
-        "DROP TRIGGER broken ON {table}; DROP FUNCTION broken()",
-    ),
-}
 
 
 @dataclass
@@ -53,19 +40,6 @@ class Place:
     home: Path
     url: str
     engine: str
-
-
-@contextlib.contextmanager
-def table_refuses(place: Place, made: Deployment, table: str) -> Iterator[None]:
-    """No row gets into a table, as when its disk or its index is broken."""
-    broken, mended = (text.format(table=table) for text in REFUSES[place.engine])
-    with made.ctx.db.transaction() as tx:
-        tx.exec_driver_sql(broken)
-    try:
-        yield
-    finally:
-        with made.ctx.db.transaction() as tx:
-            tx.exec_driver_sql(mended)
 
 
 @contextlib.contextmanager
@@ -101,8 +75,8 @@ def _waiting(made: Deployment) -> int:
 
 
 FAULTS: dict[str, Callable[[Place, Deployment], contextlib.AbstractContextManager[None]]] = {
-    "entries get no index": lambda place, made: table_refuses(place, made, "audit_entry"),
-    "checkpoints are not stored": lambda place, made: table_refuses(place, made, "checkpoint"),
+    "entries get no index": lambda _place, made: table_refuses(made.ctx.db, "audit_entry"),
+    "checkpoints are not stored": lambda _place, made: table_refuses(made.ctx.db, "checkpoint"),
     "the head file": lambda place, _made: head_file_refuses(place),
     "the lock is held": lock_is_held,
 }
