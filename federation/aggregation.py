@@ -1,6 +1,6 @@
 """How the members' updates become one model, and which combinations cannot be had.
 
-    fedavg        mean, weighted by rows (with `privacy` by what does not follow the rows)
+    fedavg        mean, weighted by the bucket of rows (with `privacy` by nothing of the rows)
     fedprox       fedavg; each member's loss has (mu / 2) * |w - w_global|^2 besides
     trimmed_mean  per coordinate, without the lowest and highest `trim` share
     krum          the update nearest to its n - f - 2 nearest others, `byzantine` = f of n hostile

@@ -21,6 +21,8 @@ judges every row:
    change, and not the one. With `privacy` there is no guard: the accounting is of one row, and
    the guard would change `cohort` for one.
 8. What is left must be the campaign's least number of rows, and the cohort; else none trains.
+9. With `privacy`, the budget covers this round after all that the member has spent in this campaign
+   and in those that it does anew; else none trains. A round is spent when the gate lets it train.
 
 What is left out is counted by reason and named nowhere. A refused round is a value.
 """
@@ -46,6 +48,7 @@ from federation.consents import (
 )
 from federation.guard import Before, Draw, guarded, system_draw
 from federation.opening import PinnedLists, Round
+from federation.privacy import after_round
 
 _NOT_ZERO: Final = re.compile(rb"[^\0]")
 
@@ -75,7 +78,7 @@ def gate(
     now: int,
     draw: Draw | None = None,
 ) -> Gated:
-    """Judge every row: steps 3 to 8 of the module.
+    """Judge every row: steps 3 to 9 of the module.
 
     `rows` holds for each row the key of its consent (`ConsentCache.key_of`); `before` is what the
     gate gave in the round before (`Before.first` in the first); `now` Unix seconds; `draw` the
@@ -83,7 +86,11 @@ def gate(
     are counted.
     """
     fault = before.fault(opened) or ("" if pinned.opened == opened else "lists_of_another_round")
-    if fault:
+    privacy = opened.campaign.privacy
+    spent = before.spent if privacy is None else after_round(privacy, before.spent)
+    if spent is None:
+        fault = fault or "privacy_budget_spent"
+    if fault or spent is None:
         return Gated((), (), {fault: len(rows)}, fault, before)
     found = [cache.consents.get(key, NOBODY) for key in rows]
     statuses = [pinned.lists.get(uri) for uri in cache.lists]
@@ -113,6 +120,7 @@ def gate(
             opened_at=opened.opened_at,
             trained=trained,
             out=out,
+            spent=spent,
         ),
     )
 

@@ -3,16 +3,26 @@
 import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Self
 
+from federation import reading
 from federation.board import SignedCampaign
 from federation.consents import Consent
+from federation.errors import Malformed
 from federation.opening import Round
+from federation.privacy import Spent
 from federation.rollout import STAGES
 
 Draw = Callable[[int, int], Sequence[int]]
 """`draw(n, k)`: k different numbers below n, at random."""
+
+
+_KEPT: Final = frozenset(
+    {"campaign", "member", "stage", "number", "opened_at", "trained", "out", "spent"}
+)
+_LATEST: Final = 2**53 - 1
+_MOST_CUSTOMERS: Final = 2**24
 
 
 @dataclass(frozen=True)
@@ -20,8 +30,9 @@ class Before:
     """What a member keeps of the rounds of a campaign, durably and before it trains.
 
     `stage`, `number` and `opened_at` are of the last round that trained, `trained` its customers,
-    `out` those who are out of the campaign for good. A member that has lost it leaves the campaign:
-    `first` again would show the difference that the guard hides.
+    `out` those who are out of the campaign for good, `spent` what its rounds with `privacy` have
+    spent. A member that has lost it leaves the campaign:
+    `first` again would show the difference that the guard hides, and spend the budget twice.
     """
 
     campaign: str
@@ -31,6 +42,35 @@ class Before:
     opened_at: int = -1
     trained: frozenset[str] | None = None
     out: frozenset[str] = frozenset()
+    spent: Spent = field(default_factory=Spent)
+
+    def to_json(self) -> dict[str, Any]:
+        """It as a JSON object, for keeping: it names customers, so it stays with the member."""
+        return {
+            "campaign": self.campaign,
+            "member": self.member,
+            "stage": self.stage,
+            "number": self.number,
+            "opened_at": self.opened_at,
+            "trained": None if self.trained is None else sorted(self.trained),
+            "out": sorted(self.out),
+            "spent": self.spent.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Read what `to_json` gave. Raises `Malformed`, `TooLarge`, `PrivacyInvalid`."""
+        source = reading.members(value, "what is kept of the round before", _KEPT)
+        return cls(
+            campaign=reading.digest(source, "campaign"),
+            member=reading.name(source, "member"),
+            stage=reading.choice(source, "stage", ("", *STAGES)),
+            number=reading.whole(source, "number", 0, _LATEST),
+            opened_at=reading.whole(source, "opened_at", -1, _LATEST),
+            trained=None if source["trained"] is None else _customers(source, "trained"),
+            out=_customers(source, "out"),
+            spent=Spent.from_json(source["spent"]),
+        )
 
     @classmethod
     def first(cls, signed: SignedCampaign, member: str) -> Self:
@@ -41,7 +81,7 @@ class Before:
         """The same for a campaign that does rounds of this one anew, after a withdrawal.
 
         A replay is a campaign of its own, with a salt of its own: under the old one its rounds
-        would be repeated ones.
+        would be repeated ones. What is spent is spent of it too.
         """
         return replace(self, campaign=signed.campaign_hash, stage="", number=0)
 
@@ -109,6 +149,13 @@ def _without(places: Sequence[int], numbers: Sequence[int]) -> list[int]:
         left += places[start:number]
         start = number + 1
     return left + list(places[start:])
+
+
+def _customers(source: Any, member: str) -> frozenset[str]:  # noqa: ANN401 (JSON)
+    names = reading.items(source, member, _MOST_CUSTOMERS)
+    if not all(isinstance(one, str) for one in names):
+        raise Malformed(f"{member} is a list of customers")
+    return frozenset(names)
 
 
 def system_draw(below: int, count: int) -> list[int]:

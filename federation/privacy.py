@@ -22,15 +22,18 @@ row, so a customer only where a customer is one row, which the gate sees to.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Final, Self
 
 from federation import reading
-from federation.errors import CampaignInvalid, CombinationImpossible, PrivacyInvalid
+from federation.errors import CampaignInvalid, CombinationImpossible, Malformed, PrivacyInvalid
 
 ORDERS: Final = (*range(2, 65), 72, 80, 96, 112, 128, 160, 192, 256, 320, 384, 512, 768, 1024)
 MOST_STEPS: Final = 10**12
+MOST_KINDS: Final = 1_000
+_MICRO: Final = 10**6
 _ROUNDING: Final = 1e-11
 """More than rounding does to a logarithm of thousands; added, so that the bound stays above."""
 _LEAST_NOISE: Final = 0.01
@@ -97,6 +100,22 @@ class Spent:
         if times < 0 or taken > MOST_STEPS:
             raise PrivacyInvalid(f"steps are counted from 0 to {MOST_STEPS}")
         return type(self)({**self.steps, step: taken})
+
+    def to_json(self) -> list[Any]:
+        """What is spent as a list of [sampling rate, noise multiplier, steps], for keeping."""
+        return [[one.sampling_rate, one.noise_multiplier, n] for one, n in self.steps.items()]
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Read what `to_json` gave. Raises `Malformed`, `PrivacyInvalid`."""
+        if not isinstance(value, list) or len(value) > MOST_KINDS:
+            raise Malformed(f"what is spent is a list of at most {MOST_KINDS} kinds of steps")
+        spent = cls()
+        for one in value:
+            if not isinstance(one, list) or [type(part) for part in one] != [float, float, int]:
+                raise Malformed("a kind of step is [sampling rate, noise multiplier, steps]")
+            spent = spent.after(Step(one[0], one[1]), one[2])
+        return spent
 
     def epsilon(self, delta: float) -> float:
         """The epsilon spent, for this delta; 0 before the first step. Raises `PrivacyInvalid`."""
@@ -205,3 +224,20 @@ def step_of(privacy: RowPrivacy) -> Step:
 def rounds_left(privacy: RowPrivacy, spent: Spent) -> int:
     """How many whole rounds a member may still take part in."""
     return Budget.of(privacy).steps_left(spent, step_of(privacy)) // privacy.steps_per_round
+
+
+def after_round(privacy: RowPrivacy, spent: Spent) -> Spent | None:
+    """What is spent after one more round; None where the budget does not cover it."""
+    step, times = step_of(privacy), privacy.steps_per_round
+    if not Budget.of(privacy).allows(spent, step, times):
+        return None
+    return spent.after(step, times)
+
+
+def epsilon_after(privacy: RowPrivacy, rounds: int) -> Decimal:
+    """The epsilon of so many rounds, of all stages together, rounded up at the sixth digit.
+
+    What a round spends, it spends when it is opened: one that failed later counts as well.
+    """
+    spent = Spent().after(step_of(privacy), rounds * privacy.steps_per_round)
+    return Decimal(math.ceil(spent.epsilon(float(Fraction(privacy.delta))) * _MICRO)) / _MICRO

@@ -1,17 +1,15 @@
 """Rounds as the broker keeps them: which may be opened, what a receipt of one has to say."""
 
 import json
-import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
-from fractions import Fraction
 from typing import Final
 
 from broker.domain.errors import InvalidRequest, StateConflict
 from broker.domain.training_errors import PrivacyBudgetSpent, TrainingReceiptRefused
 from federation.campaign import Campaign
-from federation.privacy import Budget, Spent, step_of
+from federation.privacy import Budget, Spent, epsilon_after, step_of
 from federation.receipt import Receipt
 
 CLOCKS_APART: Final = 60
@@ -19,7 +17,6 @@ MOST_METRICS: Final = 100
 LARGEST_EPSILON: Final = 10**9
 _METRIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?")
-_MICRO: Final = 1_000_000
 
 
 def check_time(campaign: Campaign, opens_at: int) -> None:
@@ -67,9 +64,7 @@ def epsilon_of(campaign: Campaign, rounds: int, said: str | None) -> str | None:
         if said is not None:
             raise InvalidRequest("the campaign has no privacy to account for: leave epsilon null")
         return None
-    spent = Spent().after(step_of(privacy), rounds * privacy.steps_per_round)
-    own = Decimal(math.ceil(spent.epsilon(float(Fraction(privacy.delta))) * _MICRO)) / _MICRO
-    return str(max(own, Decimal(said or 0)))
+    return str(max(epsilon_after(privacy, rounds), Decimal(said or 0)))
 
 
 def check_metrics(metrics: Mapping[str, str]) -> None:

@@ -9,10 +9,11 @@ by its code alone, and counts by reason stay on this machine (`Site.note`).
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
@@ -20,9 +21,10 @@ from credentials.jws import Signer
 from federation.board import Board, PassedStage, SignedCampaign, read_signed_campaign
 from federation.campaign import Campaign
 from federation.consents import ConsentCache
-from federation.errors import BundleDiffers, FederationError, Malformed
+from federation.errors import BundleDiffers, CampaignInvalid, FederationError, Malformed
+from federation.flower.dp_sgd import learning_rate, private_training
 from federation.flower.models import Model, model_hash, of_record, to_record
-from federation.flower.strategy import ARRAYS, CONFIG, WEIGHT
+from federation.flower.strategy import ARRAYS, CONFIG, WEIGHT, weight_of
 from federation.gate import Gated, gate
 from federation.guard import Before
 from federation.opening import PinnedLists, Round, open_round, pin_lists
@@ -85,8 +87,28 @@ class Site(Protocol):
     def train(self, task: Task, rows: Sequence[int]) -> Trained:
         """Train on these rows, by their places, and on no others.
 
-        With `aggregation.mu` the loss has the term of `federation.aggregation`; with `privacy`
-        rows are drawn and gradients clipped as `federation.privacy` says.
+        With `aggregation.mu` the loss has the term of `federation.aggregation`. Not called in
+        campaigns with `privacy`: see `PrivateSite`.
+        """
+
+
+@runtime_checkable
+class PrivateSite(Site, Protocol):
+    """A member for campaigns with `privacy` too: it gives gradients, and `dp_sgd` trains.
+
+    So nothing of an application has to draw, clip or add noise as the accounting supposes.
+    """
+
+    def gradients(self, task: Task, model: Model, rows: Sequence[int]) -> Mapping[str, Any]:
+        """The loss's gradient at a model for each of these rows by itself: `dp_sgd.Gradients`.
+
+        Nothing of one row may come into another's: no normalising over the rows of a call.
+        """
+
+    def evaluate(self, task: Task, model: Model) -> Mapping[str, float]:
+        """Metrics of the model that was trained, which the coordinator sees.
+
+        On public or invented rows; none of a customer's, whom no accounting covers here.
         """
 
 
@@ -130,13 +152,14 @@ def _trained(message: Message, site: Site) -> Message:
         now=now,
         passed=site.passed(signed),
     )
+    training = _training(site, signed.campaign)
     found, pinned = _gated(site, signed, opened, now)
     site.note(found.left_out)
     if found.refused:
         return _refusal(message, found.refused)
     site.keep(found.before)
     model = told.model
-    trained = site.train(Task(signed.campaign, opened.number, model), found.rows)
+    trained = training(Task(signed.campaign, opened.number, model), found.rows)
     tree = PresenceTree(leaves_of(site.round_key(opened), found.consents))
     receipt = Receipt(
         member=site.member,
@@ -150,8 +173,7 @@ def _trained(message: Message, site: Site) -> Message:
         bucket=tree.size - 2,
         root=tree.root(),
     )
-    # Under row-level accounting nothing may follow the number of rows.
-    weight = 1 if signed.campaign.privacy is not None else len(found.rows)
+    weight = weight_of(signed.campaign, receipt.bucket)
     return Message(
         RecordDict(
             {
@@ -167,6 +189,21 @@ def _trained(message: Message, site: Site) -> Message:
         ),
         reply_to=message,
     )
+
+
+def _training(site: Site, campaign: Campaign) -> Callable[[Task, Sequence[int]], Trained]:
+    """How a member trains in a campaign. Raises `CampaignInvalid`, before anything is spent."""
+    if campaign.privacy is None:
+        return site.train
+    if not isinstance(site, PrivateSite):
+        raise CampaignInvalid("with privacy a member gives gradients: see member.PrivateSite")
+    learning_rate(campaign)
+
+    def privately(task: Task, rows: Sequence[int]) -> Trained:
+        model = private_training(campaign, task.model, rows, partial(site.gradients, task))
+        return Trained(model, site.evaluate(task, model))
+
+    return privately
 
 
 def _gated(

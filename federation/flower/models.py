@@ -40,6 +40,7 @@ RAISED: Final = (
     ValueError,
 )
 """What reading a tensor raises: its header is parsed as Python."""
+OPENED: Final = "opened.json"
 NPY: Final = b"\x93NUMPY"
 
 
@@ -139,10 +140,26 @@ class Checkpoints:
         self._model(checkpoint).with_suffix(".json").unlink(missing_ok=True)
         self._model(checkpoint).unlink(missing_ok=True)
 
+    def opened(self) -> dict[str, int]:
+        """The highest number that a round of each stage had, as far as this directory knows."""
+        try:
+            told = json.loads((self._directory / OPENED).read_bytes())
+            return {stage: int(told.get(stage, 0)) for stage in STAGES}
+        except FileNotFoundError:
+            return dict.fromkeys(STAGES, 0)
+        except (AttributeError, TypeError, ValueError):
+            raise CheckpointBroken(f"{self._directory / OPENED} counts no rounds") from None
+
+    def count(self, stage: str, number: int) -> None:
+        """Take down that a round was opened; durable when it returns."""
+        told = self.opened()
+        if number > told[stage]:
+            write_private(self._directory / OPENED, json.dumps(told | {stage: number}).encode())
+
     def last(self) -> Checkpoint | None:
         """The newest round that was kept. Raises `CheckpointBroken`."""
         found = []
-        for file in self._directory.glob("*.json"):
+        for file in self._directory.glob("*-*.json"):
             try:
                 found.append(Checkpoint.from_json(json.loads(file.read_bytes())))
             except (KeyError, TypeError, ValueError):

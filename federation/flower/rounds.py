@@ -6,7 +6,7 @@ A round, in this order; whatever ends this process between two steps, `Rounds.go
 2. Each of them is sent the signed campaign, the announcement and the model.
 3. Each reply is looked at: its receipt verifies under the member's registered key, is of this
    round and these models, its leaves are those it covers; the update fits the model; its weight is
-   no more than the rows that the receipt covers. What fails counts for nothing (`Told.left_out`).
+   the bucket of rows that the receipt covers. What fails counts for nothing (`Told.left_out`).
 4. The broker takes its receipt (`Desk.receipt`): one that it refuses counts for nothing either.
 5. Too few are left: the round has failed (`Desk.fail`), its number is used up, no model changes.
 6. The updates are aggregated by one of Flower's strategies (`strategy.strategy_of`).
@@ -35,8 +35,8 @@ from federation.flower.models import (
     to_record,
 )
 from federation.flower.replies import decimals, metrics_fault, updates, whole
-from federation.flower.strategy import ARRAYS, WEIGHT, Chosen, strategy_of
-from federation.privacy import Spent, step_of
+from federation.flower.strategy import ARRAYS, WEIGHT, Chosen, strategy_of, weight_of
+from federation.privacy import epsilon_after
 from federation.receipt import Asked, check_leaves, read_receipt
 
 
@@ -150,6 +150,8 @@ class Rounds:
 
     def _next(self) -> int:
         last, kept = self.desk.last(), self.checkpoints.last()
+        if last is not None:
+            self.checkpoints.count(last.stage, last.number)
         if last is None or last.stage != self.stage:
             return 1
         ours = kept is not None and (kept.stage, kept.number) == (last.stage, last.number)
@@ -178,6 +180,7 @@ class Rounds:
     def _round(self, grid: Grid, number: int, model: Model) -> Model:
         campaign, model_in = self.signed.campaign, model_hash(model)
         opening = self.desk.open(self.stage, number, model_in)
+        self.checkpoints.count(self.stage, number)
         if len(self._reached(opening)) < campaign.minimum_members:
             self.desk.fail(self.stage, number, "no_node")
             missing = set(opening.taking_part) - set(self._reached(opening))
@@ -205,7 +208,7 @@ class Rounds:
             model_out=model_hash(after),
             members=tuple(sorted(counted)),
             metrics=decimals(metrics),
-            epsilon=self._epsilon(number),
+            epsilon=self._epsilon(),
         )
         self.checkpoints.keep(checkpoint, after)
         self._close(checkpoint)
@@ -281,11 +284,11 @@ class Rounds:
             check_leaves(receipt, shown["leaves"])
         except FederationError as error:
             return error.code
-        most = 1 if self.signed.campaign.privacy is not None else receipt.bucket
         fault = metrics_fault(metrics)
         if fault:
             return fault
-        return "" if 0 < metrics[WEIGHT] <= most else "weight_without_rows"
+        due = weight_of(self.signed.campaign, receipt.bucket)
+        return "" if metrics[WEIGHT] == due > 0 else "weight_without_rows"
 
     def _handed_on(self, reply: Message, member: str, number: int) -> str:
         """Why the broker does not take a receipt, "" where it does: step 4."""
@@ -296,9 +299,9 @@ class Rounds:
             return f"broker_{error.told}"
         return ""
 
-    def _epsilon(self, number: int) -> str | None:
+    def _epsilon(self) -> str | None:
+        """Of all rounds opened, the pilot's and those that failed too, as the broker counts."""
         privacy = self.signed.campaign.privacy
         if privacy is None:
             return None
-        spent = Spent().after(step_of(privacy), number * privacy.steps_per_round)
-        return f"{spent.epsilon(float(privacy.delta)):.6f}"
+        return str(epsilon_after(privacy, sum(self.checkpoints.opened().values())))

@@ -8,6 +8,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, FedProx, FedTrimmedAvg, Krum, Strategy
 
 from federation.aggregation import Aggregation
+from federation.campaign import Campaign
 from federation.errors import CombinationImpossible
 
 WEIGHT: Final = "num-examples"
@@ -40,6 +41,14 @@ def strategy_of(aggregation: Aggregation, members: int) -> Strategy:
     if aggregation.byzantine is not None:
         return Krum(**usual, num_malicious_nodes=aggregation.byzantine)
     return FedAvg(**usual)
+
+
+def weight_of(campaign: Campaign, bucket: int) -> int:
+    """What a member's update weighs: the bucket that its receipt covers, which tells no count.
+
+    Under row-level accounting not that either: nothing may follow the number of rows.
+    """
+    return bucket if campaign.privacy is None else 1
 
 
 class Chosen:

@@ -82,9 +82,9 @@ def test_rounds_of_real_consents_over_http(tmp_path: Path) -> None:
         names = sorted([made.partner, other])
         each = [sorted(seen["answered"][start : start + 2]) for start in (0, 2, 4)]
         assert each == [names] * 3
-        # 5 and 3 rows, each member's update weighed by its rows; then 3 (one more than who
+        # 5 and 3 rows, which weigh by their bucket, so the same; then 3 (one more than who
         # withdrew is left out) and 3.
-        assert seen["weights"] == [(5 * 5 + 3 * 3) / 8, (5 * 5 + 3 * 3) / 8 + 3]
+        assert seen["weights"] == [(5 + 3) / 2, (5 + 3) / 2 + 3]
         revoked = seen["answered"][-1]
         assert seen["failed"] == {revoked: "broker_member_not_admitted"}
         assert seen["again"] == "409 too_few_members"

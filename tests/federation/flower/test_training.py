@@ -1,15 +1,11 @@
 """Rounds of real strategies and applications in one process: `training.py`, in its environment."""
 
-import json
-import os
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.programs import ROOT, missing
+from tests.federation.flower.running import told_by
 
-PYTHON = ROOT / ".venv-federation" / "bin" / "python"
 GUARDED = {"consent_ended": 1, "difference_guard": 4}
 
 EXPECTED: Mapping[str, Any] = {
@@ -37,6 +33,7 @@ EXPECTED: Mapping[str, Any] = {
         "a forged receipt": "receipt_forged",
         "leaves left away": "leaves_differ",
         "the weight of more rows": "weight_without_rows",
+        "the weight of its very rows": "weight_without_rows",
         "an infinite metric": "not_finite",
         "a metric of its own": None,
         "a record of another kind": "not_whole",
@@ -89,18 +86,7 @@ EXPECTED: Mapping[str, Any] = {
 
 
 def test_rounds_of_gate_training_receipt_and_aggregation(tmp_path: Path) -> None:
-    if not PYTHON.exists():
-        missing(".venv-federation is not there, needed to run Flower (make federation)")
-    finished = subprocess.run(
-        [PYTHON, Path(__file__).with_name("training.py"), tmp_path],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "FLWR_TELEMETRY_ENABLED": "0"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr[-5_000:]
-    seen = json.loads(finished.stdout)
+    seen = told_by("training.py", tmp_path)
     # Of four members, the one that cheats is left out and the others train.
     seen["left_out"] = {how: told.get("p-3") for how, told in seen["left_out"].items()}
     for part, expected in EXPECTED.items():

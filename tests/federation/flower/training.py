@@ -199,7 +199,13 @@ class Desk:
 class World:
     """A signed campaign, its members in this process, a desk and a directory."""
 
-    def __init__(self, members: int = 3, rounds: int = 3, **method: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        members: int = 3,
+        rounds: int = 3,
+        changes: Mapping[str, object] | None = None,
+        **method: Any,  # noqa: ANN401
+    ) -> None:
         names = tuple(KEYS)[:members]
         document = aggregation(**method) | {
             "members": list(names),
@@ -212,6 +218,7 @@ class World:
                 {"stage": "consortium", "members": list(names), "gates": [], "approvals": 1},
             ],
         }
+        document |= changes or {}
         campaign = Campaign.from_json(document)
         signatures = [sign_campaign(key, campaign) for key in BOARD_KEYS[:2]]
         self.document = json.dumps(signed_campaign(campaign, signatures)).encode()
@@ -219,9 +226,12 @@ class World:
         self.clock = Clock()
         self.desk = Desk(self.clock, names)
         salt = CampaignSalt(self.signed, SALT)
-        self.sites = {name: Site(name, salt, self.clock) for name in names}
+        self.sites = {name: self.site(name, salt) for name in names}
         self.directory = Path(tempfile.mkdtemp(dir=sys.argv[1]))
         self.changed: dict[str, Callable[[Message], Message]] = {}
+
+    def site(self, name: str, salt: CampaignSalt) -> Site:
+        return Site(name, salt, self.clock)
 
     def node(self, name: str) -> Node:
         application = ClientApp()
@@ -233,19 +243,19 @@ class World:
 
         return node_of(application, int(name[2:]) + 1, {})
 
-    def rounds(self) -> Rounds:
+    def rounds(self, stage: str = "pilot") -> Rounds:
         return Rounds(
             self.signed,
             self.document,
-            "pilot",
+            stage,
             self.desk,
             Checkpoints(self.directory, self.signed.campaign_hash),
             {name: int(name[2:]) + 1 for name in self.sites},
             {name: KEYS[name].public_jwk() for name in self.sites},
         )
 
-    def run(self) -> tuple[Model, Rounds]:
-        rounds = self.rounds()
+    def run(self, stage: str = "pilot") -> tuple[Model, Rounds]:
+        rounds = self.rounds(stage)
         nodes = {int(name[2:]) + 1: self.node(name) for name in self.sites}
         return rounds.go_on(InProcess(nodes), FIRST), rounds
 
@@ -352,7 +362,7 @@ def _fewer_leaves(reply: Message) -> ConfigRecord:
 
 
 def _metrics(**told: float) -> Callable[[Message], Message]:
-    return _with("metrics", lambda _: MetricRecord({"num-examples": 9, **told}))
+    return _with("metrics", lambda _: MetricRecord({"num-examples": 64, **told}))
 
 
 def _header(text: str) -> Callable[[Message], Message]:
@@ -385,13 +395,14 @@ CHEATS: dict[str, Callable[[Message], Message]] = {
     "a forged receipt": _with("receipt", _forged),
     "leaves left away": _with("receipt", _fewer_leaves),
     "the weight of more rows": _with(
-        "metrics", lambda _: MetricRecord({"accuracy": 1.0, "num-examples": 65})
+        "metrics", lambda _: MetricRecord({"accuracy": 1.0, "num-examples": 128})
     ),
     "an infinite metric": _with(
-        "metrics", lambda _: MetricRecord({"accuracy": float("inf"), "num-examples": 9})
+        "metrics", lambda _: MetricRecord({"accuracy": float("inf"), "num-examples": 64})
     ),
+    "the weight of its very rows": _metrics(**{"num-examples": ROWS}),
     "a metric of its own": _with(
-        "metrics", lambda _: MetricRecord({"mine": 1.0, "num-examples": 9})
+        "metrics", lambda _: MetricRecord({"mine": 1.0, "num-examples": 64})
     ),
     "a record of another kind": _with("arrays", lambda _: MetricRecord({"weights": 1.0})),
     "a receipt of another kind": _with("receipt", lambda _: ConfigRecord({"token": 1})),
