@@ -17,9 +17,10 @@ from federation.board import (
 from federation.campaign import Campaign
 from federation.consents import ConsentCache, ConsentIssuer
 from federation.errors import FederationError
+from federation.guard import Before
 from federation.opening import Round, open_round, pin_lists
 from federation.presence import Place, PresenceProof, PresenceTree, leaf_of, leaves_of, read_leaves
-from federation.privacy import RowPrivacy
+from federation.privacy import RowPrivacy, Spent, Step
 from federation.receipt import (
     RECEIPT_TYPE,
     Asked,
@@ -56,6 +57,16 @@ BROKER = Broker()
 SIGNED = signed()
 PASSED = PassedStage(SIGNED.campaign_hash, "pilot", "m")
 OPEN = Round(SIGNED.campaign, SIGNED.campaign_hash, "consortium", 1, "p-north", OPENED)
+KEPT = Before(
+    SIGNED.campaign_hash,
+    "p-north",
+    "pilot",
+    2,
+    OPENED,
+    frozenset({"customer-1"}),
+    frozenset({"customer-2"}),
+    Spent().after(Step(0.01, 1.1), 100),
+)
 TRUSTED = ConsentIssuer((BROKER.root,), ISSUER, VCT)
 TREE = PresenceTree(leaves_of(KEY, ["c-1", "c-2"]))
 RECEIPT = Receipt(
@@ -202,6 +213,13 @@ PARSERS = (
         (),
         _list,
         (BROKER.status_token().encode(),),
+        FAMILY,
+    ),
+    Parser(
+        "what a member kept",
+        ("federation.guard.Before.from_json", "federation.privacy.Spent.from_json"),
+        lambda data: Before.from_json(value(data)),
+        (dumped(KEPT.to_json()),),
         FAMILY,
     ),
     Parser("consent of a row", (), _credential, (BROKER.consent(1).encode(),), FAMILY),
