@@ -2,6 +2,8 @@
 
 import gc
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -18,6 +20,12 @@ from tests.programs import in_ci, require
 
 # Every broker and command that is started would compile what it imports again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Tests mostly wait for a disk, to keep what they throw away: where there is room, memory does.
+MEMORY = Path("/dev/shm")  # noqa: S108 (what is made in it has names of its own)
+ROOM = 8 << 30
+if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM:
+    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
