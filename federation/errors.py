@@ -125,6 +125,12 @@ class PrivacyInvalid(FederationError):
     code: ClassVar[str] = "privacy_invalid"
 
 
+class MaskingFailed(FederationError):
+    """Secure aggregation cannot go on: too few members, or something that is not by its rules."""
+
+    code: ClassVar[str] = "masking_failed"
+
+
 class LineageInvalid(FederationError):
     """A model version without its parent, twice, or in a circle; a state it cannot come to."""
 

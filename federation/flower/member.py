@@ -24,11 +24,19 @@ from federation.consents import ConsentCache
 from federation.errors import BundleDiffers, CampaignInvalid, FederationError, Malformed
 from federation.flower.dp_sgd import learning_rate, private_training
 from federation.flower.models import Model, model_hash, of_record, to_record
+from federation.flower.secure_member import (
+    SECURE,
+    Masking,
+    give_keys,
+    give_shares,
+    of_site,
+    unmask,
+)
 from federation.flower.strategy import ARRAYS, CONFIG, WEIGHT, weight_of
 from federation.gate import Gated, gate
 from federation.guard import Before
 from federation.opening import PinnedLists, Round, open_round, pin_lists
-from federation.presence import PresenceTree, RoundKey, leaves_of
+from federation.presence import SENTINELS, PresenceTree, RoundKey, leaves_of
 from federation.receipt import Receipt, sign_receipt
 
 
@@ -112,12 +120,17 @@ class PrivateSite(Site, Protocol):
         """
 
 
-def answer(message: Message, site: Site) -> Message:
-    """Take part in a round. A refusal is a reply with its code, and never an error of Flower's."""
+def answer(message: Message, site: Site, state: RecordDict | None = None) -> Message:
+    """Take part in a round. A refusal is a reply with its code, and never an error of Flower's.
+
+    `state` is Flower's of the node (`context.state`): secure aggregation keeps its keys there
+    from one message of a round to the next (`secure_member`, whose `SecureSite` it takes).
+    """
     try:
-        return _trained(message, site)
+        content = _answered(message, site, state)
     except FederationError as error:
-        return _refusal(message, error.code)
+        content = RecordDict({"refused": ConfigRecord({"code": error.code})})
+    return Message(content, reply_to=message)
 
 
 def check_running(bundle: bytes, directory: Path) -> None:
@@ -135,11 +148,36 @@ def check_running(bundle: bytes, directory: Path) -> None:
                 raise BundleDiffers(f"{name} is not as in the bundle that the campaign names")
 
 
-def _trained(message: Message, site: Site) -> Message:
-    now = site.now()
-    told = _told(message)
+def _answered(message: Message, site: Site, state: RecordDict | None) -> RecordDict:
+    now, told = site.now(), _told(message)
     signed = read_signed_campaign(told.document, site.board)
-    opened = open_round(
+    opened = _opened(site, signed, told, now)
+    secure = message.content.get(SECURE)
+    if not signed.campaign.aggregation.secure:
+        if secure is not None:
+            raise CampaignInvalid("the campaign has no secure aggregation")
+        return _trained(message, site, signed, opened, None)
+    peered, kept = of_site(site, state)
+    if not isinstance(secure, ConfigRecord):
+        raise Malformed("the campaign has secure aggregation, and the message none of its steps")
+    match secure.get("step"):
+        case "keys":
+            return give_keys(opened, len(set(told.taking_part)), peered, kept)
+        case "shares":
+            return give_shares(secure, signed, peered, kept)
+        case "unmask":
+            return unmask(secure, peered, kept)
+    masking = Masking.begin(secure, opened, kept)
+    reply = _trained(message, site, signed, opened, masking)
+    metrics = reply["metrics"]
+    reply[SECURE] = masking.done([name for name in metrics if name != WEIGHT], kept)
+    # In the sum, they are under the masks.
+    reply["metrics"] = MetricRecord({WEIGHT: metrics[WEIGHT]})
+    return reply
+
+
+def _opened(site: Site, signed: SignedCampaign, told: "_Told", now: int) -> Round:
+    return open_round(
         signed,
         stage=told.stage,
         number=told.number,
@@ -152,15 +190,24 @@ def _trained(message: Message, site: Site) -> Message:
         now=now,
         passed=site.passed(signed),
     )
+
+
+def _trained(
+    message: Message, site: Site, signed: SignedCampaign, opened: Round, masking: Masking | None
+) -> RecordDict:
+    model = _model(message)
     training = _training(site, signed.campaign)
-    found, pinned = _gated(site, signed, opened, now)
+    found, pinned = _gated(site, signed, opened, site.now())
     site.note(found.left_out)
     if found.refused:
-        return _refusal(message, found.refused)
+        return RecordDict({"refused": ConfigRecord({"code": found.refused})})
     site.keep(found.before)
-    model = told.model
     trained = training(Task(signed.campaign, opened.number, model), found.rows)
     tree = PresenceTree(leaves_of(site.round_key(opened), found.consents))
+    weight = weight_of(signed.campaign, tree.size - SENTINELS)
+    given = trained.model
+    if masking is not None:
+        given = masking.masked(trained.model, trained.metrics, weight)
     receipt = Receipt(
         member=site.member,
         signed_at=site.now(),
@@ -168,26 +215,22 @@ def _trained(message: Message, site: Site) -> Message:
         stage=opened.stage,
         round=opened.number,
         model_in=model_hash(model),
-        model_out=model_hash(trained.model),
+        model_out=model_hash(given),
         lists=pinned.used,
-        bucket=tree.size - 2,
+        bucket=tree.size - SENTINELS,
         root=tree.root(),
     )
-    weight = weight_of(signed.campaign, receipt.bucket)
-    return Message(
-        RecordDict(
-            {
-                ARRAYS: to_record(trained.model),
-                "metrics": MetricRecord({**trained.metrics, WEIGHT: weight}),
-                "receipt": ConfigRecord(
-                    {
-                        "token": sign_receipt(site.signer, receipt),
-                        "leaves": b"".join(tree.leaves),
-                    }
-                ),
-            }
-        ),
-        reply_to=message,
+    return RecordDict(
+        {
+            ARRAYS: to_record(given),
+            "metrics": MetricRecord({**trained.metrics, WEIGHT: weight}),
+            "receipt": ConfigRecord(
+                {
+                    "token": sign_receipt(site.signer, receipt),
+                    "leaves": b"".join(tree.leaves),
+                }
+            ),
+        }
     )
 
 
@@ -221,10 +264,6 @@ def _gated(
     return gate(opened, keys, site.cache, pinned, before=before, now=now), pinned
 
 
-def _refusal(message: Message, code: str) -> Message:
-    return Message(RecordDict({"refused": ConfigRecord({"code": code})}), reply_to=message)
-
-
 @dataclass(frozen=True)
 class _Told:
     """What the coordinator says of a round."""
@@ -234,14 +273,13 @@ class _Told:
     number: int
     opened_at: int
     taking_part: tuple[str, ...]
-    model: Model
 
 
 def _told(message: Message) -> _Told:
     """Read a message. Raises `Malformed`."""
-    config, arrays = message.content.get(CONFIG), message.content.get(ARRAYS)
-    if not isinstance(config, ConfigRecord) or not isinstance(arrays, ArrayRecord):
-        raise Malformed("the message holds no announcement and model")
+    config = message.content.get(CONFIG)
+    if not isinstance(config, ConfigRecord):
+        raise Malformed("the message holds no announcement")
     document, stage, members = (config.get(name) for name in ("campaign", "stage", "taking-part"))
     number, opened_at = config.get("server-round"), config.get("opened-at")
     if (
@@ -253,7 +291,15 @@ def _told(message: Message) -> _Told:
         or not all(isinstance(one, str) for one in members)
     ):
         raise Malformed("the message announces no round")
-    return _Told(document, stage, number, opened_at, tuple(members), of_record(arrays))
+    return _Told(document, stage, number, opened_at, tuple(members))
+
+
+def _model(message: Message) -> Model:
+    """The model that a round begins with. Raises `Malformed`."""
+    arrays = message.content.get(ARRAYS)
+    if not isinstance(arrays, ArrayRecord):
+        raise Malformed("the message holds no model")
+    return of_record(arrays)
 
 
 def _digest(data: bytes) -> bytes:

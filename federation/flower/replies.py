@@ -2,11 +2,17 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
-from federation.flower.strategy import ARRAYS, WEIGHT
+from federation.campaign import Campaign
+from federation.errors import FederationError, Malformed
+from federation.flower.models import Model, misfit, model_hash, of_record
+from federation.flower.secure_member import MASKED, SECURE
+from federation.flower.strategy import ARRAYS, WEIGHT, weight_of
+from federation.receipt import Asked, check_leaves, read_receipt
 
 METRIC_DIGITS: Final = 12
 LARGEST_METRIC: Final = 10**12
@@ -27,8 +33,70 @@ def updates(replies: Sequence[Message]) -> list[Message]:
     return list(replies)
 
 
-def whole(content: RecordDict, shown: object, metrics: object) -> bool:
-    """Whether a reply has each part, and in its form."""
+@dataclass(frozen=True)
+class Due:
+    """What a member's reply has to be of; `key` is its registered receipt key (JWK).
+
+    `model` is the model that was sent, `size` how many numbers a masked vector has: None where
+    aggregation is not secure.
+    """
+
+    campaign: Campaign
+    of: Asked
+    key: Mapping[str, Any]
+    model: Model
+    size: int | None
+
+
+def fault_of(reply: Message, due: Due) -> str:
+    """Why a reply counts for nothing, "" where it counts: step 3 of `rounds`."""
+    if reply.has_error():
+        return f"flower_error_{reply.error.code}"
+    content = reply.content
+    if "refused" in content:
+        return refusal_of(reply)
+    shown, metrics = content.get("receipt"), content.get("metrics")
+    if not _whole(content, shown, metrics):
+        return "not_whole"
+    try:
+        update = of_record(content[ARRAYS])
+    except Malformed as error:
+        return error.code
+    fault = misfit(update, due.model) if due.size is None else _unmasked(update, content, due.size)
+    if fault:
+        return fault
+    asked = replace(due.of, model_in=model_hash(due.model), model_out=model_hash(update))
+    try:
+        receipt = read_receipt(shown["token"], due.key, asked)
+        check_leaves(receipt, shown["leaves"])
+    except FederationError as error:
+        return error.code
+    fault = metrics_fault(metrics)
+    if fault:
+        return fault
+    weight = weight_of(due.campaign, receipt.bucket)
+    return "" if metrics[WEIGHT] == weight > 0 else "weight_without_rows"
+
+
+def _unmasked(update: Model, content: RecordDict, size: int) -> str:
+    """Why an update is no masked vector of so many numbers, "" where it is."""
+    told = content[SECURE]
+    if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in told["metrics"]):
+        return "metrics_malformed"
+    if not isinstance(told.get("commitment"), bytes) or set(update) != {MASKED}:
+        return "not_masked"
+    vector = update[MASKED]
+    return "" if vector.shape == (size,) and str(vector.dtype) == "uint64" else "other_shapes"
+
+
+def refusal_of(reply: Message) -> str:
+    """Why a member refuses, by its code."""
+    refused = reply.content.get("refused")
+    code = refused.get("code", "") if isinstance(refused, ConfigRecord) else ""
+    return f"refused_{code}"[:64]
+
+
+def _whole(content: RecordDict, shown: object, metrics: object) -> bool:
     return (
         isinstance(content.get(ARRAYS), ArrayRecord)
         and isinstance(metrics, MetricRecord)

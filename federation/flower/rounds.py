@@ -9,7 +9,8 @@ A round, in this order; whatever ends this process between two steps, `Rounds.go
    the bucket of rows that the receipt covers. What fails counts for nothing (`Told.left_out`).
 4. The broker takes its receipt (`Desk.receipt`): one that it refuses counts for nothing either.
 5. Too few are left: the round has failed (`Desk.fail`), its number is used up, no model changes.
-6. The updates are aggregated by one of Flower's strategies (`strategy.strategy_of`).
+6. The updates are aggregated by one of Flower's strategies (`strategy.strategy_of`), or, masked,
+   by `secure.Secure`, whose first steps come before 2.
 7. The model is kept on disk (`models.Checkpoints`), and then the round is closed. Where the broker
    refuses that for good, the model is discarded and the round has failed (`RoundNotClosed`).
 """
@@ -19,12 +20,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from flwr.app import ConfigRecord, Message
+from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from federation.board import SignedCampaign
-from federation.errors import FederationError, Malformed
+from federation.errors import FederationError, MaskingFailed
 from federation.flower.models import (
     Checkpoint,
     Checkpoints,
@@ -34,10 +35,13 @@ from federation.flower.models import (
     of_record,
     to_record,
 )
-from federation.flower.replies import decimals, metrics_fault, updates, whole
-from federation.flower.strategy import ARRAYS, WEIGHT, Chosen, strategy_of, weight_of
+from federation.flower.replies import Due, decimals, fault_of, updates
+from federation.flower.secure import Secure
+from federation.flower.secure_member import SECURE
+from federation.flower.strategy import Chosen, strategy_of
 from federation.privacy import epsilon_after
-from federation.receipt import Asked, check_leaves, read_receipt
+from federation.receipt import Asked
+from federation.secure_keys import Of
 
 
 class RoundFailed(FederationError):
@@ -118,6 +122,10 @@ class Told:
     left_out: Mapping[str, str]
 
 
+Made = tuple[Mapping[str, Message], dict[str, str], Model, Mapping[str, Any] | None]
+"""What came of members' replies: those that count, why others do not, the model, and metrics."""
+
+
 @dataclass
 class Rounds:
     """The rounds of one stage of a campaign.
@@ -178,28 +186,17 @@ class Rounds:
             raise
 
     def _round(self, grid: Grid, number: int, model: Model) -> Model:
-        campaign, model_in = self.signed.campaign, model_hash(model)
+        model_in = model_hash(model)
         opening = self.desk.open(self.stage, number, model_in)
         self.checkpoints.count(self.stage, number)
-        if len(self._reached(opening)) < campaign.minimum_members:
-            self.desk.fail(self.stage, number, "no_node")
+        if len(self._reached(opening)) < self.signed.campaign.minimum_members:
             missing = set(opening.taking_part) - set(self._reached(opening))
-            raise RoundFailed(number, dict.fromkeys(missing, "no_node"))
-        strategy = strategy_of(campaign.aggregation, len(self._reached(opening)))
-        sent = self._messages(grid, strategy, opening, number, model)
-        replies = grid.send_and_receive(sent, timeout=self.patience)
-        counted, left_out = self._looked_at(replies, opening, number, model)
-        if len(counted) < campaign.minimum_members:
-            self.desk.fail(self.stage, number, "too_few_updates")
-            raise RoundFailed(number, left_out)
-        made, metrics = strategy.aggregate_train(
-            number, updates([counted[member] for member in sorted(counted)])
-        )
-        after = of_record(made)
+            raise self._given_up(number, "no_node", dict.fromkeys(missing, "no_node"))
+        counted, left_out, after, metrics = self._made(grid, opening, number, model)
         if misfit(after, model):
             # Each update was finite; their sum need not be, and no later round could mend it.
-            self.desk.fail(self.stage, number, "model_not_finite")
-            raise RoundFailed(number, left_out | dict.fromkeys(counted, "sum_not_finite"))
+            why = {**left_out, **dict.fromkeys(counted, "sum_not_finite")}
+            raise self._given_up(number, "model_not_finite", why)
         checkpoint = Checkpoint(
             campaign=self.signed.campaign_hash,
             stage=self.stage,
@@ -215,6 +212,54 @@ class Rounds:
         self.told.append(Told(checkpoint, left_out))
         return after
 
+    def _made(self, grid: Grid, opening: Opening, number: int, model: Model) -> Made:
+        """Steps 2 to 6 of the module. Raises `RoundFailed`."""
+        campaign = self.signed.campaign
+        strategy = strategy_of(campaign.aggregation, len(self._reached(opening)))
+        sent = self._messages(grid, strategy, opening, number, model)
+        secure, first = self._secure(grid, opening, number), self._left_at_first(opening)
+        left_out = {member: why for member, why in first.items() if why != "no_answer"}
+        try:
+            if secure is not None:
+                secure.agree()
+                sent = _with_shares(secure, sent)
+                first |= secure.out
+            left_out = first
+            replies = grid.send_and_receive(sent, timeout=self.patience)
+            counted = self._looked_at(replies, number, model, left_out, secure)
+            if secure is not None:
+                counted = secure.alike(counted)
+            if len(counted) < campaign.minimum_members:
+                raise self._given_up(number, "too_few_updates", left_out)
+            if secure is not None:
+                after, metrics = secure.opened(counted, model)
+                return counted, left_out | secure.out, after, metrics
+        except MaskingFailed as error:
+            out = {} if secure is None else secure.out
+            raise self._given_up(number, error.code, left_out | out) from error
+        made, metrics = strategy.aggregate_train(
+            number, updates([counted[member] for member in sorted(counted)])
+        )
+        return counted, left_out, of_record(made), metrics
+
+    def _given_up(self, number: int, code: str, left_out: Mapping[str, str]) -> RoundFailed:
+        self.desk.fail(self.stage, number, code)
+        return RoundFailed(number, {member: why for member, why in left_out.items() if why})
+
+    def _secure(self, grid: Grid, opening: Opening, number: int) -> Secure | None:
+        if not self.signed.campaign.aggregation.secure:
+            return None
+        reached = self._reached(opening)
+        return Secure(
+            self.signed,
+            Of(self.signed.campaign_hash, self.stage, number),
+            len(set(opening.taking_part)),
+            {member: self.nodes[member] for member in reached},
+            {member: self.keys[member] for member in reached},
+            ConfigRecord({**self._announced(opening), "server-round": number}),
+            lambda messages: grid.send_and_receive(messages, timeout=self.patience),
+        )
+
     def _reached(self, opening: Opening) -> list[str]:
         """Who of a round has a node here: one who was admitted since this process began has not."""
         return [member for member in opening.taking_part if member in self.nodes]
@@ -224,71 +269,45 @@ class Rounds:
         return {one: "no_answer" if one in reached else "no_node" for one in opening.taking_part}
 
     def _looked_at(
-        self, replies: Iterable[Message], opening: Opening, number: int, model: Model
-    ) -> tuple[dict[str, Message], dict[str, str]]:
-        """The replies that count, by member, and why the other members' do not: steps 3 and 4."""
+        self,
+        replies: Iterable[Message],
+        number: int,
+        model: Model,
+        left_out: dict[str, str],
+        secure: Secure | None,
+    ) -> dict[str, Message]:
+        """The replies that count, by member; `left_out` says why the others' do not: steps 3, 4."""
         given = {node: member for member, node in self.nodes.items()}
         counted: dict[str, Message] = {}
-        left_out = self._left_at_first(opening)
         for reply in replies:
             member = given.get(reply.metadata.src_node_id, "")
             if left_out.get(member) != "no_answer":
                 continue  # a stranger's, or a second one
-            fault = self._fault(reply, member, number, model)
-            left_out[member] = fault or self._handed_on(reply, member, number)
-            if not left_out[member]:
+            size = None if secure is None or reply.has_error() else secure.size(model, reply)
+            of = Asked(self.signed.campaign_hash, self.stage, number, member)
+            due = Due(self.signed.campaign, of, self.keys[member], model, size)
+            fault = fault_of(reply, due) or self._handed_on(reply, member, number)
+            if fault:
+                left_out[member] = fault
+            else:
+                del left_out[member]
                 counted[member] = reply
-        return counted, {member: why for member, why in left_out.items() if why}
+        return counted
 
     def _messages(
         self, grid: Grid, strategy: Strategy, opening: Opening, number: int, model: Model
     ) -> Sequence[Message]:
-        config = ConfigRecord(
-            {
-                "campaign": self.document,
-                "stage": self.stage,
-                "opened-at": opening.opened_at,
-                "taking-part": list(opening.taking_part),
-            }
-        )
+        config = ConfigRecord(self._announced(opening))
         chosen = Chosen(grid, [self.nodes[member] for member in self._reached(opening)])
         return list(strategy.configure_train(number, to_record(model), config, chosen))
 
-    def _fault(self, reply: Message, member: str, number: int, model: Model) -> str:
-        """Why a reply counts for nothing, "" where it counts: step 3 of the module."""
-        if reply.has_error():
-            return f"flower_error_{reply.error.code}"
-        content = reply.content
-        if "refused" in content:
-            return f"refused_{content['refused'].get('code', '')}"[:64]
-        shown, metrics = content.get("receipt"), content.get("metrics")
-        if not whole(content, shown, metrics):
-            return "not_whole"
-        try:
-            update = of_record(content[ARRAYS])
-        except Malformed as error:
-            return error.code
-        fault = misfit(update, model)
-        if fault:
-            return fault
-        asked = Asked(
-            self.signed.campaign_hash,
-            self.stage,
-            number,
-            member,
-            model_in=model_hash(model),
-            model_out=model_hash(update),
-        )
-        try:
-            receipt = read_receipt(shown["token"], self.keys[member], asked)
-            check_leaves(receipt, shown["leaves"])
-        except FederationError as error:
-            return error.code
-        fault = metrics_fault(metrics)
-        if fault:
-            return fault
-        due = weight_of(self.signed.campaign, receipt.bucket)
-        return "" if metrics[WEIGHT] == due > 0 else "weight_without_rows"
+    def _announced(self, opening: Opening) -> dict[str, Any]:
+        return {
+            "campaign": self.document,
+            "stage": self.stage,
+            "opened-at": opening.opened_at,
+            "taking-part": list(opening.taking_part),
+        }
 
     def _handed_on(self, reply: Message, member: str, number: int) -> str:
         """Why the broker does not take a receipt, "" where it does: step 4."""
@@ -305,3 +324,18 @@ class Rounds:
         if privacy is None:
             return None
         return str(epsilon_after(privacy, sum(self.checkpoints.opened().values())))
+
+
+def _with_shares(secure: Secure, sent: Sequence[Message]) -> list[Message]:
+    """The messages to those who are left in a secure aggregation, with what others sealed."""
+    member_of = {secure.nodes[member]: member for member in secure.sealed}
+    left = [one for one in sent if one.metadata.dst_node_id in member_of]
+    for message in left:
+        # Strategies give one content to all.
+        message.content = RecordDict(
+            {
+                **message.content,
+                SECURE: secure.train(member_of[message.metadata.dst_node_id]),
+            }
+        )
+    return left

@@ -19,12 +19,14 @@ CONFIG: Final = "config"
 def strategy_of(aggregation: Aggregation, members: int) -> Strategy:
     """The strategy for a round of so many members; all of them train.
 
+    Of a secure aggregation it says what members are sent; the sum is made by `secure`.
+
     Raises `CombinationImpossible` for what no strategy here carries out.
     """
-    if aggregation.secure or aggregation.server_clip is not None:
+    if aggregation.server_clip is not None:
         raise CombinationImpossible(
-            "secure aggregation and clipping at the server are not carried out here yet: the "
-            "campaign would be trained otherwise than the board signed"
+            "clipping at the server is not carried out here yet: the campaign would be trained "
+            "otherwise than the board signed"
         )
     usual: dict[str, Any] = {
         "fraction_evaluate": 0.0,

@@ -1,7 +1,9 @@
 """The parsers of `federation`: campaigns, the board's signatures, receipts, leaves, proofs."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
+from credentials.jws import parse_jws
 from credentials.keys import sign_jws, thumbprint
 from federation.aggregation import Aggregation
 from federation.board import (
@@ -32,6 +34,7 @@ from federation.receipt import (
     sign_receipt,
 )
 from federation.rollout import MetricGate, Stage, read_rollout
+from federation.secure_keys import KEYS_TYPE, Of, PublicKeys
 from tests.federation.world import (
     BOARD,
     BOARD_KEYS,
@@ -67,6 +70,9 @@ KEPT = Before(
     frozenset({"customer-2"}),
     Spent().after(Step(0.01, 1.1), 100),
 )
+OF_ROUND = Of(SIGNED.campaign_hash, "pilot", 1)
+PUBLIC = PublicKeys(b"s" * 32, b"m" * 32)
+KEY_CLAIMS = parse_jws(PUBLIC.signed(OF_ROUND, "p-north", MEMBER_KEY), typ=KEYS_TYPE).payload
 TRUSTED = ConsentIssuer((BROKER.root,), ISSUER, VCT)
 TREE = PresenceTree(leaves_of(KEY, ["c-1", "c-2"]))
 RECEIPT = Receipt(
@@ -132,6 +138,15 @@ def _round(data: bytes) -> object:
 
 def _list(data: bytes) -> object:
     return pin_lists({LISTED: text(data)}, needed=(LISTED,), issuer=TRUSTED, opened=OPEN, now=NOW)
+
+
+def _round_keys(data: bytes) -> object:
+    """A token, and the same bytes as claims behind the member's signature."""
+    jwk = MEMBER_KEY.public_jwk()
+    token = sign_jws(MEMBER_KEY, {"typ": KEYS_TYPE, "kid": thumbprint(jwk)}, data)
+    with suppress(FederationError):
+        PublicKeys.read(token, OF_ROUND, "p-north", jwk)
+    return PublicKeys.read(text(data), OF_ROUND, "p-north", jwk)
 
 
 def _credential(data: bytes) -> object:
@@ -220,6 +235,13 @@ PARSERS = (
         ("federation.guard.Before.from_json", "federation.privacy.Spent.from_json"),
         lambda data: Before.from_json(value(data)),
         (dumped(KEPT.to_json()),),
+        FAMILY,
+    ),
+    Parser(
+        "keys of secure aggregation",
+        ("federation.secure_keys.PublicKeys.read",),
+        _round_keys,
+        (PUBLIC.signed(OF_ROUND, "p-north", MEMBER_KEY).encode(), KEY_CLAIMS),
         FAMILY,
     ),
     Parser("consent of a row", (), _credential, (BROKER.consent(1).encode(),), FAMILY),

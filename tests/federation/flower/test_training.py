@@ -79,7 +79,7 @@ EXPECTED: Mapping[str, Any] = {
         "changed": "bundle_differs",
         "checkpoint": "checkpoint_broken",
         "announcement": "malformed",
-        "secure": "combination_impossible",
+        "clipped": "combination_impossible",
         "bundle": "same",
     },
 }

@@ -238,7 +238,7 @@ class World:
 
         @application.train()
         def train(message: Message, context: Context) -> Message:
-            reply = answer(message, self.sites[name])
+            reply = answer(message, self.sites[name], context.state)
             return self.changed.get(name, lambda same: same)(reply)
 
         return node_of(application, int(name[2:]) + 1, {})
@@ -540,7 +540,7 @@ def refusals(directory: Path) -> dict[str, str]:
         file.write_bytes(file.read_bytes()[:-1] + b"\1")
     found["checkpoint"] = code(lambda: last and kept.model(last))
     found["announcement"] = _unannounced()
-    found["secure"] = code(lambda: World(3, 1, method="fedavg", secure=True).run())
+    found["clipped"] = code(lambda: World(3, 1, method="fedavg", server_clip="1").run())
     digest = hashlib.sha256(BUNDLE.content).hexdigest()
     found["bundle"] = "same" if Bundle.build(APPLICATION).hash == digest else "differs"
     return found
