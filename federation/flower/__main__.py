@@ -1,22 +1,29 @@
 """`python -m federation.flower`: the closed SuperLink, and a member's SuperNode."""
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from federation.errors import FederationError
 from federation.flower.places import LOOPBACK, Certificate, Places
 from federation.flower.processes import Program, closed_environment, program, run_together
+from federation.flower.settings import COORDINATOR, MEMBER
 
 SELF_SIGNED_DAYS = 397
+EXAMPLES = {"up": COORDINATOR, "member-up": MEMBER}
+SUPERVISED = {"up": ("up", "coordinate"), "member-up": ("member_up", "run_member")}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one of the commands; 0 when it was told to stop, 1 when a program ended by itself."""
     parser = _parser()
     given = parser.parse_args(arguments)
+    if given.command in EXAMPLES:
+        return _up(parser, given)
     if given.command == "superlink" and not (
         given.self_signed or (given.certificate and given.key)
     ):
@@ -38,6 +45,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if ended:
         sys.stderr.write(f"federation.flower: {ended}; the others were stopped\n")
     return 1 if ended else 0
+
+
+def _up(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
+    """Supervise what a settings file says; 2 where it cannot be used."""
+    if given.example:
+        sys.stdout.write(EXAMPLES[given.command])
+        return 0
+    if given.file is None:
+        parser.error("name your settings file; --example shows one")
+    module, function = SUPERVISED[given.command]
+    # Here and not above: making a node's key and saying what is wrong needs no Flower.
+    supervised = getattr(importlib.import_module(f"federation.flower.{module}"), function)
+    try:
+        return int(supervised(given.file, as_json=given.json))
+    except FederationError as error:
+        sys.stderr.write(f"consent-broker: {error}\n")
+        return 2
 
 
 def _superlink(
@@ -133,6 +157,14 @@ def _parser() -> argparse.ArgumentParser:
         help="Make a SuperNode's key once, and say where the public one is, which the coordinator "
         "registers before the SuperNode starts. 生成节点密钥并给出公钥文件。",
     )
+    for name, told in (
+        ("up", "Run the campaigns that the broker says should run. 运行训练活动。"),
+        ("member-up", "Run a member, with all checks. 运行成员节点。"),
+    ):
+        up = commands.add_parser(name, help=told)
+        up.add_argument("file", type=Path, nargs="?", help="Its settings, TOML. 配置文件。")
+        up.add_argument("--json", action="store_true", help="Events as JSON lines. 输出 JSON。")
+        up.add_argument("--example", action="store_true", help="Print a settings file. 配置示例。")
     for one in (link, node, key):
         one.add_argument(
             "--directory", type=Path, required=True, help="Its keys and state. 密钥与状态目录。"

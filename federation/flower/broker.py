@@ -78,6 +78,10 @@ class BrokerClient:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
+    def log_in(self) -> None:
+        """Get a token, to see whether the broker knows this client. Raises `BrokerRefused`."""
+        self._renew()
+
     def get(self, path: str) -> dict[str, Any]:
         """GET as JSON. Raises `BrokerRefused`."""
         return self._called("GET", path)

@@ -158,16 +158,24 @@ class Checkpoints:
 
     def last(self) -> Checkpoint | None:
         """The newest round that was kept. Raises `CheckpointBroken`."""
+        found = self._kept()
+        newest = max(found, key=lambda one: (STAGES.index(one.stage), one.number), default=None)
+        if newest is not None and newest.campaign != self._campaign:
+            raise CheckpointBroken(f"{self._directory} holds rounds of another campaign")
+        return newest
+
+    def of_model(self, model: str) -> Checkpoint | None:
+        """The round that gave a model, by its hash. Raises `CheckpointBroken`."""
+        return next((one for one in self._kept() if one.model_out == model), None)
+
+    def _kept(self) -> list[Checkpoint]:
         found = []
         for file in self._directory.glob("*-*.json"):
             try:
                 found.append(Checkpoint.from_json(json.loads(file.read_bytes())))
             except (KeyError, TypeError, ValueError):
                 raise CheckpointBroken(f"{file} holds no checkpoint") from None
-        newest = max(found, key=lambda one: (STAGES.index(one.stage), one.number), default=None)
-        if newest is not None and newest.campaign != self._campaign:
-            raise CheckpointBroken(f"{self._directory} holds rounds of another campaign")
-        return newest
+        return found
 
     def model(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """The model of a round that was kept, checked by its hash. Raises `CheckpointBroken`."""

@@ -4,6 +4,7 @@ Of the caller's environment nothing is passed on but language, time zone and whe
 go: no proxy, no key of another program, no setting of Flower that would open it again.
 """
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import IO, Final
 
 CLOSED: Final = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -23,6 +24,7 @@ CLOSED: Final = {
 KEPT: Final = ("LANG", "LC_ALL", "TZ", "TMPDIR")
 STOP_SECONDS: Final = 20
 LOOK_SECONDS: Final = 0.2
+_PR_SET_PDEATHSIG: Final = 1
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,29 @@ def program(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
+def started(
+    command: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a program that ends (SIGTERM) when this process does, killed or not.
+
+    On Linux the kernel sees to that; elsewhere what is killed leaves its programs behind.
+    """
+    kernel = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def tied() -> None:
+        if kernel is not None:
+            kernel.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+    return subprocess.Popen(  # noqa: S603 (our own programs, in a closed environment)
+        command,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=None if output is None else subprocess.STDOUT,
+        preexec_fn=tied,  # noqa: PLW1509 (one call of the kernel, and no threads here)
+    )
+
+
 def run_together(programs: Sequence[Program], environment: Mapping[str, str]) -> str:
     """Run programs until one ends or this process is told to stop (SIGTERM, SIGINT); stop them all.
 
@@ -71,21 +96,19 @@ def run_together(programs: Sequence[Program], environment: Mapping[str, str]) ->
         signal.signal(number, told)
     running: list[tuple[Program, subprocess.Popen[bytes]]] = []
     try:
-        for one in programs:
-            started = subprocess.Popen(  # noqa: S603 (our own programs, in a closed environment)
-                one.command, env=dict(environment), stdin=subprocess.DEVNULL
-            )
-            running.append((one, started))
+        # One by one: those that run are stopped where a later one cannot be started.
+        running.extend((one, started(one.command, environment)) for one in programs)
         while not stop.wait(LOOK_SECONDS):
             for one, process in running:
                 if process.poll() is not None:
                     return f"{one.name} ended with exit code {process.returncode}"
         return ""
     finally:
-        _stop([process for _, process in running])
+        stop_all([process for _, process in running])
 
 
-def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def stop_all(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Tell processes to end, and kill those that do not within 20 seconds."""
     for process in processes:
         process.terminate()
     for process in processes:

@@ -15,7 +15,7 @@ A round, in this order; whatever ends this process between two steps, `Rounds.go
    refuses that for good, the model is discarded and the round has failed (`RoundNotClosed`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -132,6 +132,7 @@ class Rounds:
 
     `document` is the signed campaign as the members read it; `nodes` are Flower's ids, and `keys`
     the receipt keys (JWK), by member; `patience` is how many seconds a round waits for replies.
+    `more` goes along to the members beside the announcement; `tell` hears of each closed round.
     """
 
     signed: SignedCampaign
@@ -143,15 +144,18 @@ class Rounds:
     keys: Mapping[str, Mapping[str, Any]]
     patience: float = 120
     told: list[Told] = field(default_factory=list)
+    more: Mapping[str, str] = field(default_factory=dict)
+    tell: Callable[[Told], None] = lambda _: None
 
     def go_on(self, grid: Grid, first: Model) -> Model:
-        """Run what is left of the stage, from the last model that was kept, else from `first`.
+        """Run what is left of the stage, from the last model kept in it, else from `first`.
 
         Raises `RoundFailed`, `RoundNotClosed`, `CheckpointBroken`, and whatever the broker refuses.
         """
         following = self._next()
         kept = self.checkpoints.last()
-        model = first if kept is None else self.checkpoints.model(kept)
+        begins = kept is None or kept.stage != self.stage
+        model = first if kept is None or begins else self.checkpoints.model(kept)
         for number in range(following, self.signed.campaign.rounds + 1):
             model = self._round(grid, number, model)
         return model
@@ -210,6 +214,7 @@ class Rounds:
         self.checkpoints.keep(checkpoint, after)
         self._close(checkpoint)
         self.told.append(Told(checkpoint, left_out))
+        self.tell(self.told[-1])
         return after
 
     def _made(self, grid: Grid, opening: Opening, number: int, model: Model) -> Made:
@@ -303,6 +308,7 @@ class Rounds:
 
     def _announced(self, opening: Opening) -> dict[str, Any]:
         return {
+            **self.more,
             "campaign": self.document,
             "stage": self.stage,
             "opened-at": opening.opened_at,

@@ -1,0 +1,169 @@
+"""A stage's rounds inside a SuperLink: what an application's `ServerApp` does, in one call.
+
+    @app.main()
+    def main(grid, context):
+        run_stage(grid, context, first_model)
+
+`first_model` is what the first round of a campaign begins with. The run's setting `campaign` is
+the broker's id of it (`[tool.flwr.app.config]` names it, empty); the coordinator's settings file
+is named by the environment variable `FEDERATION_COORDINATOR`, which `federation up` sets.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from flwr.app import Context
+from flwr.serverapp import Grid
+
+from federation.board import Board, read_signed_campaign
+from federation.errors import FederationError
+from federation.flower.broker import BrokerClient, BrokerDesk
+from federation.flower.events import append
+from federation.flower.models import Checkpoint, CheckpointBroken, Checkpoints, Model
+from federation.flower.rounds import Opening, RoundFailed, Rounds, Told
+from federation.flower.settings import CoordinatorHome, SettingsWrong, read_json, read_key
+
+NAMED: Final = "FEDERATION_COORDINATOR"
+WAIT_SECONDS: Final = 60
+
+
+class RunsAlready(FederationError):
+    """Another process runs this campaign's rounds: two would fail each other's."""
+
+    code = "runs_already"
+
+
+def run_stage(grid: Grid, context: Context, first: Model) -> Model:
+    """Run what is left of the stage that a campaign is in. Raises what `Rounds.go_on` does."""
+    file = os.environ.get(NAMED)
+    if not file:
+        raise SettingsWrong(f"{NAMED} names no settings: start the SuperLink by `federation up`")
+    home = CoordinatorHome.read(Path(file))
+    campaign = str(context.run_config["campaign"])
+    directory = home.campaign(campaign)
+    with _alone(directory):
+        return _run(grid, home, campaign, first)
+
+
+def client_of(home: CoordinatorHome) -> BrokerClient:
+    """The coordinator's client. Raises `SettingsWrong`."""
+    key = read_key(home.client_key)
+    return BrokerClient(home.broker, home.coordinator, key, now=lambda: int(time.time()))
+
+
+def members_file(directory: Path) -> Path:
+    """Who has a node: `{member: {"node": id of Flower's, "receipt_key": JWK}}`."""
+    return directory / "members.json"
+
+
+def events_file(directory: Path) -> Path:
+    """What a run did: a JSON object a line."""
+    return directory / "events.jsonl"
+
+
+class _Desk(BrokerDesk):
+    """The broker, with each step told, and members looked up anew as each round opens."""
+
+    def __init__(self, client: BrokerClient, campaign: str, directory: Path) -> None:
+        super().__init__(client, campaign)
+        self.directory = directory
+        self.nodes: dict[str, int] = {}
+        self.keys: dict[str, Mapping[str, Any]] = {}
+
+    def open(self, stage: str, number: int, model_in: str) -> Opening:
+        """Open a round with the members of this moment."""
+        opening = super().open(stage, number, model_in)
+        found = read_json(members_file(self.directory))
+        self.nodes.clear()
+        self.keys.clear()
+        for member, one in found.items():
+            self.nodes[member], self.keys[member] = one["node"], one["receipt_key"]
+        self.tell("round_opened", stage, number, members=len(opening.taking_part))
+        return opening
+
+    def fail(self, stage: str, number: int, code: str) -> None:
+        """Give a round up, and tell."""
+        super().fail(stage, number, code)
+        self.tell("round_failed", stage, number, why=code)
+
+    def tell(self, event: str, stage: str, number: int, **facts: object) -> None:
+        """Write an event down."""
+        append(events_file(self.directory), event, stage=stage, number=number, **facts)
+
+    def closed(self, told: Told) -> None:
+        """A round that closed."""
+        kept = told.checkpoint
+        facts = {"metrics": dict(kept.metrics), "left_out": dict(told.left_out)}
+        self.tell(
+            "round_closed",
+            kept.stage,
+            kept.number,
+            **facts,
+            members=list(kept.members),
+            model_out=kept.model_out,
+        )
+
+
+def _run(grid: Grid, home: CoordinatorHome, campaign: str, first: Model) -> Model:
+    directory = home.campaign(campaign)
+    with client_of(home) as client:
+        desk = _Desk(client, campaign, directory)
+        told = desk.told()
+        board = Board.of(told["board"]["keys"], told["board"]["threshold"])
+        document = json.dumps(told["document"]).encode()
+        signed = read_signed_campaign(document, board)
+        checkpoints = Checkpoints(home.models, signed.campaign_hash)
+        more = {"at-broker": campaign}
+        if told["passed"] is not None:
+            more["passed"] = json.dumps(told["passed"])
+            first = _promoted(checkpoints, told["passed"]["model"])
+        rounds = Rounds(
+            signed,
+            document,
+            told["stage"],
+            desk,
+            checkpoints,
+            desk.nodes,
+            desk.keys,
+            patience=home.patience,
+            more=more,
+            tell=desk.closed,
+        )
+        try:
+            return rounds.go_on(grid, first)
+        except FederationError as error:
+            left_out = dict(error.left_out) if isinstance(error, RoundFailed) else {}
+            facts = {"stage": told["stage"], "code": error.code, "why": str(error)[:500]}
+            append(events_file(directory), "run_failed", **facts, left_out=left_out)
+            raise
+
+
+def _promoted(checkpoints: Checkpoints, model: str) -> Model:
+    """The model that passed the stage before: not always the last one that was kept."""
+    kept: Checkpoint | None = checkpoints.of_model(model)
+    if kept is None:
+        raise CheckpointBroken(f"the model {model} that passed the pilot is not kept here")
+    return checkpoints.model(kept)
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Hold a campaign; one that ended a moment ago may take a little to let go of it."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (directory / "lock").open("wb") as lock:
+        until = time.monotonic() + WAIT_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise RunsAlready("another run of this campaign has not ended") from None
+                time.sleep(0.5)
+        yield

@@ -1,0 +1,278 @@
+"""What a member and a coordinator say of themselves, once: a TOML file each.
+
+Paths in a file are relative to it. What is missing, misspelt or cannot be read is refused with the
+file, the name and the cure, before anything starts.
+"""
+
+import base64
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from credentials.errors import CredentialError
+from credentials.keys import SoftwareKey
+from federation.board import Board
+from federation.consents import ConsentIssuer
+from federation.errors import BoardInvalid, FederationError
+
+LARGEST_NUMBER: Final = 65_535
+_USUAL: Final = ("state", "host", "port", "control_port", "patience")
+
+MEMBER: Final = """\
+# A member of a consortium: consent-broker federation member up member.toml
+# 联邦成员的配置。Paths are relative to this file.
+broker = "https://broker.example"        # its address, the tenant's where there are several
+member = "p-..."                         # your client id there
+client_key = "client.jwk"                # its private key, as the broker's operator gave it to you
+trust = "trust.json"                     # whose consents count: the operator's trust export
+board = "board.json"                     # who decides: {"keys": [JWK, ...], "threshold": 2}
+trusted_entities = "board.yaml"          # whose applications run here: name, OpenSSH Ed25519 key
+bundles = "bundles"                      # folder of the applications (.fab) that the board signed
+superlink = "link.example:9092"          # where the coordinator is
+root_certificates = "members.pem"        # what its TLS is checked against
+rows = "rows"                            # your data, as the application reads it
+consents = "consents.txt"                # the consent credential of each row, one a line
+state = "state"                          # keys and what is kept between rounds: never lose it
+port = 9094                              # of this machine alone
+"""
+
+COORDINATOR: Final = """\
+# A coordinator of training: consent-broker federation up coordinator.toml
+# 联邦训练协调方的配置。Paths are relative to this file.
+broker = "https://broker.example"        # its address, the tenant's where there are several
+coordinator = "co-..."                   # your client id there
+client_key = "coordinator.jwk"           # its private key: federation coordinator add
+bundles = "bundles"                      # folder of the applications (.fab) that the board signed
+state = "state"                          # models, runs, the SuperLink's keys
+host = "0.0.0.0"                         # where members come in
+port = 9092
+control_port = 9093                      # of this machine alone
+self_signed = "link.example"             # makes state/link/members.pem for members to trust;
+# certificate = "chain.pem"              # or, instead of it, a certificate of your own
+# key = "key.pem"
+patience = 120                           # seconds that a round waits for members
+"""
+
+
+class SettingsWrong(FederationError):
+    """A settings file, or one that it names, cannot be used; the message says why and the cure."""
+
+    code = "settings_wrong"
+
+
+@dataclass(frozen=True)
+class MemberHome:
+    """A member, as its file says; see `MEMBER` for what each is."""
+
+    file: Path
+    broker: str
+    member: str
+    client_key: Path
+    trust: Path
+    board: Path
+    trusted_entities: Path
+    bundles: Path
+    superlink: str
+    root_certificates: Path
+    rows: Path
+    consents: Path
+    state: Path
+    port: int
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read a file. Raises `SettingsWrong`."""
+        given = _Given.read(file, MEMBER)
+        paths = {
+            name: given.path(name)
+            for name in (
+                *("client_key", "trust", "board", "trusted_entities", "bundles"),
+                *("root_certificates", "rows", "consents", "state"),
+            )
+        }
+        return cls(
+            file=file.resolve(),
+            broker=given.text("broker").rstrip("/"),
+            member=given.text("member"),
+            superlink=given.text("superlink"),
+            port=given.number("port"),
+            **paths,
+        )
+
+    @property
+    def receipt_key(self) -> Path:
+        """Its private key for receipts, JWK."""
+        return self.state / "receipt.jwk"
+
+    @property
+    def receipt_public_key(self) -> Path:
+        """The public one: what the operator registers."""
+        return self.state / "receipt.pub.jwk"
+
+    @property
+    def events(self) -> Path:
+        """What its applications did: a JSON object a line."""
+        return self.state / "events.jsonl"
+
+    def before(self, campaign: str) -> Path:
+        """What is kept between rounds of a campaign, by its hash."""
+        return self.state / "before" / f"{campaign}.json"
+
+    def signer(self) -> SoftwareKey:
+        """Its key for receipts. Raises `SettingsWrong`."""
+        return read_key(self.receipt_key)
+
+    def decides(self) -> Board:
+        """The board that it trusts. Raises `SettingsWrong`."""
+        told = read_json(self.board)
+        try:
+            return Board.of(told["keys"], told["threshold"])
+        except (KeyError, TypeError, BoardInvalid) as error:
+            raise SettingsWrong(
+                f'{self.board}: {error}; it is {{"keys": [JWK, ...], "threshold": number}}'
+            ) from None
+
+    def issuer(self) -> ConsentIssuer:
+        """Whose consents count. Raises `SettingsWrong`."""
+        told = read_json(self.trust)
+        try:
+            roots = tuple(base64.b64decode(one, validate=True) for one in told["roots"])
+        except (KeyError, TypeError, ValueError):
+            raise SettingsWrong(
+                f"{self.trust} names no roots: it is what `consent-broker trust export` writes"
+            ) from None
+        return ConsentIssuer(roots, self.broker, f"{self.broker}/vct/consent/1")
+
+    def credentials(self) -> list[str]:
+        """The consent credential of each row. Raises `SettingsWrong`."""
+        return _read(self.consents).decode("utf-8", "replace").splitlines()
+
+
+@dataclass(frozen=True)
+class CoordinatorHome:
+    """A coordinator, as its file says; see `COORDINATOR` for what each is."""
+
+    file: Path
+    broker: str
+    coordinator: str
+    client_key: Path
+    bundles: Path
+    state: Path
+    host: str
+    port: int
+    control_port: int
+    self_signed: str
+    certificate: Path | None
+    key: Path | None
+    patience: int
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read a file. Raises `SettingsWrong`."""
+        optional = ("self_signed", "certificate", "key")
+        given = _Given.read(file, COORDINATOR, optional)
+        own = [given.path(name) if name in given.values else None for name in optional[1:]]
+        self_signed = given.text("self_signed") if "self_signed" in given.values else ""
+        if bool(self_signed) == (None not in own) or (None in own) != (own == [None, None]):
+            raise SettingsWrong(
+                f"{file}: members come in by TLS: give self_signed (a host name or address), or "
+                "certificate and key, and not both"
+            )
+        return cls(
+            file=file.resolve(),
+            broker=given.text("broker").rstrip("/"),
+            coordinator=given.text("coordinator"),
+            client_key=given.path("client_key"),
+            bundles=given.path("bundles"),
+            state=given.path("state"),
+            host=given.text("host"),
+            port=given.number("port"),
+            control_port=given.number("control_port"),
+            self_signed=self_signed,
+            certificate=own[0],
+            key=own[1],
+            patience=given.number("patience"),
+        )
+
+    @property
+    def link(self) -> Path:
+        """The SuperLink's directory (`places`)."""
+        return self.state / "link"
+
+    @property
+    def models(self) -> Path:
+        """Where the models of rounds are kept (`models.Checkpoints`)."""
+        return self.state / "models"
+
+    def campaign(self, campaign: str) -> Path:
+        """The directory of a campaign, by the broker's id of it."""
+        return self.state / "campaigns" / campaign
+
+
+@dataclass(frozen=True)
+class _Given:
+    file: Path
+    values: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, file: Path, example: str, optional: tuple[str, ...] = ()) -> Self:
+        expected = tomllib.loads(example)
+        known = {*expected, *optional}
+        try:
+            told = tomllib.loads(_read(file).decode())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsWrong(f"{file} is not TOML: {error}") from None
+        strange = sorted(set(told) - known)
+        if strange:
+            raise SettingsWrong(f"{file}: there is no {strange[0]}; there are {sorted(known)}")
+        # What the example says of ports and times is usual; names of one's own must be said.
+        usual: dict[str, Any] = {name: expected[name] for name in _USUAL if name in expected}
+        missing = sorted(set(expected) - set(optional) - set(usual) - set(told))
+        if missing:
+            raise SettingsWrong(f"{file}: {missing[0]} is missing; --example shows a whole file")
+        return cls(file, {**usual, **told})
+
+    def text(self, name: str) -> str:
+        value = self.values[name]
+        if not isinstance(value, str) or not value:
+            raise SettingsWrong(f"{self.file}: {name} is text, in quotation marks")
+        return value
+
+    def number(self, name: str) -> int:
+        value = self.values[name]
+        if type(value) is not int or not 0 < value <= LARGEST_NUMBER:
+            raise SettingsWrong(f"{self.file}: {name} is a number from 1 to {LARGEST_NUMBER}")
+        return value
+
+    def path(self, name: str) -> Path:
+        return (self.file.resolve().parent / self.text(name)).resolve()
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object of a file. Raises `SettingsWrong`."""
+    try:
+        told = json.loads(_read(file))
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict):
+        raise SettingsWrong(f"{file} holds no JSON object")
+    return told
+
+
+def read_key(file: Path) -> SoftwareKey:
+    """A private JWK, by itself or as the broker's commands print it. Raises `SettingsWrong`."""
+    told = read_json(file)
+    try:
+        return SoftwareKey.from_private_jwk(told.get("private_jwk", told))
+    except CredentialError as error:
+        raise SettingsWrong(f"{file} holds no private JWK: {error}") from None
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise SettingsWrong(f"cannot read {file}: {error.strerror}") from None

@@ -1,0 +1,193 @@
+"""A member's `Site` out of its settings file: an application brings the training and nothing else.
+
+    @app.train()
+    def train(message, context):
+        return take_part(message, train_rows, Path(__file__).parent.parent)
+
+`train_rows(task, rows, data)` trains on these places of the rows that lie at `data`. The file is
+named by the environment variable `FEDERATION_MEMBER`, which `member up` sets.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from flwr.app import Message
+
+from credentials.jws import Signer
+from federation.board import Board, PassedStage, SignedCampaign, pass_stage
+from federation.campaign import bundle_hash
+from federation.consents import ConsentCache
+from federation.errors import BundleDiffers, Malformed
+from federation.flower.broker import BrokerClient, download_lists, round_key
+from federation.flower.events import append
+from federation.flower.member import Task, Trained, answer, check_running
+from federation.flower.places import write_private
+from federation.flower.settings import MemberHome, SettingsWrong, read_key
+from federation.flower.strategy import CONFIG
+from federation.guard import Before
+from federation.opening import Round
+from federation.presence import RoundKey
+
+NAMED: Final = "FEDERATION_MEMBER"
+Training = Callable[[Task, Sequence[int], Path], Trained]
+
+CURES: Final = {
+    "lists_unavailable": "the broker's status lists could not be had or are of before the round: "
+    "is the broker reachable, is this machine's clock right?",
+    "too_few_rows": "fewer rows with a consent than the campaign asks for",
+    "board_disagrees": "the campaign is not signed by the board in your board file",
+    "bundle_differs": "the application that runs is not in your bundles folder, or not the one "
+    "that the campaign names",
+    "round_repeated": "this round, or a later one, was trained on before: nothing to mend",
+    "campaign_invalid": "the campaign's time, stage or members do not fit: is the clock right?",
+    "broker_refused": "the broker did not give the key of the round: are you still admitted?",
+    "stage_shut": "the stage before is not shown to be passed",
+}
+
+
+@dataclass
+class FileSite:
+    """`member.Site` of a settings file, for one message."""
+
+    home: MemberHome
+    training: Training
+    running: Path
+    told: Mapping[str, Any]
+    member: str = ""
+    noted: dict[str, int] = field(default_factory=dict)
+    trained_on: int = 0
+
+    @classmethod
+    def of(cls, message: Message, training: Training, running: Path) -> Self:
+        """What the environment names, for this message. Raises `SettingsWrong`."""
+        file = os.environ.get(NAMED)
+        if not file:
+            raise SettingsWrong(f"{NAMED} names no settings: start members by `member up`")
+        config = message.content.get(CONFIG)
+        home = MemberHome.read(Path(file))
+        return cls(home, training, running, dict(config) if config else {}, home.member)
+
+    def __post_init__(self) -> None:
+        """Read what is read once."""
+        self.board: Board = self.home.decides()
+        self.cache = ConsentCache(self.home.issuer())
+        self.signer: Signer = self.home.signer()
+
+    def now(self) -> int:
+        """This machine's clock."""
+        return int(time.time())
+
+    def bundle(self) -> bytes:
+        """The bundle that the campaign names, if it is what runs. Raises `BundleDiffers`."""
+        try:
+            document = json.loads(self.told["campaign"])
+            named = document["campaign"]["bundle_hash"]
+        except (KeyError, TypeError, ValueError, RecursionError):
+            raise Malformed("the message holds no campaign") from None
+        for file in sorted(self.home.bundles.glob("*.fab")):
+            content = file.read_bytes()
+            if bundle_hash(content) == named:
+                check_running(content, self.running)
+                return content
+        raise BundleDiffers(f"no bundle of hash {named} in {self.home.bundles}")
+
+    def passed(self, signed: SignedCampaign) -> PassedStage | None:
+        """The stage before as the coordinator tells it, checked here against this board."""
+        told = self.told.get("passed")
+        if not isinstance(told, str):
+            return None
+        try:
+            source = json.loads(told)
+            return pass_stage(
+                signed,
+                str(source["stage"]),
+                str(source["model"]),
+                metrics={str(name): str(one) for name, one in source["metrics"].items()},
+                given=[str(one) for one in source["approvals"]],
+                board=self.board,
+            )
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+            raise Malformed("the message says nothing readable of the stage before") from None
+
+    def consents(self) -> Sequence[str]:
+        """A line for each row."""
+        return self.home.credentials()
+
+    def lists(self, opened_at: int, addresses: Sequence[str]) -> Mapping[str, str]:
+        """Whole lists, from the broker."""
+        with self._client() as client:
+            return download_lists(client, opened_at, addresses)
+
+    def before(self, signed: SignedCampaign) -> Before:
+        """What is kept of the last round. Raises `SettingsWrong` where it cannot be read."""
+        file = self.home.before(signed.campaign_hash)
+        if not file.exists():
+            return Before.first(signed, self.member)
+        try:
+            told = json.loads(file.read_bytes())
+            trained = told["trained"]
+            sets = {
+                "trained": None if trained is None else frozenset(trained),
+                "out": frozenset(told["out"]),
+            }
+            return Before(**{**told, **sets})
+        except (KeyError, TypeError, ValueError):
+            raise SettingsWrong(
+                f"{file} cannot be read: take it from a copy. Beginning anew would show who left"
+            ) from None
+
+    def keep(self, before: Before) -> None:
+        """Keep it durably."""
+        file = self.home.before(before.campaign)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sets = {
+            "trained": None if before.trained is None else sorted(before.trained),
+            "out": sorted(before.out),
+        }
+        write_private(file, json.dumps({**asdict(before), **sets}).encode())
+
+    def note(self, left_out: Mapping[str, int]) -> None:
+        """For this member's eyes."""
+        self.noted = dict(left_out)
+
+    def round_key(self, opened: Round) -> RoundKey:
+        """From the broker, as the partner that this member is."""
+        campaign = self.told.get("at-broker")
+        if not isinstance(campaign, str):
+            raise Malformed("the message does not say which campaign of the broker's it is")
+        with self._client() as client:
+            return round_key(client, campaign, opened)
+
+    def train(self, task: Task, rows: Sequence[int]) -> Trained:
+        """As the application does."""
+        self.trained_on = len(rows)
+        return self.training(task, rows, self.home.rows)
+
+    def _client(self) -> BrokerClient:
+        key = read_key(self.home.client_key)
+        return BrokerClient(self.home.broker, self.home.member, key, now=self.now)
+
+
+def take_part(message: Message, training: Training, running: Path) -> Message:
+    """Answer a message of a round; `running` is the folder that the application was unpacked to."""
+    site = FileSite.of(message, training, running)
+    about = {"stage": site.told.get("stage"), "number": site.told.get("server-round")}
+    try:
+        reply = answer(message, site)
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        append(site.home.events, "broken", **about, why=why[:500])
+        raise
+    if reply.has_content() and "refused" in reply.content:
+        code = str(reply.content["refused"]["code"])
+        more = {"left_out": site.noted, "hint": CURES.get(code, "")}
+        append(site.home.events, "refused", **about, code=code, **more)
+    else:
+        facts = {"rows": site.trained_on, "left_out": site.noted}
+        append(site.home.events, "trained", **about, **facts)
+    return reply

@@ -1,0 +1,301 @@
+"""The coordinator as a controller: what should run at the broker, runs.
+
+Each turn looks at the broker's running campaigns and at the SuperLink, and does what is missing. It
+remembers nothing that is not on disk, at the broker or in the SuperLink, so a turn after any crash
+is like any other:
+
+1. The SuperLink runs; one that ended is started again.
+2. Every admitted member's key is registered; exactly those nodes take part. One that is revoked is
+   out within a turn, in mid-round too.
+3. A campaign whose stage is not over has one run. One that ended is followed by another, later each
+   time while none gets further: each may use up a round's number.
+4. A run that is of no running campaign is stopped; of one that is paused it ends by itself.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from federation.board import Board, SignedCampaign, read_signed_campaign
+from federation.campaign import bundle_hash
+from federation.errors import FederationError
+from federation.flower.broker import BrokerClient, BrokerRefused
+from federation.flower.bundle import Bundle
+from federation.flower.control import Control, ControlRefused, Node, Run
+from federation.flower.events import Changes, Events, Tail
+from federation.flower.places import Places, write_private
+from federation.flower.serving import NAMED, client_of, events_file, members_file
+from federation.flower.settings import CoordinatorHome, read_json
+from federation.flower.supervised import Supervised, until_told
+
+TURN_SECONDS: Final = 2.0
+FIRST_PAUSE: Final = 4.0
+LONGEST_PAUSE: Final = 300.0
+RUNNING: Final = "/v1/federation/campaigns?state=running"
+UNAUTHORIZED: Final = frozenset({400, 401, 403})
+ENDS_BY_ITSELF: Final = frozenset({"paused", "finished"})
+PROMOTE: Final = "go on by: consent-broker federation model promote MODEL --approval FILE"
+
+
+@dataclass
+class Tried:
+    """When a campaign may be run again."""
+
+    pause: float = FIRST_PAUSE
+    not_before: float = 0.0
+    reached: object = None
+    run: int = 0
+
+
+@dataclass
+class Reconciler:
+    """Brings a SuperLink to what the broker says; one for each process."""
+
+    home: CoordinatorHome
+    client: BrokerClient
+    events: Events
+    control: Callable[[], Control]
+    tried: dict[str, Tried] = field(default_factory=dict)
+    tails: dict[str, Tail] = field(default_factory=dict)
+    rounds: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Tell each thing once."""
+        self.changes = Changes(self.events)
+
+    def turn(self) -> None:
+        """Do what is missing now. What fails is told, and tried again by the next turn."""
+        try:
+            campaigns = self.client.get(RUNNING)["campaigns"]
+        except BrokerRefused as error:
+            hint = ""
+            if error.status in UNAUTHORIZED:
+                hint = "is it this coordinator's id and key (federation coordinator add, rekey)?"
+            self.changes.tell("broker", "broker_silent", why=str(error), hint=hint)
+            return
+        self.changes.tell("broker", "broker_answers")
+        try:
+            with self.control() as control:
+                self._reconcile(control, campaigns)
+        except (ControlRefused, OSError) as error:
+            self.changes.tell("superlink", "superlink_silent", why=str(error))
+        except BrokerRefused as error:
+            self.changes.tell("broker", "broker_silent", why=str(error))
+        else:
+            self.changes.forget("superlink")
+
+    def _reconcile(self, control: Control, campaigns: list[Mapping[str, Any]]) -> None:
+        admitted = {
+            one["member"]: one
+            for told in campaigns
+            for one in told["members"]
+            if one["state"] == "admitted"
+        }
+        nodes = self._registered(control, admitted)
+        self._admit(control, nodes)
+        runs = {run.id: run for run in control.runs()}
+        running = {told["id"] for told in campaigns}
+        self._stop_others(control, running, runs)
+        for campaign in sorted(set(self.rounds) - running):
+            self._tell_rounds(campaign)
+            state = self._state(campaign)
+            self.changes.tell(campaign, "campaign_state", campaign=campaign, state=state)
+        for told in campaigns:
+            self._tell_rounds(told["id"])
+            try:
+                self._campaign(control, told, nodes, runs)
+            except (BrokerRefused, ControlRefused):
+                raise
+            except FederationError as error:
+                why = str(error)
+                self.changes.tell(told["id"], "campaign_refused", campaign=told["id"], why=why)
+
+    def _registered(
+        self, control: Control, admitted: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Node]:
+        """The node of each admitted member; one that is new is registered."""
+        known = {node.public_key: node for node in control.nodes() if node.status != "unregistered"}
+        found = {}
+        for member, one in sorted(admitted.items()):
+            key = str(one["node_public_key"]).encode()
+            found[member] = known.get(key) or Node(control.register(key), "registered", key)
+        return found
+
+    def _admit(self, control: Control, nodes: Mapping[str, Node]) -> None:
+        file = Places(self.home.link).admitted
+        wanted = sorted(node.id for node in nodes.values())
+        if not file.exists() or json.loads(file.read_bytes()) != wanted:
+            control.admit(wanted)
+        self.changes.tell("members", "members", admitted=sorted(nodes))
+
+    def _stop_others(self, control: Control, running: set[str], runs: Mapping[int, Run]) -> None:
+        """Stop runs of campaigns that were stopped, and those of which nobody knows any more."""
+        known = {}
+        for file in self.home.state.glob("campaigns/*/run.json"):
+            known[int(read_json(file)["run"])] = file.parent.name
+        for run in runs.values():
+            campaign = known.get(run.id)
+            if run.over or campaign in running:
+                continue
+            state = "" if campaign is None else self._state(campaign)
+            if state not in ENDS_BY_ITSELF:
+                control.stop(run.id)
+
+    def _state(self, campaign: str) -> str:
+        return str(self.client.get(f"/v1/federation/campaigns/{campaign}")["state"])
+
+    def _campaign(
+        self,
+        control: Control,
+        told: Mapping[str, Any],
+        nodes: Mapping[str, Node],
+        runs: Mapping[int, Run],
+    ) -> None:
+        campaign, signed = told["id"], verified(told)
+        self.rounds[campaign] = signed.campaign.rounds
+        directory = self.home.campaign(campaign)
+        _write_members(directory, told, nodes)
+        kept = directory / "run.json"
+        run = runs.get(int(read_json(kept)["run"])) if kept.exists() else None
+        if run is not None and not run.over:
+            return
+        stage = str(told["stage"])
+        tried = self.tried.setdefault(campaign, Tried())
+        if run is not None and run.id != tried.run:
+            self._ended(campaign, stage, run, tried, told["last_accepted"])
+            tried = self.tried[campaign]
+        if over(told, signed):
+            hint = PROMOTE
+            self.changes.tell(campaign, "stage_over", campaign=campaign, stage=stage, hint=hint)
+            return
+        if time.monotonic() < tried.not_before or not self._enough(told, signed, nodes):
+            return
+        bundle = self._bundle(campaign, signed)
+        if bundle is None:
+            return
+        started = control.start(control.put(bundle), {"campaign": campaign})
+        write_private(kept, json.dumps({"run": started}).encode())
+        self.changes.tell(campaign, "run_started", campaign=campaign, stage=stage, run=started)
+
+    def _ended(self, campaign: str, stage: str, run: Run, tried: Tried, reached: object) -> None:
+        """Tell of a run that ended, and let time pass before the next where nothing was reached."""
+        facts = {"run": run.id, "status": run.status, "details": run.details}
+        self.events.tell("run_ended", campaign=campaign, stage=stage, **facts)
+        further = reached != tried.reached
+        pause = FIRST_PAUSE if further else tried.pause
+        self.tried[campaign] = Tried(
+            min(2 * pause, LONGEST_PAUSE), time.monotonic() + pause, reached, run.id
+        )
+
+    def _enough(
+        self, told: Mapping[str, Any], signed: SignedCampaign, nodes: Mapping[str, Node]
+    ) -> bool:
+        """Whether so many members are online that a round can take place."""
+        campaign = signed.campaign
+        [stage] = [one for one in campaign.rollout if one.stage == told["stage"]]
+        online = {
+            name for name in stage.members if name in nodes and nodes[name].status == "online"
+        }
+        if len(online) >= campaign.minimum_members:
+            return True
+        facts = {"online": len(online), "needed": campaign.minimum_members}
+        missing = sorted(set(stage.members) - online)
+        self.changes.tell(
+            told["id"], "waiting_for_members", campaign=told["id"], **facts, missing=missing
+        )
+        return False
+
+    def _bundle(self, campaign: str, signed: SignedCampaign) -> Bundle | None:
+        named = signed.campaign.bundle_hash
+        for file in sorted(self.home.bundles.glob("*.fab")):
+            bundle = Bundle.read(file)
+            if bundle_hash(bundle.content) == named and bundle.signatures:
+                return bundle
+        folder = str(self.home.bundles)
+        self.changes.tell(
+            campaign, "bundle_missing", campaign=campaign, bundle=named, folder=folder
+        )
+        return None
+
+    def _tell_rounds(self, campaign: str) -> None:
+        """Hand on what the campaign's run wrote down."""
+        file = events_file(self.home.campaign(campaign))
+        tail = self.tails.setdefault(campaign, Tail(file))
+        for event in tail.new():
+            name = event.pop("event")
+            rounds = self.rounds.get(campaign, 0)
+            self.events.tell(name, campaign=campaign, rounds=rounds, **event)
+
+
+def verified(told: Mapping[str, Any]) -> SignedCampaign:
+    """The campaign as the broker tells it, by the board that it tells."""
+    board = Board.of(told["board"]["keys"], told["board"]["threshold"])
+    return read_signed_campaign(json.dumps(told["document"]).encode(), board)
+
+
+def over(told: Mapping[str, Any], signed: SignedCampaign) -> bool:
+    """Whether the stage has had all its rounds; one that is open has yet to be ended."""
+    last = told["last_round"]
+    return (
+        last is not None
+        and last["stage"] == told["stage"]
+        and last["number"] >= signed.campaign.rounds
+        and last["state"] != "open"
+    )
+
+
+def _write_members(directory: Path, told: Mapping[str, Any], nodes: Mapping[str, Node]) -> None:
+    found = {
+        one["member"]: {"node": nodes[one["member"]].id, "receipt_key": one["receipt_key"]}
+        for one in told["members"]
+        if one["member"] in nodes
+    }
+    data = json.dumps(found, sort_keys=True).encode()
+    file = members_file(directory)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not file.exists() or file.read_bytes() != data:
+        write_private(file, data)
+
+
+def superlink(home: CoordinatorHome, events: Events) -> Supervised:
+    """The SuperLink with its SuperExec, supervised."""
+    command = [sys.executable, "-m", "federation.flower", "superlink"]
+    command += ["--directory", str(home.link), "--host", home.host, "--port", str(home.port)]
+    command += ["--control-port", str(home.control_port), "--environment", f"{NAMED}={home.file}"]
+    if home.self_signed:
+        command += ["--self-signed", home.self_signed]
+    else:
+        command += ["--certificate", str(home.certificate), "--key", str(home.key)]
+    return Supervised("SuperLink", command, os.environ, home.state / "superlink.log", events)
+
+
+def coordinate(file: Path, *, as_json: bool) -> int:
+    """Run until told to stop. Raises `SettingsWrong` before anything is started."""
+    events = Events(as_json=as_json)
+    home = CoordinatorHome.read(file)
+    Places.open(home.state)
+    places = Places.open(home.link)
+
+    def control() -> Control:
+        token, root = places.control_token, places.directory / "loopback.pem"
+        return Control(home.control_port, token.read_text(), root.read_bytes())
+
+    link = superlink(home, events)
+    with client_of(home) as client:
+        reconciler = Reconciler(home, client, events, control)
+
+        def turn() -> None:
+            link.look()
+            reconciler.turn()
+
+        try:
+            until_told(turn, events, seconds=TURN_SECONDS)
+        finally:
+            link.stop()
+    events.tell("stopped")
+    return 0
