@@ -13,6 +13,7 @@ from broker.cli.clients import Kind, Name, add_common, show_client
 from broker.cli.composed import Json, Tenant, composed, read_file
 from broker.cli.federation_evidence import register
 from broker.cli.federation_model import model
+from broker.cli.federation_up import register as register_up
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.campaign import LARGEST_BOARD, LARGEST_NODE_KEY
 from broker.store import coordinators
@@ -39,6 +40,7 @@ federation.add_typer(member, name="member")
 federation.add_typer(coordinator, name="coordinator")
 federation.add_typer(model, name="model")
 register(federation)
+register_up(federation, member)
 
 CampaignId = Annotated[str, typer.Argument(help="Its id, like fc-4k2vq7... 活动编号。")]
 PartnerId = Annotated[str, typer.Argument(help="The partner's client id. 合作方编号。")]

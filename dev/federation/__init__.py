@@ -1,0 +1,1 @@
+"""Federated training demonstrated: a consortium of real processes."""

@@ -1,0 +1,1 @@
+"""The demonstration's application: who leaves, by a logistic regression with interactions."""

@@ -1,0 +1,46 @@
+"""What Flower runs: rounds at the coordinator, training at each member."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+
+from churn.training import auc, first_model, fitted, read_rows, scores
+from federation.flower.member import Task, Trained
+from federation.flower.serving import run_stage
+from federation.flower.site import take_part
+
+HERE = Path(__file__).resolve().parent.parent
+client = ClientApp()
+server = ServerApp()
+
+
+def train_rows(task: Task, rows: Sequence[int], data: Path) -> Trained:
+    """Train on these rows; the metric is how well the model they were given ranks them."""
+    inputs, labels = read_rows(data)
+    inputs, labels = inputs[list(rows)], labels[list(rows)]
+    said = task.campaign.parameters
+    model = fitted(
+        task.model,
+        inputs,
+        labels,
+        steps=int(said["steps"]),
+        rate=float(said["learning_rate"]),
+        shrinkage=float(said["shrinkage"]),
+        near=float(task.campaign.aggregation.mu or 0),
+    )
+    return Trained(model, {"auc": auc(scores(task.model, inputs), labels)})
+
+
+@client.train()
+def train(message: Message, context: Context) -> Message:  # noqa: ARG001 (of Flower)
+    """A round at a member."""
+    return take_part(message, train_rows, HERE)
+
+
+@server.main()
+def main(grid: Grid, context: Context) -> None:
+    """A stage's rounds."""
+    run_stage(grid, context, first_model())

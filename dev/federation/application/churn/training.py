@@ -1,0 +1,68 @@
+"""The model and its training, with NumPy alone: no state, no chance, the same bytes each time."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FEATURES = 5
+Numbers = Any
+"""A NumPy array."""
+Model = Mapping[str, Numbers]
+
+
+def read_rows(file: Path) -> tuple[Numbers, Numbers]:
+    """Rows of a CSV file: features, and last whether the customer left."""
+    table = np.loadtxt(file, delimiter=",", ndmin=2)
+    return table[:, :-1], table[:, -1]
+
+
+def first_model() -> dict[str, Numbers]:
+    """What the first round begins with."""
+    wide = FEATURES + FEATURES * (FEATURES + 1) // 2
+    return {"weights": np.zeros(wide), "bias": np.zeros(1)}
+
+
+def with_interactions(inputs: Numbers) -> Numbers:
+    """Features, their squares and their products."""
+    pairs = [(one, two) for one in range(FEATURES) for two in range(one, FEATURES)]
+    return np.hstack([inputs, *((inputs[:, one] * inputs[:, two])[:, None] for one, two in pairs)])
+
+
+def scores(model: Model, inputs: Numbers) -> Numbers:
+    """The higher, the likelier the customer leaves."""
+    return with_interactions(inputs) @ model["weights"] + model["bias"]
+
+
+def fitted(
+    model: Model,
+    inputs: Numbers,
+    labels: Numbers,
+    *,
+    steps: int,
+    rate: float,
+    shrinkage: float,
+    near: float = 0,
+) -> dict[str, Numbers]:
+    """Gradient steps from a model; `near` holds back from it (FedProx's mu)."""
+    wide = with_interactions(inputs)
+    weights, bias = model["weights"].copy(), model["bias"].copy()
+    for _ in range(steps):
+        wrong = 1 / (1 + np.exp(-(wide @ weights + bias))) - labels
+        pull = shrinkage * weights + near * (weights - model["weights"])
+        weights -= rate * (wide.T @ wrong / len(labels) + pull)
+        bias -= rate * wrong.mean()
+    return {"weights": weights, "bias": bias}
+
+
+def auc(ranked: Numbers, labels: Numbers) -> float:
+    """The area under the ROC curve; 0.5 where all left, or none."""
+    order = np.argsort(ranked, kind="stable")
+    places = np.empty(len(ranked))
+    places[order] = np.arange(1, len(ranked) + 1)
+    left = float(labels.sum())
+    stayed = len(labels) - left
+    if not left or not stayed:
+        return 0.5
+    return float((places[labels == 1].sum() - left * (left + 1) / 2) / (left * stayed))

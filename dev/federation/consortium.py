@@ -1,0 +1,422 @@
+"""A consortium of one's own: a broker, three members and a coordinator, each a process.
+
+Customers sign their consents with wallets, over HTTP; members and the coordinator are started by
+the commands that people use. What is set up here by function calls an operator does by
+`consent-broker`.
+"""
+
+import contextlib
+import json
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final, Self
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from broker.composition import build_context
+from broker.domain.addresses import ROOT_TENANT
+from broker.outbound.client import Carrier, Client
+from broker.settings import read_settings
+from broker.store.acting import acting_for_all
+from broker.usecases import campaign as campaigns
+from broker.usecases import federation_member as members
+from broker.usecases.bootstrap import demo_clients
+from broker.usecases.context import Context
+from broker.usecases.coordinator import add_coordinator
+from broker.usecases.partner import NewClient, add_partner
+from broker.usecases.tenant import add_template
+from broker.usecases.trust import trust
+from credentials.keys import SoftwareKey
+from dev.running import CONSENT_BROKER, HOST, Broker, free_port, running_broker
+from federation.board import sign_campaign, signed_campaign
+from federation.campaign import SCHEMA, Campaign, parameters_hash
+from wallet_adapters.loopback import Wallet, accept_offer, answer_request
+
+ROOT: Final = Path(__file__).resolve().parent.parent.parent
+PYTHON: Final = ROOT / ".venv-federation" / "bin" / "python"
+APPLICATION: Final = Path(__file__).resolve().parent / "application"
+NAMES: Final = ("North", "South", "West")
+TEMPLATE: Final = "train-together"
+PURPOSE: Final = "dpv:ServicePersonalisation#algo:churn-v3@1"
+DAY: Final = 86_400
+PARAMETERS: Final = {"learning_rate": "0.3", "shrinkage": "0.005", "steps": 15}
+PATIENCE: Final = 300.0
+
+
+class NoFlowerError(Exception):
+    """`make federation` has not been run."""
+
+
+@dataclass
+class Program:
+    """A program of ours that tells events, one a line."""
+
+    name: str
+    command: Sequence[str]
+    told: Callable[[str, dict[str, Any]], None]
+    process: subprocess.Popen[str] | None = None
+    events: list[dict[str, Any]] = field(default_factory=list)
+    news: "queue.Queue[dict[str, Any]]" = field(default_factory=queue.Queue)
+
+    def start(self) -> None:
+        """Start it; what it says to people goes where this process's does."""
+        self.process = subprocess.Popen(
+            self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None  # noqa: S101 (asked for above)
+        for line in process.stdout:
+            event = json.loads(line)
+            self.events.append(event)
+            self.told(self.name, event)
+            self.news.put(event)
+
+    def await_event(self, wanted: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
+        """The next event that is wanted. Raises `TimeoutError`."""
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            if self.process is not None and self.process.poll() not in {None, 0, -9}:
+                raise RuntimeError(f"{self.name} ended with {self.process.returncode}")
+            with contextlib.suppress(queue.Empty):
+                event = self.news.get(timeout=0.5)
+                if wanted(event):
+                    return event
+        raise TimeoutError(f"{self.name}: {what} did not come within {PATIENCE:.0f} s")
+
+    def kill(self) -> None:
+        """End it as a lost machine does."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def stop(self) -> None:
+        """End it as Ctrl-C does."""
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+@dataclass
+class Member:
+    """A partner with its directory, its consents by row and its program."""
+
+    client: NewClient
+    directory: Path
+    consents: list[str] = field(default_factory=list)
+    program: Program | None = None
+
+    @property
+    def id(self) -> str:
+        """Its client id."""
+        return self.client.client_id
+
+
+@dataclass
+class Consortium:
+    """All of it, in a directory; `told` hears what each program says."""
+
+    broker: Broker
+    ctx: Context
+    directory: Path
+    told: Callable[[str, dict[str, Any]], None]
+    anchors: tuple[bytes, ...] = ()
+    members: list[Member] = field(default_factory=list)
+    campaign: str = ""
+    coordinator: Program | None = None
+    ports: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def begin(
+        cls, broker: Broker, directory: Path, told: Callable[[str, dict[str, Any]], None]
+    ) -> Self:
+        """Partners and a template whose one consent allows training."""
+        made = cls(broker, build_context(read_settings(broker.environment)), directory, told)
+        with acting_for_all():
+            made.anchors = tuple(made.ctx.keys.anchors())
+            document = json.loads(
+                files("broker.usecases").joinpath("demonstration.json").read_text("utf-8")
+            )["templates"][0]
+            base = next(one for one in document["items"] if one["item"] == "base")
+            item = base | {"actions": ["read", "profile", "train"]}
+            add_template(made.ctx, ROOT_TENANT, {**document, "id": TEMPLATE, "items": [item]})
+            for number, name in enumerate(NAMES):
+                client = add_partner(
+                    made.ctx,
+                    ROOT_TENANT,
+                    name=name,
+                    name_zh=name,
+                    contact="privacy@brand.example",
+                    country="CN",
+                )
+                place = directory / f"member-{number}"
+                place.mkdir(parents=True)
+                made.members.append(Member(client, place))
+        return made
+
+    def draw(self, seed: int, customers: int) -> None:
+        """Each member's rows."""
+        self.in_flower("-m", "dev.federation.data", "draw", seed, self.directory, customers)
+
+    def in_flower(self, *arguments: object) -> str:
+        """Run Python in the environment with Flower; what it prints. Raises `NoFlowerError`."""
+        if not PYTHON.exists():
+            raise NoFlowerError("Flower is not installed: make federation")
+        return subprocess.run(
+            [PYTHON, *map(str, arguments)], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+
+    def sign_consents(self, customers: int, progress: Callable[[], None]) -> None:
+        """Every customer takes a credential and signs, each member's one after the other."""
+        with ThreadPoolExecutor(len(self.members)) as pool:
+            list(pool.map(lambda one: self._sign(one, customers, progress), self.members))
+
+    def _sign(self, member: Member, customers: int, progress: Callable[[], None]) -> None:
+        partner = Client(self.broker.address, member.id, member.client.private_jwk)
+        carry, credentials = Carrier(), []
+        try:
+            for number in range(customers):
+                wallet, named = Wallet(anchors=list(self.anchors)), f"crm-{number}"
+                invited = partner.post(
+                    "/v1/invitations", {"subject_ref": named, "grade": "code"}, idempotent=True
+                )
+                accept_offer(
+                    wallet,
+                    invited["offer_uri"],
+                    carry=carry,
+                    now=int(time.time()),
+                    tx_code=invited["tx_code"],
+                    copies=1,
+                )
+                asked = partner.post(
+                    "/v1/consent-requests",
+                    {"subject_ref": named, "template": TEMPLATE, "language": "zh"},
+                    idempotent=True,
+                )
+                answer_request(wallet, asked["wallet_link"], carry=carry, now=int(time.time()))
+                consent = str(asked["consents"][0]["id"])
+                credentials.append(partner.get(f"/v1/consents/{consent}/credential").text)
+                member.consents.append(consent)
+                progress()
+        finally:
+            carry.close()
+            partner.close()
+        (member.directory / "consents.txt").write_text("\n".join(credentials) + "\n")
+
+    def withdraw(self, member: Member, row: int) -> None:
+        """An officer writes down what a customer wants who has lost the wallet."""
+        _, officer = demo_clients(self.ctx)
+        client = Client(self.broker.address, officer["client_id"], officer["private_jwk"])
+        try:
+            path = f"/v1/consents/{member.consents[row]}/withdrawal"
+            client.post(path, {}, idempotent=True)
+        finally:
+            client.close()
+
+    def sign_campaign(self, rounds: int, **changes: Any) -> None:  # noqa: ANN401 (of a campaign)
+        """The board builds and signs an application and a campaign; the broker takes it."""
+        entity = Ed25519PrivateKey.generate()
+        key = self.directory / "entity.key"
+        key.write_bytes(entity.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+        public = entity.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        (self.directory / "board.yaml").write_text(json.dumps({"board": public.decode()}))
+        bundles, flower = self.directory / "bundles", ("-m", "federation.flower", "bundle")
+        built = json.loads(
+            self.in_flower(*flower, APPLICATION, "--out", bundles, "--key", key, "--name", "board")
+        )
+        keys = [SoftwareKey.generate() for _ in range(2)]
+        board = {"keys": [one.public_jwk() for one in keys], "threshold": 2}
+        (self.directory / "board.json").write_text(json.dumps(board))
+        with acting_for_all():
+            salt_hash = campaigns.new_salt(self.ctx, ROOT_TENANT)
+            document = self._campaign(salt_hash, built["bundle_hash"], rounds, changes)
+            campaign = Campaign.from_json(document)
+            signatures = [sign_campaign(one, campaign) for one in keys]
+            signed = json.dumps(signed_campaign(campaign, signatures)).encode()
+            decides = json.dumps(board).encode()
+            self.campaign = campaigns.add_campaign(self.ctx, ROOT_TENANT, signed, decides).id
+
+    def _campaign(
+        self, salt_hash: str, bundle_hash: str, rounds: int, changes: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        named, now = sorted(one.id for one in self.members), int(time.time())
+        usual = dict.fromkeys(("server_clip", "mu", "trim", "byzantine"))
+        return {
+            "schema": SCHEMA,
+            "id": "churn-together",
+            "purpose": PURPOSE,
+            "attributes": ["purchase_count_12m"],
+            "territories": ["CN"],
+            "valid_from": now - DAY,
+            "valid_until": now + DAY,
+            "salt_hash": salt_hash,
+            "bundle_hash": bundle_hash,
+            "parameters": PARAMETERS,
+            "parameters_hash": parameters_hash(dict(PARAMETERS)),
+            "members": named,
+            "minimum_members": 2,
+            "minimum_rows": 5,
+            "cohort": 5,
+            "privacy": None,
+            "aggregation": {"method": "fedavg", "secure": False, **usual},
+            "rounds": rounds,
+            "rollout": [{"stage": "consortium", "members": named, "gates": [], "approvals": 1}],
+            "unlearning": "exclude",
+            **changes,
+        }
+
+    def settle(self, *, patience: int = 120) -> None:
+        """Write each member's settings and the coordinator's."""
+        self.ports = free_port(), free_port()
+        with acting_for_all():
+            told = trust(self.ctx).to_json()
+            added = add_coordinator(self.ctx, ROOT_TENANT, name="training")
+        (self.directory / "trust.json").write_text(json.dumps(told))
+        for number, member in enumerate(self.members):
+            _write_key(member.directory / "client.jwk", member.client)
+            _settings(
+                member.directory / "member.toml",
+                broker=self.broker.address,
+                member=member.id,
+                client_key="client.jwk",
+                trust="../trust.json",
+                board="../board.json",
+                trusted_entities="../board.yaml",
+                bundles="../bundles",
+                superlink=f"{HOST}:{self.ports[0]}",
+                root_certificates="../coordinator/state/link/members.pem",
+                rows=f"../rows-{number}.csv",
+                consents="consents.txt",
+                port=free_port(),
+            )
+        place = self.directory / "coordinator"
+        place.mkdir()
+        _write_key(place / "coordinator.jwk", added)
+        _settings(
+            place / "coordinator.toml",
+            broker=self.broker.address,
+            coordinator=added.client_id,
+            client_key="coordinator.jwk",
+            bundles="../bundles",
+            host=HOST,
+            port=self.ports[0],
+            control_port=self.ports[1],
+            self_signed=HOST,
+            patience=patience,
+        )
+
+    def start_coordinator(self) -> Program:
+        """As people do: `consent-broker federation up`."""
+        file = self.directory / "coordinator" / "coordinator.toml"
+        self.coordinator = Program(
+            "coordinator", [*CONSENT_BROKER, "federation", "up", str(file), "--json"], self.told
+        )
+        self.coordinator.start()
+        self._until((self.state / "link" / "members.pem").exists, "the SuperLink's certificate")
+        return self.coordinator
+
+    def start_member(self, member: Member) -> Program:
+        """As people do: `consent-broker federation member up`; the operator admits it."""
+        file = member.directory / "member.toml"
+        command = [*CONSENT_BROKER, "federation", "member", "up", str(file), "--json"]
+        member.program = Program(f"member {member.id}", command, self.told)
+        member.program.start()
+        return member.program
+
+    def admit(self, member: Member) -> None:
+        """Register a member's two public keys, and admit it."""
+        state = member.directory / "state"
+        node, receipts = state / "node.pub", state / "receipt.pub.jwk"
+        self._until((state / "receipt.jwk").exists, "the member's keys")
+        with acting_for_all():
+            members.add_member(
+                self.ctx,
+                ROOT_TENANT,
+                member.id,
+                node_key=node.read_bytes(),
+                receipt_key=receipts.read_bytes(),
+            )
+            members.admit_member(self.ctx, ROOT_TENANT, member.id)
+
+    def set_state(self, state: str) -> None:
+        """Start, pause or stop the campaign."""
+        with acting_for_all():
+            campaigns.set_state(self.ctx, ROOT_TENANT, self.campaign, state)
+
+    @property
+    def state(self) -> Path:
+        """The coordinator's."""
+        return self.directory / "coordinator" / "state"
+
+    def models(self) -> list[Path]:
+        """The models of the rounds that were kept."""
+        return sorted(self.state.glob("models/*/*.safetensors"))
+
+    def rounds(self) -> list[dict[str, Any]]:
+        """The campaign's rounds at the broker."""
+        with acting_for_all():
+            found = campaigns.progress(self.ctx, ROOT_TENANT, self.campaign)
+            return [
+                campaigns.told_round(self.ctx, found.row, one, found.told.get(one.id, []))
+                for one in found.rounds
+            ]
+
+    def stop(self) -> None:
+        """Everything that was started."""
+        programs = [one.program for one in self.members if one.program is not None]
+        for program in [*programs, self.coordinator]:
+            if program is not None:
+                program.stop()
+        self.ctx.db.close()
+
+    @staticmethod
+    def _until(come: Callable[[], bool], what: str) -> None:
+        until = time.monotonic() + PATIENCE
+        while not come():
+            if time.monotonic() > until:
+                raise TimeoutError(f"{what} did not come within {PATIENCE:.0f} s")
+            time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def consortium(
+    directory: Path, told: Callable[[str, dict[str, Any]], None]
+) -> Iterator[Consortium]:
+    """A broker and three partners in a directory; all is stopped at the end."""
+    home = directory / "broker"
+    home.mkdir(parents=True, exist_ok=True)
+    # Customers of a demonstration all come from one address.
+    with running_broker(home, {"BROKER_RATE_LIMITS": "off"}) as broker:
+        made = Consortium.begin(broker, directory, told)
+        try:
+            yield made
+        finally:
+            made.stop()
+
+
+def _write_key(file: Path, client: NewClient) -> None:
+    file.write_text(json.dumps(client.to_json()))
+    file.chmod(0o600)
+
+
+def _settings(file: Path, **values: str | int) -> None:
+    # JSON's texts and numbers are TOML's too.
+    file.write_text("".join(f"{name} = {json.dumps(one)}\n" for name, one in values.items()))

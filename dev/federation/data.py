@@ -1,0 +1,158 @@
+"""The demonstration's customers, and what a model is worth; run in the environment with Flower.
+
+`python -m dev.federation.data draw SEED DIRECTORY` writes each member's rows; `judge` compares the
+models that a coordinator kept with one trained on all rows and with each member alone, as JSON;
+`seeds` does whole comparisons in one process over several seeds.
+
+Members share one rule with interactions, and their customers are shifted against each other: each
+sees a part of the space, so that a model of all is worth more than any member's own. A single
+shared distribution with many rows would show no gain.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+sys.path.insert(0, str(Path(__file__).parent / "application"))
+
+from churn.training import (
+    FEATURES,
+    Model,
+    auc,
+    first_model,
+    fitted,
+    read_rows,
+    scores,
+)
+
+MEMBERS, CUSTOMERS, ASKED = 3, 250, 4_000
+SHIFT, SHARPNESS, INTERACTING = 0.5, 0.8, 6
+TRAINING, TEST = 1, 2
+PARAMETERS = {"learning_rate": "0.3", "shrinkage": "0.005", "steps": 15}
+ROUNDS = 6
+
+
+def customers(seed: int, member: int, count: int, part: int) -> tuple[Any, Any]:
+    """Customers of a member: features, and who left. `part` tells training from test."""
+    rule = np.random.default_rng(seed)
+    straight = rule.normal(size=FEATURES)
+    pairs = [(one, two) for one in range(FEATURES) for two in range(one + 1, FEATURES)]
+    together = np.zeros(len(pairs))
+    chosen = rule.choice(len(pairs), INTERACTING, replace=False)
+    together[chosen] = 1.1 * rule.normal(size=INTERACTING)
+    shift = SHIFT * np.random.default_rng([seed, member, 99]).normal(size=FEATURES)
+    draw = np.random.default_rng([seed, member, part])
+    inputs = draw.normal(size=(count, FEATURES)) + shift
+    drawn = inputs @ straight
+    for weight, (one, two) in zip(together, pairs, strict=True):
+        drawn = drawn + weight * inputs[:, one] * inputs[:, two]
+    left = draw.random(count) < 1 / (1 + np.exp(-SHARPNESS * drawn))
+    return inputs, left.astype(float)
+
+
+def test_customers(seed: int) -> tuple[Any, Any]:
+    """Customers of all members whom nobody trained on."""
+    drawn = [customers(seed, member, ASKED, TEST) for member in range(MEMBERS)]
+    return np.vstack([one[0] for one in drawn]), np.concatenate([one[1] for one in drawn])
+
+
+def draw(seed: int, directory: Path, count: int) -> None:
+    """Write each member's rows."""
+    for member in range(MEMBERS):
+        inputs, labels = customers(seed, member, count, TRAINING)
+        rows = np.hstack([inputs, labels[:, None]])
+        np.savetxt(directory / f"rows-{member}.csv", rows, delimiter=",", fmt="%.9g")
+
+
+def trained(inputs: Any, labels: Any, steps: int, model: Model | None = None) -> dict[str, Any]:  # noqa: ANN401
+    """A model of these rows, by the parameters of the campaign."""
+    rate, shrinkage = (float(str(PARAMETERS[name])) for name in ("learning_rate", "shrinkage"))
+    begun = first_model() if model is None else model
+    return fitted(begun, inputs, labels, steps=steps, rate=rate, shrinkage=shrinkage)
+
+
+def judge(seed: int, directory: Path, models: list[Path], gone: int) -> dict[str, Any]:
+    """AUC on the test customers: each round's model, all rows together, each member alone.
+
+    `gone` is the row of the first member that was withdrawn: `distances` are how far each round's
+    model lies from one that is trained as long on all rows but that.
+    """
+    inputs, labels = test_customers(seed)
+    rows = [read_rows(directory / f"rows-{member}.csv") for member in range(MEMBERS)]
+    steps = int(PARAMETERS["steps"]) * max(1, len(models))
+    together = np.vstack([one[0] for one in rows]), np.concatenate([one[1] for one in rows])
+
+    def worth(model: Model) -> float:
+        return auc(scores(model, inputs), labels)
+
+    return {
+        "central": worth(trained(*together, steps)),
+        "alone": [worth(trained(*one, steps)) for one in rows],
+        "federated": [worth(load_file(file)) for file in models],
+        "replayed": _replayed(rows, len(models), gone) if gone >= 0 else [],
+    }
+
+
+def _replayed(rows: list[tuple[Any, Any]], rounds: int, gone: int) -> list[list[float]]:
+    """The models of the same rounds had the row never been there, as flat vectors."""
+    kept = [
+        (np.delete(one[0], gone, axis=0), np.delete(one[1], gone)) if member == 0 else one
+        for member, one in enumerate(rows)
+    ]
+    model, found = first_model(), []
+    for _ in range(rounds):
+        model = averaged(kept, model)
+        found.append(flat(model))
+    return found
+
+
+def averaged(rows: list[tuple[Any, Any]], model: Model) -> dict[str, Any]:
+    """One round of FedAvg over these rows."""
+    updates = [trained(*one, int(PARAMETERS["steps"]), model) for one in rows]
+    weights = np.array([len(one[1]) for one in rows], float)
+    return {
+        name: np.average([one[name] for one in updates], axis=0, weights=weights) for name in model
+    }
+
+
+def flat(model: Model) -> list[float]:
+    """A model as one vector, tensors by name."""
+    return [float(one) for name in sorted(model) for one in model[name]]
+
+
+def over_seeds(seeds: int) -> list[dict[str, Any]]:
+    """Central, federated, best and mean single AUC of each seed, in this process."""
+    found = []
+    for seed in range(seeds):
+        inputs, labels = test_customers(seed)
+        rows = [customers(seed, member, CUSTOMERS, TRAINING) for member in range(MEMBERS)]
+        steps, model = int(PARAMETERS["steps"]) * ROUNDS, first_model()
+        for _ in range(ROUNDS):
+            model = averaged(rows, model)
+        together = np.vstack([one[0] for one in rows]), np.concatenate([one[1] for one in rows])
+        made = {"central": [trained(*together, steps)], "federated": [model]}
+        made["alone"] = [trained(*one, steps) for one in rows]
+        found.append(
+            {
+                name: [auc(scores(one, inputs), labels) for one in models]
+                for name, models in made.items()
+            }
+        )
+    return found
+
+
+if __name__ == "__main__":
+    command, *rest = sys.argv[1:]
+    if command == "draw":
+        draw(int(rest[0]), Path(rest[1]), int(rest[2]))
+    elif command == "judge":
+        files = [Path(one) for one in rest[3:]]
+        judged = judge(int(rest[0]), Path(rest[1]), files, int(rest[2]))
+        judged["models"] = [flat(load_file(file)) for file in files]
+        print(json.dumps(judged))
+    else:
+        print(json.dumps(over_seeds(int(rest[0]))))
