@@ -146,7 +146,11 @@ class Consortium:
 
     @classmethod
     def begin(
-        cls, broker: Broker, directory: Path, told: Callable[[str, dict[str, Any]], None]
+        cls,
+        broker: Broker,
+        directory: Path,
+        told: Callable[[str, dict[str, Any]], None],
+        names: Sequence[str],
     ) -> Self:
         """Partners and a template whose one consent allows training."""
         made = cls(broker, build_context(read_settings(broker.environment)), directory, told)
@@ -158,7 +162,7 @@ class Consortium:
             base = next(one for one in document["items"] if one["item"] == "base")
             item = base | {"actions": ["read", "profile", "train"]}
             add_template(made.ctx, ROOT_TENANT, {**document, "id": TEMPLATE, "items": [item]})
-            for number, name in enumerate(NAMES):
+            for number, name in enumerate(names):
                 client = add_partner(
                     made.ctx,
                     ROOT_TENANT,
@@ -398,14 +402,16 @@ class Consortium:
 
 @contextlib.contextmanager
 def consortium(
-    directory: Path, told: Callable[[str, dict[str, Any]], None]
+    directory: Path,
+    told: Callable[[str, dict[str, Any]], None],
+    names: Sequence[str] = NAMES,
 ) -> Iterator[Consortium]:
-    """A broker and three partners in a directory; all is stopped at the end."""
+    """A broker and partners in a directory; all is stopped at the end."""
     home = directory / "broker"
     home.mkdir(parents=True, exist_ok=True)
     # Customers of a demonstration all come from one address.
     with running_broker(home, {"BROKER_RATE_LIMITS": "off"}) as broker:
-        made = Consortium.begin(broker, directory, told)
+        made = Consortium.begin(broker, directory, told, names)
         try:
             yield made
         finally:

@@ -32,8 +32,10 @@ from churn.training import (
 MEMBERS, CUSTOMERS, ASKED = 3, 250, 4_000
 SHIFT, SHARPNESS, INTERACTING = 0.5, 0.8, 6
 TRAINING, TEST = 1, 2
-PARAMETERS = {"learning_rate": "0.3", "shrinkage": "0.005", "steps": 15}
+RATE, SHRINKAGE = 0.3, 0.005
+"""As `consortium.PARAMETERS`."""
 ROUNDS = 6
+STEPS = 15
 
 
 def customers(seed: int, member: int, count: int, part: int) -> tuple[Any, Any]:
@@ -68,11 +70,11 @@ def draw(seed: int, directory: Path, count: int) -> None:
         np.savetxt(directory / f"rows-{member}.csv", rows, delimiter=",", fmt="%.9g")
 
 
-def trained(inputs: Any, labels: Any, steps: int, model: Model | None = None) -> dict[str, Any]:  # noqa: ANN401
+def trained(rows: tuple[Any, Any], steps: int, begun: Model | None = None) -> dict[str, Any]:
     """A model of these rows, by the parameters of the campaign."""
-    rate, shrinkage = (float(str(PARAMETERS[name])) for name in ("learning_rate", "shrinkage"))
-    begun = first_model() if model is None else model
-    return fitted(begun, inputs, labels, steps=steps, rate=rate, shrinkage=shrinkage)
+    begun = first_model() if begun is None else begun
+    model: dict[str, Any] = fitted(begun, *rows, steps=steps, rate=RATE, shrinkage=SHRINKAGE)
+    return model
 
 
 def judge(seed: int, directory: Path, models: list[Path], gone: int) -> dict[str, Any]:
@@ -83,15 +85,15 @@ def judge(seed: int, directory: Path, models: list[Path], gone: int) -> dict[str
     """
     inputs, labels = test_customers(seed)
     rows = [read_rows(directory / f"rows-{member}.csv") for member in range(MEMBERS)]
-    steps = int(PARAMETERS["steps"]) * max(1, len(models))
+    steps = STEPS * max(1, len(models))
     together = np.vstack([one[0] for one in rows]), np.concatenate([one[1] for one in rows])
 
     def worth(model: Model) -> float:
-        return auc(scores(model, inputs), labels)
+        return float(auc(scores(model, inputs), labels))
 
     return {
-        "central": worth(trained(*together, steps)),
-        "alone": [worth(trained(*one, steps)) for one in rows],
+        "central": worth(trained(together, steps)),
+        "alone": [worth(trained(one, steps)) for one in rows],
         "federated": [worth(load_file(file)) for file in models],
         "replayed": _replayed(rows, len(models), gone) if gone >= 0 else [],
     }
@@ -112,7 +114,7 @@ def _replayed(rows: list[tuple[Any, Any]], rounds: int, gone: int) -> list[list[
 
 def averaged(rows: list[tuple[Any, Any]], model: Model) -> dict[str, Any]:
     """One round of FedAvg over these rows."""
-    updates = [trained(*one, int(PARAMETERS["steps"]), model) for one in rows]
+    updates = [trained(one, STEPS, model) for one in rows]
     weights = np.array([len(one[1]) for one in rows], float)
     return {
         name: np.average([one[name] for one in updates], axis=0, weights=weights) for name in model
@@ -130,12 +132,12 @@ def over_seeds(seeds: int) -> list[dict[str, Any]]:
     for seed in range(seeds):
         inputs, labels = test_customers(seed)
         rows = [customers(seed, member, CUSTOMERS, TRAINING) for member in range(MEMBERS)]
-        steps, model = int(PARAMETERS["steps"]) * ROUNDS, first_model()
+        steps, model = STEPS * ROUNDS, first_model()
         for _ in range(ROUNDS):
             model = averaged(rows, model)
         together = np.vstack([one[0] for one in rows]), np.concatenate([one[1] for one in rows])
-        made = {"central": [trained(*together, steps)], "federated": [model]}
-        made["alone"] = [trained(*one, steps) for one in rows]
+        made = {"central": [trained(together, steps)], "federated": [model]}
+        made["alone"] = [trained(one, steps) for one in rows]
         found.append(
             {
                 name: [auc(scores(one, inputs), labels) for one in models]

@@ -4,6 +4,7 @@ A SuperLink of Flower serves members, the coordinator and its own workers on one
 one listens twice: on the loopback for the coordinator and its workers, and outside through this.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
@@ -17,14 +18,27 @@ LARGEST_BODY: Final = 64 * 1024 * 1024
 """Bytes. Flower cuts arrays into pieces of 5 MiB; it reads a body before it asks whose it is."""
 
 LENGTH_DIGITS: Final = 19
+MOST_UNDER_WAY: Final = 512 * 1024 * 1024
+"""Bytes of all bodies that are being read or worked on: strangers do not fill the memory."""
+BODY_SECONDS: Final = 120.0
+MOST_CONNECTIONS: Final = 512
 
 
 class FleetAlone:
     """An ASGI application that passes on what members may ask for, within a size, and 404s."""
 
-    def __init__(self, application: Application, *, largest_body: int = LARGEST_BODY) -> None:
+    def __init__(
+        self,
+        application: Application,
+        *,
+        largest_body: int = LARGEST_BODY,
+        most_under_way: int = MOST_UNDER_WAY,
+        body_seconds: float = BODY_SECONDS,
+    ) -> None:
         self._application = application
         self._largest_body = largest_body
+        self._left = most_under_way
+        self._body_seconds = body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a scope that is no HTTP request is closed."""
@@ -32,12 +46,35 @@ class FleetAlone:
             await send({"type": "websocket.close", "code": 1000})
         elif scope["type"] == "http":
             refused = self._refusal(scope)
+            length = 0 if refused else _length(scope)
+            if length > self._left:
+                refused = 503
             if refused:
-                await send({"type": "http.response.start", "status": refused, "headers": []})
-                await send({"type": "http.response.body", "body": b""})
-            else:
-                scope.setdefault("state", {})
-                await self._application(scope, receive, send)
+                await _refuse(send, refused)
+                return
+            self._left -= length
+            try:
+                await self._passed_on(scope, receive, send)
+            finally:
+                self._left += length
+
+    async def _passed_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read the body within its time, then let the application have it."""
+        messages: list[MutableMapping[str, Any]] = []
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                while not messages or messages[-1].get("more_body", False):
+                    messages.append(await receive())
+        except TimeoutError:
+            await _refuse(send, 408)
+            return
+        messages.reverse()
+
+        async def read() -> MutableMapping[str, Any]:
+            return messages.pop() if messages else await receive()
+
+        scope.setdefault("state", {})
+        await self._application(scope, read, send)
 
     def _refusal(self, scope: Scope) -> int:
         path = scope["path"]
@@ -52,3 +89,13 @@ class FleetAlone:
         if len(lengths[0]) > LENGTH_DIGITS:
             return 413
         return 413 if int(lengths[0]) > self._largest_body else 0
+
+
+def _length(scope: Scope) -> int:
+    return next(int(value) for name, value in scope["headers"] if name == b"content-length")
+
+
+async def _refuse(send: Send, status: int) -> None:
+    headers = [(b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

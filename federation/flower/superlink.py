@@ -48,7 +48,7 @@ from flwr.superlink.dependencies.linkstate import get_linkstate
 from flwr.superlink.federation import NoOpFederationManager
 from flwr.superlink.servicer.control import control_handlers
 
-from federation.flower.fleet import FleetAlone
+from federation.flower.fleet import MOST_CONNECTIONS, FleetAlone
 from federation.flower.places import LOOPBACK, Certificate, Places, write_private
 
 OURS: Final = "/v1/control/consortium"
@@ -247,7 +247,9 @@ async def serve(
         )
 
     inside = server(app, (LOOPBACK, control_port), own)
-    members = server(FleetAlone(app), (host, port), outside, lifespan="off")
+    members = server(
+        FleetAlone(app), (host, port), outside, lifespan="off", limit_concurrency=MOST_CONNECTIONS
+    )
 
     def stop() -> None:
         inside.should_exit = members.should_exit = True

@@ -36,7 +36,7 @@ from federation.flower.supervised import Supervised, until_told
 TURN_SECONDS: Final = 2.0
 FIRST_PAUSE: Final = 4.0
 LONGEST_PAUSE: Final = 300.0
-RUNNING: Final = "/v1/federation/campaigns?state=running"
+CAMPAIGNS: Final = "/v1/federation/campaigns?state="
 UNAUTHORIZED: Final = frozenset({400, 401, 403})
 ENDS_BY_ITSELF: Final = frozenset({"paused", "finished"})
 PROMOTE: Final = "go on by: consent-broker federation model promote MODEL --approval FILE"
@@ -71,7 +71,9 @@ class Reconciler:
     def turn(self) -> None:
         """Do what is missing now. What fails is told, and tried again by the next turn."""
         try:
-            campaigns = self.client.get(RUNNING)["campaigns"]
+            campaigns = self.client.get(f"{CAMPAIGNS}running")["campaigns"]
+            # An open round of a paused one ends as it began: its members go on taking part.
+            paused = self.client.get(f"{CAMPAIGNS}paused")["campaigns"]
         except BrokerRefused as error:
             hint = ""
             if error.status in UNAUTHORIZED:
@@ -81,7 +83,7 @@ class Reconciler:
         self.changes.tell("broker", "broker_answers")
         try:
             with self.control() as control:
-                self._reconcile(control, campaigns)
+                self._reconcile(control, campaigns, paused)
         except (ControlRefused, OSError) as error:
             self.changes.tell("superlink", "superlink_silent", why=str(error))
         except BrokerRefused as error:
@@ -89,10 +91,15 @@ class Reconciler:
         else:
             self.changes.forget("superlink")
 
-    def _reconcile(self, control: Control, campaigns: list[Mapping[str, Any]]) -> None:
+    def _reconcile(
+        self,
+        control: Control,
+        campaigns: list[Mapping[str, Any]],
+        paused: list[Mapping[str, Any]],
+    ) -> None:
         admitted = {
             one["member"]: one
-            for told in campaigns
+            for told in [*campaigns, *paused]
             for one in told["members"]
             if one["state"] == "admitted"
         }

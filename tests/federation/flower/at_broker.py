@@ -59,9 +59,18 @@ class AtPort(httpx.BaseTransport):
         self._inner = httpx.HTTPTransport()
         self._port = port
         self._losing = list(losing)
+        self._lists: dict[str, bytes] = {}
+        self.lost: list[str] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         request.url = request.url.copy_with(port=self._port)
+        if "/status/" in request.url.path:
+            return self._list(request)
+        if "ended token" in self._losing and request.url.path.endswith("/key"):
+            # The broker has forgotten the token: it was rekeyed, or begun anew.
+            self._losing.remove("ended token")
+            self.lost.append("token")
+            request.headers["Authorization"] = "DPoP ended"
         if f"busy {request.url.path.rpartition('/')[2]}" in self._losing:
             # A proxy before the broker has nobody to ask.
             self._losing.remove(f"busy {request.url.path.rpartition('/')[2]}")
@@ -73,6 +82,17 @@ class AtPort(httpx.BaseTransport):
             self._losing.remove(last)
             raise httpx.ReadError("lost")
         return answered
+
+    def _list(self, request: httpx.Request) -> httpx.Response:
+        """A list; once in a later round the one of before, as a cache on the way would have it."""
+        before = self._lists.get(request.url.path)
+        if "stale list" in self._losing and before is not None:
+            self._losing.remove("stale list")
+            self.lost.append("list")
+            return httpx.Response(200, content=before)
+        answered = self._inner.handle_request(request)
+        self._lists[request.url.path] = answered.read()
+        return httpx.Response(answered.status_code, content=self._lists[request.url.path])
 
 
 @dataclass
@@ -118,9 +138,12 @@ class Site:
 
 
 def main(given: dict[str, Any], directory: Path) -> dict[str, Any]:
+    carriers: list[AtPort] = []
+
     def client(told: dict[str, Any], *losing: str) -> BrokerClient:
         key = SoftwareKey.from_private_jwk(told["key"])
         carrier = AtPort(given["port"], losing)
+        carriers.append(carrier)
         return BrokerClient(given["base"], told["id"], key, now=now, carrier=carrier)
 
     desk = BrokerDesk(
@@ -139,7 +162,7 @@ def main(given: dict[str, Any], directory: Path) -> dict[str, Any]:
         one["id"]: Site(
             one["id"],
             SoftwareKey.from_private_jwk(one["receipts"]),
-            client(one),
+            client(one, "ended token", "stale list"),
             given["campaign"],
             one["credentials"],
             board,
@@ -184,6 +207,7 @@ def main(given: dict[str, Any], directory: Path) -> dict[str, Any]:
         ],
         "failed": failed,
         "answered": answered,
+        "lost": [carrier.lost for carrier in carriers if carrier.lost],
         "again": _code(lambda: rounds().go_on(grid, FIRST)),
         "not_a_member": _code(lambda: desk.open("pilot", 1, running.told[0].checkpoint.model_out)),
         "by_a_member": _code(

@@ -4,6 +4,7 @@ Run by the environment of `make federation`, in a process group of its own that 
 stops whole: `contract.py DIRECTORY` prints one JSON object of what it saw.
 """
 
+import http.client
 import json
 import secrets
 import socket
@@ -36,6 +37,13 @@ LOGIN = tuple(
 )
 PATIENCE = 240
 """Seconds for one step: the machine is busy with other tests."""
+AROUND = (
+    "/v1/fleet/../control/list-runs",
+    "/v1/fleet/%2e%2e/control/list-runs",
+    "/v1/fleet/x/../../control/list-runs",
+    "/v1/fleet//../control/list-runs",
+    "//v1/control/list-runs",
+)
 PROTOBUF = {"content-type": PROTOBUF_MEDIA_TYPE}
 
 
@@ -55,6 +63,7 @@ def main(directory: Path) -> dict[str, Any]:
         own, outside = (_trusting(link / name) for name in ("loopback.pem", "members.pem"))
         inside, members = f"https://{LOOPBACK}:{ports[1]}", f"https://{LOOPBACK}:{ports[0]}"
         seen |= looked_at_from_outside(inside, own, members, outside)
+        seen["members_reach_around"] = around(ports[0], link / "members.pem")
         seen["unregistered"] = unregistered(ports[0], (link / "members.pem").read_bytes())
         seen["hub"] = refused(lambda: control.start(Kept("@others/theirs", ""), {}))
         nodes = {}
@@ -127,14 +136,27 @@ def looked_at_from_outside(
         ],
         "members_reach_pages": [
             path
-            for path in ("/docs", "/openapi.json", "/health", "/v1/fleet/../control/list-runs")
-            if outside.get(members + path).status_code != 404
+            for path in ("/docs", "/openapi.json", "/health")
+            for method in ("GET", "POST")
+            if outside.request(method, members + path, content=b"").status_code != 404
         ],
         "fleet_without_a_key": sorted({answered(outside, members, path) for path in fleet}),
         "fleet_by_another_host": answered(
             outside, members, "/v1/fleet/pull-messages", host="a/v1/control/get-login-details?"
         ),
     }
+
+
+def around(port: int, root: Path) -> list[tuple[str, int]]:
+    """Which ways around the members' addresses answer, sent as they are written here."""
+    found = []
+    for path in AROUND:
+        context = ssl.create_default_context(cafile=str(root))
+        connection = http.client.HTTPSConnection(LOOPBACK, port, timeout=PATIENCE, context=context)
+        connection.request("POST", path, body=b"", headers=PROTOBUF)
+        found.append((path, connection.getresponse().status))
+        connection.close()
+    return [one for one in found if one[1] != 404]
 
 
 def unregistered(port: int, root: bytes) -> dict[str, str]:

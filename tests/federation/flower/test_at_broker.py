@@ -79,6 +79,8 @@ def test_rounds_of_real_consents_over_http(tmp_path: Path) -> None:
             at.consent(other, f"other-{number}")
         seen = told_by_the_other(at, port, tmp_path, withdrawn=mine[0])
 
+        # Each member's token was refused once, and its list once of before: both are asked anew.
+        assert seen["lost"] == [["token", "list"]] * 2
         names = sorted([made.partner, other])
         each = [sorted(seen["answered"][start : start + 2]) for start in (0, 2, 4)]
         assert each == [names] * 3

@@ -96,6 +96,56 @@ def test_a_length_that_chunks_would_outdo_is_none() -> None:
     assert sent[0]["status"] == 411
 
 
+def served(largest: int, *, late: bool = False) -> list[int]:
+    """What two requests of 60 bytes at once are answered, the first of which waits in the body."""
+    answers: list[int] = []
+
+    async def superlink(_scope: object, receive: Any, send: Any) -> None:  # noqa: ANN401
+        await receive()
+        await send({"type": "http.response.start", "status": 200})
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            answers.append(message["status"])
+
+    async def both() -> None:
+        fleet = FleetAlone(superlink, most_under_way=largest, body_seconds=0.05 if late else 3_600)
+        headers = [(b"content-length", b"60")]
+        path = "/v1/fleet/push-object"
+        scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+        waiting = asyncio.Event()
+
+        async def slowly() -> MutableMapping[str, Any]:
+            await waiting.wait()
+            return {"type": "http.request", "body": b"-" * 60}
+
+        async def at_once() -> MutableMapping[str, Any]:
+            return {"type": "http.request", "body": b"-" * 60}
+
+        first = asyncio.create_task(fleet(dict(scope), slowly, send))
+        if late:
+            await first
+            return
+        await asyncio.sleep(0)
+        await fleet(dict(scope), at_once, send)
+        waiting.set()
+        await first
+        await fleet(dict(scope), at_once, send)
+
+    asyncio.run(both())
+    return answers
+
+
+def test_bodies_of_all_together_have_a_bound() -> None:
+    assert served(120) == [200, 200, 200]
+    # The second of two at once is refused; when the first is over there is room again.
+    assert served(100) == [503, 200, 200]
+
+
+def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    assert served(120, late=True) == [408]
+
+
 def test_the_environment_keeps_flower_to_itself() -> None:
     caller = {
         "FLWR_TELEMETRY_ENABLED": "1",

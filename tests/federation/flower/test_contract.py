@@ -27,6 +27,7 @@ EXPECTED = {
     "task_without_secret": 401,
     "members_reach": [],
     "members_reach_pages": [],
+    "members_reach_around": [],
     "fleet_without_a_key": [401],
     "fleet_by_another_host": 401,
     "unregistered": {"register": "refused", "activate": "refused"},

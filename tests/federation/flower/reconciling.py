@@ -1,0 +1,272 @@
+"""A coordinator's turns against a broker and a SuperLink that this process plays.
+
+Run by the environment of `make federation` for `test_reconciling.py`: prints one JSON object. What
+is played keeps its state over the life of several coordinators, as the real ones do; a coordinator
+ends where it is told to, at each call of a turn.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any, Self
+
+from federation.flower import up
+from federation.flower.broker import BrokerRefused
+from federation.flower.bundle import Bundle, make_entity_key, read_entity_key
+from federation.flower.control import ControlRefused, Kept, Node, Run
+from federation.flower.events import Events, append
+from federation.flower.places import Places, write_private
+from federation.flower.serving import events_file, members_file
+from federation.flower.settings import CoordinatorHome
+from tests.federation.flower.training import BUNDLE, World
+
+CAMPAIGN = "fc-1"
+
+
+class Ended(Exception):
+    """Whatever ends a process."""
+
+
+@dataclass
+class Link:
+    """A SuperLink, as far as a coordinator sees it, and a broker beside it."""
+
+    world: World
+    state: str = "running"
+    last: tuple[int, str] = (0, "")
+    admitted_members: set[str] = field(default_factory=lambda: {"p-0", "p-1", "p-2"})
+    registered: dict[int, bytes] = field(default_factory=dict)
+    offline: set[str] = field(default_factory=set)
+    taking_part: list[int] = field(default_factory=list)
+    started: dict[int, str] = field(default_factory=dict)
+    silent: str = ""
+    calls: int = 0
+    end_at: int = -1
+    places: Places | None = None
+
+    def _called(self) -> None:
+        self.calls += 1
+        if self.calls == self.end_at:
+            raise Ended
+        if self.silent == "link":
+            raise ControlRefused("the SuperLink did not answer")
+
+    # What a coordinator asks of the broker
+
+    def get(self, path: str) -> dict[str, Any]:
+        self.calls += 1
+        if self.calls == self.end_at:
+            raise Ended
+        if self.silent == "broker":
+            raise BrokerRefused(0, "no_answer")
+        if path.startswith(up.CAMPAIGNS):
+            asked = path.removeprefix(up.CAMPAIGNS)
+            return {"campaigns": [self.told()] if self.state == asked else []}
+        assert path == f"/v1/federation/campaigns/{CAMPAIGN}"
+        return self.told()
+
+    def told(self) -> dict[str, Any]:
+        number, state = self.last
+        last = {"stage": "pilot", "number": number, "state": state} if number else None
+        signed = self.world
+        keys = [key.public_jwk() for key in up_keys()]
+        return {
+            "id": CAMPAIGN,
+            "state": self.state,
+            "stage": "pilot",
+            "document": json.loads(signed.document),
+            "board": {"keys": keys, "threshold": 2},
+            "last_round": last,
+            "last_accepted": {"number": number} if state == "closed" else None,
+            "members": [
+                {
+                    "member": name,
+                    "node_public_key": f"key of {name}",
+                    "receipt_key": {},
+                    "state": "admitted" if name in self.admitted_members else "revoked",
+                }
+                for name in sorted(self.world.sites)
+            ],
+        }
+
+    # and of the SuperLink
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def nodes(self) -> list[Node]:
+        self._called()
+        return [
+            Node(number, "offline" if key.decode()[7:] in self.offline else "online", key)
+            for number, key in self.registered.items()
+        ]
+
+    def register(self, public_key: bytes) -> int:
+        number = len(self.registered) + 1
+        self.registered[number] = public_key
+        self._called()
+        return number
+
+    def admit(self, nodes: Iterable[int]) -> None:
+        self.taking_part = sorted(nodes)
+        assert self.places is not None
+        write_private(self.places.admitted, json.dumps(self.taking_part).encode())
+        self._called()
+
+    def runs(self) -> list[Run]:
+        self._called()
+        return [Run(number, status, "") for number, status in self.started.items()][::-1][:20]
+
+    def put(self, bundle: Bundle) -> Kept:
+        assert bundle.signatures
+        self._called()
+        return Kept("@churn", bundle.hash)
+
+    def start(self, kept: Kept, config: Mapping[str, str]) -> int:
+        assert config == {"campaign": CAMPAIGN}
+        number = len(self.started) + 100
+        self.started[number] = "running"
+        self._called()
+        return number
+
+    def stop(self, run: int) -> None:
+        self.started[run] = "stopped"
+        self._called()
+
+    def running(self) -> list[int]:
+        return [number for number, status in self.started.items() if status == "running"]
+
+
+def up_keys() -> Any:  # noqa: ANN401 (keys)
+    from tests.federation.world import BOARD_KEYS  # noqa: PLC0415
+
+    return BOARD_KEYS
+
+
+class Coordinators:
+    """Coordinators one after the other, over one directory, SuperLink and broker."""
+
+    def __init__(self, *, signed: bool = True) -> None:
+        self.link = Link(World(3, 3, method="fedavg"))
+        directory = Path(tempfile.mkdtemp(dir=sys.argv[1]))
+        (directory / "bundles").mkdir()
+        (directory / "c.toml").write_text(
+            'broker = "https://b.example"\ncoordinator = "co-1"\nclient_key = "k"\n'
+            'bundles = "bundles"\nself_signed = "localhost"\n'
+        )
+        self.home = CoordinatorHome.read(directory / "c.toml")
+        self.link.places = Places.open(self.home.link)
+        private, _ = make_entity_key()
+        bundle = BUNDLE.signed_by(read_entity_key(private), "board", 1) if signed else BUNDLE
+        bundle.write(directory / "bundles" / "application.fab")
+        self.output = StringIO()
+        self.begin()
+
+    def begin(self) -> None:
+        events = Events(as_json=True, output=self.output)
+        self.now = up.Reconciler(self.home, self.link, events, lambda: self.link)  # type: ignore[arg-type,return-value]
+
+    def turns(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.now.turn()
+
+    def at_once(self) -> None:
+        """Let the pause after a run be over."""
+        for tried in self.now.tried.values():
+            tried.not_before = 0.0
+
+    def said(self, *names: str) -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in self.output.getvalue().splitlines()]
+        return [one for one in found if not names or one["event"] in names]
+
+    def names(self) -> list[str]:
+        return [one["event"] for one in self.said()]
+
+
+def usual() -> dict[str, Any]:
+    """A campaign from its first turn to the end of its stage, with a run that failed in it."""
+    made = Coordinators()
+    link = made.link
+    link.offline = {"p-1", "p-2"}
+    made.turns(2)
+    waiting = made.said("waiting_for_members")
+    link.offline = set()
+    made.turns(3)
+    first = link.running()
+    members = json.loads(members_file(made.home.campaign(CAMPAIGN)).read_bytes())
+    append(events_file(made.home.campaign(CAMPAIGN)), "round_opened", stage="pilot", number=1)
+    link.started[first[0]], link.last = "failed", (1, "failed")
+    made.turns(2)
+    pausing = link.running()
+    made.at_once()
+    made.turns()
+    second = link.running()
+    link.started[second[0]], link.last = "completed", (3, "closed")
+    made.turns(3)
+    return {
+        "waiting": [(one["online"], one["missing"]) for one in waiting],
+        "runs": [len(first), pausing, len(second), link.running()],
+        "members": sorted(members),
+        "taking_part": link.taking_part,
+        "events": made.names(),
+    }
+
+
+def ended_at_each_call() -> dict[str, Any]:
+    """A coordinator that ends at its first call, the second one, and so on: one run, no more."""
+    found = []
+    for end_at in range(1, 12):
+        made = Coordinators()
+        made.link.end_at = end_at
+        with suppress(Ended):
+            made.turns(3)
+        made.link.end_at = -1
+        made.begin()
+        made.turns(3)
+        found.append(len(made.link.running()))
+    return {"running": found}
+
+
+def membership() -> dict[str, Any]:
+    """A member is revoked, another time nobody answers, and the campaign is paused and stopped."""
+    made = Coordinators()
+    link = made.link
+    made.turns(2)
+    link.admitted_members.discard("p-1")
+    made.turns()
+    without = list(link.taking_part)
+    for silent in ("broker", "link"):
+        link.silent = silent
+        made.turns(3)
+    link.silent = ""
+    link.state = "paused"
+    made.turns(2)
+    paused = len(link.running()), list(link.taking_part)
+    link.state = "stopped"
+    made.turns(2)
+    return {
+        "without": without,
+        "paused": paused,
+        "stopped": list(link.started.values()),
+        "events": made.names(),
+    }
+
+
+def unsigned() -> dict[str, Any]:
+    """Without a signed bundle nothing is started; what is missing is said once."""
+    made = Coordinators(signed=False)
+    made.turns(3)
+    return {"runs": made.link.started, "said": len(made.said("bundle_missing"))}
+
+
+if __name__ == "__main__":
+    parts = (usual, ended_at_each_call, membership, unsigned)
+    sys.stdout.write(json.dumps({part.__name__: part() for part in parts}))
