@@ -53,7 +53,8 @@ TEMPLATE: Final = "train-together"
 PURPOSE: Final = "dpv:ServicePersonalisation#algo:churn-v3@1"
 DAY: Final = 86_400
 PARAMETERS: Final = {"learning_rate": "0.3", "shrinkage": "0.005", "steps": 15}
-PATIENCE: Final = 300.0
+PATIENCE: Final = 600.0
+STOP_SECONDS: Final = 120
 
 
 class NoFlowerError(Exception):
@@ -68,6 +69,7 @@ class Program:
     command: Sequence[str]
     told: Callable[[str, dict[str, Any]], None]
     process: subprocess.Popen[str] | None = None
+    reader: threading.Thread | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
     news: "queue.Queue[dict[str, Any]]" = field(default_factory=queue.Queue)
 
@@ -76,15 +78,17 @@ class Program:
         self.process = subprocess.Popen(
             self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd=ROOT
         )
-        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        self.reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
+        self.reader.start()
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None  # noqa: S101 (asked for above)
-        for line in process.stdout:
-            event = json.loads(line)
-            self.events.append(event)
-            self.told(self.name, event)
-            self.news.put(event)
+        with process.stdout as lines:
+            for line in lines:
+                event = json.loads(line)
+                self.events.append(event)
+                self.told(self.name, event)
+                self.news.put(event)
 
     def await_event(self, wanted: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
         """The next event that is wanted. Raises `TimeoutError`."""
@@ -102,17 +106,22 @@ class Program:
         """End it as a lost machine does."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait()
+            self._end()
 
     def stop(self) -> None:
         """End it as Ctrl-C does."""
         if self.process is not None:
             self.process.terminate()
-            try:
-                self.process.wait(60)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_SECONDS)
+            self.process.kill()
+            self._end()
+
+    def _end(self) -> None:
+        assert self.process is not None  # noqa: S101 (looked at above)
+        assert self.reader is not None  # noqa: S101
+        self.process.wait()
+        self.reader.join()
 
 
 @dataclass

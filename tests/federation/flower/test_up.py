@@ -4,6 +4,8 @@ A broker, a coordinator and members, each a process: TLS, registered nodes, cons
 signed, over HTTP. Most of the time are cold starts of Flower's programs.
 """
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,57 +15,51 @@ import pytest
 
 from dev.federation.consortium import PYTHON, Consortium, Member, consortium
 from dev.running import CONSENT_BROKER
-from tests.faults.lengths import SOAK, short_or_long
+from tests.faults.lengths import SOAK
 from tests.programs import ROOT, missing
 
-CUSTOMERS = 10
-WITHDRAWN = 2
+CUSTOMERS, WITHDRAWN, ROUNDS = 10, 2, 8
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1_500)
-def test_what_is_killed_goes_on_and_a_row_that_left_stays_out(tmp_path: Path) -> None:
-    """The coordinator is killed after a round, with the SuperLink; a customer withdraws meanwhile.
+@pytest.mark.timeout(3_000)
+def what_is_killed_goes_on_and_a_row_that_left_stays_out(tmp_path: Path) -> None:
+    """The coordinator is killed in the second round, and a customer withdraws meanwhile.
 
-    In the long form a member is killed too, and then the SuperLink alone.
+    Then a member is killed in a round, and last the SuperLink alone.
     """
     if not PYTHON.exists():
         missing(".venv-federation is not there, needed to run Flower (make federation)")
-    rounds = short_or_long(2, 6)
     said: list[tuple[str, dict[str, Any]]] = []
     with consortium(tmp_path, lambda name, event: said.append((name, event)), ("A", "B")) as made:
-        begin(made, rounds)
+        begin(made, ROUNDS)
         first, other = made.members
         assert made.coordinator is not None
         closed(made, 1)
         made.coordinator.kill()
         made.withdraw(first, WITHDRAWN)
         made.start_coordinator()
-        if SOAK:
-            closed(made, 2)
-            assert other.program is not None
-            other.program.kill()
-            made.start_member(other)
-            closed(made, 3)
-            [link] = [one["pid"] for one in made.coordinator.events if one["event"] == "started"]
-            subprocess.run(["kill", "-9", str(link)], check=True)
+        closed(made, 2)
+        assert other.program is not None
+        before = rows(other)
+        other.program.kill()
+        made.start_member(other)
+        closed(made, 4)
+        [link] = [one["pid"] for one in made.coordinator.events if one["event"] == "started"]
+        os.kill(link, signal.SIGKILL)
         made.coordinator.await_event(
             lambda event: event["event"] == "campaign_state", "the end of the campaign"
         )
         found = made.rounds()
-        trained = {one.id: rows(one) for one in made.members}
+        trained = {first.id: rows(first), other.id: before + rows(other)}
         models = made.models()
-        last = made.ctx
-        assert last is not None
-    assert len(found) >= rounds
     # Each round has at most one receipt of a member, and one of each where it gave a model.
     names = sorted(one.id for one in made.members)
     accepted = [one for one in found if one["state"] == "closed"]
     assert [one["receipts"] for one in found] == [sorted(set(one["receipts"])) for one in found]
     assert all(len(one["receipts"]) == 2 for one in accepted)
-    assert [one["number"] for one in accepted][0] == 1
-    assert found[-1]["number"] == rounds
-    assert len(accepted) >= rounds - short_or_long(1, 3)
+    assert [one["number"] for one in found] == list(range(1, ROUNDS + 1))
+    assert found[0]["state"] == found[-1]["state"] == "closed"
     # Each model begins with the one before, and each is kept.
     assert [one["model_in"] for one in accepted][1:] == [one["model_out"] for one in accepted][:-1]
     assert len(models) == len(accepted)
@@ -73,6 +69,10 @@ def test_what_is_killed_goes_on_and_a_row_that_left_stays_out(tmp_path: Path) ->
     assert set(trained[other.id]) == {CUSTOMERS}
     assert names == sorted(found[-1]["taking_part"])
     assert all(one.program is not None and ended(one.program.process) for one in made.members)
+
+
+if SOAK:  # 200 s of processor time, most of it forty cold starts of Flower's programs
+    test_what_is_killed_goes_on = what_is_killed_goes_on_and_a_row_that_left_stays_out
 
 
 def begin(made: Consortium, rounds: int) -> None:
