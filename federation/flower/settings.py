@@ -37,6 +37,7 @@ rows = "rows"                            # your data, as the application reads i
 consents = "consents.txt"                # the consent credential of each row, one a line
 state = "state"                          # keys and what is kept between rounds: never lose it
 port = 9094                              # of this machine alone
+# peers = "peers.json"                   # for secure aggregation: {member: public receipt key, JWK}
 """
 
 COORDINATOR: Final = """\
@@ -81,11 +82,12 @@ class MemberHome:
     consents: Path
     state: Path
     port: int
+    peers: Path | None = None
 
     @classmethod
     def read(cls, file: Path) -> Self:
         """Read a file. Raises `SettingsWrong`."""
-        given = _Given.read(file, MEMBER)
+        given = _Given.read(file, MEMBER, ("peers",))
         paths = {
             name: given.path(name)
             for name in (
@@ -99,6 +101,7 @@ class MemberHome:
             member=given.text("member"),
             superlink=given.text("superlink"),
             port=given.number("port"),
+            peers=given.path("peers") if "peers" in given.values else None,
             **paths,
         )
 

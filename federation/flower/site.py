@@ -2,39 +2,50 @@
 
     @app.train()
     def train(message, context):
-        return take_part(message, train_rows, Path(__file__).parent.parent)
+        return take_part(message, train_rows, Path(__file__).parent.parent, context.state)
 
-`train_rows(task, rows, data)` trains on these places of the rows that lie at `data`. The file is
-named by the environment variable `FEDERATION_MEMBER`, which `member up` sets.
+`train_rows(task, rows, data)` trains on these places of the rows that lie at `data`. For campaigns
+with `privacy` it brings `Private` besides. The file is named by the environment variable
+`FEDERATION_MEMBER`, which `member up` sets.
 """
 
 import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
-from flwr.app import Message
+from flwr.app import Message, RecordDict
 
 from credentials.jws import Signer
 from federation.board import Board, PassedStage, SignedCampaign, pass_stage
 from federation.campaign import bundle_hash
 from federation.consents import ConsentCache
-from federation.errors import BundleDiffers, Malformed
+from federation.errors import BundleDiffers, FederationError, Malformed
 from federation.flower.broker import BrokerClient, download_lists, round_key
 from federation.flower.events import append
 from federation.flower.member import Task, Trained, answer, check_running
+from federation.flower.models import Model
 from federation.flower.places import write_private
-from federation.flower.settings import MemberHome, SettingsWrong, read_key
-from federation.flower.strategy import CONFIG
+from federation.flower.settings import MemberHome, SettingsWrong, read_json, read_key
+from federation.flower.strategy import ARRAYS, CONFIG
 from federation.guard import Before
 from federation.opening import Round
 from federation.presence import RoundKey
 
 NAMED: Final = "FEDERATION_MEMBER"
 Training = Callable[[Task, Sequence[int], Path], Trained]
+
+
+@dataclass(frozen=True)
+class Private:
+    """What an application brings for `member.PrivateSite`, with where the rows lie besides."""
+
+    gradients: Callable[[Task, Model, Sequence[int], Path], Mapping[str, Any]]
+    evaluate: Callable[[Task, Model], Mapping[str, float]]
+
 
 CURES: Final = {
     "lists_unavailable": "the broker's status lists could not be had or are of before the round: "
@@ -46,6 +57,7 @@ CURES: Final = {
     "round_repeated": "this round, or a later one, was trained on before: nothing to mend",
     "campaign_invalid": "the campaign's time, stage or members do not fit: is the clock right?",
     "broker_refused": "the broker did not give the key of the round: are you still admitted?",
+    "settings_wrong": "something that your settings name is not there or cannot be read",
     "stage_shut": "the stage before is not shown to be passed",
 }
 
@@ -63,14 +75,15 @@ class FileSite:
     trained_on: int = 0
 
     @classmethod
-    def of(cls, message: Message, training: Training, running: Path) -> Self:
+    def of(cls, message: Message, training: Training, running: Path, **more: Any) -> Self:  # noqa: ANN401
         """What the environment names, for this message. Raises `SettingsWrong`."""
         file = os.environ.get(NAMED)
         if not file:
             raise SettingsWrong(f"{NAMED} names no settings: start members by `member up`")
         config = message.content.get(CONFIG)
         home = MemberHome.read(Path(file))
-        return cls(home, training, running, dict(config) if config else {}, home.member)
+        told = dict(config) if config else {}
+        return cls(home, training, running, told, home.member, **more)
 
     def __post_init__(self) -> None:
         """Read what is read once."""
@@ -129,27 +142,18 @@ class FileSite:
         if not file.exists():
             return Before.first(signed, self.member)
         try:
-            told = json.loads(file.read_bytes())
-            trained = told["trained"]
-            sets = {
-                "trained": None if trained is None else frozenset(trained),
-                "out": frozenset(told["out"]),
-            }
-            return Before(**{**told, **sets})
-        except (KeyError, TypeError, ValueError):
+            return Before.from_json(json.loads(file.read_bytes()))
+        except (FederationError, ValueError, RecursionError):
             raise SettingsWrong(
                 f"{file} cannot be read: take it from a copy. Beginning anew would show who left"
             ) from None
 
     def keep(self, before: Before) -> None:
         """Keep it durably."""
+        self.trained_on = len(before.trained or ())
         file = self.home.before(before.campaign)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        sets = {
-            "trained": None if before.trained is None else sorted(before.trained),
-            "out": sorted(before.out),
-        }
-        write_private(file, json.dumps({**asdict(before), **sets}).encode())
+        write_private(file, json.dumps(before.to_json()).encode())
 
     def note(self, left_out: Mapping[str, int]) -> None:
         """For this member's eyes."""
@@ -165,20 +169,56 @@ class FileSite:
 
     def train(self, task: Task, rows: Sequence[int]) -> Trained:
         """As the application does."""
-        self.trained_on = len(rows)
         return self.training(task, rows, self.home.rows)
+
+    def peers(self, signed: SignedCampaign) -> Mapping[str, Mapping[str, Any]]:
+        """The others' keys, as they lie here. Raises `SettingsWrong`."""
+        if self.home.peers is None:
+            raise SettingsWrong(f"{self.home.file}: secure aggregation needs peers, see --example")
+        told = read_json(self.home.peers)
+        return {member: told[member] for member in signed.campaign.members if member in told}
 
     def _client(self) -> BrokerClient:
         key = read_key(self.home.client_key)
         return BrokerClient(self.home.broker, self.home.member, key, now=self.now)
 
 
-def take_part(message: Message, training: Training, running: Path) -> Message:
-    """Answer a message of a round; `running` is the folder that the application was unpacked to."""
-    site = FileSite.of(message, training, running)
+@dataclass
+class PrivateFileSite(FileSite):
+    """`member.PrivateSite` of a settings file."""
+
+    private: Private | None = None
+
+    def gradients(self, task: Task, model: Model, rows: Sequence[int]) -> Mapping[str, Any]:
+        """As the application does."""
+        assert self.private is not None  # noqa: S101 (made with it alone)
+        return self.private.gradients(task, model, rows, self.home.rows)
+
+    def evaluate(self, task: Task, model: Model) -> Mapping[str, float]:
+        """As the application does."""
+        assert self.private is not None  # noqa: S101
+        return self.private.evaluate(task, model)
+
+
+def take_part(
+    message: Message,
+    training: Training,
+    running: Path,
+    state: RecordDict | None = None,
+    private: Private | None = None,
+) -> Message:
+    """Answer a message of a round; `running` is the folder that the application was unpacked to.
+
+    `state` is Flower's (`context.state`), for campaigns with secure aggregation.
+    """
+    site = (
+        FileSite.of(message, training, running)
+        if private is None
+        else PrivateFileSite.of(message, training, running, private=private)
+    )
     about = {"stage": site.told.get("stage"), "number": site.told.get("server-round")}
     try:
-        reply = answer(message, site)
+        reply = answer(message, site, state)
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
         append(site.home.events, "broken", **about, why=why[:500])
@@ -187,7 +227,7 @@ def take_part(message: Message, training: Training, running: Path) -> Message:
         code = str(reply.content["refused"]["code"])
         more = {"left_out": site.noted, "hint": CURES.get(code, "")}
         append(site.home.events, "refused", **about, code=code, **more)
-    else:
+    elif ARRAYS in reply.content:
         facts = {"rows": site.trained_on, "left_out": site.noted}
         append(site.home.events, "trained", **about, **facts)
     return reply

@@ -35,9 +35,9 @@ def train_rows(task: Task, rows: Sequence[int], data: Path) -> Trained:
 
 
 @client.train()
-def train(message: Message, context: Context) -> Message:  # noqa: ARG001 (of Flower)
+def train(message: Message, context: Context) -> Message:
     """A round at a member."""
-    return take_part(message, train_rows, HERE)
+    return take_part(message, train_rows, HERE, context.state)
 
 
 @server.main()
