@@ -73,7 +73,13 @@ EXPECTED: Mapping[str, Any] = {
         "left_out": [{"p-3": "no_node"}, {"p-2": "no_node"}],
         "said": [["open 1", "close 1"], ["open 1", "fail 1 no_node"]],
     },
-    "poisoned": {"fedavg_moved": True, "others_stayed": True, "mu_holds_back": True},
+    "poisoned": {
+        "fedavg": ["right", "wrong"],
+        "fedprox": ["right", "wrong"],
+        "krum": ["right", "right"],
+        "trimmed_mean": ["right", "right"],
+        "mu_holds_back": True,
+    },
     "refusals": {
         "running": "done",
         "changed": "bundle_differs",
@@ -85,10 +91,19 @@ EXPECTED: Mapping[str, Any] = {
 }
 
 
+def _told(accuracy: float) -> str:
+    return "right" if accuracy > 0.9 else "wrong" if accuracy < 0.5 else "between"
+
+
 def test_rounds_of_gate_training_receipt_and_aggregation(tmp_path: Path) -> None:
     seen = told_by("training.py", tmp_path)
     # Of four members, the one that cheats is left out and the others train.
     seen["left_out"] = {how: told.get("p-3") for how, told in seen["left_out"].items()}
+    # Seen on 2026-11-27, honest and with one of five hostile: FedAvg .973 and .123, FedProx .972
+    # and .121, Krum .987 and .986, trimmed mean .978 and .992.
+    for method, scores in seen["poisoned"].items():
+        if method != "mu_holds_back":
+            seen["poisoned"][method] = [_told(score) for score in scores]
     for part, expected in EXPECTED.items():
         assert seen[part] == expected, part
     assert seen.keys() == EXPECTED.keys()

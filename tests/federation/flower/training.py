@@ -493,29 +493,37 @@ def without_node() -> dict[str, Any]:
     return {"left_out": told, "said": [enough.desk.said, few.desk.said]}
 
 
+HOSTILE: dict[str, dict[str, Any]] = {
+    "fedavg": {"method": "fedavg"},
+    "fedprox": {"method": "fedprox", "mu": "0.01"},
+    "krum": {"method": "krum", "byzantine": 1},
+    "trimmed_mean": {"method": "trimmed_mean", "trim": "0.2"},
+}
+
+
+def accuracy(model: Model) -> float:
+    """How many of 4,000 rows that nobody has a model is right about."""
+    inputs = np.random.default_rng(99).normal(size=(4_000, 3))
+    labels = inputs @ np.array([2.0, -1.0, 0.5]) > 0
+    return float(((inputs @ model["weights"] + model["bias"] > 0) == labels).mean())
+
+
 def poisoned() -> dict[str, Any]:
-    """How far one hostile member moves the model, over what honest members' differ by."""
-    honest, _ = World(5, 1, method="fedavg").run()
-    moved = {}
-    methods: dict[str, dict[str, Any]] = {
-        "fedavg": {"method": "fedavg"},
-        "krum": {"method": "krum", "byzantine": 1},
-        "trimmed_mean": {"method": "trimmed_mean", "trim": "0.2"},
-    }
-    for name, method in methods.items():
-        world = World(5, 1, **method)
-        world.sites["p-4"].scale = -50
-        model, _ = world.run()
-        moved[name] = float(np.linalg.norm(model["weights"] - honest["weights"]))
+    """What three rounds give without and with a member whose update points away, 50 times as far.
+
+    All but keys is seeded: the figures are the same in each run.
+    """
+    found: dict[str, Any] = {}
+    for name, method in HOSTILE.items():
+        honest, hostile = World(5, 3, **method), World(5, 3, **method)
+        hostile.sites["p-4"].scale = -50
+        found[name] = [round(accuracy(world.run()[0]), 3) for world in (honest, hostile)]
     near, _ = World(3, 1, method="fedprox", mu="0.5").run()
     free, _ = World(3, 1, method="fedavg").run()
-    return {
-        "fedavg_moved": moved["fedavg"] > 10,
-        "others_stayed": max(moved["krum"], moved["trimmed_mean"]) < 2,
-        "mu_holds_back": bool(
-            np.linalg.norm(near["weights"]) < 0.5 * np.linalg.norm(free["weights"])
-        ),
-    }
+    found["mu_holds_back"] = bool(
+        np.linalg.norm(near["weights"]) < 0.5 * np.linalg.norm(free["weights"])
+    )
+    return found
 
 
 def refusals(directory: Path) -> dict[str, str]:
