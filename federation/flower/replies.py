@@ -80,6 +80,8 @@ def fault_of(reply: Message, due: Due) -> str:
 
 def _unmasked(update: Model, content: RecordDict, size: int) -> str:
     """Why an update is no masked vector of so many numbers, "" where it is."""
+    if size < 0:
+        return "not_masked"
     told = content[SECURE]
     if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in told["metrics"]):
         return "metrics_malformed"

@@ -6,10 +6,10 @@ others' shares take its masks away. With fewer than `masking.threshold_of` left,
 """
 
 import hmac
+import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, islice
 from typing import Any, Final
 
 import numpy as np
@@ -34,6 +34,8 @@ from federation.secure_keys import Of, PublicKeys
 
 _TRIES: Final = 200
 """How many choices of shares are tried where some were given wrong."""
+
+LONGEST_SEALED: Final = 1_024
 
 Send = Callable[[Sequence[Message]], Iterable[Message]]
 
@@ -83,7 +85,12 @@ class Secure:
         for member, told in self._asked(dict.fromkeys(names, shares)).items():
             to, data = told.get("to"), told.get("sealed")
             due = [name for name in names if name != member]
-            if to != due or not isinstance(data, list) or len(data) != len(due):
+            if (
+                to != due
+                or not isinstance(data, list)
+                or len(data) != len(due)
+                or not all(isinstance(one, bytes) and len(one) <= LONGEST_SEALED for one in data)
+            ):
                 self.out[member] = "shares_not_whole"
             else:
                 self.sealed[member] = dict(zip(due, data, strict=True))
@@ -153,9 +160,10 @@ class Secure:
     def _secret(
         self, name: str, shares: Sequence[bytes], known: Callable[[bytes], bytes], by: object
     ) -> bytes:
-        for some in islice(combinations(shares, self.threshold), _TRIES):
+        draw = secrets.SystemRandom()
+        for _ in range(_TRIES if len(shares) > self.threshold else len(shares) // self.threshold):
             try:
-                secret: bytes = combine_shares(list(some))
+                secret: bytes = combine_shares(draw.sample(list(shares), self.threshold))
                 fits = isinstance(by, bytes) and hmac.compare_digest(known(secret), by)
             except ValueError:
                 continue

@@ -193,6 +193,7 @@ class Masking:
         if (
             not isinstance(data, list)
             or len(data) != len(names)
+            or not all(isinstance(one, bytes) for one in data)
             or len(set(names)) != len(names)
             or not set(names) <= set(session.names) - {opened.member}
         ):
@@ -201,7 +202,7 @@ class Masking:
             raise MaskingFailed(f"{len(names) + 1} are left, and it takes {session.threshold}")
         for name, one in zip(names, data, strict=True):
             key = seal_key(session.seal, name, opened.member, session.public(name).seal, of)
-            both = unsealed(key, bytes(one))
+            both = unsealed(key, one)
             if len(both) != 2 * SHARE_BYTES:
                 raise MaskingFailed(f"the shares of {name} are none")
             session.held, session.shares = [*session.held, name], [*session.shares, both]

@@ -272,6 +272,9 @@ def dishonest_member() -> dict[str, Any]:
         "too few numbers": (_shorter, None),
         "not masked": (_renamed, None),
         "no commitment": (_uncommitted, None),
+        "nothing beside the vector": (_bare, None),
+        "metrics that are no list": (_unlisted, None),
+        "shares that are numbers": (_unsealed, None),
         "no peers": (None, lambda site: setattr(site, "__class__", Site)),
     }.items():
         world = SecureWorld()
@@ -308,6 +311,25 @@ def _renamed(reply: Message) -> Message:
 def _uncommitted(reply: Message) -> Message:
     if "arrays" in reply.content:
         reply.content[SECURE] = ConfigRecord({"metrics": ["accuracy"]})
+    return reply
+
+
+def _bare(reply: Message) -> Message:
+    if "arrays" in reply.content:
+        reply.content.pop(SECURE)
+    return reply
+
+
+def _unlisted(reply: Message) -> Message:
+    if "arrays" in reply.content:
+        reply.content[SECURE] = ConfigRecord({**reply.content[SECURE], "metrics": 1})
+    return reply
+
+
+def _unsealed(reply: Message) -> Message:
+    told = reply.content.get(SECURE)
+    if told is not None and "sealed" in told:
+        reply.content[SECURE] = ConfigRecord({**told, "sealed": [1] * len(told["sealed"])})
     return reply
 
 

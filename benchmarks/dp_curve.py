@@ -1,0 +1,50 @@
+"""Row-level DP-SGD: AUC by epsilon for members of 250, 2,500 and 20,000 rows, means of five seeds.
+
+`benchmarks.dp_training` trains, in the environment of `make federation`, with the code that
+members run; chance is seeded, so the figures are the same at each run of one release. What has to
+hold is that rows enough carry it, and that 250 a member do not.
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figure import Bound, Figure
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = ROOT / ".venv-federation" / "bin" / "python"
+LOST_BY_MANY, KEPT_BY_FEW = 0.97, 0.97
+MANY, FEW = 20_000, 250
+
+
+def run() -> list[Figure]:
+    """Measure the curve. Raises `LookupError` without the environment."""
+    if not PYTHON.exists():
+        raise LookupError("there is no .venv-federation: make federation prepares it")
+    finished = subprocess.run(
+        [PYTHON, "-m", "benchmarks.dp_training"],
+        cwd=ROOT,
+        env={**os.environ, "FLWR_TELEMETRY_ENABLED": "0"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    lines = json.loads(finished.stdout)["curve"]
+    plain = {one["rows"]: one["auc"] for one in lines if one["epsilon"] is None}
+    return [_figure(one, plain[one["rows"]]) for one in lines]
+
+
+def _figure(line: dict[str, Any], plain: float) -> Figure:
+    rows, epsilon = line["rows"], line["epsilon"]
+    if epsilon is None:
+        return Figure(name=f"{rows:,} rows, without privacy", value=line["auc"], unit="AUC")
+    bound = None
+    if rows == MANY and epsilon >= 1:
+        bound = Bound("ratio", ">=", LOST_BY_MANY)
+    if rows == FEW and epsilon <= 1:
+        bound = Bound("ratio", "<=", KEPT_BY_FEW)
+    name = f"{rows:,} rows, epsilon {line['spent']:.3f} (noise {line['noise']:.2f})"
+    return Figure(name=name, value=line["auc"], unit="AUC", probe=plain, bound=bound)
