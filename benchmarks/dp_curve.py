@@ -6,7 +6,6 @@ hold is that rows enough carry it, and that 250 a member do not.
 """
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ def run() -> list[Figure]:
     finished = subprocess.run(
         [PYTHON, "-m", "benchmarks.dp_training"],
         cwd=ROOT,
-        env={**os.environ, "FLWR_TELEMETRY_ENABLED": "0"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         check=True,
