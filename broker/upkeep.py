@@ -18,6 +18,7 @@ from broker.usecases.erasure import release_due
 from broker.usecases.inbox import forget_acknowledged, forget_unfetched
 from broker.usecases.retention import delete_evidence_over
 from broker.usecases.token import forget_expired
+from broker.usecases.unlearning import search_due
 from broker.usecases.vault_upkeep import delete_due
 from credentials.errors import CredentialError
 
@@ -34,6 +35,7 @@ DUE: tuple[Callable[[Context], object], ...] = (
     forget_old,
     forget_acknowledged,
     forget_unfetched,
+    search_due,
 )
 """What a sweep does, for all tenants. What decides compares times itself and waits for none."""
 

@@ -153,6 +153,16 @@ def read_leaves(data: bytes) -> tuple[bytes, ...]:
     return leaves
 
 
+def is_among(data: bytes, leaf: bytes) -> bool:
+    """Whether a leaf is among leaves that `read_leaves` took, given as their bytes."""
+    at = bisect_left(
+        range(len(data) // LEAF_BYTES),
+        leaf,
+        key=lambda place: data[place * LEAF_BYTES : (place + 1) * LEAF_BYTES],
+    )
+    return data[at * LEAF_BYTES : (at + 1) * LEAF_BYTES] == leaf
+
+
 @dataclass(frozen=True)
 class Place:
     """A leaf, where it stands, and the path from there to the root."""

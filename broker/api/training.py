@@ -92,7 +92,13 @@ class ModelOut(BaseModel):
     members: list[str]
     epsilon: str | None
     metrics: dict[str, str]
-    state: Literal["candidate", "pilot", "active", "tainted", "retired"]
+    state: Literal["candidate", "pilot", "active", "tainted", "retired"] = Field(
+        description="`tainted`: a withdrawn row is in it, and it is not to be used."
+    )
+    taint: Literal["used", "descends"] | None = Field(
+        description="Where a withdrawn row is in it, whatever its state: its own round `used` the "
+        "row, or it `descends` from a model that did. Nothing takes it back."
+    )
     created_at: int
 
 

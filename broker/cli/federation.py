@@ -14,12 +14,15 @@ from broker.cli.composed import Json, Tenant, composed, read_file
 from broker.cli.federation_evidence import register
 from broker.cli.federation_model import model
 from broker.cli.federation_up import register as register_up
+from broker.cli.federation_unlearning import lines_of, task
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.campaign import LARGEST_BOARD, LARGEST_NODE_KEY
 from broker.store import coordinators
 from broker.usecases import campaign as campaigns
 from broker.usecases import federation_member as members
 from broker.usecases import model_version as models
+from broker.usecases import unlearning, unlearning_task
+from broker.usecases.context import Context
 from broker.usecases.coordinator import (
     add_coordinator,
     replace_coordinator_key,
@@ -39,12 +42,14 @@ federation.add_typer(campaign, name="campaign")
 federation.add_typer(member, name="member")
 federation.add_typer(coordinator, name="coordinator")
 federation.add_typer(model, name="model")
+federation.add_typer(task, name="task")
 register(federation)
 register_up(federation, member)
 
 CampaignId = Annotated[str, typer.Argument(help="Its id, like fc-4k2vq7... 活动编号。")]
 PartnerId = Annotated[str, typer.Argument(help="The partner's client id. 合作方编号。")]
 BAR_WIDTH = 20
+TASKS_SHOWN = 100
 
 
 @campaign.command("new-salt")
@@ -198,17 +203,27 @@ def status(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
                     for row in one.rounds
                 ],
                 "models": [models.told(row) for row in models.versions(ctx, tenant, one.row.id)],
+                "tasks": _tasks(ctx, tenant, one.row.id),
             }
             for one in found
         ]
+        waiting = unlearning.waiting(ctx, tenant)
     if as_json:
-        typer.echo(json.dumps({"campaigns": told}, ensure_ascii=False))
+        text = json.dumps({"campaigns": told, "not_looked_for": waiting}, ensure_ascii=False)
+        typer.echo(text)
         return
     console = Console(highlight=False)
     if not told:
         console.print("No campaigns yet: consent-broker federation campaign add")
     for one in told:
         _print_status(console, one)
+    if waiting:
+        console.print(f"{waiting} withdrawals are still looked for in models")
+
+
+def _tasks(ctx: Context, tenant: str, campaign_id: str) -> list[dict[str, Any]]:
+    found, _ = unlearning_task.tasks(ctx, tenant, limit=TASKS_SHOWN, campaign_id=campaign_id)
+    return [unlearning_task.told(one) for one in found]
 
 
 def _print_status(console: Console, told: dict[str, Any]) -> None:
@@ -232,6 +247,11 @@ def _print_status(console: Console, told: dict[str, Any]) -> None:
         spent = "" if one["epsilon"] is None else f"  epsilon {one['epsilon']}"
         metrics = "".join(f"  {name} {value}" for name, value in sorted(one["metrics"].items()))
         where = "began with" if one["parent"] is None else f"{one['stage']} {one['number']}"
+        taint = "" if one["taint"] is None else f"  {one['taint']} withdrawn rows"
         console.print(
-            f"  model    {one['id']}  {where:15} {one['state']}{spent}{metrics}", soft_wrap=True
+            f"  model    {one['id']}  {where:15} {one['state']}{taint}{spent}{metrics}",
+            soft_wrap=True,
         )
+    for one in told["tasks"]:
+        for line in lines_of(one):
+            console.print(f"  {line}", soft_wrap=True)

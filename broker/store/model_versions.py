@@ -30,6 +30,7 @@ class VersionRow:
     state: str
     created_at: int
     changed_at: int
+    taint: str | None = None
 
 
 def add(tx: Connection, row: VersionRow) -> None:

@@ -38,6 +38,7 @@ from broker.usecases.deletion import open_task
 from broker.usecases.granting import withdraw_consent
 from broker.usecases.person import Named, Person, find_person
 from broker.usecases.status import mark_changed
+from broker.usecases.unlearning import note_end
 
 OPERATOR = "operator"
 DUE_AT_ONCE = 100
@@ -158,6 +159,7 @@ def _withdraw(
     for row in sorted(rows, key=lambda row: (row.status_list_id or "", row.id)):
         if row.subject_id is not None:  # it was granted once: the partner has had the data
             tasks += open_task(ctx, tx, row, "erased", since=since) is not None
+            note_end(ctx, tx, row, since)
         if row.state == ConsentState.GRANTED:
             withdraw_consent(ctx, tx, row, None, officer_id=officer_id, held=held)
             withdrawn += 1

@@ -29,6 +29,7 @@ from broker.usecases.event import tell_of_consent
 from broker.usecases.invitation import pairwise_id
 from broker.usecases.presentation_request import Document, Question
 from broker.usecases.status import Allocated, allocate, mark_changed
+from broker.usecases.unlearning import note_end
 from credentials.jcs import b64url
 from credentials.verify import VerifiedPresentation
 
@@ -168,6 +169,7 @@ def withdraw_consent(
     task_id = open_task(ctx, tx, row, "withdrawn", since=None if held is None else held.until)
     if task_id is not None:
         body["deletion_task"] = task_id
+    note_end(ctx, tx, row, None if held is None else held.until)
     # A copy that a restored backup does not take back.
     copy = WithdrawalCopy(row.tenant_id, row.id, ctx.now())
     outside_copies.keep_with(tx, ctx.settings.home, copy)

@@ -7,8 +7,10 @@ from typing import Any
 from broker.domain.errors import StateConflict
 from broker.domain.training_errors import TooFewMembers
 from broker.domain.training_round import check_metrics, epsilon_of
-from broker.store import campaigns, model_versions, registry, training_rounds
+from broker.domain.unlearning import DESCENDS, EXCLUDE
+from broker.store import campaigns, model_versions, registry, training_rounds, unlearning
 from broker.store.model_versions import VersionRow
+from broker.store.unlearning import TaintRow
 from broker.usecases import audit
 from broker.usecases.campaign import signed_of
 from broker.usecases.context import Context
@@ -36,7 +38,8 @@ def close_round(
        have told of the round.
     3. The model is a new one.
     4. The version is entered and logged, the round closed, and a campaign whose last round it was
-       finished.
+       finished. What came of a model that has a withdrawn row descends from it, and is tainted
+       unless the policy is to exclude the row from then on.
 
     Raises `NotFound`, `StateConflict`, `TooFewMembers`, `InvalidRequest`, `Malformed`.
     """
@@ -68,6 +71,9 @@ def close_round(
         # 4.
         opened = len(training_rounds.of_campaign(tx, campaign.id))
         root = receipts_root({one.partner_id: one.token for one in receipts})
+        parent = model_versions.known(tx, tenant_id, row.model_in)
+        taint = None if parent is None or parent.taint is None else DESCENDS
+        policy = signed.campaign.unlearning
         version = VersionRow(
             tenant_id=tenant_id,
             id=model_out,
@@ -81,11 +87,15 @@ def close_round(
             members=json.dumps([one.partner_id for one in receipts]),
             epsilon=epsilon_of(signed.campaign, opened, epsilon),
             metrics=json.dumps(dict(metrics), sort_keys=True),
-            state="candidate",
+            state="candidate" if taint is None or policy == EXCLUDE else "tainted",
             created_at=now,
             changed_at=now,
+            taint=taint,
         )
         model_versions.add(tx, version)
+        task = unlearning.open_of(tx, campaign.id) if version.state == "tainted" else None
+        if task is not None:
+            unlearning.taint(tx, [TaintRow(task.id, model_out, tenant_id, "candidate", used=False)])
         training_rounds.change(tx, row.id, state="closed", model_out=model_out, over_at=now)
         body = told(version)
         audit.record(ctx, tx, tenant_id=tenant_id, type="training.round_closed", body=body)
@@ -120,6 +130,7 @@ def told(row: VersionRow) -> dict[str, Any]:
         "epsilon": row.epsilon,
         "metrics": json.loads(row.metrics),
         "state": row.state,
+        "taint": row.taint,
         "created_at": row.created_at,
     }
 

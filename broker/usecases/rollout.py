@@ -3,9 +3,11 @@
 import json
 from collections.abc import Sequence
 
+from sqlalchemy import Connection
+
 from broker.domain.campaign import read_board
 from broker.domain.errors import StateConflict
-from broker.store import campaigns, model_versions, training_rounds
+from broker.store import campaigns, model_versions, training_rounds, unlearning
 from broker.store.campaigns import CampaignRow
 from broker.store.model_versions import VersionRow
 from broker.usecases import audit
@@ -13,6 +15,7 @@ from broker.usecases.campaign import signed_of
 from broker.usecases.context import Context
 from broker.usecases.model_version import as_library
 from broker.usecases.training_round import check_switches
+from broker.usecases.unlearning import search
 from federation.board import pass_stage
 from federation.errors import FederationError
 
@@ -25,10 +28,12 @@ def promote(
 ) -> VersionRow:
     """Have a candidate pass the stage that it was trained in.
 
-    1. It is a candidate that a round of its campaign gave, which nothing switches off.
-    2. By its metrics and the approvals `given` (JWS of the board), the stage's gates hold
-       (`federation.board.pass_stage`).
-    3. From the pilot on it is in state `pilot`, and the campaign goes on with it in stage
+    1. Models that used rows withdrawn by now are tainted.
+    2. It is a candidate that a round of its campaign gave, and where it descends from a tainted one
+       the unlearning task of that is closed.
+    3. Nothing switches the campaign off, and by the candidate's metrics and the approvals `given`
+       (JWS of the board) the stage's gates hold (`federation.board.pass_stage`).
+    4. From the pilot on it is in state `pilot`, and the campaign goes on with it in stage
        `consortium`; from there on it is `active`.
 
     Raises `NotFound`, `StateConflict`, and leaves of `FederationError` such as `StageShut`, which
@@ -36,18 +41,19 @@ def promote(
     """
     with ctx.db.reading() as tx:
         campaign_id = model_versions.find(tx, tenant_id, model_id).campaign_id
+    # 1.
+    search(ctx, tenant_id)
     with ctx.db.transaction() as tx:
         campaign = campaigns.find(tx, tenant_id, campaign_id, lock=True)
         row = model_versions.find(tx, tenant_id, model_id)
-        # 1.
-        if row.number == 0 or row.state != "candidate":
-            raise StateConflict("only a candidate that a round has given passes a stage")
         # 2.
+        _check_candidate(tx, row)
+        # 3.
         signed, metrics = signed_of(campaign), json.loads(row.metrics)
         check_switches(tx, tenant_id, signed)
         board = read_board(campaign.board.encode())
         pass_stage(signed, row.stage, row.id, metrics=metrics, given=given, board=board)
-        # 3.
+        # 4.
         if row.stage == "pilot":
             if campaign.stage != "pilot" or campaign.state not in {"running", "paused"}:
                 raise StateConflict(f"the campaign is {campaign.state} in stage {campaign.stage}")
@@ -96,6 +102,19 @@ def retire(ctx: Context, tenant_id: str, model_id: str, *, by: str = "operator")
         body = {"model": row.id, "campaign": campaign.id, "from": row.state, "by": by}
         audit.record(ctx, tx, tenant_id=tenant_id, type="model.retired", body=body)
     return changed
+
+
+def _check_candidate(tx: Connection, row: VersionRow) -> None:
+    if row.state == "tainted":
+        raise StateConflict("the model is tainted: a row that was withdrawn is in it")
+    if row.number == 0 or row.state != "candidate":
+        raise StateConflict("only a candidate that a round has given passes a stage")
+    task = unlearning.open_of(tx, row.campaign_id)
+    if row.taint is not None and task is not None:
+        raise StateConflict(
+            f"the model descends from a tainted one: close the unlearning task {task.id} first, "
+            "and say what was measured of what is left (consent-broker federation task close)"
+        )
 
 
 def _become(ctx: Context, campaign: CampaignRow, row: VersionRow, state: str) -> VersionRow:

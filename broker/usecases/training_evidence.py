@@ -75,7 +75,7 @@ def _found(
 ) -> dict[str, Any]:
     consents = sorted(row.id for row in given)
     partners = {row.partner_id for row in given}
-    purposes = {_purpose(row) for row in given}
+    purposes = {purpose_of(row) for row in given}
     told: list[dict[str, Any]] = []
     rounds: list[dict[str, Any]] = []
     for campaign in campaigns.of_tenant(tx, tenant_id):
@@ -131,7 +131,8 @@ def leaves_of(ctx: Context, receipt: ReceiptRow) -> bytes:
     return ctx.master.open(receipt.sealed_leaves, named)
 
 
-def _purpose(row: ConsentRow) -> str | None:
+def purpose_of(row: ConsentRow) -> str | None:
+    """The purpose of a consent with algorithm and version; None where its terms were erased."""
     if not row.terms:
         return None
     terms = read_terms(row.terms)

@@ -14,6 +14,7 @@ from broker.domain.errors import StateConflict
 from broker.domain.ids import new_id
 from broker.domain.training_errors import MemberNotAdmitted, TooFewMembers
 from broker.domain.training_round import check_budget, check_number, check_time, names_of
+from broker.domain.unlearning import EXCLUDE
 from broker.store import (
     campaigns,
     federation_members,
@@ -61,7 +62,8 @@ def open_round(
     1. The campaign is running, it is its time and its stage, nothing switches it off, and no
        other round of it is open.
     2. The number is the stage's next.
-    3. The model is the one that training goes on from, neither tainted nor retired.
+    3. The model is the one that training goes on from, neither retired nor, unless the policy is to
+       exclude rows from then on, tainted.
     4. The privacy budget covers one more round.
     5. Enough members are admitted.
     6. From the next second on, which is when the round opens, their lists are signed anew.
@@ -92,7 +94,7 @@ def open_round(
         check_number(signed.campaign, number, [one.number for one in rounds if one.stage == stage])
         # 3.
         _check_begins_with(row, rounds, model_in)
-        _check_usable(tx, tenant_id, model_in)
+        _check_usable(tx, row, signed, model_in)
         # 4.
         check_budget(signed.campaign, len(rounds) + 1)
         # 5.
@@ -224,13 +226,18 @@ def _check_begins_with(row: CampaignRow, rounds: list[RoundRow], model_in: str) 
         raise StateConflict(f"this round begins with the model {wanted}")
 
 
-def _check_usable(tx: Connection, tenant_id: str, model: str) -> None:
-    known = model_versions.known(tx, tenant_id, model)
-    if known is not None and known.state in {"tainted", "retired"}:
-        raise StateConflict(
-            f"the model to begin with is {known.state}: nothing is trained from it. Stop the "
-            "campaign, and begin another with a model that is neither"
-        )
+def _check_usable(tx: Connection, row: CampaignRow, signed: SignedCampaign, model: str) -> None:
+    known = model_versions.known(tx, row.tenant_id, model)
+    if known is None or known.state not in {"tainted", "retired"}:
+        return
+    # By exclusion a campaign goes on from its own models, with the withdrawn rows left out.
+    goes_on = signed.campaign.unlearning == EXCLUDE and known.campaign_id == row.id
+    if known.state == "tainted" and goes_on:
+        return
+    raise StateConflict(
+        f"the model to begin with is {known.state}: nothing is trained from it. Stop the "
+        "campaign, and begin another with a model that is neither (an unlearning task names one)"
+    )
 
 
 def _taking_part(tx: Connection, tenant_id: str, signed: SignedCampaign, stage: str) -> list[str]:

@@ -243,8 +243,6 @@ def training(world: World, *named: str, **changes: Any) -> Training:  # noqa: AN
     """A running campaign whose members (the demonstration partner unless named) are admitted."""
     ctx, chosen = world.ctx, named or (world.partner,)
     world_template(world)
-    document = signed_document(campaigns.new_salt(ctx, "demo"), chosen, world.time[0], **changes)
-    added = campaigns.add_campaign(ctx, "demo", document, board_file())
     keys = {}
     for partner in chosen:
         key, receipts, node = member_keys()
@@ -254,13 +252,31 @@ def training(world: World, *named: str, **changes: Any) -> Training:  # noqa: AN
             # A list, as every partner has whose customers ever consented.
             allocate(ctx, tx, "demo", partner)
         keys[partner] = Member(partner, key)
+    coordinator = add_coordinator(ctx, "demo", name=f"runs {secrets.token_hex(4)}").client_id
+    return _running(world, coordinator, keys, **changes)
+
+
+def another(at: Training, **changes: Any) -> Training:  # noqa: ANN401
+    """Another campaign of the same members, each of whom begins it as if it were the first."""
+    members = {name: replace(one, before=None) for name, one in at.members.items()}
+    return _running(at.world, at.coordinator, members, **changes)
+
+
+def _running(
+    world: World,
+    coordinator: str,
+    keys: Mapping[str, Member],
+    **changes: Any,  # noqa: ANN401
+) -> Training:
+    ctx = world.ctx
+    document = signed_document(campaigns.new_salt(ctx, "demo"), keys, world.time[0], **changes)
+    added = campaigns.add_campaign(ctx, "demo", document, board_file())
     campaigns.set_state(ctx, "demo", added.id, "running")
-    coordinator = add_coordinator(ctx, "demo", name=f"runs {secrets.token_hex(4)}")
     source = json.loads(document)
     board = Board.of([key.public_jwk() for key in BOARD_KEYS], 2)
     signed = verify_campaign(Campaign.from_json(source["campaign"]), source["signatures"], board)
     world.advance()
-    return Training(world, added.id, signed, coordinator.client_id, keys)
+    return Training(world, added.id, signed, coordinator, keys)
 
 
 def invented(
@@ -268,12 +284,13 @@ def invented(
     opened: dict[str, Any],
     member: str | None = None,
     key: RoundKey | None = None,
+    named: Iterable[str] = ("c-0", "c-1", "c-2"),
     **changes: Any,  # noqa: ANN401
 ) -> dict[str, str]:
     """A receipt over consents that a member says it has."""
     whose = member or at.world.partner
     own = key or at.key(whose, opened)
-    tree = PresenceTree(leaves_of(own, [f"c-{number}" for number in range(3)]))
+    tree = PresenceTree(leaves_of(own, named))
     told = {
         "campaign": at.signed.campaign_hash,
         "member": whose,

@@ -687,6 +687,12 @@ DOORS: dict[str, Door] = {
     "POST /v1/federation/evidence": Door(
         post("/v1/federation/evidence", lambda known: {"consent": known.consent}), at_home=OFFICER
     ),
+    "GET /v1/federation/tasks": Door(
+        get("/v1/federation/tasks"), PUBLIC | HIDDEN, own=True, at_home=READERS
+    ),
+    "POST /v1/federation/tasks/{task_id}/close": Door(
+        post("/v1/federation/tasks/{unlearning_task}/close", lambda _known: {}), at_home=READERS
+    ),
     "GET /v1/federation/models": Door(
         get("/v1/federation/models"), PUBLIC | HIDDEN, own=True, at_home=READERS
     ),

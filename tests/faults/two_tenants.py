@@ -21,9 +21,10 @@ from broker.domain.fee import USUAL, DeclaredValue
 from broker.domain.incoming import Incoming
 from broker.domain.own_attribute import Declared
 from broker.domain.terms import Label
-from broker.store import consents, tables
+from broker.store import consents, tables, unlearning
 from broker.store import cross_border as store
 from broker.store import inbox as inbox_rows
+from broker.store.unlearning import SearchRow, TaintRow, UnlearningRow
 from broker.usecases import cross_border, data_source, fee, own_attribute, sandbox
 from broker.usecases.agent import act, add_agent
 from broker.usecases.coordinator import add_coordinator
@@ -32,13 +33,14 @@ from broker.usecases.demand import trust_issuer
 from broker.usecases.inbox import kept
 from broker.usecases.partner import NewClient, add_officer, add_partner
 from broker.usecases.policy_set import add
+from broker.usecases.rollout import retire
 from broker.usecases.source import add_source
 from broker.usecases.tenant import add_tenant
 from broker.usecases.webhook import add_webhook
 from credentials.keys import SoftwareKey, sign_jws
-from tests.broker.flow_world import PUBLIC_URL, PURPOSE, START, Customer, World, world
+from tests.broker.flow_world import DAY, PUBLIC_URL, PURPOSE, START, Customer, World, world
 from tests.broker.proving import ask, registry
-from tests.broker.training import invented, training
+from tests.broker.training import BEGAN, invented, training
 from tests.broker.vaults import register
 from wallet_adapters.envelope import new_sealing_key
 from wallet_adapters.loopback import ToSeal, put_into_vault
@@ -109,6 +111,7 @@ class Known:
     attribute_shard: str
     envelope: str
     mechanism: str
+    unlearning_task: str
     campaign: str
     coordinator: str
     training_receipt: str
@@ -161,6 +164,7 @@ ABSENT = Known(
     attribute_shard=f"{epoch_at(START)}/k-{'z' * 20}/0/0",
     envelope="env-" + "z" * 20,
     mechanism="tm-" + "z" * 20,
+    unlearning_task="ut-" + "z" * 20,
     campaign="fc-" + "z" * 20,
     coordinator="co-" + "z" * 20,
     training_receipt="x.y.z",
@@ -478,7 +482,19 @@ def _kept_event(made: World) -> str:
     return row.name
 
 
-def _training(made: World) -> dict[str, str]:
+def _unlearning(made: World, campaign_id: str, consent_id: str) -> str:
+    """A task that has tainted what the campaign began with, which is retired; one to look for."""
+    retire(made.ctx, "demo", BEGAN)
+    now = made.time[0]
+    task = UnlearningRow("ut-secret", "demo", campaign_id, "exclude", "open", 1, now, None, now)
+    with made.ctx.db.transaction() as tx:
+        unlearning.add(tx, task)
+        unlearning.taint(tx, [TaintRow(task.id, BEGAN, "demo", "candidate", used=False)])
+        unlearning.look_for(tx, SearchRow(consent_id, "demo", now + 400 * DAY))
+    return task.id
+
+
+def _training(made: World, consent_id: str) -> dict[str, str]:
     """A round that is open, and the receipt of the one member in it."""
     at = training(made)
     opened = at.open(1)
@@ -486,6 +502,7 @@ def _training(made: World) -> dict[str, str]:
     answer = at.hand_in(opened, sent)
     assert answer.status_code == 200, answer.text
     return {
+        "unlearning_task": _unlearning(made, at.campaign, consent_id),
         "campaign": at.campaign,
         "coordinator": at.coordinator,
         "training_receipt": sent["receipt"],
@@ -569,7 +586,7 @@ def _in_use(made: World) -> Known:
         attribute_shard=_attribute_shard(made),
         envelope=envelope,
         mechanism=_transfer(made),
-        **_training(made),
+        **_training(made, consent),
         data_source=_data_source(made, "secret-supplier"),
         trial=_trial(made),
         own_attribute=_own_attribute(made),

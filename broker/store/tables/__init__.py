@@ -53,6 +53,9 @@ from broker.store.tables.federation import (
     ModelVersion,
     TrainingReceipt,
     TrainingRound,
+    UnlearningSearch,
+    UnlearningTaint,
+    UnlearningTask,
 )
 from broker.store.tables.fees import FeeCharge
 from broker.store.tables.log import (
@@ -144,6 +147,9 @@ __all__ = [
     "TransferSubject",
     "Trial",
     "TrustedIssuer",
+    "UnlearningSearch",
+    "UnlearningTaint",
+    "UnlearningTask",
     "UsedOnce",
     "Webhook",
     "metadata",

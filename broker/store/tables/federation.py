@@ -1,4 +1,4 @@
-"""Federated training: campaigns and their salts, members, rounds, receipts, models.
+"""Federated training: campaigns and their salts, members, rounds, receipts, models, unlearning.
 
 Hashes are base64url SHA-256.
 """
@@ -105,6 +105,7 @@ class ModelVersion(SQLModel, table=True):
     """A model by its hash: what it came of, who trained it, what it spent and reached.
 
     `members` and `metrics` are JSON; a model that a campaign began with has round 0 and no parent.
+    `taint` is `used` or `descends` where a withdrawn row is in it, whatever its state.
     """
 
     __tablename__ = "model_version"
@@ -127,3 +128,62 @@ class ModelVersion(SQLModel, table=True):
     state: str = "candidate"
     created_at: int = time()
     changed_at: int = time()
+    taint: str | None = None
+
+
+class UnlearningSearch(SQLModel, table=True):
+    """A consent that ended, until models that used its row were looked for.
+
+    `due_at` is from when on its partner, and status lists, show the end; `counted` whether a task
+    tells of it already, though a round that may have used it is still open; rounds that were over
+    by `looked_at` need not be looked at again.
+    """
+
+    __tablename__ = "unlearning_search"
+    __table_args__ = (Index("ix_unlearning_search_due", "due_at", "tenant_id"),)
+    consent_id: str = Field(primary_key=True, foreign_key="consent.id")
+    tenant_id: str = Field(foreign_key="tenant.id")
+    due_at: int = time()
+    counted: bool = False
+    looked_at: int | None = time(nullable=True)
+
+
+class UnlearningTask(SQLModel, table=True):
+    """What a campaign's policy asks for since rows were withdrawn that its models used.
+
+    `since` is when the last of them was; `base` the version from which rounds are done anew;
+    `model` what the task was closed with, and the residuals what was measured of it.
+    """
+
+    __tablename__ = "unlearning_task"
+    __table_args__ = (
+        one_of("state", "open", "done"),
+        one_of("policy", "exclude", "rollback_replay", "retrain"),
+        Index("ix_unlearning_task_listed", "tenant_id", "opened_at", "id"),
+        Index("ix_unlearning_task_of_campaign", "campaign_id", "state"),
+    )
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    campaign_id: str = Field(foreign_key="campaign.id")
+    policy: str
+    state: str = "open"
+    withdrawals: int
+    since: int = time()
+    base: str | None = None
+    opened_at: int = time()
+    model: str | None = None
+    residual_before: str | None = None
+    residual_after: str | None = None
+    closed_at: int | None = time(nullable=True)
+    closed_by: str | None = None
+
+
+class UnlearningTaint(SQLModel, table=True):
+    """A version that a task has tainted, the state that it had, whether its round used a row."""
+
+    __tablename__ = "unlearning_taint"
+    task_id: str = Field(primary_key=True, foreign_key="unlearning_task.id")
+    model_id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    state_before: str
+    used: bool

@@ -1,0 +1,117 @@
+"""`consent-broker federation task`: what campaigns have to unlearn."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from broker.cli.composed import USAGE, Json, Tenant, composed
+from broker.domain.addresses import ROOT_TENANT
+from broker.usecases import unlearning, unlearning_task
+from broker.usecases.unlearning_task import Residual
+
+MOST = 500
+
+task = typer.Typer(help="What campaigns have to unlearn. 遗忘任务。", no_args_is_help=True)
+
+TaskId = Annotated[str, typer.Argument(help="Its id, like ut-4k2vq7... 任务编号。")]
+
+
+@task.command("list")
+def listed(
+    campaign: Annotated[
+        str | None, typer.Option("--campaign", help="Of one campaign alone. 只看一个活动。")
+    ] = None,
+    state: Annotated[str | None, typer.Option("--state", help="open or done. 只看某状态。")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="So many tasks. 条数。")] = 100,
+    after: Annotated[
+        str | None, typer.Option("--after", help="Tasks behind this one. 起始任务。")
+    ] = None,
+    tenant: Tenant = ROOT_TENANT,
+    as_json: Json = False,
+) -> None:
+    """List the tasks, oldest first, with the models that are tainted. 列出遗忘任务。"""
+    if state not in {None, "open", "done"}:
+        typer.echo("consent-broker: --state is open or done", err=True)
+        raise typer.Exit(USAGE)
+    with composed() as ctx:
+        found, behind = unlearning_task.tasks(
+            ctx, tenant, limit=limit, campaign_id=campaign, state=state, after=after
+        )
+    told = [unlearning_task.told(one) for one in found]
+    if as_json:
+        typer.echo(json.dumps({"tasks": told, "next": behind}))
+        return
+    for one in told:
+        for line in lines_of(one):
+            typer.echo(line)
+    if behind is not None:
+        typer.echo(f"more: --after {behind}")
+
+
+@task.command("close")
+def close(
+    task_id: TaskId,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="What its policy asks for; none: all retired. 新模型哈希。"),
+    ] = None,
+    before: Annotated[
+        str | None,
+        typer.Option("--residual-before", help="Distance before, as measured. 处理前残余。"),
+    ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option("--residual-after", help="Distance after, as measured. 处理后残余。"),
+    ] = None,
+    tenant: Tenant = ROOT_TENANT,
+    as_json: Json = False,
+) -> None:
+    """Close a task, with a model and what was measured of what is left in it. 结束遗忘任务。"""
+    if (before is None) is not (after is None):
+        typer.echo("consent-broker: a residual is two distances: before and after", err=True)
+        raise typer.Exit(USAGE)
+    residual = None if before is None or after is None else Residual(before, after)
+    with composed() as ctx:
+        closed = unlearning_task.close_task(ctx, tenant, task_id, model=model, residual=residual)
+    told = unlearning_task.told(closed)
+    if as_json:
+        typer.echo(json.dumps(told))
+        return
+    for line in lines_of(told):
+        typer.echo(line)
+
+
+@task.command("search")
+def search(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
+    """Look at once for what was withdrawn; a server does every 30 s. 立即查找已撤回的数据。"""
+    with composed() as ctx:
+        done = unlearning.search(ctx, tenant)
+        left = unlearning.waiting(ctx, tenant)
+    told = json.dumps({"looked": done, "waiting": left})
+    typer.echo(told if as_json else f"looked for {done}; {left} wait, such as for an open round")
+
+
+def lines_of(told: dict[str, Any]) -> list[str]:
+    """A task for a person to read."""
+    head = f"{told['id']}  {told['state']:4}  {told['policy']}  campaign {told['campaign']}"
+    base = "" if told["base"] is None else f"; go on from {told['base']}"
+    lines = [f"{head}  {told['withdrawals']} withdrawals{base}"]
+    lines += [
+        f"  {one['model']}  {one['taint']:8}  was {one['state_before']}, is {one['state']}"
+        for one in told["tainted"]
+    ]
+    if told["state"] == "done":
+        lines.append(f"  closed with {told['model'] or 'no model'}: {_left(told)}")
+    return lines
+
+
+def _left(told: dict[str, Any]) -> str:
+    measured = "not measured"
+    if told["residual"] is not None:
+        measured = f"distance {told['residual']['before']}, then {told['residual']['after']}"
+    if told["model"] is None:
+        return "every tainted version is retired"
+    if told["taint"] is not None:
+        return f"the rows are not gone from it, it descends from them; what is left: {measured}"
+    return f"by what members said, no row is in its line; distance to such a model: {measured}"

@@ -1,0 +1,194 @@
+"""Unlearning tasks: which are open, and how one is closed."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from broker.domain.errors import StateConflict
+from broker.domain.unlearning import USED, check_done, check_residual
+from broker.store import campaigns, model_versions, registry, training_rounds, unlearning
+from broker.store.unlearning import TaintRow, UnlearningRow
+from broker.usecases import audit
+from broker.usecases.context import Context
+from broker.usecases.model_version import as_library
+from broker.usecases.unlearning import search
+from federation.errors import FederationError
+from federation.unlearning import Lineage
+
+OPERATOR = "operator"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task, what it has tainted (each with the state that it has now), the model it ended with.
+
+    `taint` is that model's.
+    """
+
+    row: UnlearningRow
+    tainted: tuple[tuple[TaintRow, str], ...]
+    taint: str | None
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Distances to a model that never saw the rows, decimals in text, as they were measured."""
+
+    before: str
+    after: str
+
+
+def tasks(
+    ctx: Context,
+    tenant_id: str,
+    *,
+    limit: int,
+    campaign_id: str | None = None,
+    state: str | None = None,
+    after: str | None = None,
+) -> tuple[list[Task], str | None]:
+    """Tasks of a tenant, oldest first, and where the next page begins.
+
+    `after` is the last task of the page before. Raises `NotFound` (tenant, campaign, `after`).
+    """
+    with ctx.db.reading() as tx:
+        registry.tenant(tx, tenant_id)
+        if campaign_id is not None:
+            campaigns.find(tx, tenant_id, campaign_id)
+        behind = None if after is None else unlearning.find(tx, tenant_id, after)
+        rows = unlearning.listed(
+            tx, tenant_id, limit=limit + 1, campaign_id=campaign_id, state=state, after=behind
+        )
+        found = [_task(tx, row) for row in rows[:limit]]
+    return found, rows[limit - 1].id if len(rows) > limit else None
+
+
+def close_task(
+    ctx: Context,
+    tenant_id: str,
+    task_id: str,
+    *,
+    model: str | None,
+    residual: Residual | None = None,
+    by: str = OPERATOR,
+) -> Task:
+    """Close a task: with the model that its policy asks for, or with none left in use.
+
+    1. What was withdrawn by now is looked for: it may extend the task.
+    2. A task that was closed with these very words is answered again.
+    3. With a model: it is what the policy asks for (`domain.unlearning.check_done`).
+    4. With none: each version that the task has tainted is retired.
+
+    The residual is the word of whoever measured; None says that nobody did. Raises `NotFound`,
+    `StateConflict`, `InvalidRequest`.
+    """
+    if residual is not None:
+        check_residual(residual.before, residual.after)
+    # 1.
+    search(ctx, tenant_id)
+    with ctx.db.transaction() as tx:
+        campaign_id = unlearning.find(tx, tenant_id, task_id).campaign_id
+        campaigns.find(tx, tenant_id, campaign_id, lock=True)
+        row = unlearning.find(tx, tenant_id, task_id)
+        changed = replace(
+            row,
+            state="done",
+            model=model,
+            residual_before=None if residual is None else residual.before,
+            residual_after=None if residual is None else residual.after,
+        )
+        # 2.
+        if row.state == "done":
+            if row != changed:
+                raise StateConflict("the task was closed with another model or residual, or none")
+            return _task(tx, row)
+        # 3.
+        if model is not None:
+            _check_model(tx, row, model)
+        # 4.
+        elif any(state != "retired" for _, state in unlearning.tainted_by(tx, row.id)):
+            raise StateConflict(
+                "without a model in their place, retire every version that the task has tainted "
+                "first (consent-broker federation model retire)"
+            )
+        changed = replace(changed, closed_at=ctx.now(), closed_by=by)
+        unlearning.change(tx, row.id, **vars(changed))
+        closed = _task(tx, changed)
+        body = {
+            "task": row.id,
+            "campaign": row.campaign_id,
+            "policy": row.policy,
+            "model": model,
+            "taint": closed.taint,
+            "residual": told_residual(changed),
+            "by": by,
+        }
+        audit.record(ctx, tx, tenant_id=tenant_id, type="unlearning.closed", body=body)
+    return closed
+
+
+def told(task: Task, *, withdrawals: bool = True) -> dict[str, Any]:
+    """A task as the API and `--json` tell it; coordinators are not told of how many withdrew."""
+    row = task.row
+    return {
+        "id": row.id,
+        "campaign": row.campaign_id,
+        "policy": row.policy,
+        "state": row.state,
+        "opened_at": row.opened_at,
+        "since": row.since,
+        "withdrawals": row.withdrawals if withdrawals else None,
+        "base": row.base,
+        "tainted": [
+            {
+                "model": one.model_id,
+                "taint": USED if one.used else "descends",
+                "state_before": one.state_before,
+                "state": state,
+            }
+            for one, state in task.tainted
+        ],
+        "model": row.model,
+        "taint": task.taint,
+        "residual": told_residual(row),
+        "closed_at": row.closed_at,
+        "closed_by": row.closed_by,
+    }
+
+
+def told_residual(row: UnlearningRow) -> dict[str, str] | None:
+    """The residual as it is told; None where nobody measured it."""
+    if row.residual_before is None or row.residual_after is None:
+        return None
+    return {"before": row.residual_before, "after": row.residual_after}
+
+
+def _task(tx: Connection, row: UnlearningRow) -> Task:
+    model = None if row.model is None else model_versions.known(tx, row.tenant_id, row.model)
+    tainted = tuple(unlearning.tainted_by(tx, row.id))
+    return Task(row, tainted, None if model is None else model.taint)
+
+
+def _check_model(tx: Connection, row: UnlearningRow, model: str) -> None:
+    found = model_versions.find(tx, row.tenant_id, model)
+    hashes = {one.id: one.hash for one in campaigns.of_tenant(tx, row.tenant_id)}
+    versions = model_versions.of_tenant(tx, row.tenant_id)
+    opened_at = 0
+    if found.number:
+        opened_at = training_rounds.find(tx, found.campaign_id, found.stage, found.number).opened_at
+    try:
+        lineage = Lineage(as_library(one, hashes[one.campaign_id]) for one in versions)
+        line = {one.id for one in lineage.line(model)}
+    except FederationError as error:
+        raise StateConflict(str(error)) from None
+    check_done(
+        lineage.versions[model],
+        line,
+        taint=found.taint,
+        policy=row.policy,
+        campaign=hashes[row.campaign_id],
+        base=row.base,
+        since=row.since,
+        opened_at=opened_at,
+    )

@@ -1,0 +1,328 @@
+"""A withdrawal walks the lineage of models: what is tainted, which task opens, how it is closed."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.domain.errors import InvalidRequest, StateConflict
+from broker.store import unlearning as rows
+from broker.upkeep import sweep
+from broker.usecases.rollout import promote, retire
+from broker.usecases.unlearning import search, waiting
+from broker.usecases.unlearning_task import Residual, close_task, tasks
+from tests.broker.builders import Broker
+from tests.broker.flow_world import World, world
+from tests.broker.training import BEGAN, Training, another, invented, model, training
+
+TASKS = "/v1/federation/tasks"
+MEASURED = {"before": "0.652", "after": "0.582"}
+
+
+@pytest.fixture
+def made(tmp_path: Path, postgres_database: str) -> Iterator[World]:
+    with world(tmp_path / "home", database_url=postgres_database) as broker:
+        yield broker
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path / "home") as found:
+        yield found
+
+
+def states(at: Training) -> dict[str, tuple[str, str | None]]:
+    """Of each model its state and taint."""
+    answer = at.world.api("GET", "/v1/federation/models", at.world.officer)
+    assert answer.status_code == 200, answer.text
+    return {one["id"]: (one["state"], one["taint"]) for one in answer.json()["models"]}
+
+
+def withdraw(at: Training, consent: str) -> None:
+    answer = at.world.withdrawal(consent, at.world.officer, json={})
+    assert answer.status_code == 200, answer.text
+
+
+def open_task(at: Training) -> dict[str, Any]:
+    """The one task that is open, as an officer sees it."""
+    answer = at.world.api("GET", TASKS, at.world.officer, params={"state": "open"})
+    [task] = answer.json()["tasks"]
+    found: dict[str, Any] = task
+    return found
+
+
+def close(at: Training, task: str, **body: Any) -> Any:  # noqa: ANN401
+    return at.world.api("POST", f"{TASKS}/{task}/close", at.coordinator, json=body)
+
+
+def consents(at: Training, many: int = 2, state: str = "granted") -> list[str]:
+    """Consents of customers crm-0, crm-1... that nobody signed."""
+    seeds = Broker(at.world.ctx, at.world.time)
+    return [seeds.consent(at.world.partner, f"crm-{number}", state=state) for number in range(many)]
+
+
+def told_round(
+    at: Training,
+    number: int,
+    after: str,
+    *named: str,
+    stage: str = "consortium",
+    member: str | None = None,
+    of: str | None = None,
+) -> None:
+    """A round of which a member tells that it used these consents, and others."""
+    opened = at.open(number, of or (BEGAN if number == 1 else model(number - 1)), stage)
+    sent = invented(at, opened, member, named=(*named, "c-0", "c-1"))
+    assert at.hand_in(opened, sent).status_code == 200
+    assert at.close(opened, after).status_code == 200
+
+
+def test_excluded_rows_taint_what_was_and_mark_what_follows(made: World) -> None:
+    """From a withdrawal to a model that may be used though something of the row is left in it."""
+    at = training(made, rounds=9, unlearning="exclude")
+    mine = [at.consent(made.partner, f"crm-{number}") for number in range(5)]
+    at.round(1, BEGAN, model(1))
+    at.round(2, model(1), model(2))
+    withdraw(at, mine[0])
+    made.advance(1)
+    assert waiting(made.ctx, "demo") == 1
+    assert sweep(made.ctx) == []
+    assert waiting(made.ctx, "demo") == 0
+    assert states(at) == {
+        BEGAN: ("candidate", None),
+        model(1): ("tainted", "used"),
+        model(2): ("tainted", "used"),
+    }
+    task = open_task(at)
+    assert (task["policy"], task["withdrawals"], task["base"]) == ("exclude", 1, None)
+    assert [one["state_before"] for one in task["tainted"]] == ["candidate", "candidate"]
+    with pytest.raises(StateConflict, match="tainted"):
+        promote(made.ctx, "demo", model(2), [at.approval("consortium", model(2))])
+
+    assert close(at, task["id"], model=model(2)).status_code == 409
+    third = at.round(3, model(2), model(3))
+    assert (third["state"], third["taint"]) == ("candidate", "descends")
+    approval = [at.approval("consortium", model(3))]
+    with pytest.raises(StateConflict, match="descends from a tainted one"):
+        promote(made.ctx, "demo", model(3), approval)
+    closed = close(at, task["id"], model=model(3), residual=MEASURED)
+    assert closed.status_code == 200, closed.text
+    told = closed.json()
+    assert (told["state"], told["taint"], told["residual"]) == ("done", "descends", MEASURED)
+    assert told["withdrawals"] is None
+    again = close(at, task["id"], model=model(3), residual=MEASURED)
+    assert again.json() == told
+    assert close(at, task["id"], model=model(3)).status_code == 409
+    assert promote(made.ctx, "demo", model(3), approval).state == "active"
+    assert states(at)[model(3)] == ("active", "descends")
+
+    [opened] = made.logged("unlearning.opened")
+    assert (opened.body["tainted"], opened.consent_id, opened.subject_id) == (2, None, None)
+    [ended] = made.logged("unlearning.closed")
+    assert dict(ended.body["residual"]) == MEASURED
+    assert mine[0] not in json.dumps([dict(opened.body), dict(ended.body)])
+
+
+def test_one_who_withdraws_later_taints_what_the_task_was_closed_with(broker: World) -> None:
+    at = training(broker, rounds=9, unlearning="exclude")
+    mine = consents(at, 3)
+    told_round(at, 1, model(1), *mine)
+    withdraw(at, mine[0])
+    broker.advance(1)
+    told_round(at, 2, model(2), *mine[1:])
+    assert search(broker.ctx, "demo") == 1
+    task = open_task(at)
+    close_task(broker.ctx, "demo", task["id"], model=model(2))
+    assert states(at)[model(2)] == ("candidate", "descends")
+    withdraw(at, mine[1])
+    broker.advance(1)
+    with pytest.raises(StateConflict, match="tainted"):
+        promote(broker.ctx, "demo", model(2), [at.approval("consortium", model(2))])
+    second = open_task(at)
+    assert second["id"] != task["id"]
+    assert [one["model"] for one in second["tainted"]] == [model(2)]
+    withdraw(at, mine[2])
+    broker.advance(1)
+    search(broker.ctx, "demo")
+    assert open_task(at)["withdrawals"] == 2
+    assert len(broker.logged("unlearning.extended")) == 1
+
+
+def test_a_row_of_a_round_that_is_open_is_found_when_it_is_over(broker: World) -> None:
+    at = training(broker, rounds=9)
+    mine = consents(at)
+    opened = at.open(1)
+    sent = invented(at, opened, named=mine)
+    withdraw(at, mine[0])
+    assert search(broker.ctx, "demo") == 0
+    assert at.hand_in(opened, sent).status_code == 200
+    assert search(broker.ctx, "demo") == 0
+    assert at.close(opened, model(1)).status_code == 200
+    assert states(at)[model(1)] == ("candidate", None)
+    # Promoting looks first.
+    with pytest.raises(StateConflict, match="tainted"):
+        promote(broker.ctx, "demo", model(1), [at.approval("consortium", model(1))])
+    assert states(at)[model(1)] == ("tainted", "used")
+    assert waiting(broker.ctx, "demo") == 0
+    assert open_task(at)["withdrawals"] == 1
+
+
+def test_who_was_in_no_round_taints_nothing(broker: World) -> None:
+    at = training(broker)
+    mine = consents(at)
+    told_round(at, 1, model(1), mine[0])
+    withdraw(at, mine[1])
+    assert search(broker.ctx, "demo") == 1
+    assert states(at)[model(1)] == ("candidate", None)
+    assert broker.api("GET", TASKS, broker.officer).json() == {"tasks": [], "next": None}
+
+
+def test_a_consent_that_was_replaced_is_looked_for_by_its_earlier_id(broker: World) -> None:
+    at = training(broker, rounds=9)
+    earlier, renewed = consents(at, 1, "superseded"), consents(at, 1)
+    told_round(at, 1, model(1), *earlier)
+    withdraw(at, renewed[0])
+    broker.advance(1)
+    assert search(broker.ctx, "demo") == 1
+    assert states(at)[model(1)] == ("tainted", "used")
+
+
+def test_a_row_that_another_member_used_is_found_too(broker: World) -> None:
+    """Against the consent's terms: the walk asks nobody whether they were allowed to."""
+    other = broker.second_partner()
+    at = training(broker, broker.partner, other, rounds=9)
+    mine = consents(at)
+    told_round(at, 1, model(1), *mine, member=other)
+    withdraw(at, mine[0])
+    broker.advance(1)
+    assert search(broker.ctx, "demo") == 1
+    assert states(at)[model(1)] == ("tainted", "used")
+
+
+def test_a_withdrawal_of_everything_is_looked_for_when_it_is_shown(broker: World) -> None:
+    at = training(broker, rounds=9)
+    told_round(at, 1, model(1), *consents(at))
+    body = {"customers": [{"partner": broker.partner, "subject_ref": "crm-0"}]}
+    answer = broker.api("POST", "/v1/withdrawals", broker.officer, json=body)
+    assert answer.status_code == 200, answer.text
+    search(broker.ctx, "demo")
+    assert states(at)[model(1)] == ("candidate", None)
+    broker.advance(60)
+    assert search(broker.ctx, "demo") == 1
+    assert states(at)[model(1)] == ("tainted", "used")
+
+
+def test_rounds_are_done_anew_from_the_last_model_without_the_row(broker: World) -> None:
+    """Rollback over both stages: what a campaign of its own makes from the base closes the task."""
+    stages = [
+        {"stage": name, "members": [broker.partner], "gates": [], "approvals": 1}
+        for name in ("pilot", "consortium")
+    ]
+    at = training(broker, rollout=stages, unlearning="rollback_replay", rounds=9)
+    told_round(at, 1, model(1), stage="pilot")
+    told_round(at, 2, model(2), stage="pilot")
+    promote(broker.ctx, "demo", model(2), [at.approval("pilot", model(2))])
+    mine = consents(at)
+    told_round(at, 1, model(3), *mine, of=model(2))
+    told_round(at, 2, model(4), of=model(3))
+    promote(broker.ctx, "demo", model(4), [at.approval("consortium", model(4))])
+    withdraw(at, mine[0])
+    broker.advance(1)
+    assert search(broker.ctx, "demo") == 1
+    found = states(at)
+    assert [found[model(number)] for number in (2, 3, 4)] == [
+        ("pilot", None),
+        ("tainted", "used"),
+        ("tainted", "descends"),
+    ]
+    task = open_task(at)
+    assert task["base"] == model(2)
+    assert [one["state_before"] for one in task["tainted"]] == ["candidate", "active"]
+    body = {"stage": "consortium", "number": 3, "model_in": model(4)}
+    refused = at.call("POST", "/rounds", body)
+    assert (refused.status_code, "tainted" in refused.json()["detail"]) == (409, True)
+
+    anew = another(at, unlearning="rollback_replay")
+    told_round(anew, 1, model(5), of=model(2))
+    for wrong in (model(1), model(4)):
+        assert close(at, task["id"], model=wrong).status_code == 409
+    closed = close(at, task["id"], model=model(5))
+    assert closed.status_code == 200, closed.text
+    assert (closed.json()["taint"], closed.json()["residual"]) == (None, None)
+    approval = anew.approval("consortium", model(5))
+    assert promote(broker.ctx, "demo", model(5), [approval]).state == "active"
+
+
+def test_a_task_ends_without_a_model_when_all_are_retired(broker: World) -> None:
+    """What a round that was open makes of a tainted model is tainted, and to be retired too."""
+    at = training(broker, unlearning="retrain", rounds=9)
+    mine = consents(at)
+    told_round(at, 1, model(1), *mine)
+    withdraw(at, mine[0])
+    broker.advance(1)
+    opened = at.open(2, model(1))
+    search(broker.ctx, "demo")
+    assert at.hand_in(opened, invented(at, opened)).status_code == 200
+    version = at.close(opened, model(2)).json()
+    assert (version["state"], version["taint"]) == ("tainted", "descends")
+    task = open_task(at)
+    assert task["base"] == BEGAN
+    assert [one["model"] for one in task["tainted"]] == [model(1), model(2)]
+    retire(broker.ctx, "demo", model(1))
+    assert close(at, task["id"]).status_code == 409
+    retire(broker.ctx, "demo", model(2))
+    with pytest.raises(InvalidRequest):
+        close_task(broker.ctx, "demo", task["id"], model=None, residual=Residual("-1", "0"))
+    assert close(at, task["id"]).json()["state"] == "done"
+    assert states(at)[model(1)] == ("retired", "used")
+
+
+def test_an_erasure_taints_and_so_does_what_began_with_a_tainted_model(broker: World) -> None:
+    at = training(broker, unlearning="retrain", rounds=9)
+    told_round(at, 1, model(1), *consents(at))
+    later = another(at, unlearning="retrain")
+    told_round(later, 1, model(2), of=model(1))
+    body = {"partner": broker.partner, "subject_ref": "crm-0"}
+    headers = {"Idempotency-Key": "erase"}
+    path = "/v1/subject-erasures"
+    answer = broker.api("POST", path, broker.officer, json=body, headers=headers)
+    assert answer.status_code == 201, answer.text
+    broker.advance(120)
+    assert sweep(broker.ctx) == []
+    assert states(at)[model(1)] == ("tainted", "used")
+    assert states(at)[model(2)] == ("tainted", "descends")
+    found, behind = tasks(broker.ctx, "demo", limit=1)
+    more, end = tasks(broker.ctx, "demo", limit=1, after=behind)
+    bases = {one.row.campaign_id: one.row.base for one in (*found, *more)}
+    # What the second began with is tainted: the first one's campaign comes first.
+    assert (bases, end) == ({at.campaign: BEGAN, later.campaign: None}, None)
+
+
+def test_who_may_see_and_close_tasks(broker: World) -> None:
+    at = training(broker, rounds=9)
+    mine = consents(at)
+    told_round(at, 1, model(1), *mine)
+    withdraw(at, mine[0])
+    broker.advance(1)
+    search(broker.ctx, "demo")
+    assert broker.api("GET", TASKS, broker.partner).status_code == 403
+    shown = broker.api("GET", TASKS, at.coordinator, params={"campaign": at.campaign}).json()
+    assert [one["withdrawals"] for one in shown["tasks"]] == [None]
+    assert broker.api("GET", TASKS, at.coordinator, params={"campaign": "x"}).status_code == 404
+    task = shown["tasks"][0]["id"]
+    path = f"{TASKS}/{task}/close"
+    assert broker.api("POST", path, broker.partner, json={}).status_code == 403
+    wrong = {"model": model(9), "residual": {"before": "1e3", "after": "0"}}
+    assert broker.api("POST", path, broker.officer, json=wrong).status_code == 400
+    assert close(at, task, model=model(9)).status_code == 404
+    assert close(at, "ut-absent", model=model(1)).status_code == 404
+
+
+def test_a_broker_that_trains_nothing_looks_for_nothing(broker: World) -> None:
+    consent = Broker(broker.ctx, broker.time).consent(broker.partner, "crm-0")
+    assert broker.withdrawal(consent, broker.officer, json={}).status_code == 200
+    with broker.ctx.db.reading() as tx:
+        assert rows.waiting(tx, "demo") == 0
+    assert tasks(broker.ctx, "demo", limit=1) == ([], None)
