@@ -11,6 +11,7 @@ from broker.usecases import campaign
 router = APIRouter(tags=["federation"])
 
 HASH = "SHA-256, base64url."
+MOST_CAMPAIGNS = 100
 
 
 class MemberOut(BaseModel):
@@ -72,9 +73,10 @@ class CampaignOut(BaseModel):
 
 
 class CampaignsOut(BaseModel):
-    """Campaigns, oldest first."""
+    """Campaigns, oldest first; `next` goes into `after` for the page behind this one."""
 
     campaigns: list[CampaignOut]
+    next: str | None
 
 
 State = Annotated[
@@ -84,10 +86,19 @@ State = Annotated[
 
 
 @router.get("/v1/federation/campaigns")
-def get_campaigns(ctx: Ctx, caller: FederationReader, state: State = None) -> CampaignsOut:
+def get_campaigns(
+    ctx: Ctx,
+    caller: FederationReader,
+    state: State = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_CAMPAIGNS)] = 100,
+    after: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
+) -> CampaignsOut:
     """Campaigns of the tenant. Coordinators and officers."""
-    found = campaign.every_progress(ctx, caller.tenant_id, state)
-    return CampaignsOut(campaigns=[CampaignOut(**campaign.told(ctx, one)) for one in found])
+    found, behind = campaign.every_progress(
+        ctx, caller.tenant_id, limit=limit, state=state, after=after
+    )
+    told = [CampaignOut(**campaign.told(ctx, one)) for one in found]
+    return CampaignsOut(campaigns=told, next=behind)
 
 
 @router.get("/v1/federation/campaigns/{campaign_id}")

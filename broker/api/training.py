@@ -16,6 +16,7 @@ router = APIRouter(tags=["federation"])
 
 NO_STORE = "no-store"
 MOST_ROUNDS = 100_000
+MOST_MODELS = 500
 _ROUND = "/v1/federation/campaigns/{campaign_id}/rounds/{stage}/{number}"
 _HASH_PATTERN = r"^[A-Za-z0-9_-]{43}$"
 StageName = Literal["pilot", "consortium"]
@@ -103,9 +104,10 @@ class ModelOut(BaseModel):
 
 
 class ModelsOut(BaseModel):
-    """Model versions, oldest first."""
+    """Model versions, oldest first; `next` goes into `after` for the page behind this one."""
 
     models: list[ModelOut]
+    next: str | None
 
 
 @router.post("/v1/federation/campaigns/{campaign_id}/rounds")
@@ -214,7 +216,10 @@ def get_models(
     of: Annotated[
         str | None, Query(alias="campaign", max_length=64, description="A campaign's id.")
     ] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_MODELS)] = MOST_MODELS,
+    after: Annotated[str | None, Query(pattern=_HASH_PATTERN)] = None,
 ) -> ModelsOut:
     """Model versions of the tenant, or of one campaign. Coordinators and officers."""
-    found = model_version.versions(ctx, caller.tenant_id, of)
-    return ModelsOut(models=[ModelOut(**model_version.told(one)) for one in found])
+    found, behind = model_version.versions(ctx, caller.tenant_id, of, limit=limit, after=after)
+    told = [ModelOut(**model_version.told(one)) for one in found]
+    return ModelsOut(models=told, next=behind)

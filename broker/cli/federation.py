@@ -2,27 +2,22 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 
 from broker.cli.clients import Kind, Name, add_common, show_client
 from broker.cli.composed import Json, Tenant, composed, read_file
 from broker.cli.federation_evidence import register
 from broker.cli.federation_model import model
+from broker.cli.federation_report import register as register_report
+from broker.cli.federation_unlearning import task
 from broker.cli.federation_up import register as register_up
-from broker.cli.federation_unlearning import lines_of, task
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.campaign import LARGEST_BOARD, LARGEST_NODE_KEY
 from broker.store import coordinators
 from broker.usecases import campaign as campaigns
 from broker.usecases import federation_member as members
-from broker.usecases import model_version as models
-from broker.usecases import unlearning, unlearning_task
-from broker.usecases.context import Context
 from broker.usecases.coordinator import (
     add_coordinator,
     replace_coordinator_key,
@@ -45,11 +40,11 @@ federation.add_typer(model, name="model")
 federation.add_typer(task, name="task")
 register(federation)
 register_up(federation, member)
+register_report(federation)
 
 CampaignId = Annotated[str, typer.Argument(help="Its id, like fc-4k2vq7... 活动编号。")]
 PartnerId = Annotated[str, typer.Argument(help="The partner's client id. 合作方编号。")]
-BAR_WIDTH = 20
-TASKS_SHOWN = 100
+MOST = 10_000
 
 
 @campaign.command("new-salt")
@@ -78,16 +73,26 @@ def add(
 
 
 @campaign.command("list")
-def listed(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
+def listed(
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="So many. 条数。")] = MOST,
+    after: Annotated[
+        str | None, typer.Option("--after", help="Campaigns behind this one. 起始活动。")
+    ] = None,
+    tenant: Tenant = ROOT_TENANT,
+    as_json: Json = False,
+) -> None:
     """List the campaigns. 列出训练活动。"""
     with composed() as ctx:
-        found = [one.row for one in campaigns.every_progress(ctx, tenant)]
+        found, behind = campaigns.every_progress(ctx, tenant, limit=limit, after=after)
+    rows = [one.row for one in found]
     if as_json:
         names = ("id", "hash", "name", "purpose", "state", "stage", "created_at")
-        typer.echo(json.dumps([{name: getattr(row, name) for name in names} for row in found]))
+        typer.echo(json.dumps([{name: getattr(row, name) for name in names} for row in rows]))
         return
-    for row in found:
+    for row in rows:
         typer.echo(f"{row.id}  {row.state:8}  {row.stage:10}  {row.name}  {row.purpose}")
+    if behind is not None:
+        typer.echo(f"more: --after {behind}", err=True)
 
 
 @campaign.command("show")
@@ -188,70 +193,3 @@ add_common(
         },
     ),
 )
-
-
-@federation.command("status")
-def status(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
-    """Campaigns, rounds, receipts, epsilon and models. 联邦训练状态。"""
-    with composed() as ctx:
-        found = campaigns.every_progress(ctx, tenant)
-        told = [
-            {
-                **campaigns.told(ctx, one),
-                "rounds": [
-                    campaigns.told_round(ctx, one.row, row, one.told.get(row.id, []))
-                    for row in one.rounds
-                ],
-                "models": [models.told(row) for row in models.versions(ctx, tenant, one.row.id)],
-                "tasks": _tasks(ctx, tenant, one.row.id),
-            }
-            for one in found
-        ]
-        waiting = unlearning.waiting(ctx, tenant)
-    if as_json:
-        text = json.dumps({"campaigns": told, "not_looked_for": waiting}, ensure_ascii=False)
-        typer.echo(text)
-        return
-    console = Console(highlight=False)
-    if not told:
-        console.print("No campaigns yet: consent-broker federation campaign add")
-    for one in told:
-        _print_status(console, one)
-    if waiting:
-        console.print(f"{waiting} withdrawals are still looked for in models")
-
-
-def _tasks(ctx: Context, tenant: str, campaign_id: str) -> list[dict[str, Any]]:
-    found, _ = unlearning_task.tasks(ctx, tenant, limit=TASKS_SHOWN, campaign_id=campaign_id)
-    return [unlearning_task.told(one) for one in found]
-
-
-def _print_status(console: Console, told: dict[str, Any]) -> None:
-    document = told["document"]["campaign"]
-    of_stage = [one for one in told["rounds"] if one["stage"] == told["stage"]]
-    over = sum(one["state"] != "open" for one in of_stage)
-    head = Table.grid(padding=(0, 2))
-    bar = ProgressBar(total=document["rounds"], completed=over, width=BAR_WIDTH)
-    rounds = f"{over}/{document['rounds']} rounds"
-    head.add_row(told["id"], document["id"], told["state"], told["stage"], bar, rounds)
-    console.print(head)
-    states = {one["member"]: one["state"] for one in told["members"]}
-    named = (f"{name} {states.get(name, 'not registered')}" for name in document["members"])
-    console.print(f"  members  {', '.join(named)}", soft_wrap=True)
-    for one in told["rounds"]:
-        receipts = f"{len(one['receipts'])} of {len(one['taking_part'])} receipts"
-        model = one["model_out"] or one["code"] or ""
-        where = f"{one['stage']} {one['number']}"
-        console.print(f"  round    {where:15} {one['state']:7} {receipts}  {model}", soft_wrap=True)
-    for one in told["models"]:
-        spent = "" if one["epsilon"] is None else f"  epsilon {one['epsilon']}"
-        metrics = "".join(f"  {name} {value}" for name, value in sorted(one["metrics"].items()))
-        where = "began with" if one["parent"] is None else f"{one['stage']} {one['number']}"
-        taint = "" if one["taint"] is None else f"  {one['taint']} withdrawn rows"
-        console.print(
-            f"  model    {one['id']}  {where:15} {one['state']}{taint}{spent}{metrics}",
-            soft_wrap=True,
-        )
-    for one in told["tasks"]:
-        for line in lines_of(one):
-            console.print(f"  {line}", soft_wrap=True)

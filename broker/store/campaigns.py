@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, and_, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from broker.domain.errors import NotFound, StateConflict
@@ -69,12 +69,22 @@ def find(tx: Connection, tenant_id: str, campaign_id: str, *, lock: bool = False
     return CampaignRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)
 
 
-def of_tenant(tx: Connection, tenant_id: str, state: str | None = None) -> list[CampaignRow]:
-    """The tenant's campaigns, oldest first; those in one state alone where it is given."""
+def of_tenant(
+    tx: Connection,
+    tenant_id: str,
+    state: str | None = None,
+    *,
+    limit: int | None = None,
+    after: CampaignRow | None = None,
+) -> list[CampaignRow]:
+    """The tenant's campaigns, oldest first, behind `after`; those in a state where it is given."""
     found = select(CAMPAIGN).where(CAMPAIGN.c.tenant_id == tenant_id)
     if state is not None:
         found = found.where(CAMPAIGN.c.state == state)
-    rows = tx.execute(found.order_by(CAMPAIGN.c.created_at, CAMPAIGN.c.id))
+    if after is not None:
+        same = and_(CAMPAIGN.c.created_at == after.created_at, CAMPAIGN.c.id > after.id)
+        found = found.where(or_(CAMPAIGN.c.created_at > after.created_at, same))
+    rows = tx.execute(found.order_by(CAMPAIGN.c.created_at, CAMPAIGN.c.id).limit(limit))
     return [CampaignRow(**row._mapping) for row in rows]  # noqa: SLF001
 
 

@@ -3,12 +3,21 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, case, insert, literal, select, tuple_, update
 
 from broker.domain.errors import NotFound
 from broker.store import tables
 
 VERSION = tables.ModelVersion.__table__  # type: ignore[attr-defined]
+CONSORTIUM = "consortium"
+
+# What a campaign began with has number 0; the pilot comes before the consortium.
+_PLACE = (
+    VERSION.c.created_at,
+    case((VERSION.c.stage == CONSORTIUM, 1), else_=0),
+    VERSION.c.number,
+    VERSION.c.id,
+)
 
 
 @dataclass(frozen=True)
@@ -53,14 +62,23 @@ def find(tx: Connection, tenant_id: str, version_id: str) -> VersionRow:
     return row
 
 
-def of_tenant(tx: Connection, tenant_id: str, campaign_id: str | None = None) -> list[VersionRow]:
-    """The tenant's versions, or one campaign's, oldest first."""
+def of_tenant(
+    tx: Connection,
+    tenant_id: str,
+    campaign_id: str | None = None,
+    *,
+    limit: int | None = None,
+    after: VersionRow | None = None,
+) -> list[VersionRow]:
+    """The tenant's versions, or one campaign's, oldest first, behind `after`."""
     found = select(VERSION).where(VERSION.c.tenant_id == tenant_id)
     if campaign_id is not None:
         found = found.where(VERSION.c.campaign_id == campaign_id)
-    # What a campaign began with has number 0; the pilot comes before the consortium.
-    order = (VERSION.c.created_at, VERSION.c.stage.desc(), VERSION.c.number, VERSION.c.id)
-    return [VersionRow(**row._mapping) for row in tx.execute(found.order_by(*order))]  # noqa: SLF001
+    if after is not None:
+        place = (after.created_at, int(after.stage == CONSORTIUM), after.number, after.id)
+        found = found.where(tuple_(*_PLACE) > tuple_(*(literal(one) for one in place)))
+    rows = tx.execute(found.order_by(*_PLACE).limit(limit))
+    return [VersionRow(**row._mapping) for row in rows]  # noqa: SLF001
 
 
 def change(tx: Connection, tenant_id: str, version_id: str, **columns: Any) -> None:  # noqa: ANN401 (columns)

@@ -71,6 +71,16 @@ def of_campaign(tx: Connection, campaign_id: str) -> list[RoundRow]:
     return [RoundRow(**row._mapping) for row in rows]  # noqa: SLF001
 
 
+def last(tx: Connection, campaign_id: str, *, state: str | None = None) -> RoundRow | None:
+    """A campaign's last round, or its last in a state."""
+    found = select(ROUND).where(ROUND.c.campaign_id == campaign_id)
+    if state is not None:
+        found = found.where(ROUND.c.state == state)
+    # The other way round than `of_campaign`.
+    row = tx.execute(found.order_by(ROUND.c.stage, ROUND.c.number.desc()).limit(1)).one_or_none()
+    return None if row is None else RoundRow(**row._mapping)  # noqa: SLF001
+
+
 def change(tx: Connection, round_id: str, **columns: Any) -> None:  # noqa: ANN401 (columns)
     """Write columns of a round whose campaign the transaction holds."""
     tx.execute(update(ROUND).where(ROUND.c.id == round_id).values(**columns))
@@ -92,6 +102,26 @@ def receipt(tx: Connection, round_id: str, partner_id: str) -> ReceiptRow | None
     mine = (RECEIPT.c.round_id == round_id, RECEIPT.c.partner_id == partner_id)
     row = tx.execute(select(RECEIPT).where(*mine)).one_or_none()
     return None if row is None else ReceiptRow(**row._mapping)  # noqa: SLF001
+
+
+def who_told_of(tx: Connection, round_id: str) -> list[str]:
+    """The members whose receipts of a round are there, ascending."""
+    found = select(RECEIPT.c.partner_id).where(RECEIPT.c.round_id == round_id)
+    return list(tx.execute(found.order_by(RECEIPT.c.partner_id)).scalars())
+
+
+def tokens(tx: Connection, round_id: str) -> dict[str, str]:
+    """The receipts of a round as they came, by member ascending, without their leaves."""
+    found = select(RECEIPT.c.partner_id, RECEIPT.c.token).where(RECEIPT.c.round_id == round_id)
+    rows = tx.execute(found.order_by(RECEIPT.c.partner_id))
+    return {row.partner_id: row.token for row in rows}
+
+
+def buckets(tx: Connection, round_id: str) -> dict[str, int]:
+    """By member, how many rows its receipt of a round covers, as a bucket."""
+    found = select(RECEIPT.c.partner_id, RECEIPT.c.bucket).where(RECEIPT.c.round_id == round_id)
+    rows = tx.execute(found.order_by(RECEIPT.c.partner_id))
+    return {row.partner_id: row.bucket for row in rows}
 
 
 def who_told(tx: Connection, campaign_id: str) -> dict[str, list[str]]:

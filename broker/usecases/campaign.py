@@ -29,12 +29,17 @@ CAMPAIGNS_CACHED = 64
 
 @dataclass(frozen=True)
 class Progress:
-    """A campaign with those of its members that are registered, its rounds and who told of each."""
+    """A campaign with those of its members that are registered, and how far it is.
+
+    `last` is its last round of whatever state, with the members who `told` of it; `accepted` the
+    last one that gave a model.
+    """
 
     row: CampaignRow
     members: tuple[MemberRow, ...]
-    rounds: tuple[RoundRow, ...]
-    told: dict[str, list[str]]
+    last: RoundRow | None
+    told: list[str]
+    accepted: RoundRow | None
 
 
 def new_salt(ctx: Context, tenant_id: str) -> str:
@@ -162,32 +167,46 @@ def salt_of(ctx: Context, tx: Connection, row: CampaignRow, signed: SignedCampai
 def progress(ctx: Context, tenant_id: str, campaign_id: str) -> Progress:
     """One campaign and how far it is; raises `NotFound`."""
     with ctx.db.reading() as tx:
-        return _progress(tx, campaigns.find(tx, tenant_id, campaign_id))
+        return progress_in(tx, campaigns.find(tx, tenant_id, campaign_id))
 
 
-def every_progress(ctx: Context, tenant_id: str, state: str | None = None) -> list[Progress]:
-    """All campaigns of a tenant, or those in a state; raises `NotFound` (tenant)."""
+def every_progress(
+    ctx: Context,
+    tenant_id: str,
+    *,
+    limit: int,
+    state: str | None = None,
+    after: str | None = None,
+) -> tuple[list[Progress], str | None]:
+    """Campaigns of a tenant, or those in a state, oldest first, and where the next page begins.
+
+    `after` is the last campaign of the page before. Raises `NotFound` (tenant, `after`).
+    """
     with ctx.db.reading() as tx:
         registry.tenant(tx, tenant_id)
-        return [_progress(tx, row) for row in campaigns.of_tenant(tx, tenant_id, state)]
+        behind = None if after is None else campaigns.find(tx, tenant_id, after)
+        rows = campaigns.of_tenant(tx, tenant_id, state, limit=limit + 1, after=behind)
+        found = [progress_in(tx, row) for row in rows[:limit]]
+    return found, rows[limit - 1].id if len(rows) > limit else None
 
 
-def _progress(tx: Connection, row: CampaignRow) -> Progress:
+def progress_in(tx: Connection, row: CampaignRow) -> Progress:
+    """A campaign and how far it is, within a transaction."""
     named = set(json.loads(row.document)["campaign"]["members"])
     members = federation_members.of_tenant(tx, row.tenant_id)
+    last = training_rounds.last(tx, row.id)
     return Progress(
         row,
         tuple(one for one in members if one.partner_id in named),
-        tuple(training_rounds.of_campaign(tx, row.id)),
-        training_rounds.who_told(tx, row.id),
+        last,
+        [] if last is None else training_rounds.who_told_of(tx, last.id),
+        training_rounds.last(tx, row.id, state="closed"),
     )
 
 
 def told(ctx: Context, found: Progress) -> dict[str, Any]:
     """A campaign as the API and `--json` tell it (docs/federation.md)."""
-    row = found.row
-    last = found.rounds[-1] if found.rounds else None
-    accepted = next((one for one in reversed(found.rounds) if one.state == "closed"), None)
+    row, last, accepted = found.row, found.last, found.accepted
     return {
         "id": row.id,
         "hash": row.hash,
@@ -197,9 +216,7 @@ def told(ctx: Context, found: Progress) -> dict[str, Any]:
         "board": json.loads(row.board),
         "members": [told_member(one) for one in found.members],
         "passed": None if row.passed is None else json.loads(row.passed),
-        "last_round": None
-        if last is None
-        else told_round(ctx, row, last, found.told.get(last.id, [])),
+        "last_round": None if last is None else told_round(ctx, row, last, found.told),
         "last_accepted": None
         if accepted is None
         else {

@@ -57,7 +57,7 @@ def close_round(
             raise StateConflict(f"the round is {row.state}, with another model or none")
         signed = signed_of(campaign)
         check_switches(tx, tenant_id, signed)
-        receipts = training_rounds.receipts(tx, row.id)
+        receipts = training_rounds.tokens(tx, row.id)
         if len(receipts) < signed.campaign.minimum_members:
             raise TooFewMembers(
                 f"a round takes the receipts of {signed.campaign.minimum_members} members; there "
@@ -70,7 +70,7 @@ def close_round(
             )
         # 4.
         opened = len(training_rounds.of_campaign(tx, campaign.id))
-        root = receipts_root({one.partner_id: one.token for one in receipts})
+        root = receipts_root(receipts)
         parent = model_versions.known(tx, tenant_id, row.model_in)
         taint = None if parent is None or parent.taint is None else DESCENDS
         policy = signed.campaign.unlearning
@@ -84,7 +84,7 @@ def close_round(
             bundle_hash=signed.campaign.bundle_hash,
             parameters_hash=signed.campaign.parameters_hash,
             receipts_root=reading.encoded(root),
-            members=json.dumps([one.partner_id for one in receipts]),
+            members=json.dumps(list(receipts)),
             epsilon=epsilon_of(signed.campaign, opened, epsilon),
             metrics=json.dumps(dict(metrics), sort_keys=True),
             state="candidate" if taint is None or policy == EXCLUDE else "tainted",
@@ -103,16 +103,25 @@ def close_round(
     return version
 
 
-def versions(ctx: Context, tenant_id: str, campaign_id: str | None = None) -> list[VersionRow]:
-    """The model versions of a tenant, or of one campaign, oldest first.
+def versions(
+    ctx: Context,
+    tenant_id: str,
+    campaign_id: str | None = None,
+    *,
+    limit: int,
+    after: str | None = None,
+) -> tuple[list[VersionRow], str | None]:
+    """Versions of a tenant, or of one campaign, oldest first, and where the next page begins.
 
-    Raises `NotFound` (tenant, campaign).
+    `after` is the last version of the page before. Raises `NotFound` (tenant, campaign, `after`).
     """
     with ctx.db.reading() as tx:
         registry.tenant(tx, tenant_id)
         if campaign_id is not None:
             campaigns.find(tx, tenant_id, campaign_id)
-        return model_versions.of_tenant(tx, tenant_id, campaign_id)
+        behind = None if after is None else model_versions.find(tx, tenant_id, after)
+        found = model_versions.of_tenant(tx, tenant_id, campaign_id, limit=limit + 1, after=behind)
+    return found[:limit], found[limit - 1].id if len(found) > limit else None
 
 
 def told(row: VersionRow) -> dict[str, Any]:

@@ -64,6 +64,12 @@ def tasks(
     return found, rows[limit - 1].id if len(rows) > limit else None
 
 
+def tasks_in(tx: Connection, tenant_id: str, campaign_id: str, *, limit: int) -> list[Task]:
+    """The first tasks of a campaign, oldest first."""
+    rows = unlearning.listed(tx, tenant_id, limit=limit, campaign_id=campaign_id)
+    return [_task(tx, row) for row in rows]
+
+
 def close_task(
     ctx: Context,
     tenant_id: str,

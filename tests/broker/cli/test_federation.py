@@ -1,5 +1,6 @@
 """`consent-broker federation`, on a real home: from a salt to a campaign that is stopped."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from broker.cli import app
+from broker.store import model_versions
 from broker.store.acting import acting_for_all
+from broker.store.model_versions import VersionRow
 from broker.usecases.bootstrap import demo_clients
 from broker.usecases.context import Context
+from credentials.jcs import b64url
 from tests.broker.builders import Broker
 from tests.broker.cli.commands import Commands, home
 from tests.broker.training import board_file, member_keys, signed_document
@@ -167,3 +171,39 @@ def test_evidence_for_one_customer(ctx: Context, tmp_path: Path) -> None:
     absent = ("evidence", "--consent", "c-absent", "--out", str(out))
     assert run(*absent).exit_code == REFUSED
     assert run("evidence", "--partner", partner, "--out", str(out)).exit_code == USAGE
+
+
+def test_a_report_and_a_card_are_written(ctx: Context, tmp_path: Path) -> None:
+    with acting_for_all():
+        seeds = Broker(ctx, [ctx.now()])
+        partner = seeds.partner("Reported")
+    salt = told("campaign", "new-salt")["salt_hash"]
+    (tmp_path / "signed").write_bytes(signed_document(salt, [partner], ctx.now()))
+    (tmp_path / "board").write_bytes(board_file())
+    signed, board = str(tmp_path / "signed"), str(tmp_path / "board")
+    added = told("campaign", "add", signed, "--board", board)["id"]
+    out = tmp_path / "out"
+    files = told("report", added, "--out", str(out))["files"]
+    assert files == [str(out / "report.html")]
+    assert added in (out / "report.html").read_text("utf-8")
+    assert "0/3 rounds" in run("status", "--campaign", added, "--follow").output
+    assert run("status", "--follow", "--json").exit_code == USAGE
+
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"weights")
+    named = b64url(hashlib.sha256(b"weights").digest())
+    with acting_for_all(), ctx.db.transaction() as tx:
+        version = VersionRow(
+            *("demo", named, None, added, "consortium", 0, salt, salt, None, "[]", None, "{}"),
+            *("candidate", 1, 1),
+        )
+        model_versions.add(tx, version)
+    export = ("model", "export", named, "--out", str(out))
+    files = told(*export, "--weights", str(weights))["files"]
+    assert (out / "model.safetensors").read_bytes() == b"weights"
+    assert (out / "MODEL_CARD.md").read_text("utf-8").startswith("# ")
+    assert json.loads((out / "model.json").read_bytes())["model"]["id"] == named
+    assert len(files) == len(list(out.iterdir())) - 1
+    other = run(*export, "--weights", board)
+    assert (other.exit_code, "not the weights" in other.stderr) == (REFUSED, True)
+    assert run(*export, "--weights", "absent").exit_code == USAGE

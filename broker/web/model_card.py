@@ -1,0 +1,34 @@
+"""A model card: what a model is and what it is not, as Markdown in both languages."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from broker.web.documents import document
+from broker.web.training_report import POLICIES, STAGES, STATES, TAINTS, moment
+
+LINE_SHOWN = 50
+
+
+def card(told: Mapping[str, Any]) -> str:
+    """The card of what `usecases.model_card.export_model` tells."""
+    purpose, _, algorithm = told["campaign"]["purpose"].partition("#algo:")
+    rows: dict[str, int] = {}
+    for one in told["line"]:
+        for member, bucket in one["buckets"].items():
+            rows[member] = max(rows.get(member, 0), bucket)
+    view = {
+        "told": told,
+        "model": told["model"],
+        "campaign": told["campaign"],
+        "purpose": purpose,
+        "algorithm": algorithm,
+        "rows": sorted(rows.items()),
+        "line": told["line"][:LINE_SHOWN],
+        "more": max(0, len(told["line"]) - LINE_SHOWN),
+        "states": STATES,
+        "stages": STAGES,
+        "taints": TAINTS,
+        "policies": POLICIES,
+        "moment": moment,
+    }
+    return document("model_card.md", view)
