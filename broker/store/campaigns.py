@@ -1,13 +1,14 @@
 """Rows of campaigns, and of the salts that they commit to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from broker.domain.errors import NotFound, StateConflict
 from broker.store import tables
+from broker.store.prepared import Prepared
 
 CAMPAIGN = tables.Campaign.__table__  # type: ignore[attr-defined]
 SALT = tables.CampaignSalt.__table__  # type: ignore[attr-defined]
@@ -62,11 +63,10 @@ def add(tx: Connection, row: CampaignRow) -> None:
 
 def find(tx: Connection, tenant_id: str, campaign_id: str, *, lock: bool = False) -> CampaignRow:
     """A campaign of the tenant; raises `NotFound`. With `lock` others that lock it wait."""
-    found = select(CAMPAIGN).where(CAMPAIGN.c.id == campaign_id, CAMPAIGN.c.tenant_id == tenant_id)
-    row = tx.execute(found.with_for_update(key_share=True) if lock else found).one_or_none()
-    if row is None:
-        raise NotFound("no such campaign")
-    return CampaignRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)
+    statement = _HELD if lock else _FIND
+    for row in statement.rows(tx, {"b_id": campaign_id, "b_tenant": tenant_id}):
+        return CampaignRow(*row)
+    raise NotFound("no such campaign")
 
 
 def of_tenant(
@@ -85,9 +85,17 @@ def of_tenant(
         same = and_(CAMPAIGN.c.created_at == after.created_at, CAMPAIGN.c.id > after.id)
         found = found.where(or_(CAMPAIGN.c.created_at > after.created_at, same))
     rows = tx.execute(found.order_by(CAMPAIGN.c.created_at, CAMPAIGN.c.id).limit(limit))
+    # SQLAlchemy's public accessor.
     return [CampaignRow(**row._mapping) for row in rows]  # noqa: SLF001
 
 
 def change(tx: Connection, campaign_id: str, **columns: Any) -> None:  # noqa: ANN401 (columns)
     """Write columns of a campaign that the transaction holds."""
     tx.execute(update(CAMPAIGN).where(CAMPAIGN.c.id == campaign_id).values(**columns))
+
+
+# Asked with each receipt of a round.
+_ONE = select(*(CAMPAIGN.c[one.name] for one in fields(CampaignRow))).where(
+    CAMPAIGN.c.id == bindparam("b_id"), CAMPAIGN.c.tenant_id == bindparam("b_tenant")
+)
+_FIND, _HELD = Prepared(_ONE), Prepared(_ONE.with_for_update(key_share=True))

@@ -1,13 +1,14 @@
 """Rows of the partners that train together."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from broker.domain.errors import NotFound
 from broker.store import tables
 from broker.store.partners import PARTNER
+from broker.store.prepared import Prepared
 
 MEMBER = tables.FederationMember.__table__  # type: ignore[attr-defined]
 
@@ -33,29 +34,45 @@ def put(tx: Connection, row: MemberRow) -> None:
 
 def find(tx: Connection, tenant_id: str, partner_id: str, *, lock: bool = False) -> MemberRow:
     """A member; raises `NotFound`. With `lock` others that lock it wait."""
-    found = select(MEMBER).where(MEMBER.c.tenant_id == tenant_id, MEMBER.c.partner_id == partner_id)
-    row = tx.execute(found.with_for_update() if lock else found).one_or_none()
-    if row is None:
-        raise NotFound("this partner is no member of the federation")
-    return MemberRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)
+    statement = _HELD if lock else _FIND
+    for row in statement.rows(tx, {"b_tenant": tenant_id, "b_partner": partner_id}):
+        return MemberRow(*row)
+    raise NotFound("this partner is no member of the federation")
 
 
 def of_tenant(tx: Connection, tenant_id: str) -> list[MemberRow]:
     """The tenant's members, by partner."""
     found = select(MEMBER).where(MEMBER.c.tenant_id == tenant_id).order_by(MEMBER.c.partner_id)
+    # SQLAlchemy's public accessor.
     return [MemberRow(**row._mapping) for row in tx.execute(found)]  # noqa: SLF001
+
+
+def is_able(tx: Connection, tenant_id: str, partner_id: str) -> bool:
+    """Whether a member is admitted, and as a partner neither suspended nor switched off."""
+    return bool(_ABLE.rows(tx, {"b_tenant": tenant_id, "b_partner": partner_id}))
 
 
 def able(tx: Connection, tenant_id: str, among: Collection[str]) -> list[str]:
     """Who of some is admitted, and as a partner neither suspended nor switched off; ascending."""
-    found = (
-        select(MEMBER.c.partner_id)
-        .join(PARTNER, PARTNER.c.id == MEMBER.c.partner_id)
-        .where(
-            MEMBER.c.tenant_id == tenant_id,
-            MEMBER.c.state == "admitted",
-            PARTNER.c.state == "active",
-            PARTNER.c.kill_switch.is_(False),
-        )
-    )
+    found = _ADMITTED.where(MEMBER.c.tenant_id == tenant_id)
     return sorted(set(tx.execute(found).scalars()) & set(among))
+
+
+_ADMITTED = (
+    select(MEMBER.c.partner_id)
+    .join(PARTNER, PARTNER.c.id == MEMBER.c.partner_id)
+    .where(
+        MEMBER.c.state == "admitted",
+        PARTNER.c.state == "active",
+        PARTNER.c.kill_switch.is_(False),
+    )
+)
+
+# Asked with each receipt of a round.
+_MINE = (
+    MEMBER.c.tenant_id == bindparam("b_tenant"),
+    MEMBER.c.partner_id == bindparam("b_partner"),
+)
+_ONE = select(*(MEMBER.c[one.name] for one in fields(MemberRow))).where(*_MINE)
+_FIND, _HELD = Prepared(_ONE), Prepared(_ONE.with_for_update())
+_ABLE = Prepared(_ADMITTED.where(*_MINE))

@@ -2,11 +2,21 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    bindparam,
+    literal_column,
+    select,
+    union_all,
+    update,
+)
 
 from broker.domain.errors import NotFound
 from broker.domain.kill_switch import KillSwitch
 from broker.store.partners import PARTNER
+from broker.store.prepared import Prepared
 from broker.store.registry import ALGORITHM, PURPOSE, TENANT
 
 
@@ -42,6 +52,38 @@ def turned_on(tx: Connection, tenant_id: str) -> list[KillSwitch]:
             for row in tx.execute(algorithms.order_by("id", "algorithm_version"))
         ),
     ]
+
+
+def stopping(
+    tx: Connection, tenant_id: str, purpose: str, algorithm: tuple[str, str]
+) -> KillSwitch | None:
+    """A switch that is on for a tenant, a purpose of it, or an algorithm by id and version."""
+    named = {"b_tenant": tenant_id, "b_purpose": purpose}
+    named |= {"b_algorithm": algorithm[0], "b_version": algorithm[1]}
+    for kind, name in _STOPPING.rows(tx, named):
+        return KillSwitch(kind, name)
+    return None
+
+
+# Asked with each receipt of a round.
+_STOPPING = Prepared(
+    union_all(
+        select(literal_column("'tenant'"), TENANT.c.id).where(
+            TENANT.c.id == bindparam("b_tenant"), TENANT.c.kill_switch
+        ),
+        select(literal_column("'purpose'"), PURPOSE.c.id).where(
+            PURPOSE.c.tenant_id == bindparam("b_tenant"),
+            PURPOSE.c.id == bindparam("b_purpose"),
+            PURPOSE.c.kill_switch,
+        ),
+        select(literal_column("'algorithm'"), ALGORITHM.c.id).where(
+            ALGORITHM.c.tenant_id == bindparam("b_tenant"),
+            ALGORITHM.c.id == bindparam("b_algorithm"),
+            ALGORITHM.c.algorithm_version == bindparam("b_version"),
+            ALGORITHM.c.kill_switch,
+        ),
+    )
+)
 
 
 def _row(tenant_id: str, switch: KillSwitch) -> tuple[Table, tuple[ColumnElement[bool], ...]]:

@@ -1,12 +1,13 @@
 """Rows of rounds, and of the one receipt of each member in each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from broker.domain.errors import NotFound
 from broker.store import tables
+from broker.store.prepared import Prepared
 
 ROUND = tables.TrainingRound.__table__  # type: ignore[attr-defined]
 RECEIPT = tables.TrainingReceipt.__table__  # type: ignore[attr-defined]
@@ -54,13 +55,10 @@ def add(tx: Connection, row: RoundRow) -> None:
 
 def find(tx: Connection, campaign_id: str, stage: str, number: int) -> RoundRow:
     """A round of a campaign; raises `NotFound`."""
-    found = select(ROUND).where(
-        ROUND.c.campaign_id == campaign_id, ROUND.c.stage == stage, ROUND.c.number == number
-    )
-    row = tx.execute(found).one_or_none()
-    if row is None:
-        raise NotFound("no such round was opened")
-    return RoundRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)
+    named = {"b_campaign": campaign_id, "b_stage": stage, "b_number": number}
+    for row in _FIND.rows(tx, named):
+        return RoundRow(*row)
+    raise NotFound("no such round was opened")
 
 
 def of_campaign(tx: Connection, campaign_id: str) -> list[RoundRow]:
@@ -68,6 +66,7 @@ def of_campaign(tx: Connection, campaign_id: str) -> list[RoundRow]:
     # The pilot comes first, and a stage's numbers go up.
     order = (ROUND.c.stage.desc(), ROUND.c.number)
     rows = tx.execute(select(ROUND).where(ROUND.c.campaign_id == campaign_id).order_by(*order))
+    # SQLAlchemy's public accessor.
     return [RoundRow(**row._mapping) for row in rows]  # noqa: SLF001
 
 
@@ -88,7 +87,7 @@ def change(tx: Connection, round_id: str, **columns: Any) -> None:  # noqa: ANN4
 
 def add_receipt(tx: Connection, row: ReceiptRow) -> None:
     """Keep a receipt; the table has one of a member and round, whoever forgets to look."""
-    tx.execute(insert(RECEIPT).values(**vars(row)))
+    _ADD_RECEIPT.changed(tx, vars(row))
 
 
 def receipts(tx: Connection, round_id: str) -> list[ReceiptRow]:
@@ -99,9 +98,9 @@ def receipts(tx: Connection, round_id: str) -> list[ReceiptRow]:
 
 def receipt(tx: Connection, round_id: str, partner_id: str) -> ReceiptRow | None:
     """A member's receipt of a round."""
-    mine = (RECEIPT.c.round_id == round_id, RECEIPT.c.partner_id == partner_id)
-    row = tx.execute(select(RECEIPT).where(*mine)).one_or_none()
-    return None if row is None else ReceiptRow(**row._mapping)  # noqa: SLF001
+    for row in _RECEIPT.rows(tx, {"b_round": round_id, "b_partner": partner_id}):
+        return ReceiptRow(*row)
+    return None
 
 
 def who_told_of(tx: Connection, round_id: str) -> list[str]:
@@ -136,3 +135,19 @@ def who_told(tx: Connection, campaign_id: str) -> dict[str, list[str]]:
     for round_id, partner_id in tx.execute(found):
         told.setdefault(round_id, []).append(partner_id)
     return told
+
+
+# Asked and written with each receipt of a round.
+_FIND = Prepared(
+    select(*(ROUND.c[one.name] for one in fields(RoundRow))).where(
+        ROUND.c.campaign_id == bindparam("b_campaign"),
+        ROUND.c.stage == bindparam("b_stage"),
+        ROUND.c.number == bindparam("b_number"),
+    )
+)
+_RECEIPT = Prepared(
+    select(*(RECEIPT.c[one.name] for one in fields(ReceiptRow))).where(
+        RECEIPT.c.round_id == bindparam("b_round"), RECEIPT.c.partner_id == bindparam("b_partner")
+    )
+)
+_ADD_RECEIPT = Prepared(insert(RECEIPT))

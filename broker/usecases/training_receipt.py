@@ -40,12 +40,12 @@ def accept_receipt(
     """Check a receipt and keep it: the member's one for the round.
 
     1. The same receipt was kept before: it is answered again.
-    2. The round is open, the member takes part in it and is still admitted, and nothing switches
-       the campaign off.
+    2. The round is open, the member takes part in it and is still admitted.
     3. The receipt is by the member's key and of this round (`federation.receipt.read_receipt`).
     4. It says what the round allows (`check_receipt`).
     5. Its leaves are those that its root covers (`check_leaves`).
-    6. In the transaction that keeps it and logs it: 1. and 2. again.
+    6. In the transaction that keeps it and logs it: 1. and 2. again, and that nothing switches the
+       campaign off.
 
     Raises `NotFound`; `StateConflict`, `MemberNotAdmitted`, `TrainingReceiptRefused`,
     `ReceiptConflict` and leaves of `FederationError`, of which the log tells.
@@ -72,7 +72,7 @@ def _accept(ctx: Context, campaign: CampaignRow, row: RoundRow, sent: Sent) -> R
         if before is not None:
             return before
         # 2.
-        _check_open(tx, campaign, row, sent.member)
+        _check_open(tx, row, sent.member)
         key = federation_members.find(tx, row.tenant_id, sent.member).receipt_key
     # 3.
     asked = Asked(campaign.hash, row.stage, row.number, sent.member, model_in=row.model_in)
@@ -98,9 +98,10 @@ def _accept(ctx: Context, campaign: CampaignRow, row: RoundRow, sent: Sent) -> R
             return before
         row = training_rounds.find(tx, campaign.id, row.stage, row.number)
         # Held before it is looked at: a suspension or revocation that is on its way comes first.
-        partners.find(tx, row.tenant_id, sent.member, lock=True)
+        partners.hold(tx, row.tenant_id, sent.member)
         held = federation_members.find(tx, row.tenant_id, sent.member, lock=True)
-        _check_open(tx, campaign, row, sent.member)
+        _check_open(tx, row, sent.member)
+        check_switches(tx, row.tenant_id, signed_of(campaign))
         if held.receipt_key != key:
             raise MemberNotAdmitted("this member was given another key meanwhile")
         entry = _log(ctx, tx, campaign, row, receipt, sent.receipt)
@@ -130,11 +131,10 @@ def _kept(tx: Connection, row: RoundRow, sent: Sent) -> ReceiptRow | None:
     return before
 
 
-def _check_open(tx: Connection, campaign: CampaignRow, row: RoundRow, member: str) -> None:
+def _check_open(tx: Connection, row: RoundRow, member: str) -> None:
     if row.state != "open":
         raise StateConflict(f"the round is {row.state}: it takes no more receipts")
     check_member(tx, row, member)
-    check_switches(tx, row.tenant_id, signed_of(campaign))
 
 
 def _log(

@@ -184,7 +184,7 @@ def check_member(tx: Connection, row: RoundRow, member: str) -> None:
     """
     if member not in names_of(row.taking_part):
         raise MemberNotAdmitted("this member takes no part in the round")
-    if federation_members.able(tx, row.tenant_id, [member]) != [member]:
+    if not federation_members.is_able(tx, row.tenant_id, member):
         raise MemberNotAdmitted("this member was revoked or suspended since the round opened")
 
 
@@ -204,14 +204,12 @@ def check_switches(tx: Connection, tenant_id: str, signed: SignedCampaign) -> No
     An open round stops too: it can be given up, and goes on when the switch is off again.
     """
     purpose, _, algorithm = signed.campaign.purpose.partition("#algo:")
-    for switch in kill_switches.turned_on(tx, tenant_id):
-        if switch.kind == "tenant" or (switch.kind, switch.id) in {
-            ("purpose", purpose),
-            ("algorithm", algorithm),
-        }:
-            raise StateConflict(
-                f"the kill switch of the {switch.kind} {switch.id} is on: nothing is trained"
-            )
+    name, _, version = algorithm.partition("@")
+    switch = kill_switches.stopping(tx, tenant_id, purpose, (name, version))
+    if switch is not None:
+        raise StateConflict(
+            f"the kill switch of the {switch.kind} {switch.id} is on: nothing is trained"
+        )
 
 
 def _check_begins_with(row: CampaignRow, rounds: list[RoundRow], model_in: str) -> None:
