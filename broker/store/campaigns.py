@@ -42,14 +42,11 @@ def add_salt(
 
 def salt(tx: Connection, tenant_id: str, salt_hash: str, *, lock: bool = False) -> bytes:
     """A salt as it was sealed; raises `NotFound`. With `lock` others that lock it wait."""
-    found = select(SALT.c.sealed_salt).where(
-        SALT.c.tenant_id == tenant_id, SALT.c.salt_hash == salt_hash
-    )
-    found = found.with_for_update() if lock else found
-    sealed: bytes | None = tx.execute(found).scalar_one_or_none()
-    if sealed is None:
-        raise NotFound("the broker has no salt of this hash")
-    return sealed
+    statement = _SALT_HELD if lock else _SALT
+    for row in statement.rows(tx, {"b_tenant": tenant_id, "b_hash": salt_hash}):
+        sealed: bytes = row[0]
+        return sealed
+    raise NotFound("the broker has no salt of this hash")
 
 
 def add(tx: Connection, row: CampaignRow) -> None:
@@ -94,7 +91,11 @@ def change(tx: Connection, campaign_id: str, **columns: Any) -> None:  # noqa: A
     tx.execute(update(CAMPAIGN).where(CAMPAIGN.c.id == campaign_id).values(**columns))
 
 
-# Asked with each receipt of a round.
+# Asked with each key and each receipt of a round.
+_ONE_SALT = select(SALT.c.sealed_salt).where(
+    SALT.c.tenant_id == bindparam("b_tenant"), SALT.c.salt_hash == bindparam("b_hash")
+)
+_SALT, _SALT_HELD = Prepared(_ONE_SALT), Prepared(_ONE_SALT.with_for_update())
 _ONE = select(*(CAMPAIGN.c[one.name] for one in fields(CampaignRow))).where(
     CAMPAIGN.c.id == bindparam("b_id"), CAMPAIGN.c.tenant_id == bindparam("b_tenant")
 )
