@@ -38,6 +38,7 @@ from broker.usecases.context import Context
 from broker.usecases.coordinator import add_coordinator
 from broker.usecases.partner import NewClient, add_partner
 from broker.usecases.tenant import add_template
+from broker.usecases.training_report import reports
 from broker.usecases.trust import trust
 from credentials.keys import SoftwareKey
 from dev.running import CONSENT_BROKER, HOST, Broker, free_port, running_broker
@@ -386,11 +387,9 @@ class Consortium:
     def rounds(self) -> list[dict[str, Any]]:
         """The campaign's rounds at the broker."""
         with acting_for_all():
-            found = campaigns.progress(self.ctx, ROOT_TENANT, self.campaign)
-            return [
-                campaigns.told_round(self.ctx, found.row, one, found.told.get(one.id, []))
-                for one in found.rounds
-            ]
+            [told] = reports(self.ctx, ROOT_TENANT, self.campaign)
+            found: list[dict[str, Any]] = told["rounds"]
+            return found
 
     def stop(self) -> None:
         """Everything that was started."""

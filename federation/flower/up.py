@@ -71,9 +71,9 @@ class Reconciler:
     def turn(self) -> None:
         """Do what is missing now. What fails is told, and tried again by the next turn."""
         try:
-            campaigns = self.client.get(f"{CAMPAIGNS}running")["campaigns"]
+            campaigns = self._listed("running")
             # An open round of a paused one ends as it began: its members go on taking part.
-            paused = self.client.get(f"{CAMPAIGNS}paused")["campaigns"]
+            paused = self._listed("paused")
         except BrokerRefused as error:
             hint = ""
             if error.status in UNAUTHORIZED:
@@ -152,6 +152,16 @@ class Reconciler:
             state = "" if campaign is None else self._state(campaign)
             if state not in ENDS_BY_ITSELF:
                 control.stop(run.id)
+
+    def _listed(self, state: str) -> list[dict[str, Any]]:
+        """The campaigns in a state, of all pages."""
+        found: list[dict[str, Any]] = []
+        after: str | None = ""
+        while after is not None:
+            page = self.client.get(f"{CAMPAIGNS}{state}" + (f"&after={after}" if after else ""))
+            found += page["campaigns"]
+            after = page.get("next")
+        return found
 
     def _state(self, campaign: str) -> str:
         return str(self.client.get(f"/v1/federation/campaigns/{campaign}")["state"])
