@@ -20,8 +20,11 @@ class MemberOut(BaseModel):
     member: str = Field(description="The partner's client id.")
     node_public_key: str = Field(description="Of its node: SPKI PEM, on P-256 or P-384.")
     receipt_key: dict[str, Any] = Field(description="The JWK that its receipts verify under.")
-    state: Literal["invited", "admitted", "revoked"]
+    state: Literal["invited", "admitted", "expired", "revoked"]
     since: int
+    valid_until: int | None = Field(
+        description="When the credential ends that it was admitted by; `expired` from then on."
+    )
 
 
 class RoundOut(BaseModel):

@@ -14,6 +14,7 @@ from broker.usecases.attribute_offer import redeem_offer
 from broker.usecases.authorization import push, redeem_authorization_code
 from broker.usecases.context import Context
 from broker.usecases.dpop import endpoint_proof
+from broker.usecases.membership import redeem_membership
 from broker.usecases.redemption import redeem_pre_authorized_code
 from broker.usecases.revocation import revoke_token
 from broker.usecases.token import client_token
@@ -125,8 +126,10 @@ def _answer(
     bound = proof is not None
     if not isinstance(asked, ClientCredentialsRequest):
         if isinstance(asked, PreAuthorizedCodeRequest):
-            wallet = redeem_offer(ctx, tenant_id, asked, proof) or redeem_pre_authorized_code(
-                ctx, tenant_id, asked, proof
+            wallet = (
+                redeem_offer(ctx, tenant_id, asked, proof)
+                or redeem_membership(ctx, tenant_id, asked, proof)
+                or redeem_pre_authorized_code(ctx, tenant_id, asked, proof)
             )
         else:
             wallet = redeem_authorization_code(ctx, tenant_id, asked, proof)

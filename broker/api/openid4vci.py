@@ -14,6 +14,7 @@ from broker.usecases.attribute_issuance import issue_attributes, offer_of_token
 from broker.usecases.context import Context
 from broker.usecases.invitation import read_offer
 from broker.usecases.issuance import issue_customer_credentials, issue_deferred_credentials
+from broker.usecases.membership import issue_membership, membership_of_token
 from broker.usecases.nonces import new_nonce
 from broker.usecases.notification import notify
 from wallet_adapters.errors import WalletProtocolError
@@ -45,7 +46,8 @@ async def post_credential(request: Request) -> Response:
     """Credentials for a wallet's keys (section 8): one copy for each proof in `proofs.jwt`.
 
     For an offer of attributes one credential, bound to a secret of the wallet's own
-    (`consent-broker-bbs+1`). Errors are those of section 8.3.1.2, with this broker's own stable
+    (`consent-broker-bbs+1`); for a member of a training consortium one, bound to the key of its
+    node. Errors are those of section 8.3.1.2, with this broker's own stable
     `code` beside them.
     """
     return await _answer(request, _issue)
@@ -105,9 +107,14 @@ async def _issue(
     """Credentials of whichever kind the token was had for."""
     now = ctx.now()
     offer = await ctx.db.read(lambda tx: offer_of_token(tx, tenant_id, token_hash, now))
-    if offer is None:
-        return await issue_customer_credentials(ctx, tenant_id, token_hash, body)
-    return await run_in_threadpool(issue_attributes, ctx, tenant_id, offer, token, token_hash, body)
+    if offer is not None:
+        return await run_in_threadpool(
+            issue_attributes, ctx, tenant_id, offer, token, token_hash, body
+        )
+    member = await ctx.db.read(lambda tx: membership_of_token(tx, tenant_id, token_hash, now))
+    if member is not None:
+        return await run_in_threadpool(issue_membership, ctx, member, token_hash, body)
+    return await issue_customer_credentials(ctx, tenant_id, token_hash, body)
 
 
 async def _deferred(

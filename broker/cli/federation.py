@@ -9,6 +9,7 @@ import typer
 from broker.cli.clients import Kind, Name, add_common, show_client
 from broker.cli.composed import Json, Tenant, composed, read_file
 from broker.cli.federation_evidence import register
+from broker.cli.federation_joining import register as register_joining
 from broker.cli.federation_model import model
 from broker.cli.federation_report import register as register_report
 from broker.cli.federation_unlearning import task
@@ -41,6 +42,7 @@ federation.add_typer(task, name="task")
 register(federation)
 register_up(federation, member)
 register_report(federation)
+register_joining(member)
 
 CampaignId = Annotated[str, typer.Argument(help="Its id, like fc-4k2vq7... 活动编号。")]
 PartnerId = Annotated[str, typer.Argument(help="The partner's client id. 合作方编号。")]
@@ -136,35 +138,44 @@ def member_add(
     )
     with composed() as ctx:
         row = members.add_member(ctx, tenant, partner_id, node_key=node, receipt_key=receipts)
-    told = json.dumps(campaigns.told_member(row))
-    typer.echo(told if as_json else f"{partner_id} is {row.state}")
+        told = campaigns.told_member(row, ctx.now())
+    typer.echo(json.dumps(told) if as_json else f"{partner_id} is {row.state}")
 
 
-def _add_membership(name: str, told: str) -> None:
-    change = {"admit": members.admit_member, "revoke": members.revoke_member}[name]
+@member.command("admit")
+def member_admit(
+    partner_id: PartnerId, tenant: Tenant = ROOT_TENANT, as_json: Json = False
+) -> None:
+    """Admit a member that was invited. 接纳成员。"""
+    with composed() as ctx:
+        told = campaigns.told_member(members.admit_member(ctx, tenant, partner_id), ctx.now())
+    typer.echo(json.dumps(told) if as_json else f"{partner_id} is {told['state']}")
 
-    @member.command(name, help=told)
-    def _change(partner_id: PartnerId, tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
-        with composed() as ctx:
-            row = change(ctx, tenant, partner_id)
-        told = json.dumps(campaigns.told_member(row))
-        typer.echo(told if as_json else f"{partner_id} is {row.state}")
 
-
-_add_membership("admit", "Admit a member that was invited. 接纳成员。")
-_add_membership("revoke", "End a membership at once, in mid-round too. 撤销成员资格。")
+@member.command("revoke")
+def member_revoke(
+    partner_id: PartnerId, tenant: Tenant = ROOT_TENANT, as_json: Json = False
+) -> None:
+    """End a membership at once, in mid-round too, with its credentials. 撤销成员资格。"""
+    with composed() as ctx:
+        ended = members.revoke_member(ctx, tenant, partner_id)
+        told = None if ended.member is None else campaigns.told_member(ended.member, ctx.now())
+    credentials = {"member": partner_id, "state": "revoked", "memberships": ended.memberships}
+    typer.echo(
+        json.dumps({**credentials, **(told or {})}) if as_json else f"{partner_id} is revoked"
+    )
 
 
 @member.command("list")
 def member_list(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
     """List the members, those revoked too. 列出成员。"""
     with composed() as ctx:
-        found = members.members(ctx, tenant)
+        found = [campaigns.told_member(row, ctx.now()) for row in members.members(ctx, tenant)]
     if as_json:
-        typer.echo(json.dumps([campaigns.told_member(row) for row in found]))
+        typer.echo(json.dumps(found))
         return
-    for row in found:
-        typer.echo(f"{row.partner_id}  {row.state}")
+    for told in found:
+        typer.echo(f"{told['member']}  {told['state']}")
 
 
 @coordinator.command("add")

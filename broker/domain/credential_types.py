@@ -108,5 +108,19 @@ RECEIPT = CredentialType(
     },
 )
 
-CREDENTIAL_TYPES = {kind.path: kind for kind in (CUSTOMER, CONSENT, RECEIPT)}
+MEMBERSHIP = CredentialType(
+    name="membership",
+    version=1,
+    label=Label(zh="联邦成员凭证", en="Membership of a training consortium"),
+    description=Label(
+        zh="证明某个节点属于联邦训练的一个成员，绑定该节点的密钥。",
+        en="Shows that a node is that of a member of a training consortium; bound to its key.",
+    ),
+    claims={
+        "jti": Label(zh="凭证编号", en="Credential number"),
+        "member": Label(zh="成员（合作方编号）", en="Member, by its client id"),
+    },
+)
+
+CREDENTIAL_TYPES = {kind.path: kind for kind in (CUSTOMER, CONSENT, RECEIPT, MEMBERSHIP)}
 """Every type by its path below the issuer's address."""

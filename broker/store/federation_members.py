@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, fields
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, or_, select, update
 
 from broker.domain.errors import NotFound
 from broker.store import tables
@@ -15,7 +15,10 @@ MEMBER = tables.FederationMember.__table__  # type: ignore[attr-defined]
 
 @dataclass(frozen=True)
 class MemberRow:
-    """A member; `node_key` is SPKI PEM, `receipt_key` a JWK as JSON text, `since` of its state."""
+    """A member; `node_key` is SPKI PEM, `receipt_key` a JWK as JSON text, `since` of its state.
+
+    Admitted by a membership credential (`membership_id`), it is a member until `valid_until`.
+    """
 
     tenant_id: str
     partner_id: str
@@ -23,6 +26,13 @@ class MemberRow:
     receipt_key: str
     state: str
     since: int
+    membership_id: str | None = None
+    valid_until: int | None = None
+
+    def state_at(self, now: int) -> str:
+        """The state, `expired` where the credential has ended that it was admitted by."""
+        over = self.valid_until is not None and self.valid_until <= now
+        return "expired" if over and self.state == "admitted" else self.state
 
 
 def put(tx: Connection, row: MemberRow) -> None:
@@ -47,14 +57,15 @@ def of_tenant(tx: Connection, tenant_id: str) -> list[MemberRow]:
     return [MemberRow(**row._mapping) for row in tx.execute(found)]  # noqa: SLF001
 
 
-def is_able(tx: Connection, tenant_id: str, partner_id: str) -> bool:
+def is_able(tx: Connection, tenant_id: str, partner_id: str, now: int) -> bool:
     """Whether a member is admitted, and as a partner neither suspended nor switched off."""
-    return bool(_ABLE.rows(tx, {"b_tenant": tenant_id, "b_partner": partner_id}))
+    named = {"b_tenant": tenant_id, "b_partner": partner_id, "b_now": now}
+    return bool(_ABLE.rows(tx, named))
 
 
-def able(tx: Connection, tenant_id: str, among: Collection[str]) -> list[str]:
+def able(tx: Connection, tenant_id: str, among: Collection[str], now: int) -> list[str]:
     """Who of some is admitted, and as a partner neither suspended nor switched off; ascending."""
-    found = _ADMITTED.where(MEMBER.c.tenant_id == tenant_id)
+    found = _ADMITTED.where(MEMBER.c.tenant_id == tenant_id).params(b_now=now)
     return sorted(set(tx.execute(found).scalars()) & set(among))
 
 
@@ -63,6 +74,7 @@ _ADMITTED = (
     .join(PARTNER, PARTNER.c.id == MEMBER.c.partner_id)
     .where(
         MEMBER.c.state == "admitted",
+        or_(MEMBER.c.valid_until.is_(None), MEMBER.c.valid_until > bindparam("b_now")),
         PARTNER.c.state == "active",
         PARTNER.c.kill_switch.is_(False),
     )

@@ -109,6 +109,7 @@ SEALED: Sequence[SealedColumn] = (
     ),
     SealedColumn("proof_request", "document", ("id",), "response_key:{}".format, "response_key"),
     SealedColumn("data_request", "document", ("id",), "response_key:{}".format, "response_key"),
+    SealedColumn("join_request", "document", ("id",), "response_key:{}".format, "response_key"),
     SealedColumn("proof_request", "sealed_proof", ("id",), "proof:{}".format),
     SealedColumn("served_request", "sealed", ("presentation_request_id",), "served:{}".format),
     SealedColumn("evidence", "sealed", ("id",), "evidence:{}".format),

@@ -1,6 +1,6 @@
 """Rows of status lists: places given out, the token last published, which places are set.
 
-The truth is in the rows of consents and copies; a list's token is a cache of it.
+The truth is in the rows of consents, copies and memberships; a list's token is a cache of it.
 """
 
 from collections.abc import Collection, Mapping
@@ -31,6 +31,7 @@ from broker.store.tables.customers import SUPERSEDED
 LIST = tables.StatusListRow.__table__  # type: ignore[attr-defined]
 CONSENT = tables.Consent.__table__  # type: ignore[attr-defined]
 COPY = tables.CredentialCopy.__table__  # type: ignore[attr-defined]
+MEMBERSHIP = tables.Membership.__table__  # type: ignore[attr-defined]
 
 _ROOMY = (
     select(func.min(LIST.c.id))
@@ -99,6 +100,12 @@ def _sqlite(element: _Joined, compiler: SQLCompiler, **kw: Any) -> str:  # noqa:
 _ENDED_COPIES = Prepared(
     select(_Joined(COPY.c.status_index)).where(
         COPY.c.status_list_id == bindparam("b_list"), SUPERSEDED
+    )
+)
+_REVOKED_MEMBERSHIPS = Prepared(
+    select(_Joined(MEMBERSHIP.c.status_index)).where(
+        MEMBERSHIP.c.status_list_id == bindparam("b_list"),
+        MEMBERSHIP.c.state == literal_column("'revoked'"),
     )
 )
 _PLACES = select(_Joined(CONSENT.c.status_index)).where(
@@ -190,11 +197,12 @@ def renew_at(tx: Connection, tenant_id: str, partner_ids: Collection[str], when:
 def set_places(tx: Connection, row: StatusListRow, now: int) -> list[int]:
     """The places of a list that are set: withdrawn or superseded consents, superseded copies.
 
-    A consent whose end may not be shown yet is not among them.
+    And, beside copies, revoked memberships. A consent whose end may not be shown yet is not among
+    them.
     """
     of_list = {"b_list": row.id}
     if row.partner_id is None:
-        return _places(_ENDED_COPIES, tx, of_list)
+        return _places(_ENDED_COPIES, tx, of_list) + _places(_REVOKED_MEMBERSHIPS, tx, of_list)
     places = _places(_ENDED_CONSENTS, tx, of_list)
     # Two reads, each of an index alone: a condition on all of them would read all their rows. In
     # this order: whatever of the first is held is among the second.

@@ -214,7 +214,7 @@ def told(ctx: Context, found: Progress) -> dict[str, Any]:
         "stage": row.stage,
         "document": json.loads(row.document),
         "board": json.loads(row.board),
-        "members": [told_member(one) for one in found.members],
+        "members": [told_member(one, ctx.now()) for one in found.members],
         "passed": None if row.passed is None else json.loads(row.passed),
         "last_round": None if last is None else told_round(ctx, row, last, found.told),
         "last_accepted": None
@@ -227,14 +227,15 @@ def told(ctx: Context, found: Progress) -> dict[str, Any]:
     }
 
 
-def told_member(row: MemberRow) -> dict[str, Any]:
+def told_member(row: MemberRow, now: int) -> dict[str, Any]:
     """A member as the API and `--json` tell it."""
     return {
         "member": row.partner_id,
         "node_public_key": row.node_key,
         "receipt_key": json.loads(row.receipt_key),
-        "state": row.state,
+        "state": row.state_at(now),
         "since": row.since,
+        "valid_until": row.valid_until,
     }
 
 

@@ -1,13 +1,17 @@
 """Members of the federation: partners with a node and a key for receipts, admitted and revoked."""
 
 import json
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection
 
 from broker.domain.campaign import read_node_key
-from broker.domain.errors import InvalidRequest, StateConflict
-from broker.store import federation_members, partners, registry
+from broker.domain.errors import InvalidRequest, NotFound, StateConflict
+from broker.store import federation_members, join_requests, partners, registry
 from broker.store.federation_members import MemberRow
 from broker.usecases import audit
 from broker.usecases.context import Context
+from broker.usecases.membership import end_memberships
 from credentials.errors import CredentialError
 from credentials.json_reader import read_json_object
 from credentials.jws import PublicKey
@@ -24,7 +28,7 @@ def add_member(
     One that was revoked, or not admitted yet, is invited anew with these keys. Raises
     `InvalidRequest`, `UnknownPartner`, `StateConflict` (admitted), `NotFound` (tenant).
     """
-    node, receipts = read_node_key(node_key), _receipt_key(receipt_key)
+    node, receipts = read_node_key(node_key), read_receipt_key(receipt_key)
     row = MemberRow(
         tenant_id=tenant_id,
         partner_id=partner_id,
@@ -49,12 +53,35 @@ def add_member(
 
 def admit_member(ctx: Context, tenant_id: str, partner_id: str) -> MemberRow:
     """Admit a member that was invited; raises `NotFound`, `StateConflict`."""
-    return _become(ctx, tenant_id, partner_id, "admitted", {"invited"})
+    with ctx.db.transaction() as tx:
+        return _become(ctx, tx, tenant_id, partner_id, "admitted", {"invited"})
 
 
-def revoke_member(ctx: Context, tenant_id: str, partner_id: str) -> MemberRow:
-    """End a membership at once, in mid-round too; raises `NotFound`, `StateConflict`."""
-    return _become(ctx, tenant_id, partner_id, "revoked", {"invited", "admitted"})
+@dataclass(frozen=True)
+class Revoked:
+    """What a revocation has ended: the member, if it ever joined, and its credentials by id."""
+
+    member: MemberRow | None
+    memberships: tuple[str, ...]
+
+
+def revoke_member(ctx: Context, tenant_id: str, partner_id: str) -> Revoked:
+    """End a membership at once, in mid-round too, with its credentials and what it is offered.
+
+    Raises `NotFound`, `StateConflict` (it is revoked already).
+    """
+    with ctx.db.transaction() as tx:
+        # Before the member: who joins meanwhile takes them in this order too.
+        ended = end_memberships(ctx, tx, tenant_id, partner_id)
+        try:
+            federation_members.find(tx, tenant_id, partner_id, lock=True)
+        except NotFound:
+            if not ended:
+                raise
+            return Revoked(None, tuple(ended))
+        row = _become(ctx, tx, tenant_id, partner_id, "revoked", {"invited", "admitted"})
+        join_requests.close_of_partner(tx, tenant_id, partner_id)
+    return Revoked(row, tuple(ended))
 
 
 def members(ctx: Context, tenant_id: str) -> list[MemberRow]:
@@ -65,20 +92,20 @@ def members(ctx: Context, tenant_id: str) -> list[MemberRow]:
 
 
 def _become(
-    ctx: Context, tenant_id: str, partner_id: str, state: str, before: set[str]
+    ctx: Context, tx: Connection, tenant_id: str, partner_id: str, state: str, before: set[str]
 ) -> MemberRow:
-    with ctx.db.transaction() as tx:
-        held = federation_members.find(tx, tenant_id, partner_id, lock=True)
-        if held.state not in before:
-            raise StateConflict(f"the member is {held.state} and does not become {state}")
-        row = MemberRow(**{**vars(held), "state": state, "since": ctx.now()})
-        federation_members.put(tx, row)
-        body = {"member": partner_id, "receipt_key": thumbprint(json.loads(row.receipt_key))}
-        audit.record(ctx, tx, tenant_id=tenant_id, type=f"federation.{state}", body=body)
+    held = federation_members.find(tx, tenant_id, partner_id, lock=True)
+    if held.state not in before:
+        raise StateConflict(f"the member is {held.state} and does not become {state}")
+    row = replace(held, state=state, since=ctx.now())
+    federation_members.put(tx, row)
+    body = {"member": partner_id, "receipt_key": thumbprint(json.loads(row.receipt_key))}
+    audit.record(ctx, tx, tenant_id=tenant_id, type=f"federation.{state}", body=body)
     return row
 
 
-def _receipt_key(data: bytes) -> dict[str, str]:
+def read_receipt_key(data: bytes) -> dict[str, str]:
+    """A public JWK for receipts, ES256 or Ed25519, from its file. Raises `InvalidRequest`."""
     try:
         source = read_json_object(data, max_bytes=LARGEST_KEY)
         if "d" in source:

@@ -13,6 +13,7 @@ from broker.domain.errors import InvalidRequest, NotFound, StateConflict
 from broker.store import (
     credentials,
     data_requests,
+    join_requests,
     log_tree,
     presentations,
     proofs,
@@ -162,6 +163,7 @@ def compromise(ctx: Context, key_id: str, since: int) -> Compromised:
             requests = presentations.replace_of_clients(tx, tenant_id, names, now)
             requests += proofs.close_of_clients(tx, tenant_id, names)
             requests += data_requests.close_of_clients(tx, tenant_id, names)
+            requests += join_requests.close_of_clients(tx, tenant_id, names)
         audit.record(
             ctx,
             tx,

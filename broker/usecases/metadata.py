@@ -1,12 +1,15 @@
 """What the broker says about itself: metadata documents for wallets and verifiers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from broker.domain.addresses import tenant_url
-from broker.domain.credential_types import CREDENTIAL_TYPES, CUSTOMER
+from broker.domain.credential_types import CREDENTIAL_TYPES, CUSTOMER, MEMBERSHIP, CredentialType
 from broker.domain.errors import NotFound
+from broker.domain.membership import ALGORITHMS as NODE_ALGORITHMS
+from broker.domain.membership import CONFIGURATION as MEMBERSHIP_CONFIGURATION
 from broker.store import registry
 from broker.usecases.attribute_keys import published_keys
 from broker.usecases.attribute_type import attribute_types
@@ -28,17 +31,6 @@ def issuer(ctx: Context, tenant_id: str) -> dict[str, Any]:
     base = _base(ctx, tenant_id)
     with ctx.db.reading() as tx:
         party = registry.tenant_party(tx, tenant_id)
-    configuration = CredentialConfiguration(
-        vct=base + CUSTOMER.path,
-        scope=CUSTOMER_CONFIGURATION,
-        names={"zh-CN": CUSTOMER.label.zh, "en": CUSTOMER.label.en},
-        description=CUSTOMER.description.en,
-        claims={
-            name: {"zh-CN": label.zh, "en": label.en} for name, label in CUSTOMER.claims.items()
-        },
-        signing_algorithms=(ctx.keys.issuer(tenant_id).signer.alg,),
-        proof_algorithms=PROOF_ALGORITHMS,
-    )
     return issuer_metadata(
         issuer_url=base,
         credential_endpoint=f"{base}/openid4vci/credential",
@@ -46,11 +38,35 @@ def issuer(ctx: Context, tenant_id: str) -> dict[str, Any]:
         deferred_credential_endpoint=f"{base}/openid4vci/deferred_credential",
         notification_endpoint=f"{base}/openid4vci/notification",
         credential_configurations={
-            CUSTOMER_CONFIGURATION: configuration,
+            CUSTOMER_CONFIGURATION: _configuration(
+                ctx, tenant_id, CUSTOMER, CUSTOMER_CONFIGURATION, PROOF_ALGORITHMS
+            ),
+            MEMBERSHIP_CONFIGURATION: _configuration(
+                ctx, tenant_id, MEMBERSHIP, None, NODE_ALGORITHMS
+            ),
             **_attributes(ctx, tenant_id),
         },
         names={"zh-CN": party.name.zh, "en": party.name.en},
         batch_size=BATCH_SIZE,
+    )
+
+
+def _configuration(
+    ctx: Context,
+    tenant_id: str,
+    kind: CredentialType,
+    scope: str | None,
+    proof_algorithms: Sequence[str],
+) -> CredentialConfiguration:
+    """A kind of SD-JWT VC on offer; without a scope it is offered by pre-authorized code alone."""
+    return CredentialConfiguration(
+        vct=_base(ctx, tenant_id) + kind.path,
+        scope=scope,
+        names={"zh-CN": kind.label.zh, "en": kind.label.en},
+        description=kind.description.en,
+        claims={name: {"zh-CN": label.zh, "en": label.en} for name, label in kind.claims.items()},
+        signing_algorithms=(ctx.keys.issuer(tenant_id).signer.alg,),
+        proof_algorithms=proof_algorithms,
     )
 
 

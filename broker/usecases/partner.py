@@ -15,6 +15,8 @@ from broker.store import (
     consents,
     contacts,
     data_requests,
+    join_requests,
+    memberships,
     partners,
     proofs,
     registry,
@@ -230,6 +232,8 @@ def set_partner_state(ctx: Context, tenant_id: str, partner_id: str, state: str)
                 "attribute_offers_closed": attribute_credentials.close_of(
                     tx, tenant_id, partner_id
                 ),
+                "membership_offers_closed": memberships.close_of(tx, tenant_id, partner_id),
+                "join_requests_closed": join_requests.close_of_partner(tx, tenant_id, partner_id),
             }
         else:
             own = access_tokens.end_of(tx, tenant_id=tenant_id, subject=partner_id)

@@ -19,6 +19,7 @@ from broker.store import (
     contacts,
     credentials,
     data_requests,
+    join_requests,
     presentations,
     proofs,
     registry,
@@ -27,7 +28,7 @@ from broker.store.consents import ConsentRow
 from broker.store.contacts import ContactRow
 from broker.store.credentials import CopyRow
 from broker.store.presentations import PresentationRequestRow
-from broker.usecases import data_answer, proof
+from broker.usecases import data_answer, joining, proof
 from broker.usecases.answering import (
     Accepted,
     Case,
@@ -62,6 +63,11 @@ from wallet_adapters.wire import parse_form
 
 GRADE_ORDER = tuple(BindingGrade)
 RESPONSE_CODE_BYTES = 24
+_OTHERS = (
+    (data_requests.is_one, data_answer.answer),
+    (proofs.is_one, proof.answer),
+    (join_requests.is_one, joining.answer),
+)
 
 
 def answer(
@@ -78,12 +84,12 @@ def answer(
        answer about a consent that has changed meanwhile raises `StateConflict`.
 
     Whatever is refused has its audit entry. An answer to a request for a proof is taken by
-    `proof.answer`, one to a data request by `data_answer.answer`.
+    `proof.answer`, one to a data request by `data_answer.answer`, a
+    node's membership by `joining.answer`.
     """
-    if data_requests.is_one(presentation_request_id):
-        return data_answer.answer(ctx, tenant_id, presentation_request_id, body)
-    if proofs.is_one(presentation_request_id):
-        return proof.answer(ctx, tenant_id, presentation_request_id, body)
+    for is_one, take_answer in _OTHERS:
+        if is_one(presentation_request_id):
+            return take_answer(ctx, tenant_id, presentation_request_id, body)
     ctx = at_one_moment(ctx)
     # 1.
     with ctx.db.reading() as tx:

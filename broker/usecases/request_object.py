@@ -4,8 +4,9 @@ from sqlalchemy import Connection
 
 from broker.domain.errors import Gone, InvalidRequest
 from broker.domain.ids import new_id
-from broker.store import data_requests, presentations, proofs
+from broker.store import data_requests, join_requests, presentations, proofs
 from broker.store.data_requests import DataRequestRow
+from broker.store.join_requests import JoinRequestRow
 from broker.store.presentations import PresentationRequestRow, ServedRow
 from broker.store.proofs import ProofRequestRow
 from broker.usecases.context import Context
@@ -14,6 +15,7 @@ from wallet_adapters.openid4vp.request import RequestUriPost, sign_request, x509
 from wallet_adapters.openid4vp.wallet_metadata import agree, encrypt_request
 
 POSTED_AT_MOST = 20
+_MADE_ANEW = (proofs, data_requests, join_requests)
 
 
 def serve(
@@ -29,8 +31,8 @@ def serve(
     object served is kept as evidence, as signed. Raises `NotFound`, `Gone` (answered, replaced,
     expired), `InvalidRequest` (posted for too often; a GET is always answered), `WalletLacks`.
     """
-    if proofs.is_one(presentation_request_id) or data_requests.is_one(presentation_request_id):
-        return _serve_proof(ctx, tenant_id, presentation_request_id, posted)
+    if any(store.is_one(presentation_request_id) for store in _MADE_ANEW):
+        return _serve_anew(ctx, tenant_id, presentation_request_id, posted)
     now = ctx.now()
     context = f"served:{presentation_request_id}"
     method = "get" if posted is None else "post"
@@ -64,16 +66,18 @@ def serve(
     return told
 
 
-def _serve_proof(
+def _serve_anew(
     ctx: Context, tenant_id: str, request_id: str, posted: RequestUriPost | None
 ) -> str:
-    """The request object for a proof or data: made anew each time, as no evidence rests on it.
+    """The request object for a proof, data, or joining: made anew, as no evidence rests on it.
 
     A proof holds the hash of what was asked, whichever object carried it.
     """
+    [store] = [store for store in _MADE_ANEW if store.is_one(request_id)]
     with ctx.db.reading() as tx:
-        store = data_requests if data_requests.is_one(request_id) else proofs
-        row: ProofRequestRow | DataRequestRow = store.find(tx, tenant_id, request_id)
+        row: ProofRequestRow | DataRequestRow | JoinRequestRow = store.find(
+            tx, tenant_id, request_id
+        )
     _check_open(row, ctx.now())
     return _made(ctx, row, posted)[1]
 
@@ -107,7 +111,9 @@ def _check_count(tx: Connection, row: PresentationRequestRow, method: str) -> No
         raise InvalidRequest("this request was fetched too often: fetch it by GET")
 
 
-def _check_open(row: PresentationRequestRow | ProofRequestRow | DataRequestRow, now: int) -> None:
+def _check_open(
+    row: PresentationRequestRow | ProofRequestRow | DataRequestRow | JoinRequestRow, now: int
+) -> None:
     if row.state != "open":
         raise Gone("this request has been answered or replaced")
     if row.expires_at <= now:

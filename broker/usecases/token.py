@@ -14,6 +14,8 @@ from broker.store import (
     data_requests,
     deferred,
     idempotency,
+    join_requests,
+    memberships,
     proof_questions,
     proofs,
     used_once,
@@ -92,6 +94,8 @@ def forget_expired(ctx: Context) -> int:
             + proof_questions.prune(tx, now - PERIOD_SECONDS)
             + attribute_credentials.forget_due(tx, now)
             + data_requests.prune(tx, now, now - DATA_REQUEST_KEPT)
+            + join_requests.prune(tx, now - DATA_REQUEST_KEPT)
+            + memberships.prune(tx, now - DATA_REQUEST_KEPT)
         )
 
 

@@ -72,7 +72,7 @@ def _accept(ctx: Context, campaign: CampaignRow, row: RoundRow, sent: Sent) -> R
         if before is not None:
             return before
         # 2.
-        _check_open(tx, row, sent.member)
+        _check_open(ctx, tx, row, sent.member)
         key = federation_members.find(tx, row.tenant_id, sent.member).receipt_key
     # 3.
     asked = Asked(campaign.hash, row.stage, row.number, sent.member, model_in=row.model_in)
@@ -100,7 +100,7 @@ def _accept(ctx: Context, campaign: CampaignRow, row: RoundRow, sent: Sent) -> R
         # Held before it is looked at: a suspension or revocation that is on its way comes first.
         partners.hold(tx, row.tenant_id, sent.member)
         held = federation_members.find(tx, row.tenant_id, sent.member, lock=True)
-        _check_open(tx, row, sent.member)
+        _check_open(ctx, tx, row, sent.member)
         check_switches(tx, row.tenant_id, signed_of(campaign))
         if held.receipt_key != key:
             raise MemberNotAdmitted("this member was given another key meanwhile")
@@ -131,10 +131,10 @@ def _kept(tx: Connection, row: RoundRow, sent: Sent) -> ReceiptRow | None:
     return before
 
 
-def _check_open(tx: Connection, row: RoundRow, member: str) -> None:
+def _check_open(ctx: Context, tx: Connection, row: RoundRow, member: str) -> None:
     if row.state != "open":
         raise StateConflict(f"the round is {row.state}: it takes no more receipts")
-    check_member(tx, row, member)
+    check_member(tx, row, member, ctx.now())
 
 
 def _log(

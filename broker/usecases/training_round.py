@@ -98,7 +98,7 @@ def open_round(
         # 4.
         check_budget(signed.campaign, len(rounds) + 1)
         # 5.
-        taking_part = _taking_part(tx, tenant_id, signed, stage)
+        taking_part = _taking_part(tx, tenant_id, signed, stage, opens_at)
         # 6.
         lists = status_lists.renew_at(tx, tenant_id, taking_part, opens_at)
         opened = RoundRow(
@@ -143,7 +143,7 @@ def round_key(
         row = training_rounds.find(tx, campaign.id, stage, number)
         if row.state != "open":
             raise StateConflict(f"the round is {row.state}")
-        check_member(tx, row, member)
+        check_member(tx, row, member, ctx.now())
         signed = signed_of(campaign)
         check_switches(tx, tenant_id, signed)
         key = salt_of(ctx, tx, campaign, signed).key(stage, number, member)
@@ -177,14 +177,14 @@ def fail_round(
     return Opened(campaign, row, told)
 
 
-def check_member(tx: Connection, row: RoundRow, member: str) -> None:
+def check_member(tx: Connection, row: RoundRow, member: str, now: int) -> None:
     """Check that a member takes part in a round and is still admitted.
 
     Raises `MemberNotAdmitted`.
     """
     if member not in names_of(row.taking_part):
         raise MemberNotAdmitted("this member takes no part in the round")
-    if not federation_members.is_able(tx, row.tenant_id, member):
+    if not federation_members.is_able(tx, row.tenant_id, member, now):
         raise MemberNotAdmitted("this member was revoked or suspended since the round opened")
 
 
@@ -238,10 +238,12 @@ def _check_usable(tx: Connection, row: CampaignRow, signed: SignedCampaign, mode
     )
 
 
-def _taking_part(tx: Connection, tenant_id: str, signed: SignedCampaign, stage: str) -> list[str]:
+def _taking_part(
+    tx: Connection, tenant_id: str, signed: SignedCampaign, stage: str, now: int
+) -> list[str]:
     campaign = signed.campaign
     of_stage = next(one.members for one in campaign.rollout if one.stage == stage)
-    able = federation_members.able(tx, tenant_id, of_stage)
+    able = federation_members.able(tx, tenant_id, of_stage, now)
     if len(able) < campaign.minimum_members:
         raise TooFewMembers(
             f"a round takes {campaign.minimum_members} members; of this stage {len(able)} are "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from credentials.keys import SoftwareKey
 from tests.broker.flow_world import PURPOSE
 from tests.broker.proving import ADULT
 from tests.broker.training import BEGAN, model
@@ -30,6 +31,7 @@ from wallet_adapters.vault_reference import VaultReference, sign_vault_reference
 HIDDEN = frozenset({401, 403, 404})
 KEY = {"Idempotency-Key": IDEMPOTENCY_KEY}
 BOTH = ("partner", "officer")
+RECEIPT_KEY = SoftwareKey.generate("ES256").public_jwk()
 
 
 @dataclass(frozen=True)
@@ -695,6 +697,16 @@ DOORS: dict[str, Door] = {
     ),
     "GET /v1/federation/models": Door(
         get("/v1/federation/models"), PUBLIC | HIDDEN, own=True, at_home=READERS
+    ),
+    "POST /v1/federation/join-requests": Door(
+        post("/v1/federation/join-requests", lambda _known: {"receipt_key": RECEIPT_KEY}),
+        HIDDEN | {201},
+        own=True,
+        at_home=PARTNER,
+    ),
+    # After its other doors: it takes part in nothing then.
+    "POST /v1/federation/members/{member}/revocation": Door(
+        post("/v1/federation/members/{partner}/revocation", lambda _known: {}), at_home=OFFICER
     ),
     "GET /v1/policy-sets": Door(get("/v1/policy-sets"), PUBLIC | HIDDEN, own=True, at_home=OFFICER),
     # Each tenant counts its own sets: the same number at two tenants is two sets.

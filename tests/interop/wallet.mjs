@@ -144,10 +144,12 @@ async function receive(client, credentialOffer, issuerMetadata, { access_token: 
     held.push({ credential, jwk: byKey.get(payload.cnf.jwk.x), vct: payload.vct, jti: payload.jti, typ })
   }
   writeFileSync(statePath, JSON.stringify(held), { mode: 0o600 })
-  await client.sendNotification({
-    issuerMetadata, accessToken, dpop: after ?? dpop,
-    notification: { notificationId: credentialResponse.notification_id, event: 'credential_accepted' },
-  })
+  if (credentialResponse.notification_id) {
+    await client.sendNotification({
+      issuerMetadata, accessToken, dpop: after ?? dpop,
+      notification: { notificationId: credentialResponse.notification_id, event: 'credential_accepted' },
+    })
+  }
   return { received: credentialResponse.credentials.length, vct: held.at(-1).vct, jti: held.map(({ jti }) => jti) }
 }
 

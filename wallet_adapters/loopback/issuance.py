@@ -65,12 +65,14 @@ def accept_offer(
     tx_code: str | None = None,
     copies: int = 1,
     dpop_key: SoftwareKey | None = None,
+    key: SoftwareKey | None = None,
 ) -> list[HeldCredential]:
     """Follow an offer link to its end and keep the credentials that come.
 
     For each offered configuration the wallet makes `copies` fresh ES256 keys, at most the
     issuer's batch size, and takes one credential for each. With `dpop_key` its token is bound to
-    that key. Returns what was added to the wallet.
+    that key; with `key` there is one credential of each, bound to it. Returns what was
+    added to the wallet.
     Raises leaves of `WalletProtocolError`; the wallet is unchanged then.
     """
     found = parse_offer_link(link)
@@ -86,7 +88,7 @@ def accept_offer(
     received: list[HeldCredential] = []
     for configuration_id in found.configuration_ids:
         count = max(1, min(copies, description.batch_size))
-        keys = [SoftwareKey.generate(ALGORITHM) for _ in range(count)]
+        keys = [SoftwareKey.generate(ALGORITHM) for _ in range(count)] if key is None else [key]
         c_nonce = None
         if description.nonce_endpoint is not None:
             c_nonce = read_nonce(carry(Message("POST", description.nonce_endpoint)))

@@ -35,11 +35,12 @@ class Described(Protocol):
 class CredentialConfiguration:
     """One kind of credential on offer (OpenID4VCI 1.0, sections 12.2.4 and A.3).
 
-    `names` maps a language tag to the display name, `claims` a claim name to its display names.
+    `scope` is None where it cannot be asked for by one. `names` maps a language tag to the display
+    name, `claims` a claim name to its display names.
     """
 
     vct: str
-    scope: str
+    scope: str | None
     names: Mapping[str, str]
     description: str = ""
     claims: Mapping[str, Mapping[str, str]] | None = None
@@ -70,7 +71,7 @@ class CredentialConfiguration:
         return {
             "format": FORMAT,
             "vct": self.vct,
-            "scope": self.scope,
+            **({} if self.scope is None else {"scope": self.scope}),
             "cryptographic_binding_methods_supported": ["jwk"],
             "credential_signing_alg_values_supported": list(self.signing_algorithms),
             "proof_types_supported": {

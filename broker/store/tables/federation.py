@@ -46,7 +46,10 @@ class Campaign(SQLModel, table=True):
 
 
 class FederationMember(SQLModel, table=True):
-    """A partner that trains with others: the key of its node, and that of its receipts."""
+    """A partner that trains with others: the key of its node, and that of its receipts.
+
+    One that was admitted by its membership credential is so until `valid_until`.
+    """
 
     __tablename__ = "federation_member"
     __table_args__ = (one_of("state", "invited", "admitted", "revoked"),)
@@ -56,6 +59,57 @@ class FederationMember(SQLModel, table=True):
     receipt_key: str = text()
     state: str = "invited"
     since: int = time()
+    membership_id: str | None = None
+    valid_until: int | None = time(nullable=True)
+
+
+class Membership(SQLModel, table=True):
+    """A membership credential, from its offer on; of code and transaction code there are hashes.
+
+    `holder_thumbprint` is that of the node's key that it is bound to.
+    """
+
+    __tablename__ = "membership"
+    __table_args__ = (
+        one_of("state", "open", "redeemed", "issued", "closed", "revoked"),
+        Index("ix_membership_of_partner", "tenant_id", "partner_id"),
+        Index("ix_membership_status", "status_list_id", "state"),
+    )
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    partner_id: str = Field(foreign_key="partner.id")
+    code_hash: str = Field(unique=True)
+    tx_code_hash: str
+    refusals: int = 0
+    state: str = "open"
+    holder_thumbprint: str | None = None
+    status_list_id: str | None = Field(default=None, foreign_key="status_list.id")
+    status_index: int | None = None
+    expires_at: int = time()
+    created_at: int = time()
+    issued_at: int | None = time(nullable=True)
+    valid_until: int | None = time(nullable=True)
+
+
+class JoinRequest(SQLModel, table=True):
+    """A request that a member's node presents its membership; `document` is JSON."""
+
+    __tablename__ = "join_request"
+    __table_args__ = (
+        one_of("state", "open", "answered", "refused", "closed"),
+        Index("ix_join_request_of_partner", "tenant_id", "partner_id"),
+        Index("ix_join_request_expires_at", "expires_at"),
+    )
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id")
+    partner_id: str = Field(foreign_key="partner.id")
+    receipt_key: str = text()
+    nonce: str
+    document: str = text()
+    state: str = "open"
+    rejections: int = 0
+    expires_at: int = time()
+    created_at: int = time()
 
 
 class TrainingRound(SQLModel, table=True):
