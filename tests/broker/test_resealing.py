@@ -1,5 +1,6 @@
 """A rotated master key: everything is sealed anew, and opens without the old one."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from broker.store.sealed_columns import SEALED
 from broker.usecases import resealing
 from broker.usecases.context import Context
 from broker.usecases.inbox import kept
+from broker.usecases.joining import open_join
 from broker.usecases.keys import HMAC_LABELS, KeyRing
 from broker.usecases.resealing import reseal, reseal_while_brokers_follow, under_keys
 from broker.usecases.source import add_source, rotate_source
 from broker.usecases.webhook import add_webhook, rotate_secret
 from credentials.errors import SealBroken
 from credentials.jcs import b64url
+from credentials.keys import SoftwareKey
 from credentials.sealing import Keys, MasterKey
 from tests.broker.flow_world import PUBLIC_URL, PURPOSE, World, world
 from tests.broker.proving import LI, ask, holder, registry, show
@@ -67,6 +70,8 @@ def _fill(made: World) -> str:
     trained = training(made)
     opened_round = trained.open(1)
     assert trained.hand_in(opened_round, invented(trained, opened_round)).status_code == 200
+    receipts = SoftwareKey.generate("ES256").public_jwk()
+    open_join(made.ctx, "demo", made.partner, json.dumps(receipts).encode())
     made.evidence(request["consents"][0]["id"])
     consent_id: str = request["consents"][0]["id"]
     return consent_id

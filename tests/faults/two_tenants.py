@@ -31,6 +31,8 @@ from broker.usecases.coordinator import add_coordinator
 from broker.usecases.deletion import open_task
 from broker.usecases.demand import trust_issuer
 from broker.usecases.inbox import kept
+from broker.usecases.joining import open_join
+from broker.usecases.membership import offer_membership
 from broker.usecases.partner import NewClient, add_officer, add_partner
 from broker.usecases.policy_set import add
 from broker.usecases.rollout import retire
@@ -510,6 +512,13 @@ def _training(made: World, consent_id: str) -> dict[str, str]:
     }
 
 
+def _joining(made: World) -> tuple[str, str]:
+    """A membership that is offered, and a request that a node presents one."""
+    offered = offer_membership(made.ctx, "demo", made.partner)
+    receipts = json.dumps(SoftwareKey.generate("ES256").public_jwk()).encode()
+    return offered.membership_id, open_join(made.ctx, "demo", made.partner, receipts).row.id
+
+
 def _task(made: World, consent_id: str) -> str:
     """A deletion task, which a withdrawal would have made."""
     with made.ctx.db.transaction() as tx:
@@ -590,5 +599,5 @@ def _in_use(made: World) -> Known:
         data_source=_data_source(made, "secret-supplier"),
         trial=_trial(made),
         own_attribute=_own_attribute(made),
-        more=(*more, add(made.ctx, "demo", OWN_POLICY).digest, "own.secret-rule"),
+        more=(*more, *_joining(made), add(made.ctx, "demo", OWN_POLICY).digest, "own.secret-rule"),
     )
