@@ -153,9 +153,9 @@ class Reconciler:
             if state not in ENDS_BY_ITSELF:
                 control.stop(run.id)
 
-    def _listed(self, state: str) -> list[dict[str, Any]]:
+    def _listed(self, state: str) -> list[Mapping[str, Any]]:
         """The campaigns in a state, of all pages."""
-        found: list[dict[str, Any]] = []
+        found: list[Mapping[str, Any]] = []
         after: str | None = ""
         while after is not None:
             page = self.client.get(f"{CAMPAIGNS}{state}" + (f"&after={after}" if after else ""))
