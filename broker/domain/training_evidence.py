@@ -137,7 +137,9 @@ def verify_training_evidence(data: bytes, trust: Trust) -> TrainingEvidence:
     except (FederationError, CredentialError) as error:
         raise EvidenceInvalid(f"the evidence does not hold: {error}") from None
     boards = {key for one in campaigns.values() for key in one.board.keys}
-    computed = all(one.salt is not None for one in campaigns.values())
+    # Of no campaign nothing was computed.
+    salts = [one.salt for one in campaigns.values()]
+    computed = bool(salts) and None not in salts
     return TrainingEvidence(issuer, made_at, consents, shown, computed, tuple(sorted(boards)))
 
 

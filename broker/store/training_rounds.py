@@ -90,12 +90,6 @@ def add_receipt(tx: Connection, row: ReceiptRow) -> None:
     _ADD_RECEIPT.changed(tx, vars(row))
 
 
-def receipts(tx: Connection, round_id: str) -> list[ReceiptRow]:
-    """The receipts of a round, by member."""
-    found = select(RECEIPT).where(RECEIPT.c.round_id == round_id).order_by(RECEIPT.c.partner_id)
-    return [ReceiptRow(**row._mapping) for row in tx.execute(found)]  # noqa: SLF001
-
-
 def receipt(tx: Connection, round_id: str, partner_id: str) -> ReceiptRow | None:
     """A member's receipt of a round."""
     for row in _RECEIPT.rows(tx, {"b_round": round_id, "b_partner": partner_id}):

@@ -19,7 +19,7 @@ from broker.usecases.campaign import salt_of, signed_of
 from broker.usecases.context import Context, at_one_moment
 from broker.usecases.person import Named, find_person
 from credentials.jcs import b64url
-from federation.presence import CampaignSalt, PresenceTree, leaf_of, read_leaves
+from federation.presence import CampaignSalt, PresenceTree, is_among, leaf_of, read_leaves
 
 OPERATOR = "operator"
 
@@ -30,9 +30,10 @@ def training_evidence(
     """In which rounds a customer's consents were used, as `domain.training_evidence` writes it.
 
     All their consents that were ever granted are looked for, the superseded ones too, in every
-    receipt of a partner that they gave one to, in every campaign of a purpose that they consented
-    to. That it was handed out enters the log. Raises `NotFound` where there is no such customer, or
-    none of their consents was ever granted.
+    receipt of every campaign. Told of are those of a partner that they gave one to, in a campaign
+    of a purpose that they consented to, whatever they show, and all others in which one of the
+    consents is, since that is abuse. That it was handed out enters the log. Raises `NotFound`
+    where there is no such customer, or none of their consents was ever granted.
     """
     ctx = at_one_moment(ctx)
     with ctx.db.reading() as tx:
@@ -79,11 +80,20 @@ def _found(
     told: list[dict[str, Any]] = []
     rounds: list[dict[str, Any]] = []
     for campaign in campaigns.of_tenant(tx, tenant_id):
-        # Terms that an erasure has emptied do not say for what: then every campaign is looked at.
-        if campaign.purpose not in purposes and None not in purposes:
+        # Terms that an erasure has emptied do not say for what: then every campaign is told of.
+        meant = campaign.purpose in purposes or None in purposes
+        salt = salt_of(ctx, tx, campaign, signed_of(campaign))
+        found = []
+        who = training_rounds.who_told(tx, campaign.id)
+        for row in training_rounds.of_campaign(tx, campaign.id):
+            for member in who.get(row.id, ()):
+                receipt = training_rounds.receipt(tx, row.id, member)
+                always = meant and member in partners
+                if receipt is not None:
+                    found += _proven(ctx, campaign, row, receipt, salt, consents, always=always)
+        rounds += found
+        if not meant and not found:
             continue
-        signed = signed_of(campaign)
-        salt = salt_of(ctx, tx, campaign, signed)
         told.append(
             {
                 "id": campaign.id,
@@ -92,12 +102,6 @@ def _found(
                 "salt": b64url(salt.salt) if with_salt else None,
             }
         )
-        for row in training_rounds.of_campaign(tx, campaign.id):
-            rounds += [
-                _proven(ctx, campaign, row, receipt, salt, consents)
-                for receipt in training_rounds.receipts(tx, row.id)
-                if receipt.partner_id in partners
-            ]
     return {"campaigns": told, "rounds": rounds}
 
 
@@ -108,10 +112,15 @@ def _proven(
     receipt: ReceiptRow,
     salt: CampaignSalt,
     consents: list[str],
-) -> dict[str, Any]:
+    *,
+    always: bool,
+) -> list[dict[str, Any]]:
     key = salt.key(row.stage, row.number, receipt.partner_id)
-    tree = PresenceTree(read_leaves(leaves_of(ctx, receipt)))
-    return {
+    leaves = leaves_of(ctx, receipt)
+    if not always and not any(is_among(leaves, leaf_of(key, one)) for one in consents):
+        return []
+    tree = PresenceTree(read_leaves(leaves))
+    told = {
         "campaign": campaign.hash,
         "stage": row.stage,
         "number": row.number,
@@ -123,6 +132,7 @@ def _proven(
         "model_out": row.model_out,
         "proofs": {one: tree.prove(leaf_of(key, one)).to_json() for one in consents},
     }
+    return [told]
 
 
 def leaves_of(ctx: Context, receipt: ReceiptRow) -> bytes:

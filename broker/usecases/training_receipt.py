@@ -9,12 +9,13 @@ from sqlalchemy import Connection
 from broker.domain.errors import BrokerError, StateConflict
 from broker.domain.training_errors import MemberNotAdmitted, ReceiptConflict, TrainingReceiptRefused
 from broker.domain.training_round import check_receipt, names_of
-from broker.store import campaigns, federation_members, partners, training_rounds
+from broker.store import campaigns, federation_members, partners, training_rounds, used_once
 from broker.store.campaigns import CampaignRow
 from broker.store.sealed_columns import context_of
 from broker.store.training_rounds import ReceiptRow, RoundRow
 from broker.usecases import audit
 from broker.usecases.campaign import signed_of
+from broker.usecases.client_authentication import digest
 from broker.usecases.context import Context
 from broker.usecases.status import list_uri
 from broker.usecases.training_round import check_member, check_switches
@@ -23,6 +24,9 @@ from credentials.jcs import b64url, b64url_decode
 from federation import reading
 from federation.errors import FederationError
 from federation.receipt import Asked, Receipt, check_leaves, read_receipt
+
+REFUSAL_KIND = "training.receipt_refused"
+REFUSALS_LOGGED_EVERY = 60
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ def accept_receipt(
        campaign off.
 
     Raises `NotFound`; `StateConflict`, `MemberNotAdmitted`, `TrainingReceiptRefused`,
-    `ReceiptConflict` and leaves of `FederationError`, of which the log tells.
+    `ReceiptConflict` and leaves of `FederationError`, of which the log tells, the same again once a
+    minute.
     """
     with ctx.db.reading() as tx:
         campaign = campaigns.find(tx, tenant_id, campaign_id)
@@ -161,7 +166,10 @@ def _log(
 
 
 def _log_refusal(ctx: Context, campaign: CampaignRow, row: RoundRow, sent: Sent, code: str) -> None:
-    known = sent.member in names_of(row.taking_part)
+    """Log that a receipt was refused: once a minute for each round, member and cause."""
+    known, now = sent.member in names_of(row.taking_part), ctx.now()
+    minute = now // REFUSALS_LOGGED_EVERY
+    once = digest(f"{row.id}\x00{sent.member if known else ''}\x00{code}\x00{minute}")
     body = {
         "campaign": campaign.id,
         "stage": row.stage,
@@ -170,7 +178,10 @@ def _log_refusal(ctx: Context, campaign: CampaignRow, row: RoundRow, sent: Sent,
         **({"member": sent.member} if known else {}),
     }
     with ctx.db.transaction() as tx:
-        audit.record(ctx, tx, tenant_id=row.tenant_id, type="training.receipt_refused", body=body)
+        if used_once.spend(tx, REFUSAL_KIND, once, expires_at=now + REFUSALS_LOGGED_EVERY, now=now):
+            audit.record(
+                ctx, tx, tenant_id=row.tenant_id, type="training.receipt_refused", body=body
+            )
 
 
 def _leaves(text: str) -> bytes:

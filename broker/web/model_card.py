@@ -31,4 +31,4 @@ def card(told: Mapping[str, Any]) -> str:
         "policies": POLICIES,
         "moment": moment,
     }
-    return document("model_card.md", view)
+    return document("model_card.md", view) + "\n"

@@ -168,7 +168,8 @@ def test_a_receipt_that_does_not_match_is_refused(
 ) -> None:
     opened = shared.call("GET", "").json()["last_round"]
     assert code(shared.hand_in(opened, invented(shared, opened, **changes))) == (status, refusal)
-    assert shared.world.logged("training.receipt_refused")[-1].body["code"] == refusal
+    told = [one.body["code"] for one in shared.world.logged("training.receipt_refused")]
+    assert told.count(refusal) == 1
     assert shared.call("GET", "").json()["last_round"]["receipts"] == []
 
 
@@ -491,7 +492,8 @@ def test_of_two_receipts_at_once_one_is_kept(made: World) -> None:
         told = Counter(one.result() for one in ends)
     assert told == {"kept": 1, "receipt_conflict": len(sent) - 1}
     assert len(made.logged("training.receipt")) == 1
-    assert len(made.logged("training.receipt_refused")) == len(sent) - 1
+    # The same refusal is told of once a minute: the log is not the coordinator's to fill.
+    assert len(made.logged("training.receipt_refused")) == 1
 
 
 OURS = (

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from broker.usecases.person import Named
 from broker.usecases.training_evidence import training_evidence
 from broker.usecases.trust import trust
 from credentials.jcs import b64url
+from tests.broker.builders import Broker
 from tests.broker.flow_world import world
-from tests.broker.training import BEGAN, Training, model, training
+from tests.broker.training import BEGAN, Training, invented, model, training
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +149,26 @@ def test_a_file_that_is_no_json_is_refused(at: Training) -> None:
     for data in (b"", b"{}", b"[]", b"\xff"):
         with pytest.raises(EvidenceInvalid):
             verify_training_evidence(data, trust(at.world.ctx))
+
+
+def test_a_consent_that_another_member_used_is_shown(tmp_path: Path) -> None:
+    """Neither whom it was given to nor what for hides where it is."""
+    with world(tmp_path / "home") as broker:
+        other = broker.second_partner()
+        at = training(broker, broker.partner, other, rounds=9)
+        seeds = Broker(broker.ctx, broker.time)
+        mine, elsewhere = seeds.consent(broker.partner, "crm-0"), seeds.consent(other, "crm-1")
+        opened = at.open(1)
+        for member, named in ((broker.partner, ("c-0", "c-1")), (other, (mine, "c-1"))):
+            sent = invented(at, opened, member, named=named)
+            assert at.hand_in(opened, sent).status_code == 200
+        assert at.close(opened, model(1)).status_code == 200
+        data = file_of(at, mine, with_salt=False)
+        found = verify_training_evidence(data, trust(broker.ctx)).shown
+        assert {(one.member, one.shows) for one in found} == {
+            (broker.partner, "absent"),
+            (other, "included"),
+        }
+        data = file_of(at, elsewhere)
+        shown = verify_training_evidence(data, trust(broker.ctx)).shown
+        assert {(one.member, one.shows) for one in shown} == {(other, "absent")}
