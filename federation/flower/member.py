@@ -151,22 +151,22 @@ def check_running(bundle: bytes, directory: Path) -> None:
 def _answered(message: Message, site: Site, state: RecordDict | None) -> RecordDict:
     now, told = site.now(), _told(message)
     signed = read_signed_campaign(told.document, site.board)
-    opened = _opened(site, signed, told, now)
     secure = message.content.get(SECURE)
     if not signed.campaign.aggregation.secure:
         if secure is not None:
             raise CampaignInvalid("the campaign has no secure aggregation")
-        return _trained(message, site, signed, opened, None)
+        return _trained(message, site, signed, _opened(site, signed, told, now), None)
     peered, kept = of_site(site, state)
     if not isinstance(secure, ConfigRecord):
         raise Malformed("the campaign has secure aggregation, and the message none of its steps")
-    match secure.get("step"):
-        case "keys":
-            return give_keys(opened, len(set(told.taking_part)), peered, kept)
-        case "shares":
-            return give_shares(secure, signed, peered, kept)
-        case "unmask":
-            return unmask(secure, peered, kept)
+    # Of a round that was opened once: these two come when it takes long, too.
+    if secure.get("step") == "shares":
+        return give_shares(secure, signed, peered, kept)
+    if secure.get("step") == "unmask":
+        return unmask(secure, peered, kept)
+    opened = _opened(site, signed, told, now)
+    if secure.get("step") == "keys":
+        return give_keys(opened, len(set(told.taking_part)), peered, kept)
     masking = Masking.begin(secure, opened, kept)
     reply = _trained(message, site, signed, opened, masking)
     metrics = reply["metrics"]

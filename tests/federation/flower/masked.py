@@ -174,6 +174,9 @@ def missing() -> dict[str, Any]:
         left = ALL if step == "unmask" else ("p-0", "p-2", "p-4")
         said, why = three.failed()
         found[step] = [two.off(left) <= NEAR, said, why == dict.fromkeys(three.dead, ENDED)]
+    long = SecureWorld()
+    long.altered["unmask"] = lambda _, __: setattr(long.clock, "now", long.clock.now + 700)
+    found["a long training"] = long.off(ALL) <= NEAR
     apart = SecureWorld()
     apart.dead = {"p-1": "shares", "p-3": "train"}
     found["one at each"] = apart.off(("p-0", "p-2", "p-4")) <= NEAR

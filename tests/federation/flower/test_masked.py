@@ -24,6 +24,7 @@ EXPECTED: Mapping[str, Any] = {
         "shares": [True, REFUSED, True],
         "train": [True, "fail 1 too_few_updates", True],
         "unmask": [True, REFUSED, True],
+        "a long training": True,
         "one at each": True,
         "the campaign's least": "fail 1 too_few_updates",
     },
