@@ -7,11 +7,9 @@ the commands that people use. What is set up here by function calls an operator 
 
 import contextlib
 import json
-import queue
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -41,9 +39,11 @@ from broker.usecases.tenant import add_template
 from broker.usecases.training_report import reports
 from broker.usecases.trust import trust
 from credentials.keys import SoftwareKey
+from dev.federation.papers import campaign_json, write_key, write_settings
+from dev.federation.programs import Program, until
 from dev.running import CONSENT_BROKER, HOST, Broker, free_port, running_broker
 from federation.board import sign_campaign, signed_campaign
-from federation.campaign import SCHEMA, Campaign, parameters_hash
+from federation.campaign import Campaign
 from wallet_adapters.loopback import Wallet, accept_offer, answer_request
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
@@ -51,78 +51,10 @@ PYTHON: Final = ROOT / ".venv-federation" / "bin" / "python"
 APPLICATION: Final = Path(__file__).resolve().parent / "application"
 NAMES: Final = ("North", "South", "West")
 TEMPLATE: Final = "train-together"
-PURPOSE: Final = "dpv:ServicePersonalisation#algo:churn-v3@1"
-DAY: Final = 86_400
-PARAMETERS: Final = {"learning_rate": "0.3", "shrinkage": "0.005", "steps": 15}
-PATIENCE: Final = 600.0
-STOP_SECONDS: Final = 120
 
 
 class NoFlowerError(Exception):
     """`make federation` has not been run."""
-
-
-@dataclass
-class Program:
-    """A program of ours that tells events, one a line."""
-
-    name: str
-    command: Sequence[str]
-    told: Callable[[str, dict[str, Any]], None]
-    process: subprocess.Popen[str] | None = None
-    reader: threading.Thread | None = None
-    events: list[dict[str, Any]] = field(default_factory=list)
-    news: "queue.Queue[dict[str, Any]]" = field(default_factory=queue.Queue)
-
-    def start(self) -> None:
-        """Start it; what it says to people goes where this process's does."""
-        self.process = subprocess.Popen(
-            self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd=ROOT
-        )
-        self.reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
-        self.reader.start()
-
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None  # noqa: S101 (asked for above)
-        with process.stdout as lines:
-            for line in lines:
-                event = json.loads(line)
-                self.events.append(event)
-                self.told(self.name, event)
-                self.news.put(event)
-
-    def await_event(self, wanted: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
-        """The next event that is wanted. Raises `TimeoutError`."""
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
-            if self.process is not None and self.process.poll() not in {None, 0, -9}:
-                raise RuntimeError(f"{self.name} ended with {self.process.returncode}")
-            with contextlib.suppress(queue.Empty):
-                event = self.news.get(timeout=0.5)
-                if wanted(event):
-                    return event
-        raise TimeoutError(f"{self.name}: {what} did not come within {PATIENCE:.0f} s")
-
-    def kill(self) -> None:
-        """End it as a lost machine does."""
-        if self.process is not None:
-            self.process.kill()
-            self._end()
-
-    def stop(self) -> None:
-        """End it as Ctrl-C does."""
-        if self.process is not None:
-            self.process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(STOP_SECONDS)
-            self.process.kill()
-            self._end()
-
-    def _end(self) -> None:
-        assert self.process is not None  # noqa: S101 (looked at above)
-        assert self.reader is not None  # noqa: S101
-        self.process.wait()
-        self.reader.join()
 
 
 @dataclass
@@ -261,41 +193,18 @@ class Consortium:
         (self.directory / "board.json").write_text(json.dumps(board))
         with acting_for_all():
             salt_hash = campaigns.new_salt(self.ctx, ROOT_TENANT)
-            document = self._campaign(salt_hash, built["bundle_hash"], rounds, changes)
+            document = campaign_json(
+                [one.id for one in self.members],
+                salt_hash=salt_hash,
+                bundle_hash=built["bundle_hash"],
+                rounds=rounds,
+                **changes,
+            )
             campaign = Campaign.from_json(document)
             signatures = [sign_campaign(one, campaign) for one in keys]
             signed = json.dumps(signed_campaign(campaign, signatures)).encode()
             decides = json.dumps(board).encode()
             self.campaign = campaigns.add_campaign(self.ctx, ROOT_TENANT, signed, decides).id
-
-    def _campaign(
-        self, salt_hash: str, bundle_hash: str, rounds: int, changes: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        named, now = sorted(one.id for one in self.members), int(time.time())
-        usual = dict.fromkeys(("server_clip", "mu", "trim", "byzantine"))
-        return {
-            "schema": SCHEMA,
-            "id": "churn-together",
-            "purpose": PURPOSE,
-            "attributes": ["purchase_count_12m"],
-            "territories": ["CN"],
-            "valid_from": now - DAY,
-            "valid_until": now + DAY,
-            "salt_hash": salt_hash,
-            "bundle_hash": bundle_hash,
-            "parameters": PARAMETERS,
-            "parameters_hash": parameters_hash(dict(PARAMETERS)),
-            "members": named,
-            "minimum_members": 2,
-            "minimum_rows": 5,
-            "cohort": 5,
-            "privacy": None,
-            "aggregation": {"method": "fedavg", "secure": False, **usual},
-            "rounds": rounds,
-            "rollout": [{"stage": "consortium", "members": named, "gates": [], "approvals": 1}],
-            "unlearning": "exclude",
-            **changes,
-        }
 
     def settle(self, *, patience: int = 120) -> None:
         """Write each member's settings and the coordinator's."""
@@ -305,8 +214,8 @@ class Consortium:
             added = add_coordinator(self.ctx, ROOT_TENANT, name="training")
         (self.directory / "trust.json").write_text(json.dumps(told))
         for number, member in enumerate(self.members):
-            _write_key(member.directory / "client.jwk", member.client)
-            _settings(
+            write_key(member.directory / "client.jwk", member.client)
+            write_settings(
                 member.directory / "member.toml",
                 broker=self.broker.address,
                 member=member.id,
@@ -323,8 +232,8 @@ class Consortium:
             )
         place = self.directory / "coordinator"
         place.mkdir()
-        _write_key(place / "coordinator.jwk", added)
-        _settings(
+        write_key(place / "coordinator.jwk", added)
+        write_settings(
             place / "coordinator.toml",
             broker=self.broker.address,
             coordinator=added.client_id,
@@ -344,7 +253,7 @@ class Consortium:
             "coordinator", [*CONSENT_BROKER, "federation", "up", str(file), "--json"], self.told
         )
         self.coordinator.start()
-        self._until((self.state / "link" / "members.pem").exists, "the SuperLink's certificate")
+        until((self.state / "link" / "members.pem").exists, "the SuperLink's certificate")
         return self.coordinator
 
     def start_member(self, member: Member) -> Program:
@@ -359,7 +268,7 @@ class Consortium:
         """Register a member's two public keys, and admit it."""
         state = member.directory / "state"
         node, receipts = state / "node.pub", state / "receipt.pub.jwk"
-        self._until((state / "receipt.jwk").exists, "the member's keys")
+        until((state / "receipt.jwk").exists, "the member's keys")
         with acting_for_all():
             members.add_member(
                 self.ctx,
@@ -399,14 +308,6 @@ class Consortium:
                 program.stop()
         self.ctx.db.close()
 
-    @staticmethod
-    def _until(come: Callable[[], bool], what: str) -> None:
-        until = time.monotonic() + PATIENCE
-        while not come():
-            if time.monotonic() > until:
-                raise TimeoutError(f"{what} did not come within {PATIENCE:.0f} s")
-            time.sleep(0.2)
-
 
 @contextlib.contextmanager
 def consortium(
@@ -424,13 +325,3 @@ def consortium(
             yield made
         finally:
             made.stop()
-
-
-def _write_key(file: Path, client: NewClient) -> None:
-    file.write_text(json.dumps(client.to_json()))
-    file.chmod(0o600)
-
-
-def _settings(file: Path, **values: str | int) -> None:
-    # JSON's texts and numbers are TOML's too.
-    file.write_text("".join(f"{name} = {json.dumps(one)}\n" for name, one in values.items()))

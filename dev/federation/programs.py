@@ -1,0 +1,88 @@
+"""Programs of ours that tell events, started, heard, killed and stopped."""
+
+import contextlib
+import json
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent.parent
+PATIENCE: Final = 600.0
+STOP_SECONDS: Final = 120
+
+
+@dataclass
+class Program:
+    """A program of ours that tells events, one a line."""
+
+    name: str
+    command: Sequence[str]
+    told: Callable[[str, dict[str, Any]], None]
+    process: subprocess.Popen[str] | None = None
+    reader: threading.Thread | None = None
+    events: list[dict[str, Any]] = field(default_factory=list)
+    news: "queue.Queue[dict[str, Any]]" = field(default_factory=queue.Queue)
+
+    def start(self) -> None:
+        """Start it; what it says to people goes where this process's does."""
+        self.process = subprocess.Popen(
+            self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        self.reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
+        self.reader.start()
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None  # noqa: S101 (asked for above)
+        with process.stdout as lines:
+            for line in lines:
+                event = json.loads(line)
+                self.events.append(event)
+                self.told(self.name, event)
+                self.news.put(event)
+
+    def await_event(self, wanted: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
+        """The next event that is wanted. Raises `TimeoutError`."""
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            if self.process is not None and self.process.poll() not in {None, 0, -9}:
+                raise RuntimeError(f"{self.name} ended with {self.process.returncode}")
+            with contextlib.suppress(queue.Empty):
+                event = self.news.get(timeout=0.5)
+                if wanted(event):
+                    return event
+        raise TimeoutError(f"{self.name}: {what} did not come within {PATIENCE:.0f} s")
+
+    def kill(self) -> None:
+        """End it as a lost machine does."""
+        if self.process is not None:
+            self.process.kill()
+            self._end()
+
+    def stop(self) -> None:
+        """End it as Ctrl-C does."""
+        if self.process is not None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_SECONDS)
+            self.process.kill()
+            self._end()
+
+    def _end(self) -> None:
+        assert self.process is not None  # noqa: S101 (looked at above)
+        assert self.reader is not None  # noqa: S101
+        self.process.wait()
+        self.reader.join()
+
+
+def until(come: Callable[[], bool], what: str) -> None:
+    """Wait for something. Raises `TimeoutError`."""
+    end = time.monotonic() + PATIENCE
+    while not come():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what} did not come within {PATIENCE:.0f} s")
+        time.sleep(0.2)
