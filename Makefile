@@ -5,11 +5,11 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help setup run demo test soak bench lint format lock lock-check migrate federation
+.PHONY: help setup run demo demo-federation test soak bench lint format lock lock-check migrate federation
 
 help: ## show this list
 	@echo "The consent broker. First: make run. Everything there is:"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 	@echo "Settings of make run: HOST= PORT= PUBLIC_URL= (make run PORT=9000). More arguments: ARGS=\"...\"."
 
 setup: ## prepare the environment in .venv from the pinned lock (Python 3.11 or 3.12)
@@ -21,6 +21,9 @@ run: setup ## prepare what is missing, migrate and serve on 127.0.0.1:8000
 demo: setup ## start a broker by itself and drive the whole way through it (ARGS="--json --out DIR")
 	@$(BIN)/python -m dev.demo $(ARGS)
 
+demo-federation: setup federation ## three members train together on consented rows, a customer withdraws (ARGS="--json --out DIR")
+	@$(BIN)/python -m dev.federation.demo $(ARGS)
+
 test: ## run every test; what needs a missing program is skipped by name (ARGS="tests/credentials -x")
 	@sh dev/environment.sh dev
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
@@ -30,7 +33,7 @@ soak: ## run faults and fuzzing in their long form: 20 kills, a million inputs (
 	@SOAK=1 $(BIN)/python -m pytest -q $(if $(ARGS),$(ARGS),tests/faults tests/fuzzing tests/zkp tests/interop/test_zkp.py tests/broker/test_withdrawal_race.py tests/broker/test_two_partners.py tests/broker/test_evidence.py tests/federation/flower/test_up.py)
 
 bench: ## measure every figure against its probe and check what it has to hold (ARGS="decisions")
-	@sh dev/environment.sh dev
+	@sh dev/environment.sh dev && sh dev/environment.sh federation
 	@$(BIN)/python -m benchmarks $(if $(ARGS),$(ARGS),--all)
 
 lint: ## format, lint, types, import contracts

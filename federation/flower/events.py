@@ -88,7 +88,8 @@ def append(file: Path, event: str, **facts: Any) -> None:  # noqa: ANN401
     """Write an event into a file, as one line at once."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with file.open("ab") as output:
-        output.write(json.dumps({"event": event, **facts}).encode() + b"\n")
+        line = {"event": event, "when": round(time.time(), 3), **facts}
+        output.write(json.dumps(line).encode() + b"\n")
 
 
 @dataclass

@@ -73,6 +73,7 @@ class FileSite:
     member: str = ""
     noted: dict[str, int] = field(default_factory=dict)
     trained_on: int = 0
+    reached: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, message: Message, training: Training, running: Path, **more: Any) -> Self:  # noqa: ANN401
@@ -129,6 +130,7 @@ class FileSite:
 
     def consents(self) -> Sequence[str]:
         """A line for each row."""
+        self.reached["gate"] = time.monotonic()
         return self.home.credentials()
 
     def lists(self, opened_at: int, addresses: Sequence[str]) -> Mapping[str, str]:
@@ -151,6 +153,7 @@ class FileSite:
     def keep(self, before: Before) -> None:
         """Keep it durably."""
         self.trained_on = len(before.trained or ())
+        self.reached["training"] = time.monotonic()
         file = self.home.before(before.campaign)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(file, json.dumps(before.to_json()).encode())
@@ -161,6 +164,7 @@ class FileSite:
 
     def round_key(self, opened: Round) -> RoundKey:
         """From the broker, as the partner that this member is."""
+        self.reached["receipt"] = time.monotonic()
         campaign = self.told.get("at-broker")
         if not isinstance(campaign, str):
             raise Malformed("the message does not say which campaign of the broker's it is")
@@ -177,6 +181,12 @@ class FileSite:
             raise SettingsWrong(f"{self.home.file}: secure aggregation needs peers, see --example")
         told = read_json(self.home.peers)
         return {member: told[member] for member in signed.campaign.members if member in told}
+
+    def seconds(self) -> dict[str, float]:
+        """How long the gate took (its lists with it), the training, and the receipt."""
+        ends = [*list(self.reached.values())[1:], time.monotonic()]
+        spans = zip(self.reached.items(), ends, strict=True)
+        return {part: round(end - begun, 4) for (part, begun), end in spans}
 
     def _client(self) -> BrokerClient:
         key = read_key(self.home.client_key)
@@ -228,6 +238,6 @@ def take_part(
         more = {"left_out": site.noted, "hint": CURES.get(code, "")}
         append(site.home.events, "refused", **about, code=code, **more)
     elif ARRAYS in reply.content:
-        facts = {"rows": site.trained_on, "left_out": site.noted}
+        facts = {"rows": site.trained_on, "left_out": site.noted, "seconds": site.seconds()}
         append(site.home.events, "trained", **about, **facts)
     return reply

@@ -25,6 +25,21 @@ EXPECTED: Mapping[str, Any] = {
         "closing": ["open 1", "close 1", "open 2", "close 2"],
         "opening": ["open 1", "fail 1 interrupted", "open 2", "close 2", "open 3", "close 3"],
     },
+    # In the middle of a round its number is used up; before it, or when its model was kept, none.
+    "ended_at_each_step": {
+        step: ["close 3", closed, True, True]
+        for closed, steps in (
+            (3, ("open 2", "close 2", "after 2")),
+            (
+                2,
+                (
+                    *(f"{verb} 2 p-{n}" for verb in ("receipt", "received") for n in range(3)),
+                    "member",
+                ),
+            ),
+        )
+        for step in steps
+    },
     "left_out": {
         "another model than in the receipt": "receipt_mismatch",
         "no numbers": "not_finite",

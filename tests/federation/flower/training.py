@@ -9,6 +9,7 @@ import json
 import sys
 import tempfile
 import zipfile
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -159,16 +160,20 @@ class Desk:
     members: tuple[str, ...]
     said: list[str] = field(default_factory=list)
     leaves: dict[tuple[int, str], bytes] = field(default_factory=dict)
+    receipts: dict[tuple[int, str], set[str]] = field(default_factory=lambda: defaultdict(set))
     state: LastRound | None = None
     end_at: str = ""
     refuse: str = ""
     never_close: int = 0
 
     def _say(self, what: str) -> None:
+        self._end(what)
+        self.said.append(what)
+
+    def _end(self, what: str) -> None:
         if self.end_at == what:
             self.end_at = ""
             raise Ended
-        self.said.append(what)
 
     def last(self) -> LastRound | None:
         return self.state
@@ -182,7 +187,10 @@ class Desk:
     def receipt(self, stage: str, number: int, member: str, token: str, leaves: bytes) -> None:
         if member == self.refuse:
             raise ReceiptNotTaken("member_revoked")
+        self._end(f"receipt {number} {member}")
         self.leaves[number, member] = leaves
+        self.receipts[number, member].add(token)
+        self._end(f"received {number} {member}")
 
     def close(self, checkpoint: Checkpoint) -> None:
         if checkpoint.number == self.never_close:
@@ -190,6 +198,7 @@ class Desk:
             raise RoundNotClosed("state_conflict")
         self._say(f"close {checkpoint.number}")
         self.state = LastRound(checkpoint.stage, checkpoint.number, "closed")
+        self._end(f"after {checkpoint.number}")
 
     def fail(self, stage: str, number: int, code: str) -> None:
         self._say(f"fail {number} {code}")
@@ -303,6 +312,33 @@ def ended_before_closing() -> dict[str, Any]:
         except Ended:
             world.run()
     return {"closing": closing.desk.said, "opening": opening.desk.said}
+
+
+def ended_at_each_step() -> dict[str, Any]:
+    """A coordinator that ends at each step of a round, another time a member that does.
+
+    The next one ends the campaign, and each round that gave a model has one receipt of each member.
+    """
+    steps = ["open 2", "close 2", "after 2"]
+    steps += [f"{verb} 2 p-{number}" for verb in ("receipt", "received") for number in range(3)]
+    found = {}
+    for step in [*steps, "member"]:
+        world = World(method="fedavg", rounds=3)
+        world.desk.end_at = step
+        if step == "member":
+            world.changed["p-1"] = _ends_once()
+        with suppress(Ended):
+            world.run()
+        world.run()
+        closed = [int(one.split()[1]) for one in world.desk.said if one.startswith("close")]
+        ours = {key: len(told) for key, told in world.desk.receipts.items() if key[0] in closed}
+        found[step] = [
+            world.desk.said[-1],
+            len(closed),
+            sorted(ours) == [(number, name) for number in closed for name in world.sites],
+            set(ours.values()) == {1},
+        ]
+    return found
 
 
 def _ends_once() -> Callable[[Message], Message]:
@@ -575,6 +611,7 @@ def main(directory: Path) -> dict[str, Any]:
     return {
         "withdrawn_and_resumed": withdrawn_and_resumed(),
         "ended": ended_before_closing(),
+        "ended_at_each_step": ended_at_each_step(),
         "left_out": left_out(),
         "failed": failed(),
         "not_closed": not_closed(),
