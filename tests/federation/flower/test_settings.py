@@ -1,0 +1,76 @@
+"""What a member's or coordinator's file says wrong is named before anything starts."""
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from dev.federation.plot import svg
+from federation.flower.settings import (
+    COORDINATOR,
+    MEMBER,
+    CoordinatorHome,
+    MemberHome,
+    SettingsWrong,
+    read_key,
+)
+
+
+def written(place: Path, text: str) -> Path:
+    file = place / "settings.toml"
+    file.write_text(text)
+    return file
+
+
+def test_the_examples_can_be_read_and_paths_are_the_files(tmp_path: Path) -> None:
+    member = MemberHome.read(written(tmp_path, MEMBER))
+    assert member.rows == tmp_path / "rows"
+    assert member.receipt_key == tmp_path / "state" / "receipt.jwk"
+    coordinator = CoordinatorHome.read(written(tmp_path, COORDINATOR))
+    assert (coordinator.port, coordinator.self_signed) == (9092, "link.example")
+    assert coordinator.certificate is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("patience = 120", "patience = true"), "patience is a number"),
+        (("patience = 120", "patience = 0"), "patience is a number"),
+        (("port = 9092", "port = 90920"), "port is a number"),
+        (('host = "0.0.0.0"', 'hosts = "0.0.0.0"'), "there is no hosts"),
+        (("coordinator =", "# coordinator ="), "coordinator is missing"),
+        (('self_signed = "link.example"', ""), "members come in by TLS"),
+        (('# certificate = "chain.pem"', 'certificate = "chain.pem"'), "members come in by TLS"),
+        (('broker = "https', "broker = https"), "is not TOML"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, change: tuple[str, str], said: str) -> None:
+    assert change[0] in COORDINATOR
+    file = written(tmp_path, COORDINATOR.replace(*change))
+    with pytest.raises(SettingsWrong, match=said) as refused:
+        CoordinatorHome.read(file)
+    assert str(file) in str(refused.value)
+
+
+def test_what_a_file_names_is_looked_at_too(tmp_path: Path) -> None:
+    home = MemberHome.read(written(tmp_path, MEMBER))
+    with pytest.raises(SettingsWrong, match=r"cannot read .*client\.jwk"):
+        read_key(home.client_key)
+    home.client_key.write_text('{"private_jwk": {"kty": "EC"}}')
+    with pytest.raises(SettingsWrong, match="holds no private JWK"):
+        read_key(home.client_key)
+    home.board.write_text(json.dumps({"keys": [], "threshold": 2}))
+    with pytest.raises(SettingsWrong, match="board"):
+        home.decides()
+    home.trust.write_text("[]")
+    with pytest.raises(SettingsWrong, match=r"trust\.json"):
+        home.issuer()
+
+
+def test_a_plot_is_one_picture_of_every_round() -> None:
+    drawn = ET.fromstring(svg([0.7, 0.8, 0.85], 0.86, [0.6, 0.7], 2))  # noqa: S314 (our own)
+    circles = drawn.findall("{http://www.w3.org/2000/svg}circle")
+    heights = [float(one.attrib["cy"]) for one in circles]
+    assert heights == sorted(heights, reverse=True)
+    assert len(heights) == 3
