@@ -73,13 +73,12 @@ class Demonstration:
             coordinator.await_event(
                 lambda one: one["event"] == "round_closed" and one["number"] >= half, "half of it"
             )
-            withdrawn_at = int(time.time()) + 1
             made.withdraw(first, WITHDRAWN)
             self.say("a customer of the first member has withdrawn 一位客户撤回同意")
             coordinator.await_event(lambda one: one["event"] == "campaign_state", "the end")
-            return self.seen(made, first, withdrawn_at)
+            return self.seen(made, first)
 
-    def seen(self, made: Consortium, first: Member, withdrawn_at: int) -> dict[str, Any]:
+    def seen(self, made: Consortium, first: Member) -> dict[str, Any]:
         """What came of it."""
         self.say("the campaign is over; models are judged 评估模型")
         rounds, models = made.rounds(), made.models()
@@ -90,10 +89,12 @@ class Demonstration:
             )
         )
         closed = [one for one in rounds if one["state"] == "closed"]
-        used = len([one for one in closed if one["opened_at"] <= withdrawn_at])
+        # A round that was open as the customer withdrew may have left the row out already.
+        shown = self.evidence(made, first.consents[WITHDRAWN])
+        used = sum(one == "included" for one in shown.values())
         assert first.program is not None  # noqa: S101 (started above)
         # Compared with the model of as many rounds that never saw the row.
-        before, after = (judged["models"][number - 1] for number in (used, len(closed)))
+        before, after = (judged["models"][number - 1] for number in (max(1, used), len(closed)))
         left = residual(before, after, judged["replayed"][-1])
         return {
             "customers": self.given.customers,
@@ -106,7 +107,7 @@ class Demonstration:
             "rows_of_the_first_member": [
                 one["rows"] for one in first.program.events if one["event"] == "trained"
             ],
-            "evidence": self.evidence(made, first.consents[WITHDRAWN]),
+            "evidence": shown,
             "residual": {"before": left.before, "after": left.after, "erased": left.erased},
             "seconds": round(time.monotonic() - self.began, 1),
         }

@@ -36,6 +36,7 @@ from federation.flower.supervised import Supervised, until_told
 TURN_SECONDS: Final = 2.0
 FIRST_PAUSE: Final = 4.0
 LONGEST_PAUSE: Final = 300.0
+GRACE_SECONDS: Final = 60.0
 CAMPAIGNS: Final = "/v1/federation/campaigns?state="
 UNAUTHORIZED: Final = frozenset({400, 401, 403})
 ENDS_BY_ITSELF: Final = frozenset({"paused", "finished"})
@@ -63,6 +64,7 @@ class Reconciler:
     tried: dict[str, Tried] = field(default_factory=dict)
     tails: dict[str, Tail] = field(default_factory=dict)
     rounds: dict[str, int] = field(default_factory=dict)
+    enough: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Tell each thing once."""
@@ -212,14 +214,21 @@ class Reconciler:
     def _enough(
         self, told: Mapping[str, Any], signed: SignedCampaign, nodes: Mapping[str, Node]
     ) -> bool:
-        """Whether so many members are online that a round can take place."""
+        """Whether so many members are online that a round can take place.
+
+        Others who are admitted are waited for a while: from a round that began they are left out.
+        """
         campaign = signed.campaign
         [stage] = [one for one in campaign.rollout if one.stage == told["stage"]]
         online = {
             name for name in stage.members if name in nodes and nodes[name].status == "online"
         }
         if len(online) >= campaign.minimum_members:
-            return True
+            expected = [name for name in stage.members if name in nodes]
+            since = self.enough.setdefault(told["id"], time.monotonic())
+            if len(online) == len(expected) or time.monotonic() - since >= GRACE_SECONDS:
+                self.enough.pop(told["id"])
+                return True
         facts = {"online": len(online), "needed": campaign.minimum_members}
         missing = sorted(set(stage.members) - online)
         self.changes.tell(

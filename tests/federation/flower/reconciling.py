@@ -198,6 +198,10 @@ def usual() -> dict[str, Any]:
     link.offline = {"p-1", "p-2"}
     made.turns(2)
     waiting = made.said("waiting_for_members")
+    # Two are enough, and the third is waited for.
+    link.offline = {"p-2"}
+    made.turns(2)
+    early = link.running()
     link.offline = set()
     made.turns(3)
     first = link.running()
@@ -213,7 +217,7 @@ def usual() -> dict[str, Any]:
     made.turns(3)
     return {
         "waiting": [(one["online"], one["missing"]) for one in waiting],
-        "runs": [len(first), pausing, len(second), link.running()],
+        "runs": [early, len(first), pausing, len(second), link.running()],
         "members": sorted(members),
         "taking_part": link.taking_part,
         "events": made.names(),

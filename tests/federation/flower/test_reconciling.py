@@ -16,12 +16,13 @@ EXPECTED: Mapping[str, Any] = {
         # A node that has just been registered has yet to come.
         "waiting": [[0, ["p-0", "p-1", "p-2"]], [1, ["p-1", "p-2"]]],
         # One run; after it failed none for a while, then another; none when the stage is over.
-        "runs": [1, [], 1, []],
+        "runs": [[], 1, [], 1, []],
         "members": ["p-0", "p-1", "p-2"],
         "taking_part": [1, 2, 3],
         "events": [
             "broker_answers",
             "members",
+            "waiting_for_members",
             "waiting_for_members",
             "waiting_for_members",
             "run_started",
