@@ -37,9 +37,8 @@ class Program:
         self.reader.start()
 
     def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None  # noqa: S101 (asked for above)
-        with process.stdout as lines:
-            for line in lines:
+        with process:
+            for line in process.stdout or ():
                 event = json.loads(line)
                 self.events.append(event)
                 self.told(self.name, event)
@@ -73,10 +72,9 @@ class Program:
             self._end()
 
     def _end(self) -> None:
-        assert self.process is not None  # noqa: S101 (looked at above)
-        assert self.reader is not None  # noqa: S101
-        self.process.wait()
-        self.reader.join()
+        if self.process is not None and self.reader is not None:
+            self.process.wait()
+            self.reader.join()
 
 
 def until(come: Callable[[], bool], what: str) -> None:

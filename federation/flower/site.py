@@ -11,6 +11,7 @@ with `privacy` it brings `Private` besides. The file is named by the environment
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -197,16 +198,14 @@ class FileSite:
 class PrivateFileSite(FileSite):
     """`member.PrivateSite` of a settings file."""
 
-    private: Private | None = None
+    private: Private = field(kw_only=True)
 
     def gradients(self, task: Task, model: Model, rows: Sequence[int]) -> Mapping[str, Any]:
         """As the application does."""
-        assert self.private is not None  # noqa: S101 (made with it alone)
         return self.private.gradients(task, model, rows, self.home.rows)
 
     def evaluate(self, task: Task, model: Model) -> Mapping[str, float]:
         """As the application does."""
-        assert self.private is not None  # noqa: S101
         return self.private.evaluate(task, model)
 
 
@@ -227,12 +226,16 @@ def take_part(
         else PrivateFileSite.of(message, training, running, private=private)
     )
     about = {"stage": site.told.get("stage"), "number": site.told.get("server-round")}
+    answered = False
     try:
         reply = answer(message, site, state)
-    except Exception as error:
-        why = f"{type(error).__name__}: {error}"
-        append(site.home.events, "broken", **about, why=why[:500])
-        raise
+        answered = True
+    finally:
+        # Whatever the application raised goes on to Flower; here it is told to this member.
+        error = sys.exc_info()[1]
+        if not answered and error is not None:
+            why = f"{type(error).__name__}: {error}"
+            append(site.home.events, "broken", **about, why=why[:500])
     if reply.has_content() and "refused" in reply.content:
         code = str(reply.content["refused"]["code"])
         more = {"left_out": site.noted, "hint": CURES.get(code, "")}

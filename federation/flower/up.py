@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -96,8 +96,8 @@ class Reconciler:
     def _reconcile(
         self,
         control: Control,
-        campaigns: list[Mapping[str, Any]],
-        paused: list[Mapping[str, Any]],
+        campaigns: Sequence[Mapping[str, Any]],
+        paused: Sequence[Mapping[str, Any]],
     ) -> None:
         admitted = {
             one["member"]: one
