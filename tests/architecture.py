@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 SHIPPED = ("broker/*", "credentials/*", "wallet_adapters/*", "zkp/*", "federation/*")
 PYTHON = (*SHIPPED, "migrations/*", "benchmarks/*", "dev/*")
-# Programs of their own, in an environment of their own; site and serving are where Flower begins one.
+# Programs of their own; site and serving are where Flower begins one.
 AT_THE_EDGE = (
     "federation/flower/member_up.py",
     "federation/flower/serving.py",
