@@ -7,7 +7,8 @@ Shares of both secrets are with the others, `threshold` of which give one of the
 of who is in the sum, the shared ones of who is not. Nobody ever gets both.
 
     keys    X25519, one pair to seal shares and one for masks (`federation.secure_keys`)
-    masks   AES-256 in counter mode under HKDF-SHA256 of campaign, stage, round and the two names
+    masks   AES-256 in counter mode under HKDF-SHA256 of campaign, stage, round, the two names and
+            the model that a member was sent: of who was sent unlike ones no masks cancel
     shares  Shamir's, in GF(2^128), as Flower has them; sealed by AES-256-GCM
     sum     of numbers modulo 2^64, so a vector under one mask is uniform whatever it was
 
@@ -16,6 +17,7 @@ Flower's own SecAgg+ is not used: its masks come from a generator of 32 bits of 
 
 import hashlib
 import secrets
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -92,16 +94,31 @@ def mask(key: bytes, size: int) -> Any:  # noqa: ANN401 (an array)
     return np.frombuffer(stream.update(bytes(8 * size)), "<u8")
 
 
-def own_mask(seed: bytes, of: Of, size: int) -> Any:  # noqa: ANN401
+@dataclass(frozen=True)
+class Shape:
+    """What the masks of one vector are made for: the round, the model begun with, its numbers.
+
+    `begun` is the hash of the model as the member was sent it. The same mask is made only by those
+    who were sent the same: a coordinator that sends one member another model, so that the others'
+    updates are known to it beforehand, gets a sum of which no masks cancel.
+    """
+
+    of: Of
+    begun: str
+    size: int
+
+
+def own_mask(seed: bytes, shape: Shape) -> Any:  # noqa: ANN401
     """The mask of one member alone."""
-    return mask(HKDF(hashes.SHA256(), 32, None, of.context("own")).derive(seed), size)
+    return mask(HKDF(hashes.SHA256(), 32, None, shape.of.context("own")).derive(seed), shape.size)
 
 
-def mask_with(private: bytes, me: str, other: str, public: bytes, of: Of, size: int) -> Any:  # noqa: ANN401
+def mask_with(private: bytes, me: str, other: str, public: bytes, shape: Shape) -> Any:  # noqa: ANN401
     """The mask that two members share, with the sign that it has for the first."""
     lower, upper = sorted((me, other))
-    found = mask(shared(private, public, of.context("mask", lower, upper)), size)
-    return found if me == lower else np.zeros(size, np.uint64) - found
+    key = shared(private, public, shape.of.context("mask", lower, upper, shape.begun))
+    found = mask(key, shape.size)
+    return found if me == lower else np.zeros(shape.size, np.uint64) - found
 
 
 def seal_key(private: bytes, sender: str, receiver: str, public: bytes, of: Of) -> bytes:

@@ -196,6 +196,7 @@ def _trained(
     message: Message, site: Site, signed: SignedCampaign, opened: Round, masking: Masking | None
 ) -> RecordDict:
     model = _model(message)
+    begun = model_hash(model)
     training = _training(site, signed.campaign)
     found, pinned = _gated(site, signed, opened, site.now())
     site.note(found.left_out)
@@ -207,14 +208,14 @@ def _trained(
     weight = weight_of(signed.campaign, tree.size - SENTINELS)
     given = trained.model
     if masking is not None:
-        given = masking.masked(trained.model, trained.metrics, weight)
+        given = masking.masked(trained.model, trained.metrics, weight, begun)
     receipt = Receipt(
         member=site.member,
         signed_at=site.now(),
         campaign=opened.campaign_hash,
         stage=opened.stage,
         round=opened.number,
-        model_in=model_hash(model),
+        model_in=begun,
         model_out=model_hash(given),
         lists=pinned.used,
         bucket=tree.size - SENTINELS,

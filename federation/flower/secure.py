@@ -19,6 +19,7 @@ from flwr.common.secure_aggregation.crypto.shamir import combine_shares
 from federation.board import SignedCampaign
 from federation.errors import FederationError, MaskingFailed
 from federation.flower.masking import (
+    Shape,
     commitment,
     mask_with,
     mean_of,
@@ -26,7 +27,7 @@ from federation.flower.masking import (
     public_of,
     threshold_of,
 )
-from federation.flower.models import Model, of_record
+from federation.flower.models import Model, model_hash, of_record
 from federation.flower.replies import MOST_METRICS, refusal_of
 from federation.flower.secure_member import MASKED, SECURE, SHARE_BYTES
 from federation.flower.strategy import ARRAYS, CONFIG, WEIGHT
@@ -141,18 +142,16 @@ class Secure:
                     if name in shares and isinstance(one, bytes) and len(one) == SHARE_BYTES:
                         shares[name].append(one)
         total = sum(self._vector(counted[name]) for name in alive)
-        size = len(total)
+        shape = Shape(self.of, model_hash(model), len(total))
         for name in self.sealed:
             if name in counted:
                 given = counted[name].content[SECURE]["commitment"]
                 seed = self._secret(name, shares[name], commitment, given)
-                total = total - own_mask(seed, self.of, size)
+                total = total - own_mask(seed, shape)
                 continue
             private = self._secret(name, shares[name], public_of, self.public[name].mask)
             for other in alive:
-                total = total + mask_with(
-                    private, name, other, self.public[other].mask, self.of, size
-                )
+                total = total + mask_with(private, name, other, self.public[other].mask, shape)
         weight = sum(int(counted[name].content["metrics"][WEIGHT]) for name in alive)
         names = list(counted[alive[0]].content[SECURE]["metrics"])
         return _parted(mean_of(total, weight), model, names)

@@ -24,6 +24,7 @@ from credentials.jws import Signer
 from federation.board import SignedCampaign
 from federation.errors import CampaignInvalid, Malformed, MaskingFailed
 from federation.flower.masking import (
+    Shape,
     commitment,
     in_fixed_point,
     mask_with,
@@ -208,19 +209,23 @@ class Masking:
             session.held, session.shares = [*session.held, name], [*session.shares, both]
         return cls(session, opened.member)
 
-    def masked(self, model: Model, metrics: Mapping[str, float], weight: int) -> Model:
-        """An update and its metrics, times the weight, under all masks. Raises `UpdateTooLarge`."""
+    def masked(self, model: Model, metrics: Mapping[str, float], weight: int, begun: str) -> Model:
+        """An update and its metrics, times the weight, under all masks.
+
+        `begun` is the hash of the model that this member was sent. Raises `UpdateTooLarge`.
+        """
         session = self.session
         parts = [np.asarray(model[name], np.float64).ravel() for name in sorted(model)]
         vector = np.concatenate([*parts, np.array([metrics[name] for name in sorted(metrics)])])
         if not np.isfinite(vector).all():
             raise Malformed("an update or a metric is not finite")
         total = in_fixed_point(vector, weight, session.members)
-        total = total + own_mask(session.seed, session.of, len(total))
+        shape = Shape(session.of, begun, len(total))
+        total = total + own_mask(session.seed, shape)
         for name in session.held:
             if name != self.me:
                 public = session.public(name).mask
-                total += mask_with(session.mask, self.me, name, public, session.of, len(total))
+                total += mask_with(session.mask, self.me, name, public, shape)
         return {MASKED: total}
 
     def done(self, metrics: Sequence[str], state: RecordDict) -> ConfigRecord:

@@ -63,7 +63,7 @@ APPLICATION = Path(__file__).parent / "application"
 BUNDLE = Bundle.build(APPLICATION)
 ROWS = 24
 FIRST: Model = {"weights": np.zeros(3), "bias": np.zeros(1)}
-KEYS = {name: SoftwareKey.generate() for name in (f"p-{number}" for number in range(5))}
+KEYS = {name: SoftwareKey.generate() for name in (f"p-{number}" for number in range(6))}
 BROKER = Broker()
 CONSENTS: dict[tuple[str, int], str] = {}
 
