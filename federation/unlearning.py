@@ -125,6 +125,19 @@ class Lineage:
             at = None if above is None else above.parent
         return False
 
+    def check_known(self, versions: Iterable[str]) -> None:
+        """Raise `LineageInvalid` for a version that is not known."""
+        for one in versions:
+            if one not in self.versions:
+                raise LineageInvalid(f"model version {one} is not known")
+
+    def ordered(self) -> list[ModelVersion]:
+        """Every version, each behind its parent."""
+        found = [one for one in self.versions.values() if one.parent is None]
+        for version in found:
+            found += (self.versions[one] for one in self._children.get(version.id, ()))
+        return found
+
     def tainted(self, used: Collection[str]) -> frozenset[str]:
         """Every version that learnt from what the versions `used` were trained on.
 

@@ -26,35 +26,75 @@ _DISTANCE = re.compile(r"(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?")
 class Marks:
     """What a walk of the lineage marks: versions by their taint, and those of them to be tainted.
 
-    `tainted` leaves out what was trained without the row, under `exclude`, since it was withdrawn.
+    `tainted` leaves out what was trained without the rows, under `exclude`, since they were
+    withdrawn. `since` tells by version when the last of its rows was withdrawn, `reaches` by
+    version the campaigns (hashes) that it or what came of it is of.
     """
 
     taints: Mapping[str, str]
     tainted: frozenset[str]
+    since: Mapping[str, int]
+    reaches: Mapping[str, frozenset[str]]
 
 
 def marks(
     lineage: Lineage,
-    used: Collection[str],
+    used: Mapping[str, int],
     *,
-    since: int,
     opened_at: Mapping[str, int],
     policies: Mapping[str, str],
 ) -> Marks:
-    """Walk from the versions that `used` a row to all that came of them.
+    """Walk from the versions that used rows to all that came of them.
 
-    `opened_at` tells when a version's round opened, `policies` by campaign hash its policy, `since`
-    from when on lists show the withdrawal. Raises `LineageInvalid`.
+    `used` tells by version from when on lists show the last withdrawal of a row that its own round
+    used, `opened_at` when a version's round opened, `policies` by campaign hash its policy. A later
+    version is measured by the rows of its own line alone. Raises `LineageInvalid`.
     """
-    reached = lineage.tainted(used)
-    taints = {one: USED if one in used else DESCENDS for one in reached}
+    lineage.check_known(used)
+    ordered = [one for one in lineage.ordered() if one.parent is not None or one.id in used]
+    since: dict[str, int] = {}
+    for one in ordered:
+        found = [since.get(one.parent or ""), used.get(one.id)]
+        ended = [at for at in found if at is not None]
+        if ended:
+            since[one.id] = max(ended)
+    reaches: dict[str, frozenset[str]] = {}
+    for one in reversed(ordered):
+        if one.id in since:
+            below = reaches.get(one.id, frozenset()) | {one.campaign}
+            reaches[one.id] = below
+            if one.parent is not None:
+                reaches[one.parent] = reaches.get(one.parent, frozenset()) | below
 
     def left_out(version: ModelVersion) -> bool:
-        later = opened_at.get(version.id, 0) > since
+        later = opened_at.get(version.id, 0) > since[version.id]
         return later and version.id not in used and policies[version.campaign] == EXCLUDE
 
-    tainted = {one for one in reached if not left_out(lineage.versions[one])}
-    return Marks(taints, frozenset(tainted))
+    taints = {one: USED if one in used else DESCENDS for one in since}
+    tainted = {one for one in since if not left_out(lineage.versions[one])}
+    return Marks(taints, frozenset(tainted), since, reaches)
+
+
+def ends_of(
+    own: Mapping[str, int | None], ended: Mapping[str, int], pending: Mapping[str, int]
+) -> dict[str, tuple[str, int]]:
+    """By consent id which withdrawal ended what its row may be used for, and from when on.
+
+    `own` are the ids that one consent had, each with when it ended; `ended` those of them that were
+    withdrawn, `pending` those looked for now, each with when lists show it. What was withdrawn
+    ended by itself, also where the customer consented again later. What was replaced or ran out
+    ended with the first withdrawal since then.
+    """
+    known = {**ended, **pending}
+    found: dict[str, tuple[str, int]] = {}
+    for one, at in own.items():
+        if one in ended:
+            found[one] = (one, known[one])
+            continue
+        later = [(when, each) for each, when in known.items() if when >= (at or 0)]
+        when, each = min(later or [(when, each) for each, when in pending.items()])
+        found[one] = (each, when)
+    return found
 
 
 def base_of(lineage: Lineage, model: str, used: Collection[str], policy: str) -> str | None:

@@ -159,7 +159,9 @@ def _withdraw(
     for row in sorted(rows, key=lambda row: (row.status_list_id or "", row.id)):
         if row.subject_id is not None:  # it was granted once: the partner has had the data
             tasks += open_task(ctx, tx, row, "erased", since=since) is not None
-            note_end(ctx, tx, row, since)
+            # What was withdrawn was noted then: from then on it was in no round.
+            if row.state not in {ConsentState.GRANTED, ConsentState.WITHDRAWN}:
+                note_end(ctx, tx, row, since)
         if row.state == ConsentState.GRANTED:
             withdraw_consent(ctx, tx, row, None, officer_id=officer_id, held=held)
             withdrawn += 1

@@ -45,9 +45,10 @@ def close_round(
     """
     reading.hash_bytes(model_out, "model_out")
     check_metrics(metrics)
-    now = ctx.now()
     with ctx.db.transaction() as tx:
         campaign = campaigns.find(tx, tenant_id, campaign_id, lock=True)
+        # Behind the lock: a search that held it has looked at rounds that were over by then.
+        now = ctx.now()
         row = training_rounds.find(tx, campaign.id, stage, number)
         # 1.
         if row.state == "closed" and row.model_out == model_out:

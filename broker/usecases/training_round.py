@@ -154,9 +154,9 @@ def fail_round(
     ctx: Context, tenant_id: str, campaign_id: str, stage: str, number: int, code: str
 ) -> Opened:
     """Give up a round that is open; its number is used up. Raises `NotFound`, `StateConflict`."""
-    now = ctx.now()
     with ctx.db.transaction() as tx:
         campaign = campaigns.find(tx, tenant_id, campaign_id, lock=True)
+        now = ctx.now()
         row = training_rounds.find(tx, campaign.id, stage, number)
         told = training_rounds.who_told(tx, campaign.id).get(row.id, [])
         if row.state == "closed":

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from broker.domain.errors import BrokerError, StateConflict
+from broker.domain.errors import StateConflict
 from broker.domain.ids import new_id
-from broker.domain.unlearning import USED, Marks, base_of, marks
+from broker.domain.unlearning import USED, Marks, base_of, ends_of, marks
 from broker.store import (
     campaigns,
     consents,
@@ -58,7 +58,7 @@ def note_end(ctx: Context, tx: Connection, row: ConsentRow, shown_from: int | No
 def search_due(ctx: Context) -> int:
     """Look for what ended by now, for each tenant by itself; how many were looked for to the end.
 
-    Raises `BrokerError` of a tenant that failed, after all were tried.
+    Raises the last error of a tenant that failed, after all were tried.
     """
     with ctx.db.reading() as tx:
         tenants = unlearning.tenants_due(tx, ctx.now())
@@ -66,7 +66,7 @@ def search_due(ctx: Context) -> int:
     for tenant_id in tenants:
         try:
             done += search(ctx, tenant_id)
-        except BrokerError as error:
+        except Exception as error:  # noqa: BLE001 (all others' models have to be looked through)
             failed = error
     if failed is not None:
         raise failed
@@ -93,15 +93,16 @@ def search(ctx: Context, tenant_id: str) -> int:
             held = campaigns.of_tenant(tx, tenant_id)
         if not pending:
             return done
-        behind = pending[-1]
         try:
             looked = _Looked()
             for campaign in held:
                 _look(ctx, campaign, wanted, looked)
             with ctx.db.transaction() as tx:
-                done += _mark(ctx, tx, tenant_id, pending, looked)
+                over = _mark(ctx, tx, held, pending, looked)
         except FederationError as error:
             raise StateConflict(f"models cannot be looked through: {error}") from None
+        if over is not None:
+            done, behind = done + over, pending[-1]
 
 
 def waiting(ctx: Context, tenant_id: str) -> int:
@@ -113,30 +114,39 @@ def waiting(ctx: Context, tenant_id: str) -> int:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A consent that ended: the ids that it had, and from when on rounds are to be looked at."""
+    """A consent that ended: the ids that it had, and from when on rounds are to be looked at.
 
-    ids: frozenset[str]
+    Each id with the withdrawal that ended it (`domain.unlearning.ends_of`).
+    """
+
+    ids: Mapping[str, tuple[str, int]]
     over_since: int
+    contact: str
 
 
 @dataclass
 class _Looked:
-    """By model version the ended consents that its round used; the rounds that were seen."""
+    """By model version the ended consents whose rows its round used; the rounds that were seen.
 
-    used: dict[str, set[str]] = field(default_factory=dict)
+    Of each the withdrawals that ended it, and from when on lists show them.
+    """
+
+    used: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
     rounds: set[str] = field(default_factory=set)
+    contacts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Walk:
-    """All versions of a tenant, and what a walk from those that used rows marks."""
+    """All versions of a tenant, and what a walk from those that used rows marks.
 
-    campaigns: Mapping[str, CampaignRow]
+    `told` are by version the withdrawals of this walk that no task tells of yet.
+    """
+
     versions: Mapping[str, VersionRow]
     lineage: Lineage
-    used: Mapping[str, set[str]]
+    told: Mapping[str, set[str]]
     marks: Marks
-    since: int
 
 
 def _wanted(tx: Connection, tenant_id: str, pending: list[SearchRow]) -> dict[str, _Wanted]:
@@ -145,17 +155,23 @@ def _wanted(tx: Connection, tenant_id: str, pending: list[SearchRow]) -> dict[st
     for row in people.consents(tx, sorted({row.contact_id for row in ended})):
         if row.valid_from is not None and row.state != "granted":
             every.setdefault(row.contact_id, []).append(row)
-    looked = {one.consent_id: (one.looked_at or 0) - CLOCKS_APART for one in pending}
-    return {
-        row.id: _Wanted(
-            frozenset(
-                {row.id}
-                | {one.id for one in every.get(row.contact_id, ()) if _same_purpose(row, one)}
-            ),
-            looked[row.id],
+    due = {one.consent_id: one for one in pending}
+    found: dict[str, _Wanted] = {}
+    for row in ended:
+        same = [one for one in every.get(row.contact_id, ()) if _same_purpose(row, one)]
+        own = {one.id: one for one in (row, *same)}
+        ids = ends_of(
+            {one.id: one.ended_at for one in own.values()},
+            {one.id: _shown_from(one) for one in own.values() if one.state == "withdrawn"},
+            {one: due[one].due_at for one in own if one in due},
         )
-        for row in ended
-    }
+        looked_at = due[row.id].looked_at or 0
+        found[row.id] = _Wanted(ids, looked_at - CLOCKS_APART, row.contact_id)
+    return found
+
+
+def _shown_from(row: ConsentRow) -> int:
+    return (row.ended_at or 0) if row.shown_from is None else row.shown_from
 
 
 def _same_purpose(row: ConsentRow, other: ConsentRow) -> bool:
@@ -172,6 +188,7 @@ def _look(
         closed = {one.model_out: one for one in rounds if one.state == "closed"}
         told = training_rounds.who_told(tx, campaign.id)
         salt = salt_of(ctx, tx, campaign, signed_of(campaign)) if closed else None
+    looked.contacts.update((consent, each.contact) for consent, each in wanted.items())
     for model, one in closed.items():
         looked.rounds.add(one.id)
         asked = {
@@ -185,71 +202,98 @@ def _look(
             if receipt is None or salt is None or model is None:
                 continue
             leaves, key = leaves_of(ctx, receipt), salt.key(one.stage, one.number, member)
-            found = {
-                consent
-                for consent, ids in asked.items()
-                if any(is_among(leaves, leaf_of(key, each)) for each in ids)
-            }
-            if found:
-                looked.used.setdefault(model, set()).update(found)
+            for consent, ids in asked.items():
+                ends = [ids[each] for each in ids if is_among(leaves, leaf_of(key, each))]
+                if ends:
+                    used = looked.used.setdefault(model, {}).setdefault(consent, {})
+                    used.update(ends)
 
 
 def _mark(
-    ctx: Context, tx: Connection, tenant_id: str, pending: list[SearchRow], looked: _Looked
-) -> int:
-    held = {one.id: one for one in campaigns.of_tenant(tx, tenant_id)}
+    ctx: Context,
+    tx: Connection,
+    seen: list[CampaignRow],
+    pending: list[SearchRow],
+    looked: _Looked,
+) -> int | None:
+    """Mark what was found; how many are looked for to the end, None where it is to be done anew.
+
+    That is where a campaign came meanwhile: it may have begun with what is marked here.
+    """
+    tenant_id = pending[0].tenant_id
     unseen: list[int] = []
     opened_at: dict[str, int] = {}
-    for campaign_id in sorted(held):
+    for campaign_id in sorted(one.id for one in seen):
         campaigns.find(tx, tenant_id, campaign_id, lock=True)
         for one in training_rounds.of_campaign(tx, campaign_id):
             if one.state != "failed" and one.id not in looked.rounds:
                 unseen.append(one.opened_at)
             if one.model_out is not None:
                 opened_at[one.model_out] = one.opened_at
+    held = {one.id: one for one in campaigns.of_tenant(tx, tenant_id)}
+    if held.keys() != {one.id for one in seen}:
+        return None
     # Another worker may have been first.
     left = {
         one.consent_id: one for one in unlearning.remaining(tx, [one.consent_id for one in pending])
     }
-    used = {model: who & left.keys() for model, who in looked.used.items() if who & left.keys()}
+    used = {
+        model: {consent: ends for consent, ends in who.items() if consent in left}
+        for model, who in looked.used.items()
+    }
+    used = {model: who for model, who in used.items() if who}
     if used:
-        since = max(left[one].due_at for who in used.values() for one in who)
-        walk = _walk(tx, tenant_id, held, used, opened_at, since)
+        walk = _walk(tx, tenant_id, held, used, opened_at, _untold(looked, left))
         for campaign_id in sorted(held):
-            _mark_campaign(ctx, tx, walk, held[campaign_id], left)
+            _mark_campaign(ctx, tx, walk, held[campaign_id])
         unlearning.count(tx, sorted(set().union(*used.values())))
     over = [
         one.consent_id
         for one in left.values()
-        if not any(opened <= one.due_at for opened in unseen)
+        # A round may have been opened by a process whose clock is ahead.
+        if not any(opened <= one.due_at + CLOCKS_APART for opened in unseen)
     ]
     unlearning.looked(tx, over)
     unlearning.wait(tx, sorted(left.keys() - set(over)), ctx.now())
     return len(over)
 
 
+def _untold(looked: _Looked, left: Mapping[str, SearchRow]) -> dict[str, str]:
+    """By withdrawal that no task tells of yet its customer at the partner, who is counted once."""
+    told = {looked.contacts[one.consent_id] for one in left.values() if one.counted}
+    every = {one: looked.contacts[one] for one in left}
+    return {one: contact for one, contact in every.items() if contact not in told}
+
+
 def _walk(
     tx: Connection,
     tenant_id: str,
     held: Mapping[str, CampaignRow],
-    used: Mapping[str, set[str]],
+    used: Mapping[str, Mapping[str, Mapping[str, int]]],
     opened_at: Mapping[str, int],
-    since: int,
+    untold: Mapping[str, str],
 ) -> _Walk:
     versions = {one.id: one for one in model_versions.of_tenant(tx, tenant_id)}
-    lineage = Lineage(as_library(one, held[one.campaign_id].hash) for one in versions.values())
+    lineage = Lineage(
+        as_library(one, held[one.campaign_id].hash)
+        for one in versions.values()
+        if one.campaign_id in held
+    )
     policies = {one.hash: signed_of(one).campaign.unlearning for one in held.values()}
-    found = marks(lineage, used.keys(), since=since, opened_at=opened_at, policies=policies)
-    return _Walk(held, versions, lineage, used, found, since)
+    last = {
+        model: max(at for ends in who.values() for at in ends.values())
+        for model, who in used.items()
+    }
+    told = {
+        model: {untold[one] for ends in who.values() for one in ends if one in untold}
+        for model, who in used.items()
+    }
+    return _Walk(
+        versions, lineage, told, marks(lineage, last, opened_at=opened_at, policies=policies)
+    )
 
 
-def _mark_campaign(
-    ctx: Context,
-    tx: Connection,
-    walk: _Walk,
-    campaign: CampaignRow,
-    left: Mapping[str, SearchRow],
-) -> None:
+def _mark_campaign(ctx: Context, tx: Connection, walk: _Walk, campaign: CampaignRow) -> None:
     """Mark a campaign's versions, and open its task, or extend the one that is open."""
     own = [one for one in walk.versions.values() if one.campaign_id == campaign.id]
     reached = [one for one in own if one.id in walk.marks.taints]
@@ -266,13 +310,11 @@ def _mark_campaign(
             model_versions.change(
                 tx, row.tenant_id, row.id, taint=taint, state=state, changed_at=now
             )
-    touched = {one.id for one in reached}
     more = {
-        consent
-        for model, who in walk.used.items()
-        if touched & walk.lineage.tainted([model])
-        for consent in who
-        if not left[consent].counted
+        contact
+        for model, who in walk.told.items()
+        if campaign.hash in walk.marks.reaches[model]
+        for contact in who
     }
     before = unlearning.open_of(tx, campaign.id)
     if newly or (before is not None and more):
@@ -290,11 +332,10 @@ def _open(
     withdrawals: int,
 ) -> None:
     policy = signed_of(campaign).campaign.unlearning
-    used = {one.id for one in walk.versions.values() if one.taint == USED} | walk.used.keys()
-    newest = max(
-        (one for one in walk.versions.values() if one.campaign_id == campaign.id),
-        key=lambda one: (STAGES.index(one.stage), one.number),
-    )
+    own = [one for one in walk.versions.values() if one.campaign_id == campaign.id]
+    used = {one.id for one in walk.versions.values() if one.taint == USED} | walk.told.keys()
+    newest = max(own, key=lambda one: (STAGES.index(one.stage), one.number))
+    since = max(walk.marks.since.get(one.id, 0) for one in own)
     base = base_of(walk.lineage, newest.id, used, policy)
     if before is None:
         task = UnlearningRow(
@@ -304,7 +345,7 @@ def _open(
             policy=policy,
             state="open",
             withdrawals=withdrawals,
-            since=walk.since,
+            since=since,
             base=base,
             opened_at=ctx.now(),
         )
@@ -314,7 +355,7 @@ def _open(
         unlearning.change(
             tx,
             task.id,
-            since=max(task.since, walk.since),
+            since=max(task.since, since),
             withdrawals=task.withdrawals + withdrawals,
             base=base,
         )

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from broker.domain.errors import InvalidRequest, StateConflict
+from broker.store import campaigns
 from broker.store import unlearning as rows
+from broker.store.campaigns import CampaignRow
 from broker.upkeep import sweep
+from broker.usecases.model_version import close_round
 from broker.usecases.rollout import promote, retire
 from broker.usecases.unlearning import search, waiting
 from broker.usecases.unlearning_task import Residual, close_task, tasks
@@ -167,6 +170,150 @@ def test_a_row_of_a_round_that_is_open_is_found_when_it_is_over(broker: World) -
     assert states(at)[model(1)] == ("tainted", "used")
     assert waiting(broker.ctx, "demo") == 0
     assert open_task(at)["withdrawals"] == 1
+
+
+def test_a_withdrawal_by_a_worker_whose_clock_is_behind_waits_for_the_open_round(
+    broker: World,
+) -> None:
+    at = training(broker, rounds=9)
+    mine = consents(at)
+    opened = at.open(1)
+    sent = invented(at, opened, named=mine)
+    broker.advance(-5)
+    withdraw(at, mine[0])
+    broker.advance(6)
+    assert (search(broker.ctx, "demo"), waiting(broker.ctx, "demo")) == (0, 1)
+    assert at.hand_in(opened, sent).status_code == 200
+    assert at.close(opened, model(1)).status_code == 200
+    assert search(broker.ctx, "demo") == 1
+    assert states(at)[model(1)] == ("tainted", "used")
+
+
+def test_a_round_that_closes_late_is_over_when_the_campaign_was_its_own(
+    broker: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a search looked at is told by the clock behind the lock, not by the one before it."""
+    at = training(broker, rounds=9)
+    mine = consents(at)
+    opened = at.open(1)
+    assert at.hand_in(opened, invented(at, opened, named=mine)).status_code == 200
+    withdraw(at, mine[0])
+    real, began = campaigns.find, broker.time[0]
+
+    def slow(tx: Any, tenant_id: str, campaign_id: str, *, lock: bool = False) -> Any:  # noqa: ANN401
+        broker.time[0] = began + 125
+        return real(tx, tenant_id, campaign_id, lock=lock)
+
+    broker.advance(120)
+    assert search(broker.ctx, "demo") == 0
+    broker.time[0] = began + 55
+    with monkeypatch.context() as waits:
+        waits.setattr(campaigns, "find", slow)
+        close_round(
+            broker.ctx,
+            "demo",
+            at.campaign,
+            "consortium",
+            1,
+            model_out=model(1),
+            metrics={},
+            epsilon=None,
+        )
+    assert search(broker.ctx, "demo") == 1
+    assert states(at)[model(1)] == ("tainted", "used")
+
+
+def left_out(at: Training, mine: list[str]) -> None:
+    """A withdrawn row was in model 1; model 2, without it, closed the task and is active."""
+    told_round(at, 1, model(1), *mine)
+    withdraw(at, mine[0])
+    at.world.advance(1)
+    assert search(at.world.ctx, "demo") == 1
+    told_round(at, 2, model(2), *mine[1:])
+    task = open_task(at)
+    assert task["withdrawals"] == 1
+    assert close(at, task["id"], model=model(2), residual=MEASURED).status_code == 200
+    promote(at.world.ctx, "demo", model(2), [at.approval("consortium", model(2))])
+
+
+def test_an_erasure_after_the_withdrawal_taints_no_model_without_the_row(broker: World) -> None:
+    at = training(broker, rounds=9, unlearning="exclude")
+    left_out(at, consents(at))
+    broker.advance(100)
+    body = {"partner": broker.partner, "subject_ref": "crm-0"}
+    headers = {"Idempotency-Key": "erase"}
+    answer = broker.api("POST", "/v1/subject-erasures", broker.officer, json=body, headers=headers)
+    assert answer.status_code == 201, answer.text
+    broker.advance(120)
+    assert sweep(broker.ctx) == []
+    assert states(at)[model(2)] == ("active", "descends")
+    [task], _ = tasks(broker.ctx, "demo", limit=9)
+    assert (task.row.state, task.row.withdrawals) == ("done", 1)
+    assert waiting(broker.ctx, "demo") == 0
+
+
+def test_who_consents_again_and_withdraws_again_taints_no_model_without_the_row(
+    broker: World,
+) -> None:
+    at = training(broker, rounds=9, unlearning="exclude")
+    left_out(at, consents(at))
+    broker.advance(1_000)
+    [again] = consents(at, 1)
+    withdraw(at, again)
+    broker.advance(1)
+    assert search(broker.ctx, "demo") == 1
+    assert states(at)[model(2)] == ("active", "descends")
+    assert len(tasks(broker.ctx, "demo", limit=9)[0]) == 1
+
+
+def test_one_walk_measures_each_line_by_its_own_withdrawals(broker: World) -> None:
+    at = training(broker, rounds=9, unlearning="exclude")
+    mine = consents(at)
+    other = another(at, unlearning="exclude")
+    told_round(at, 1, model(1), mine[0])
+    told_round(other, 1, model(11), mine[1], of=model(50))
+    withdraw(at, mine[0])
+    first = broker.time[0]
+    broker.advance(1)
+    told_round(at, 2, model(2))
+    broker.advance(5)
+    withdraw(at, mine[1])
+    second = broker.time[0]
+    broker.advance(1)
+    assert search(broker.ctx, "demo") == 2
+    found = states(at)
+    assert [found[model(one)] for one in (1, 2, 11)] == [
+        ("tainted", "used"),
+        ("candidate", "descends"),
+        ("tainted", "used"),
+    ]
+    told = {one.row.campaign_id: one.row for one in tasks(broker.ctx, "demo", limit=9)[0]}
+    assert {one: (row.since, row.withdrawals) for one, row in told.items()} == {
+        at.campaign: (first, 1),
+        other.campaign: (second, 1),
+    }
+
+
+def test_a_campaign_that_comes_meanwhile_is_looked_through_too(
+    broker: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = training(broker, rounds=9)
+    mine = consents(at)
+    told_round(at, 1, model(1), *mine)
+    later = another(at)
+    told_round(later, 1, model(2), of=model(1))
+    withdraw(at, mine[0])
+    broker.advance(1)
+    real, asked = campaigns.of_tenant, []
+
+    def stale(tx: Any, tenant_id: str) -> list[CampaignRow]:  # noqa: ANN401
+        asked.append(tenant_id)
+        found = real(tx, tenant_id)
+        return found if asked[1:] else [one for one in found if one.id != later.campaign]
+
+    monkeypatch.setattr(campaigns, "of_tenant", stale)
+    assert search(broker.ctx, "demo") == 1
+    assert states(at)[model(2)] == ("tainted", "descends")
 
 
 def test_who_was_in_no_round_taints_nothing(broker: World) -> None:
