@@ -2,11 +2,12 @@
 
     @app.train()
     def train(message, context):
-        return take_part(message, train_rows, Path(__file__).parent.parent, context.state)
+        here = Path(__file__).parent.parent
+        return take_part(message, train_rows, count_rows, here, context.state)
 
-`train_rows(task, rows, data)` trains on these places of the rows that lie at `data`. For campaigns
-with `privacy` it brings `Private` besides. The file is named by the environment variable
-`FEDERATION_MEMBER`, which `member up` sets.
+`train_rows(task, rows, data)` trains on these places of the rows that lie at `data`, of which there
+are `count_rows(data)`. For campaigns with `privacy` it brings `Private` besides. The file is named
+by the environment variable `FEDERATION_MEMBER`, which `member up` sets.
 """
 
 import json
@@ -38,6 +39,13 @@ from federation.presence import RoundKey
 
 NAMED: Final = "FEDERATION_MEMBER"
 Training = Callable[[Task, Sequence[int], Path], Trained]
+Counting = Callable[[Path], int]
+
+
+class RowsDiffer(FederationError):
+    """There are not as many rows as lines of consents: a place would be another customer's."""
+
+    code = "rows_differ"
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,8 @@ CURES: Final = {
     "bundle_differs": "the application that runs is not in your bundles folder, or not the one "
     "that the campaign names",
     "round_repeated": "this round, or a later one, was trained on before: nothing to mend",
+    "rows_differ": "the application reads another number of rows than consents has lines: one line "
+    "for each row, in the rows' order, an empty one for a row without a consent",
     "campaign_invalid": "the campaign's time, stage or members do not fit: is the clock right?",
     "broker_refused": "the broker did not give the key of the round: are you still admitted?",
     "settings_wrong": "something that your settings name is not there or cannot be read",
@@ -69,6 +79,7 @@ class FileSite:
 
     home: MemberHome
     training: Training
+    counting: Counting
     running: Path
     told: Mapping[str, Any]
     member: str = ""
@@ -77,7 +88,14 @@ class FileSite:
     reached: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, message: Message, training: Training, running: Path, **more: Any) -> Self:  # noqa: ANN401
+    def of(
+        cls,
+        message: Message,
+        training: Training,
+        counting: Counting,
+        running: Path,
+        **more: Any,  # noqa: ANN401 (what a subclass has besides)
+    ) -> Self:
         """What the environment names, for this message. Raises `SettingsWrong`."""
         file = os.environ.get(NAMED)
         if not file:
@@ -85,7 +103,7 @@ class FileSite:
         config = message.content.get(CONFIG)
         home = MemberHome.read(Path(file))
         told = dict(config) if config else {}
-        return cls(home, training, running, told, home.member, **more)
+        return cls(home, training, counting, running, told, home.member, **more)
 
     def __post_init__(self) -> None:
         """Read what is read once."""
@@ -130,9 +148,13 @@ class FileSite:
             raise Malformed("the message says nothing readable of the stage before") from None
 
     def consents(self) -> Sequence[str]:
-        """A line for each row."""
+        """A line for each row. Raises `RowsDiffer`."""
         self.reached["gate"] = time.monotonic()
-        return self.home.credentials()
+        credentials = self.home.credentials()
+        rows = self.counting(self.home.rows)
+        if rows != len(credentials):
+            raise RowsDiffer(f"{rows} rows, and {len(credentials)} lines in {self.home.consents}")
+        return credentials
 
     def lists(self, opened_at: int, addresses: Sequence[str]) -> Mapping[str, str]:
         """Whole lists, from the broker."""
@@ -212,6 +234,7 @@ class PrivateFileSite(FileSite):
 def take_part(
     message: Message,
     training: Training,
+    counting: Counting,
     running: Path,
     state: RecordDict | None = None,
     private: Private | None = None,
@@ -221,9 +244,9 @@ def take_part(
     `state` is Flower's (`context.state`), for campaigns with secure aggregation.
     """
     site = (
-        FileSite.of(message, training, running)
+        FileSite.of(message, training, counting, running)
         if private is None
-        else PrivateFileSite.of(message, training, running, private=private)
+        else PrivateFileSite.of(message, training, counting, running, private=private)
     )
     about = {"stage": site.told.get("stage"), "number": site.told.get("server-round")}
     answered = False

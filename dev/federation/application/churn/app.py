@@ -7,7 +7,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
-from churn.training import auc, first_model, fitted, read_rows, scores
+from churn.training import auc, count_rows, first_model, fitted, read_rows, scores
 from federation.flower.member import Task, Trained
 from federation.flower.serving import run_stage
 from federation.flower.site import take_part
@@ -37,7 +37,7 @@ def train_rows(task: Task, rows: Sequence[int], data: Path) -> Trained:
 @client.train()
 def train(message: Message, context: Context) -> Message:
     """A round at a member."""
-    return take_part(message, train_rows, HERE, context.state)
+    return take_part(message, train_rows, count_rows, HERE, context.state)
 
 
 @server.main()

@@ -13,9 +13,20 @@ Model = Mapping[str, Numbers]
 
 
 def read_rows(file: Path) -> tuple[Numbers, Numbers]:
-    """Rows of a CSV file: features, and last whether the customer left."""
-    table = np.loadtxt(file, delimiter=",", ndmin=2)
+    """Rows of a CSV file: features, and last whether the customer left. Each line is a row.
+
+    A place is that of a line: one that is blank or no numbers is refused, and never passed over.
+    """
+    lines = file.read_text().splitlines()
+    if not all(line.strip() for line in lines):
+        raise ValueError("a line of the rows is blank: each line is a customer's row")
+    table = np.loadtxt(lines, delimiter=",", ndmin=2, comments=None)
     return table[:, :-1], table[:, -1]
+
+
+def count_rows(file: Path) -> int:
+    """How many rows there are."""
+    return len(read_rows(file)[1])
 
 
 def first_model() -> dict[str, Numbers]:

@@ -1,0 +1,96 @@
+"""A member's `Site` out of its files: what is refused before anything is trained.
+
+Run by the environment of `make federation` for `test_at_member.py`: prints one JSON object.
+"""
+
+import base64
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from flwr.app import ConfigRecord, Message, RecordDict
+
+from credentials.keys import SoftwareKey
+from federation.errors import FederationError
+from federation.flower.in_process import InProcess
+from federation.flower.member import Task, Trained
+from federation.flower.settings import MEMBER
+from federation.flower.site import NAMED, FileSite
+from federation.flower.strategy import CONFIG
+from tests.federation.world import Broker
+
+PLACE = Path(sys.argv[1])
+sys.path.insert(0, str(Path(__file__).parents[3] / "dev" / "federation" / "application"))
+
+from churn.training import count_rows  # noqa: E402 (as Flower would find it)
+
+ROW = "1,2,3,4,5,0\n"
+
+
+def settle() -> None:
+    """The files of a member."""
+    (PLACE / "member.toml").write_text(MEMBER)
+    os.environ[NAMED] = str(PLACE / "member.toml")
+    keys = [SoftwareKey.generate() for _ in range(3)]
+    board = {"keys": [one.public_jwk() for one in keys], "threshold": 2}
+    (PLACE / "board.json").write_text(json.dumps(board))
+    (PLACE / "trust.json").write_text(json.dumps({"roots": [_base64(Broker().root)]}))
+    (PLACE / "state").mkdir(exist_ok=True)
+    receipts = PLACE / "state" / "receipt.jwk"
+    receipts.write_text(json.dumps(keys[0].private_jwk()))
+    receipts.chmod(0o600)
+
+
+def message() -> Message:
+    told = RecordDict({CONFIG: ConfigRecord({"stage": "pilot", "server-round": 1})})
+    made = Message(told, dst_node_id=1, message_type="train")
+    made.metadata.__dict__["_message_id"] = "1"
+    return made
+
+
+def never(_task: Task, _rows: object, _data: Path) -> Trained:
+    raise AssertionError("it trained")
+
+
+def site() -> FileSite:
+    return FileSite.of(message(), never, count_rows, PLACE)
+
+
+def code_of(act: Any) -> str:  # noqa: ANN401
+    """How it is refused, "" where it is not."""
+    try:
+        act()
+    except FederationError as error:
+        return error.code
+    except ValueError:
+        return "ValueError"
+    return ""
+
+
+def places() -> dict[str, str]:
+    """Each line of consents is one row's, and no row is passed over."""
+    found = {}
+    for name, rows, consents in (
+        ("alike", ROW * 3, "a\n\nc\n"),
+        ("more rows", ROW * 4, "a\n\nc\n"),
+        ("fewer rows", ROW * 2, "a\n\nc\n"),
+        ("a blank row", ROW + "\n" + ROW, "a\n\nc\n"),
+        ("a comment", ROW + "#" + ROW + ROW, "a\n\nc\n"),
+        ("a comment behind", ROW + "1,2,3,4,5,0 # gone\n" + ROW, "a\n\nc\n"),
+    ):
+        (PLACE / "rows").write_text(rows)
+        (PLACE / "consents.txt").write_text(consents)
+        found[name] = code_of(site().consents)
+    return found
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+if __name__ == "__main__":
+    InProcess({})  # messages can be made
+    settle()
+    sys.stdout.write(json.dumps({"places": places()}))

@@ -1,0 +1,25 @@
+"""A member's files, read in the environment with Flower: `at_member.py`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.federation.flower.running import told_by
+
+EXPECTED: Mapping[str, Any] = {
+    "places": {
+        "alike": "",
+        "more rows": "rows_differ",
+        "fewer rows": "rows_differ",
+        "a blank row": "ValueError",
+        "a comment": "ValueError",
+        "a comment behind": "ValueError",
+    },
+}
+
+
+def test_what_does_not_fit_at_a_member_is_refused(tmp_path: Path) -> None:
+    seen = told_by("at_member.py", tmp_path)
+    for part, expected in EXPECTED.items():
+        assert seen[part] == expected, part
+    assert seen.keys() == EXPECTED.keys()
