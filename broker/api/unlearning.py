@@ -45,11 +45,13 @@ class UnlearningOut(BaseModel):
     policy: Literal["exclude", "rollback_replay", "retrain"]
     state: Literal["open", "done"]
     opened_at: int
-    since: int = Field(description="The last of the withdrawals, Unix seconds.")
+    since: int | None = Field(
+        description="The last of the withdrawals, Unix seconds; officers only."
+    )
     withdrawals: int | None = Field(description="How many; officers only.")
     base: str | None = Field(
-        description="The model from which rounds are done anew. Null under `exclude`, and where "
-        "the model that the campaign began with is tainted: that one's campaign comes first."
+        description="The model from which rounds are done anew, of an earlier campaign where what "
+        "this one began with is tainted. Null under `exclude`, and where none is left."
     )
     tainted: list[TaintedOut]
     model: str | None = Field(description="What the task was closed with.")

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.domain.errors import InvalidRequest, StateConflict
-from federation.errors import LineageInvalid
-from federation.unlearning import Lineage, ModelVersion, unlearning_task
+from federation.unlearning import Lineage, ModelVersion
 
 EXCLUDE: Final = "exclude"
+RETRAIN: Final = "retrain"
 USED: Final = "used"
 DESCENDS: Final = "descends"
 _DISTANCE = re.compile(r"(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?")
@@ -100,15 +100,19 @@ def ends_of(
 def base_of(lineage: Lineage, model: str, used: Collection[str], policy: str) -> str | None:
     """The version from which rounds are done anew; None where they go on from the newest.
 
-    None too where the model that the campaign began with is tainted itself: then what comes of its
-    campaign's task is begun with.
+    Under `rollback_replay` the newest of the model's line without the row, under `retrain` the
+    newest that a campaign began with: where the row is in what its own campaign began with, one of
+    an earlier campaign. Nothing is trained from a retired model. None too where no such is left.
     """
     if policy == EXCLUDE:
         return None
-    try:
-        return unlearning_task(lineage, model, used, policy).base  # type: ignore[arg-type]
-    except LineageInvalid:
-        return None
+    tainted, line = lineage.tainted(used), lineage.line(model)
+    for place, version in enumerate(line):
+        began = version.round == 0 or (place > 0 and line[place - 1].campaign != version.campaign)
+        chosen = policy != RETRAIN or began or model not in tainted
+        if chosen and version.id not in tainted and version.state != "retired":
+            return version.id
+    return None
 
 
 def check_residual(before: str, after: str) -> None:
@@ -125,6 +129,7 @@ def check_done(
     policy: str,
     campaign: str,
     base: str | None,
+    same_purpose: bool,
     since: int,
     opened_at: int,
 ) -> None:
@@ -132,7 +137,8 @@ def check_done(
 
     1. It may be used, and a round gave it.
     2. Under `exclude` it is of the task's campaign, and its round opened after the withdrawal.
-    3. Else no version of its line has the row, and it came of the task's base.
+    3. Else no version of its line has the row, it came of the task's base, and its campaign is to
+       the same purpose as the task's.
 
     Raises `StateConflict`.
     """
@@ -153,5 +159,13 @@ def check_done(
             f"the policy is {policy}: this model descends from one that has the row. Do the rounds "
             "anew in a campaign that begins with the task's base"
         )
-    if base is not None and base not in line:
-        raise StateConflict(f"the policy is {policy}: this model does not come of {base}")
+    if base is None:
+        raise StateConflict(
+            f"the policy is {policy}, and no model without the row is left to begin with: retire "
+            "every version that has it, and close the task without a model"
+        )
+    if base not in line or not same_purpose:
+        raise StateConflict(
+            f"the policy is {policy}: this model does not come of {base} in a campaign to the same "
+            "purpose"
+        )

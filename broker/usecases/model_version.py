@@ -17,7 +17,6 @@ from broker.usecases.context import Context
 from broker.usecases.training_round import check_switches, finish_after
 from federation import reading
 from federation.receipt import receipts_root
-from federation.unlearning import ModelVersion
 
 
 def close_round(
@@ -143,21 +142,3 @@ def told(row: VersionRow) -> dict[str, Any]:
         "taint": row.taint,
         "created_at": row.created_at,
     }
-
-
-def as_library(row: VersionRow, campaign_hash: str) -> ModelVersion:
-    """A version as the library's lineage takes it."""
-    return ModelVersion(
-        id=row.id,
-        parent=row.parent,
-        campaign=campaign_hash,
-        stage=row.stage,
-        round=row.number,
-        bundle_hash=row.bundle_hash,
-        parameters_hash=row.parameters_hash,
-        receipts_root=row.receipts_root,
-        members=tuple(json.loads(row.members)),
-        epsilon=None if row.epsilon is None else float(row.epsilon),
-        metrics=json.loads(row.metrics),
-        state=row.state,  # type: ignore[arg-type]
-    )

@@ -13,7 +13,7 @@ from broker.store.model_versions import VersionRow
 from broker.usecases import audit
 from broker.usecases.campaign import signed_of
 from broker.usecases.context import Context
-from broker.usecases.model_version import as_library
+from broker.usecases.model_lineage import as_library, line_of
 from broker.usecases.training_round import check_switches
 from broker.usecases.unlearning import search
 from federation.board import pass_stage
@@ -30,7 +30,7 @@ def promote(
 
     1. Models that used rows withdrawn by now are tainted.
     2. It is a candidate that a round of its campaign gave, and where it descends from a tainted one
-       the unlearning task of that is closed.
+       the unlearning tasks of its whole line are closed, those of earlier campaigns too.
     3. Nothing switches the campaign off, and by the candidate's metrics and the approvals `given`
        (JWS of the board) the stage's gates hold (`federation.board.pass_stage`).
     4. From the pilot on it is in state `pilot`, and the campaign goes on with it in stage
@@ -109,12 +109,16 @@ def _check_candidate(tx: Connection, row: VersionRow) -> None:
         raise StateConflict("the model is tainted: a row that was withdrawn is in it")
     if row.number == 0 or row.state != "candidate":
         raise StateConflict("only a candidate that a round has given passes a stage")
-    task = unlearning.open_of(tx, row.campaign_id)
-    if row.taint is not None and task is not None:
-        raise StateConflict(
-            f"the model descends from a tainted one: close the unlearning task {task.id} first, "
-            "and say what was measured of what is left (consent-broker federation task close)"
-        )
+    if row.taint is None:
+        return
+    for campaign_id in sorted({one.campaign_id for one in line_of(tx, row)}):
+        task = unlearning.open_of(tx, campaign_id)
+        if task is not None:
+            raise StateConflict(
+                f"the model descends from a tainted one: close the unlearning task {task.id} "
+                "first, and say what was measured of what is left (consent-broker federation task "
+                "close)"
+            )
 
 
 def _become(ctx: Context, campaign: CampaignRow, row: VersionRow, state: str) -> VersionRow:

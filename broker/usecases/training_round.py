@@ -29,6 +29,7 @@ from broker.store.training_rounds import RoundRow
 from broker.usecases import audit
 from broker.usecases.campaign import move, salt_of, signed_of
 from broker.usecases.context import Context
+from broker.usecases.unlearning import search
 from federation import reading
 from federation.board import SignedCampaign
 from federation.presence import RoundKey
@@ -63,7 +64,8 @@ def open_round(
        other round of it is open.
     2. The number is the stage's next.
     3. The model is the one that training goes on from, neither retired nor, unless the policy is to
-       exclude rows from then on, tainted.
+       exclude rows from then on, tainted. Until a round has given one, what was withdrawn by now is
+       looked for first: another campaign may have made it.
     4. The privacy budget covers one more round.
     5. Enough members are admitted.
     6. From the next second on, which is when the round opens, their lists are signed anew.
@@ -71,6 +73,10 @@ def open_round(
     Raises `NotFound`, `StateConflict`, `PrivacyBudgetSpent`, `TooFewMembers`, `Malformed`.
     """
     reading.hash_bytes(model_in, "model_in")
+    with ctx.db.reading() as tx:
+        begins = training_rounds.last(tx, campaign_id, state="closed") is None
+    if begins:
+        search(ctx, tenant_id)
     opens_at = ctx.now() + 1
     with ctx.db.transaction() as tx:
         row = campaigns.find(tx, tenant_id, campaign_id, lock=True)

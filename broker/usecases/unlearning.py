@@ -34,7 +34,7 @@ from broker.store.unlearning import SearchRow, TaintRow, UnlearningRow
 from broker.usecases import audit
 from broker.usecases.campaign import salt_of, signed_of
 from broker.usecases.context import Context, at_one_moment
-from broker.usecases.model_version import as_library
+from broker.usecases.model_lineage import as_library
 from broker.usecases.training_evidence import leaves_of, purpose_of
 from federation.errors import FederationError
 from federation.presence import is_among, leaf_of

@@ -11,10 +11,9 @@ from broker.store import campaigns, model_versions, registry, training_rounds, u
 from broker.store.unlearning import TaintRow, UnlearningRow
 from broker.usecases import audit
 from broker.usecases.context import Context
-from broker.usecases.model_version import as_library
+from broker.usecases.model_lineage import lineage_of
 from broker.usecases.unlearning import search
 from federation.errors import FederationError
-from federation.unlearning import Lineage
 
 OPERATOR = "operator"
 
@@ -84,7 +83,8 @@ def close_task(
     1. What was withdrawn by now is looked for: it may extend the task.
     2. A task that was closed with these very words is answered again.
     3. With a model: it is what the policy asks for (`domain.unlearning.check_done`).
-    4. With none: each version that the task has tainted is retired.
+    4. With none: each version that the task has tainted is retired, and so is whatever else of its
+       campaign has such a row, and what came of that in campaigns that have no open task.
 
     The residual is the word of whoever measured; None says that nobody did. Raises `NotFound`,
     `StateConflict`, `InvalidRequest`.
@@ -113,11 +113,8 @@ def close_task(
         if model is not None:
             _check_model(tx, row, model)
         # 4.
-        elif any(state != "retired" for _, state in unlearning.tainted_by(tx, row.id)):
-            raise StateConflict(
-                "without a model in their place, retire every version that the task has tainted "
-                "first (consent-broker federation model retire)"
-            )
+        else:
+            _check_none_left(tx, row)
         changed = replace(changed, closed_at=ctx.now(), closed_by=by)
         unlearning.change(tx, row.id, **vars(changed))
         closed = _task(tx, changed)
@@ -126,6 +123,7 @@ def close_task(
             "campaign": row.campaign_id,
             "policy": row.policy,
             "model": model,
+            "base": row.base,
             "taint": closed.taint,
             "residual": told_residual(changed),
             "by": by,
@@ -135,7 +133,7 @@ def close_task(
 
 
 def told(task: Task, *, withdrawals: bool = True) -> dict[str, Any]:
-    """A task as the API and `--json` tell it; coordinators are not told of how many withdrew."""
+    """A task as the API and `--json` tell it; coordinators: not how many withdrew, nor when."""
     row = task.row
     return {
         "id": row.id,
@@ -143,7 +141,7 @@ def told(task: Task, *, withdrawals: bool = True) -> dict[str, Any]:
         "policy": row.policy,
         "state": row.state,
         "opened_at": row.opened_at,
-        "since": row.since,
+        "since": row.since if withdrawals else None,
         "withdrawals": row.withdrawals if withdrawals else None,
         "base": row.base,
         "tainted": [
@@ -176,25 +174,44 @@ def _task(tx: Connection, row: UnlearningRow) -> Task:
     return Task(row, tainted, None if model is None else model.taint)
 
 
+def _check_none_left(tx: Connection, row: UnlearningRow) -> None:
+    versions = model_versions.of_tenant(tx, row.tenant_id)
+    own = [one.id for one in versions if one.campaign_id == row.campaign_id and one.taint]
+    try:
+        touched = lineage_of(tx, row.tenant_id).tainted(own)
+    except FederationError as error:
+        raise StateConflict(str(error)) from None
+    for one in versions:
+        if one.id not in touched or one.state == "retired":
+            continue
+        if one.campaign_id == row.campaign_id or unlearning.open_of(tx, one.campaign_id) is None:
+            raise StateConflict(
+                f"without a model in its place, retire {one.id} first, and every version that has "
+                "such a row or comes of one (consent-broker federation model retire)"
+            )
+
+
 def _check_model(tx: Connection, row: UnlearningRow, model: str) -> None:
     found = model_versions.find(tx, row.tenant_id, model)
-    hashes = {one.id: one.hash for one in campaigns.of_tenant(tx, row.tenant_id)}
-    versions = model_versions.of_tenant(tx, row.tenant_id)
+    held = {one.id: one for one in campaigns.of_tenant(tx, row.tenant_id)}
     opened_at = 0
     if found.number:
         opened_at = training_rounds.find(tx, found.campaign_id, found.stage, found.number).opened_at
     try:
-        lineage = Lineage(as_library(one, hashes[one.campaign_id]) for one in versions)
+        lineage = lineage_of(tx, row.tenant_id)
         line = {one.id for one in lineage.line(model)}
     except FederationError as error:
         raise StateConflict(str(error)) from None
+    purposes = {held[one].purpose for one in (row.campaign_id, found.campaign_id)}
     check_done(
         lineage.versions[model],
         line,
         taint=found.taint,
         policy=row.policy,
-        campaign=hashes[row.campaign_id],
+        campaign=held[row.campaign_id].hash,
         base=row.base,
+        # Another version of the algorithm is another way to the same purpose.
+        same_purpose=len({one.partition("#algo:")[0] for one in purposes}) == 1,
         since=row.since,
         opened_at=opened_at,
     )

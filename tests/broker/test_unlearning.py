@@ -426,6 +426,90 @@ def test_a_task_ends_without_a_model_when_all_are_retired(broker: World) -> None
     assert states(at)[model(1)] == ("retired", "used")
 
 
+def test_a_task_of_a_later_campaign_takes_no_model_of_another_line(broker: World) -> None:
+    """It is done anew from where the earlier campaign began, to the same purpose."""
+    at = training(broker, unlearning="retrain", rounds=9)
+    mine = consents(at)
+    told_round(at, 1, model(1), *mine)
+    later = another(at, unlearning="retrain")
+    told_round(later, 1, model(2), of=model(1))
+    unrelated = another(at, unlearning="retrain")
+    told_round(unrelated, 1, model(7), of=model(50))
+    other = another(at, unlearning="retrain", purpose="dpv:Marketing#algo:churn-v3@1")
+    told_round(other, 1, model(8))
+    withdraw(at, mine[0])
+    broker.advance(1)
+    search(broker.ctx, "demo")
+    found = tasks(broker.ctx, "demo", campaign_id=later.campaign, limit=9)[0]
+    [task] = [one.row for one in found]
+    for wrong in (model(7), model(8)):
+        assert close(at, task.id, model=wrong).status_code == 409, wrong
+    anew = another(at, unlearning="retrain")
+    told_round(anew, 1, model(5))
+    assert close(at, task.id, model=model(5)).status_code == 200
+
+
+def test_nothing_is_done_anew_from_a_retired_model(broker: World) -> None:
+    at = training(broker, unlearning="rollback_replay", rounds=9)
+    mine = consents(at)
+    told_round(at, 1, model(1))
+    told_round(at, 2, model(2), *mine)
+    retire(broker.ctx, "demo", model(1))
+    withdraw(at, mine[0])
+    broker.advance(1)
+    search(broker.ctx, "demo")
+    task = open_task(at)
+    assert task["base"] == BEGAN
+
+
+def test_no_descendant_is_promoted_while_a_task_of_its_line_is_open(broker: World) -> None:
+    at = training(broker, unlearning="exclude", rounds=9)
+    mine = consents(at)
+    told_round(at, 1, model(1), *mine)
+    later = another(at, unlearning="exclude")
+    told_round(later, 1, model(2), of=model(1))
+    withdraw(at, mine[0])
+    broker.advance(1)
+    search(broker.ctx, "demo")
+    told_round(later, 2, model(3), of=model(2))
+    of = {one.row.campaign_id: one.row.id for one in tasks(broker.ctx, "demo", limit=9)[0]}
+    assert close(at, of[later.campaign], model=model(3), residual=MEASURED).status_code == 200
+    approval = [later.approval("consortium", model(3))]
+    with pytest.raises(StateConflict, match=of[at.campaign]):
+        promote(broker.ctx, "demo", model(3), approval)
+    told_round(at, 2, model(4), of=model(1))
+    assert close(at, of[at.campaign], model=model(4), residual=MEASURED).status_code == 200
+    assert promote(broker.ctx, "demo", model(3), approval).state == "active"
+
+
+def test_a_campaign_begins_with_no_model_that_a_withdrawal_taints(broker: World) -> None:
+    """Not even by exclusion: what is withdrawn by now is looked for first."""
+    at = training(broker, unlearning="exclude", rounds=9)
+    mine = consents(at)
+    told_round(at, 1, model(1), *mine)
+    later = another(at, unlearning="exclude")
+    withdraw(at, mine[0])
+    broker.advance(1)
+    body = {"stage": "consortium", "number": 1, "model_in": model(1)}
+    refused = later.call("POST", "/rounds", body)
+    assert (refused.status_code, "tainted" in refused.json()["detail"]) == (409, True)
+
+
+def test_no_task_ends_without_a_model_while_one_that_descends_is_in_use(broker: World) -> None:
+    at = training(broker, unlearning="exclude", rounds=9)
+    mine = consents(at)
+    told_round(at, 1, model(1), *mine)
+    withdraw(at, mine[0])
+    broker.advance(1)
+    search(broker.ctx, "demo")
+    told_round(at, 2, model(2))
+    task = open_task(at)
+    retire(broker.ctx, "demo", model(1))
+    assert close(at, task["id"]).status_code == 409
+    retire(broker.ctx, "demo", model(2))
+    assert close(at, task["id"]).json()["state"] == "done"
+
+
 def test_an_erasure_taints_and_so_does_what_began_with_a_tainted_model(broker: World) -> None:
     at = training(broker, unlearning="retrain", rounds=9)
     told_round(at, 1, model(1), *consents(at))
@@ -443,8 +527,8 @@ def test_an_erasure_taints_and_so_does_what_began_with_a_tainted_model(broker: W
     found, behind = tasks(broker.ctx, "demo", limit=1)
     more, end = tasks(broker.ctx, "demo", limit=1, after=behind)
     bases = {one.row.campaign_id: one.row.base for one in (*found, *more)}
-    # What the second began with is tainted: the first one's campaign comes first.
-    assert (bases, end) == ({at.campaign: BEGAN, later.campaign: None}, None)
+    # What the second began with is tainted: both are done anew from where the first began.
+    assert (bases, end) == ({at.campaign: BEGAN, later.campaign: BEGAN}, None)
 
 
 def test_who_may_see_and_close_tasks(broker: World) -> None:
@@ -456,7 +540,7 @@ def test_who_may_see_and_close_tasks(broker: World) -> None:
     search(broker.ctx, "demo")
     assert broker.api("GET", TASKS, broker.partner).status_code == 403
     shown = broker.api("GET", TASKS, at.coordinator, params={"campaign": at.campaign}).json()
-    assert [one["withdrawals"] for one in shown["tasks"]] == [None]
+    assert [(one["withdrawals"], one["since"]) for one in shown["tasks"]] == [(None, None)]
     assert broker.api("GET", TASKS, at.coordinator, params={"campaign": "x"}).status_code == 404
     task = shown["tasks"][0]["id"]
     path = f"{TASKS}/{task}/close"
