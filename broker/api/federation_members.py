@@ -41,6 +41,7 @@ class RevokedOut(BaseModel):
 
     member: MemberOut | None = Field(description="Null where it had not joined yet.")
     memberships: list[str] = Field(description="The credentials whose status says so, by `jti`.")
+    offers: list[str] = Field(description="The offers that nobody can take any more.")
 
 
 @router.post("/v1/federation/join-requests", status_code=201)
@@ -67,10 +68,12 @@ def post_member_revocation(ctx: Ctx, caller: OfficerCaller, member: MemberId) ->
     """End a membership at once, in mid-round too. Officers only.
 
     Its credentials are revoked in the status list, and what it was offered is over. 404 for a
-    partner that is no member and has no credential, 409 for one that was revoked before.
+    partner that is no member and has neither credential nor offer, 409 for one that was revoked
+    before and has got neither since.
     """
     ended = federation_member.revoke_member(ctx, caller.tenant_id, member)
     return RevokedOut(
         member=None if ended.member is None else MemberOut(**told_member(ended.member, ctx.now())),
         memberships=list(ended.memberships),
+        offers=list(ended.offers),
     )

@@ -160,7 +160,8 @@ def member_revoke(
     with composed() as ctx:
         ended = members.revoke_member(ctx, tenant, partner_id)
         told = None if ended.member is None else campaigns.told_member(ended.member, ctx.now())
-    credentials = {"member": partner_id, "state": "revoked", "memberships": ended.memberships}
+    ids = {"memberships": ended.memberships, "offers": ended.offers}
+    credentials = {"member": partner_id, "state": "revoked", **ids}
     typer.echo(
         json.dumps({**credentials, **(told or {})}) if as_json else f"{partner_id} is revoked"
     )

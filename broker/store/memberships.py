@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from broker.store import tables
 
@@ -12,6 +13,7 @@ TOKEN = tables.AccessToken.__table__  # type: ignore[attr-defined]
 
 PREFIX = "mb"
 _OFFERED = ("open", "redeemed")
+_LOCK: Final = 0x6D6273  # any number that no other advisory lock of the broker uses
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,15 @@ def issue(
     return done.rowcount == 1
 
 
+def hold_keys(tx: Connection, tenant_id: str) -> None:
+    """Let no other transaction bind a node's key in this tenant until the end of `tx`.
+
+    SQLite has one writer anyway.
+    """
+    if tx.dialect.name != "sqlite":
+        tx.execute(select(func.pg_advisory_xact_lock(_LOCK, func.hashtext(tenant_id))))
+
+
 def others_hold(tx: Connection, tenant_id: str, partner_id: str, thumbprint: str) -> bool:
     """Whether a credential of another member, that was not revoked, is bound to a key."""
     found = select(MEMBERSHIP.c.id).where(
@@ -131,16 +142,24 @@ def close(tx: Connection, membership_id: str) -> None:
     )
 
 
-def close_of(tx: Connection, tenant_id: str, partner_id: str) -> int:
-    """End what is offered to a partner, with the tokens of who redeemed it; how many."""
-    theirs = select(MEMBERSHIP.c.id).where(
-        MEMBERSHIP.c.tenant_id == tenant_id,
-        MEMBERSHIP.c.partner_id == partner_id,
-        MEMBERSHIP.c.state.in_(_OFFERED),
+def close_of(tx: Connection, tenant_id: str, partner_id: str) -> list[str]:
+    """End what is offered to a partner, with the tokens of who redeemed it; the ids, ascending."""
+    # The rows first, as whoever redeems or issues takes them, and by the state that they then have:
+    # what was issued meanwhile stays so, and can be revoked.
+    done = (
+        update(MEMBERSHIP)
+        .where(
+            MEMBERSHIP.c.tenant_id == tenant_id,
+            MEMBERSHIP.c.partner_id == partner_id,
+            MEMBERSHIP.c.state.in_(_OFFERED),
+        )
+        .values(state="closed")
+        .returning(MEMBERSHIP.c.id)
     )
-    tx.execute(delete(TOKEN).where(TOKEN.c.role == "wallet", TOKEN.c.subject.in_(theirs)))
-    done = update(MEMBERSHIP).where(MEMBERSHIP.c.id.in_(theirs)).values(state="closed")
-    return tx.execute(done).rowcount
+    closed = sorted(tx.execute(done).scalars())
+    if closed:
+        tx.execute(delete(TOKEN).where(TOKEN.c.role == "wallet", TOKEN.c.subject.in_(closed)))
+    return closed
 
 
 def revoke_of(tx: Connection, tenant_id: str, partner_id: str) -> list[MembershipRow]:

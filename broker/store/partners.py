@@ -75,6 +75,15 @@ def hold(tx: Connection, tenant_id: str, partner_id: str) -> None:
         raise UnknownPartner("no such partner is registered")
 
 
+def hold_alone(tx: Connection, tenant_id: str, partner_id: str) -> None:
+    """Wait for all who hold a partner, and let nobody hold it before the transaction ends.
+
+    Nothing where there is none.
+    """
+    found = select(PARTNER.c.id).where(PARTNER.c.id == partner_id, PARTNER.c.tenant_id == tenant_id)
+    tx.execute(found.with_for_update(key_share=True))
+
+
 # Asked with each receipt of a round.
 _HOLD = Prepared(
     select(PARTNER.c.id)

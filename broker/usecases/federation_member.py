@@ -59,29 +59,36 @@ def admit_member(ctx: Context, tenant_id: str, partner_id: str) -> MemberRow:
 
 @dataclass(frozen=True)
 class Revoked:
-    """What a revocation has ended: the member, if it ever joined, and its credentials by id."""
+    """What a revocation has ended, by id: credentials, and offers that nobody had taken.
+
+    `member` is how it stands now; None for a partner that never joined.
+    """
 
     member: MemberRow | None
     memberships: tuple[str, ...]
+    offers: tuple[str, ...]
 
 
 def revoke_member(ctx: Context, tenant_id: str, partner_id: str) -> Revoked:
     """End a membership at once, in mid-round too, with its credentials and what it is offered.
 
-    Raises `NotFound`, `StateConflict` (it is revoked already).
+    A partner that is no member, or was revoked before, may have been offered or given a membership
+    since: that ends too. Raises, where nothing is left to end, `NotFound`, `StateConflict`.
     """
     with ctx.db.transaction() as tx:
-        # Before the member: who joins meanwhile takes them in this order too.
+        # In the order of who is offered, takes or presents a membership meanwhile.
+        partners.hold_alone(tx, tenant_id, partner_id)
         ended = end_memberships(ctx, tx, tenant_id, partner_id)
+        row: MemberRow | None = None
         try:
-            federation_members.find(tx, tenant_id, partner_id, lock=True)
+            row = federation_members.find(tx, tenant_id, partner_id, lock=True)
         except NotFound:
             if not ended:
                 raise
-            return Revoked(None, tuple(ended))
-        row = _become(ctx, tx, tenant_id, partner_id, "revoked", {"invited", "admitted"})
+        if row is not None and not (ended and row.state == "revoked"):
+            row = _become(ctx, tx, tenant_id, partner_id, "revoked", {"invited", "admitted"})
         join_requests.close_of_partner(tx, tenant_id, partner_id)
-    return Revoked(row, tuple(ended))
+    return Revoked(row, ended.revoked, ended.closed)
 
 
 def members(ctx: Context, tenant_id: str) -> list[MemberRow]:

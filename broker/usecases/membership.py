@@ -83,8 +83,9 @@ def offer_membership(ctx: Context, tenant_id: str, partner_id: str) -> OfferedMe
     code = b64url(secrets.token_bytes(SECRET_BYTES))
     tx_code = f"{secrets.randbelow(10**TX_CODE_DIGITS):0{TX_CODE_DIGITS}}"
     with ctx.db.transaction() as tx:
-        # Held: whoever suspends or revokes it meanwhile waits, and ends what is offered here.
-        if partners.find(tx, tenant_id, partner_id, lock=True).state != "active":
+        # Held: whoever suspends, revokes or offers meanwhile waits, and ends what is offered here.
+        partners.hold_alone(tx, tenant_id, partner_id)
+        if partners.find(tx, tenant_id, partner_id).state != "active":
             raise UnknownPartner("the partner is suspended: it is offered no membership")
         memberships.close_of(tx, tenant_id, partner_id)
         memberships.add(
@@ -192,15 +193,32 @@ def issue_membership(
     return credential_response([_signed(ctx, offered, proof, place, valid_until)])
 
 
-def end_memberships(ctx: Context, tx: Connection, tenant_id: str, partner_id: str) -> list[str]:
-    """Revoke a partner's credentials and end what is offered to it; the ids of those revoked."""
-    memberships.close_of(tx, tenant_id, partner_id)
+@dataclass(frozen=True)
+class Ended:
+    """Memberships that were ended, by id: credentials `revoked`, and offers `closed`."""
+
+    revoked: tuple[str, ...]
+    closed: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.revoked or self.closed)
+
+
+def end_memberships(ctx: Context, tx: Connection, tenant_id: str, partner_id: str) -> Ended:
+    """Revoke a partner's credentials and end what is offered to it.
+
+    The caller holds the partner alone (`partners.hold_alone`): who issues to it takes the status
+    list before the membership, the other way round than here.
+    """
+    closed = memberships.close_of(tx, tenant_id, partner_id)
     revoked = memberships.revoke_of(tx, tenant_id, partner_id)
     for list_id in sorted({one.status_list_id for one in revoked if one.status_list_id}):
         mark_changed(tx, list_id)
     for one in revoked:
         _record(ctx, tx, tenant_id, "revoked", one.id, partner_id)
-    return [one.id for one in revoked]
+    for membership_id in closed:
+        _record(ctx, tx, tenant_id, "closed", membership_id, partner_id)
+    return Ended(tuple(one.id for one in revoked), tuple(closed))
 
 
 def node_key_of(holder_jwk: Mapping[str, Any]) -> str:
@@ -211,7 +229,11 @@ def node_key_of(holder_jwk: Mapping[str, Any]) -> str:
 def held_by_another(
     tx: Connection, tenant_id: str, partner_id: str, thumbprint: str, node_key: str
 ) -> bool:
-    """Whether a node's key is that of another member, by credential or by an officer's word."""
+    """Whether a node's key is that of another member, by credential or by an officer's word.
+
+    Whoever asks the same meanwhile waits for the end of `tx`: one of two binds a key.
+    """
+    memberships.hold_keys(tx, tenant_id)
     if memberships.others_hold(tx, tenant_id, partner_id, thumbprint):
         return True
     return any(

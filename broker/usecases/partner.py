@@ -232,7 +232,7 @@ def set_partner_state(ctx: Context, tenant_id: str, partner_id: str, state: str)
                 "attribute_offers_closed": attribute_credentials.close_of(
                     tx, tenant_id, partner_id
                 ),
-                "membership_offers_closed": memberships.close_of(tx, tenant_id, partner_id),
+                "membership_offers_closed": len(memberships.close_of(tx, tenant_id, partner_id)),
                 "join_requests_closed": join_requests.close_of_partner(tx, tenant_id, partner_id),
             }
         else:

@@ -2,7 +2,10 @@
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ import pytest
 from broker.domain.credential_types import MEMBERSHIP
 from broker.domain.errors import NotFound, StateConflict, UnknownPartner
 from broker.domain.membership import QUERY, TYPE, statement
+from broker.store import memberships
+from broker.store.acting import acting_for_all
 from broker.usecases import federation_member as members
 from broker.usecases.membership import OFFER_SECONDS, VALID_SECONDS, offer_membership
 from broker.usecases.partner import add_partner, set_partner_state
@@ -128,6 +133,13 @@ def refusals(made: World) -> list[str]:
 def each(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_database")
     with world(tmp_path / "home", database_url=url) as found:
+        yield found
+
+
+@pytest.fixture
+def many(postgres_database: str, tmp_path: Path) -> Iterator[World]:
+    """A broker whose transactions run beside each other."""
+    with world(tmp_path / "home", database_url=postgres_database) as found:
         yield found
 
 
@@ -330,7 +342,9 @@ def test_what_was_revoked_or_expired_is_refused(alone: World) -> None:
     node = holding(made)
     link = node.asked()
     members.revoke_member(made.ctx, "demo", made.partner)
-    refused = node.forge(link)
+    with pytest.raises(PeerRefused, match="410"):
+        node.present(link)
+    refused = node.forge(node.asked())
     assert (refused.status_code, refused.json()["code"]) == (400, "membership_revoked")
     later = holding(made)
     made.advance(VALID_SECONDS + 2 * MINUTE)
@@ -489,12 +503,158 @@ def test_revoking_somebody_who_never_joined(made: World) -> None:
         members.revoke_member(made.ctx, "demo", made.partner)
 
 
+def test_what_a_revoked_member_got_since_is_revoked_too(each: World) -> None:
+    node = holding(each)
+    node.present(node.asked())
+    members.revoke_member(each.ctx, "demo", each.partner)
+    later = holding(each)
+    link = later.asked()
+    jti, reference = _status_of(later)
+
+    path = f"/v1/federation/members/{each.partner}/revocation"
+    ended = each.api("POST", path, each.officer)
+    assert ended.status_code == 200, ended.text
+    assert (ended.json()["memberships"], ended.json()["offers"]) == ([jti], [])
+    assert ended.json()["member"]["state"] == "revoked"
+
+    with pytest.raises(PeerRefused, match="410"):
+        later.present(link)
+    refused = later.forge(later.asked())
+    assert (refused.status_code, refused.json()["code"]) == (400, "membership_revoked")
+    assert state(each) == "revoked"
+    each.advance(2)
+    assert _bit(each, reference) == 1
+    # Nothing is left.
+    assert each.api("POST", path, each.officer).status_code == 409
+    assert len(each.logged("membership.revoked")) == 2
+    assert len(each.logged("federation.revoked")) == 1
+
+
+@pytest.mark.parametrize("was_member", [False, True])
+def test_an_offer_alone_is_revoked(made: World, was_member: bool) -> None:
+    if was_member:
+        before = holding(made)
+        before.present(before.asked())
+        members.revoke_member(made.ctx, "demo", made.partner)
+    node, offered = node_of(made), offer_membership(made.ctx, "demo", made.partner)
+    ended = members.revoke_member(made.ctx, "demo", made.partner)
+    assert (ended.memberships, ended.offers) == ((), (offered.membership_id,))
+    with pytest.raises(PeerRefused):
+        node.take(offered.offer, offered.tx_code)
+    assert state(made) == ("revoked" if was_member else None)
+    [entry] = entries(made, "membership.closed")
+    assert entry["membership"] == offered.membership_id
+    with pytest.raises((NotFound, StateConflict)):
+        members.revoke_member(made.ctx, "demo", made.partner)
+
+
+def test_who_revokes_while_a_credential_is_issued_revokes_it(
+    many: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = holding(many)
+    held.present(held.asked())
+    node, offered = node_of(many), offer_membership(many.ctx, "demo", many.partner)
+
+    def revoke() -> None:
+        members.revoke_member(many.ctx, "demo", many.partner)
+
+    first, second = _meanwhile(
+        many, monkeypatch, lambda: node.take(offered.offer, offered.tx_code), revoke
+    )
+    first.result()
+    second.result()
+    assert state(many) == "revoked"
+    assert len(many.logged("membership.revoked")) == 2
+    many.advance(2)
+    assert [_bit(many, _status_of(one)[1]) for one in (held, node)] == [1, 1]
+
+
+def test_what_is_issued_while_another_is_offered_can_be_revoked(
+    many: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, offered = node_of(many), offer_membership(many.ctx, "demo", many.partner)
+    first, second = _meanwhile(
+        many,
+        monkeypatch,
+        lambda: node.take(offered.offer, offered.tx_code),
+        lambda: offer_membership(many.ctx, "demo", many.partner),
+    )
+    first.result()
+    ended = members.revoke_member(many.ctx, "demo", many.partner)
+    assert ended.memberships == (offered.membership_id,)
+    assert ended.offers == (second.result().membership_id,)
+
+
+def test_of_two_members_with_one_key_at_once_one_has_it(
+    many: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = node_of(many), node_of(many, another(many))
+    offers = [offer_membership(many.ctx, "demo", each.partner) for each in (one, other)]
+    first, second = _meanwhile(
+        many,
+        monkeypatch,
+        lambda: one.take(offers[0].offer, offers[0].tx_code),
+        lambda: other.take(offers[1].offer, offers[1].tx_code, key=one.key),
+    )
+    first.result()
+    with pytest.raises(PeerRefused, match="invalid_proof"):
+        second.result()
+    [entry] = many.logged("membership.refused")
+    assert (entry.body["member"], entry.body["code"]) == (other.partner, "proof_key_bound")
+
+
 def test_a_receipt_key_that_is_none_is_refused(made: World) -> None:
     private = SoftwareKey.generate("ES256").private_jwk()
     for key in ({}, {"kty": "RSA", "n": "AQAB", "e": "AQAB"}, private):
         answer = made.api("POST", "/v1/federation/join-requests", json={"receipt_key": key})
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
         assert private["d"] not in answer.text
+
+
+def _meanwhile(
+    made: World,
+    monkeypatch: pytest.MonkeyPatch,
+    issued: Callable[[], Any],
+    act: Callable[[], Any],
+) -> tuple[Future[Any], Future[Any]]:
+    """Begin an act while a credential has its place and not its row; both, when they are over.
+
+    The first goes on when the second is seen to wait for a lock.
+    """
+    real, there, on = memberships.issue, threading.Event(), threading.Event()
+
+    def wait(*of: Any, **named: Any) -> bool:  # noqa: ANN401
+        if not there.is_set():
+            there.set()
+            assert on.wait(60)
+        return real(*of, **named)
+
+    monkeypatch.setattr(memberships, "issue", wait)
+
+    def run(what: Callable[[], Any]) -> Any:  # noqa: ANN401
+        with acting_for_all():
+            return what()
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(run, issued)
+        try:
+            assert there.wait(60)
+            second = pool.submit(run, act)
+            while not (second.done() or _waits(made)):
+                time.sleep(0.01)
+        finally:
+            on.set()
+    return first, second
+
+
+def _waits(made: World) -> bool:
+    """Whether a transaction of this database waits for another's lock."""
+    with made.ctx.db.reading() as tx:
+        found = tx.exec_driver_sql(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return bool(found.scalar_one())
 
 
 def _status_of(node: Node) -> tuple[str, StatusReference]:
