@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+import tempfile
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -37,6 +39,7 @@ from wallet_adapters.loopback import (
 )
 
 LARGEST_KEY = 8_192
+LARGEST_OFFER = 8_192
 LARGEST_CREDENTIAL = 65_536
 P256_BYTES = 32
 
@@ -63,7 +66,10 @@ def offer(
         return
     typer.echo(f"offer    {made.offer}")
     typer.echo(f"tx code  {made.tx_code}   (by another way / 请另行发送)")
-    typer.echo("good for one day, once: consent-broker federation member join --offer ...")
+    typer.echo(
+        "good for one day, once / 一天内有效，仅限一次: "
+        "consent-broker federation member join --offer @FILE"
+    )
 
 
 def join(
@@ -83,10 +89,19 @@ def join(
         Path, typer.Option(help="Where the membership credential is kept. 成员凭证文件。")
     ] = Path("membership.sd-jwt"),
     offer_link: Annotated[
-        str | None, typer.Option("--offer", help="Take this offer first. 先领取该成员凭证。")
+        str | None,
+        typer.Option(
+            "--offer",
+            help="Take this offer first: @FILE with the link, - to be asked, or the link. "
+            "先领取该成员凭证：@文件、-（提示输入）或链接。",
+        ),
     ] = None,
     tx_code: Annotated[
-        str | None, typer.Option(help="The code that came by another way. 另行收到的验证码。")
+        str | None,
+        typer.Option(
+            help="The code that came by another way: @FILE, - to be asked, or the code. "
+            "另行收到的验证码：@文件、-（提示输入）或验证码。"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -95,6 +110,10 @@ def join(
     Needs no database: it speaks with the consortium's broker over HTTP. With --offer the
     membership credential is fetched, bound to the node's key, and kept; without, the kept one is
     presented again, as after a revocation was lifted by a new one.
+
+    Other users of the machine see a command's arguments (ps): hand in offer and code by @FILE or -.
+    In a terminal the code is asked for where it is not given.
+    同机其他用户可见命令行参数，请用 @文件 或 -。
     """
     own = _node_key(read_file(node_key, LARGEST_KEY))
     partner = read_json_file(client_key, LARGEST_KEY)
@@ -105,6 +124,10 @@ def join(
     except (BrokerError, CredentialError) as error:
         typer.echo(f"consent-broker: {error}", err=True)
         raise typer.Exit(USAGE) from None
+    if offer_link is not None:
+        offer_link = _given(offer_link, "Offer / 凭证链接")
+        asked = "-" if tx_code is None and sys.stdin.isatty() else tx_code
+        tx_code = None if asked is None else _given(asked, "Transaction code / 验证码")
     carry = Carrier()
     try:
         if offer_link is not None:
@@ -135,6 +158,28 @@ def _take(
     file: Path,
 ) -> None:
     """Fetch the credential by its offer, and keep it before anything else is done with it."""
+    kept = None
+    try:
+        # Before the offer is used up: a folder that takes no file is noticed here. It is for the
+        # owner alone, and takes the place of an earlier credential when it is whole.
+        handle, name = tempfile.mkstemp(dir=file.parent, prefix=".new-")
+        kept = Path(name)
+        with os.fdopen(handle, "w", encoding="ascii") as output:
+            output.write(_accepted(wallet, link, tx_code, own, carry))
+            output.flush()
+            os.fsync(output.fileno())
+        kept.replace(file)
+    except OSError as error:
+        typer.echo(f"consent-broker: cannot write {file}: {error.strerror}", err=True)
+        raise typer.Exit(USAGE) from None
+    finally:
+        if kept is not None:
+            kept.unlink(missing_ok=True)
+
+
+def _accepted(
+    wallet: Wallet, link: str, tx_code: str | None, own: SoftwareKey, carry: Carrier
+) -> str:
     [held] = accept_offer(
         wallet,
         link,
@@ -144,13 +189,16 @@ def _take(
         dpop_key=SoftwareKey.generate("ES256"),
         key=own,
     )
-    try:
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="ascii") as output:
-            output.write(held.credential)
-    except OSError as error:
-        typer.echo(f"consent-broker: cannot write {file}: {error.strerror}", err=True)
-        raise typer.Exit(USAGE) from None
+    return held.credential
+
+
+def _given(value: str, name: str) -> str:
+    """What is not for everybody's eyes: in a file (`@FILE`), asked for (`-`), or as it stands."""
+    if value == "-":
+        return str(typer.prompt(name, hide_input=True, err=True)).strip()
+    if value.startswith("@"):
+        return read_file(Path(value[1:]), LARGEST_OFFER).decode("ascii", "replace").strip()
+    return value
 
 
 def _kept(file: Path, own: SoftwareKey) -> HeldCredential:

@@ -23,7 +23,9 @@ NOT_INSTALLED = (
 )
 
 File = Annotated[Path | None, typer.Argument(help="Your settings, TOML: see --example. 配置文件。")]
-Json = Annotated[bool, typer.Option("--json", help="Print events as JSON, one a line.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Events as JSON, one a line. 以 JSON 逐行输出事件。")
+]
 Example = Annotated[bool, typer.Option("--example", help="Print a settings file. 配置示例。")]
 Python = Annotated[
     Path | None, typer.Option("--python", help="Of the environment with Flower. 其 Python 路径。")

@@ -46,7 +46,7 @@ class Engineer:
             )
         )
 
-    def join(self, *more: str) -> Result:
+    def join(self, *more: str, entered: str | None = None) -> Result:
         """The one command: it needs nothing but HTTP and these files."""
         return CliRunner().invoke(
             app,
@@ -59,6 +59,7 @@ class Engineer:
                 *("--credential", str(self.folder / "membership")),
                 *more,
             ],
+            input=entered,
             catch_exceptions=False,
         )
 
@@ -84,17 +85,32 @@ def test_an_engineer_joins_in_one_command(parties: Parties, tmp_path: Path) -> N
     assert joined.exit_code == 0, joined.stderr
     assert json.loads(joined.stdout)["state"] == "admitted"
     assert stat.S_IMODE((tmp_path / "membership").stat().st_mode) == 0o600
+    kept = (tmp_path / "membership").read_text()
     # Again, with what was kept.
     assert engineer.join().exit_code == 0
     # The offer is used up.
     used = engineer.join("--offer", offered["offer"], "--tx-code", offered["tx_code"])
     assert (used.exit_code, used.stdout) == (1, "")
+    assert (tmp_path / "membership").read_text() == kept, "what was not replaced stays"
+    assert not list(tmp_path.glob(".new-*"))
 
     revoked = revoke(parties)
     assert revoked["memberships"] == [offered["membership_id"]]
     assert revoked["member"]["receipt_key"] == engineer.receipts.public_jwk()
     refused = engineer.join()
     assert (refused.exit_code, "not admitted" in refused.stderr) == (1, True)
+
+    # A new one, by what other users of the machine do not see; nor do they the credential.
+    again = offer(parties)
+    (tmp_path / "offer").write_text(again["offer"] + "\n")
+    (tmp_path / "membership").chmod(0o644)
+    entered = again["tx_code"] + "\n"
+    joined = engineer.join("--offer", f"@{tmp_path / 'offer'}", "--tx-code", "-", entered=entered)
+    assert joined.exit_code == 0, joined.stderr
+    assert json.loads(joined.stdout)["state"] == "admitted"
+    assert (tmp_path / "membership").read_text() != kept
+    assert stat.S_IMODE((tmp_path / "membership").stat().st_mode) == 0o600
+    assert engineer.join("--offer", f"@{tmp_path / 'nothing'}", "--tx-code", "1").exit_code == 2
 
     (tmp_path / "node.key").write_text("nothing")
     assert engineer.join().exit_code == 2
