@@ -7,11 +7,11 @@ from sqlalchemy import Connection
 
 from broker.domain.campaign import read_node_key
 from broker.domain.errors import InvalidRequest, NotFound, StateConflict
-from broker.store import federation_members, join_requests, partners, registry
+from broker.store import federation_members, join_requests, memberships, partners, registry
 from broker.store.federation_members import MemberRow
 from broker.usecases import audit
 from broker.usecases.context import Context
-from broker.usecases.membership import end_memberships
+from broker.usecases.status import mark_changed
 from credentials.errors import CredentialError
 from credentials.json_reader import read_json_object
 from credentials.jws import PublicKey
@@ -58,6 +58,17 @@ def admit_member(ctx: Context, tenant_id: str, partner_id: str) -> MemberRow:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """Memberships that were ended, by id: credentials `revoked`, and offers `closed`."""
+
+    revoked: tuple[str, ...]
+    closed: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.revoked or self.closed)
+
+
+@dataclass(frozen=True)
 class Revoked:
     """What a revocation has ended, by id: credentials, and offers that nobody had taken.
 
@@ -78,7 +89,7 @@ def revoke_member(ctx: Context, tenant_id: str, partner_id: str) -> Revoked:
     with ctx.db.transaction() as tx:
         # In the order of who is offered, takes or presents a membership meanwhile.
         partners.hold_alone(tx, tenant_id, partner_id)
-        ended = end_memberships(ctx, tx, tenant_id, partner_id)
+        ended = _end_memberships(ctx, tx, tenant_id, partner_id)
         row: MemberRow | None = None
         try:
             row = federation_members.find(tx, tenant_id, partner_id, lock=True)
@@ -96,6 +107,24 @@ def members(ctx: Context, tenant_id: str) -> list[MemberRow]:
     with ctx.db.reading() as tx:
         registry.tenant(tx, tenant_id)
         return federation_members.of_tenant(tx, tenant_id)
+
+
+def _end_memberships(ctx: Context, tx: Connection, tenant_id: str, partner_id: str) -> Ended:
+    """Revoke a partner's credentials and end what is offered to it.
+
+    The caller holds the partner alone (`partners.hold_alone`): who issues to it takes the status
+    list before the membership, the other way round than here.
+    """
+    closed = memberships.close_of(tx, tenant_id, partner_id)
+    revoked = memberships.revoke_of(tx, tenant_id, partner_id)
+    for list_id in sorted({one.status_list_id for one in revoked if one.status_list_id}):
+        mark_changed(tx, list_id)
+    ended = Ended(tuple(one.id for one in revoked), tuple(closed))
+    for what, ids in vars(ended).items():
+        for membership_id in ids:
+            body = {"membership": membership_id, "member": partner_id}
+            audit.record(ctx, tx, tenant_id=tenant_id, type=f"membership.{what}", body=body)
+    return ended
 
 
 def _become(

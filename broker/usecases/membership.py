@@ -34,7 +34,7 @@ from broker.usecases.redemption import (
     TX_CODE_TRIES,
     TokenAnswer,
 )
-from broker.usecases.status import Allocated, allocate, mark_changed
+from broker.usecases.status import Allocated, allocate
 from credentials.issue import issue_sd_jwt_vc
 from credentials.jcs import b64url
 from credentials.model import StatusReference
@@ -191,34 +191,6 @@ def issue_membership(
         raise
     # 5.
     return credential_response([_signed(ctx, offered, proof, place, valid_until)])
-
-
-@dataclass(frozen=True)
-class Ended:
-    """Memberships that were ended, by id: credentials `revoked`, and offers `closed`."""
-
-    revoked: tuple[str, ...]
-    closed: tuple[str, ...]
-
-    def __bool__(self) -> bool:
-        return bool(self.revoked or self.closed)
-
-
-def end_memberships(ctx: Context, tx: Connection, tenant_id: str, partner_id: str) -> Ended:
-    """Revoke a partner's credentials and end what is offered to it.
-
-    The caller holds the partner alone (`partners.hold_alone`): who issues to it takes the status
-    list before the membership, the other way round than here.
-    """
-    closed = memberships.close_of(tx, tenant_id, partner_id)
-    revoked = memberships.revoke_of(tx, tenant_id, partner_id)
-    for list_id in sorted({one.status_list_id for one in revoked if one.status_list_id}):
-        mark_changed(tx, list_id)
-    for one in revoked:
-        _record(ctx, tx, tenant_id, "revoked", one.id, partner_id)
-    for membership_id in closed:
-        _record(ctx, tx, tenant_id, "closed", membership_id, partner_id)
-    return Ended(tuple(one.id for one in revoked), tuple(closed))
 
 
 def node_key_of(holder_jwk: Mapping[str, Any]) -> str:
