@@ -5,10 +5,10 @@
     trimmed_mean  per coordinate, without the lowest and highest `trim` share
     krum          the update nearest to its n - f - 2 nearest others, `byzantine` = f of n hostile
 
-`secure` is secure aggregation (SecAgg+): the server learns the sum of the updates and none of
-them. What has to look at one update, at the server, therefore cannot be had with it: the choosing
-of Krum, the sorting of trimmed mean, the clipping of one member's update. (Members may clip their
-own, which is what `privacy` does to rows.)
+`secure` is secure aggregation (`federation.flower.masking`): the server learns the sum of the
+updates and none of them. What has to look at one update, at the server, therefore cannot be had
+with it: the choosing of Krum, the sorting of trimmed mean, the clipping of one member's update.
+(Members may clip their own, which is what `privacy` does to rows.)
 """
 
 from collections.abc import Mapping

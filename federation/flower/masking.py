@@ -44,6 +44,17 @@ class UpdateTooLarge(FederationError):
     code = "update_too_large"
 
 
+class WrongShares(MaskingFailed):
+    """What one member sealed for another is no shares; `sender` is the first of them."""
+
+    code = "wrong_shares"
+
+    def __init__(self, sender: str) -> None:
+        """Name the sender."""
+        self.sender = sender
+        super().__init__(f"what {sender} sealed does not open, or is no shares")
+
+
 def threshold_of(campaign: Campaign, members: int) -> int:
     """How many members it takes to open a sum of which so many take part.
 

@@ -23,6 +23,7 @@ from federation.campaign import Campaign
 from federation.consents import ConsentCache
 from federation.errors import BundleDiffers, CampaignInvalid, FederationError, Malformed
 from federation.flower.dp_sgd import learning_rate, private_training
+from federation.flower.masking import WrongShares
 from federation.flower.models import Model, model_hash, of_record, to_record
 from federation.flower.secure_member import (
     SECURE,
@@ -129,7 +130,11 @@ def answer(message: Message, site: Site, state: RecordDict | None = None) -> Mes
     try:
         content = _answered(message, site, state)
     except FederationError as error:
-        content = RecordDict({"refused": ConfigRecord({"code": error.code})})
+        refused = {"code": error.code}
+        if isinstance(error, WrongShares):
+            # Else nobody learnt who ends a round for all.
+            refused["of"] = error.sender
+        content = RecordDict({"refused": ConfigRecord(dict(refused))})
     return Message(content, reply_to=message)
 
 

@@ -92,10 +92,11 @@ def _unmasked(update: Model, content: RecordDict, size: int) -> str:
 
 
 def refusal_of(reply: Message) -> str:
-    """Why a member refuses, by its code."""
+    """Why a member refuses, by its code, and of whom it says so."""
     refused = reply.content.get("refused")
-    code = refused.get("code", "") if isinstance(refused, ConfigRecord) else ""
-    return f"refused_{code}"[:64]
+    told = refused if isinstance(refused, ConfigRecord) else {}
+    why, of = f"refused_{told.get('code', '')}"[:64], told.get("of")
+    return f"{why} of {of}" if isinstance(of, str) and _NAME.fullmatch(of) else why
 
 
 def _whole(content: RecordDict, shown: object, metrics: object) -> bool:

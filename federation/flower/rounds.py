@@ -6,7 +6,8 @@ A round, in this order; whatever ends this process between two steps, `Rounds.go
 2. Each of them is sent the signed campaign, the announcement and the model.
 3. Each reply is looked at: its receipt verifies under the member's registered key, is of this
    round and these models, its leaves are those it covers; the update fits the model; its weight is
-   the bucket of rows that the receipt covers. What fails counts for nothing (`Told.left_out`).
+   the bucket of rows that the receipt covers; masked ones tell the same metrics. What fails counts
+   for nothing (`Told.left_out`).
 4. The broker takes its receipt (`Desk.receipt`): one that it refuses counts for nothing either.
 5. Too few are left: the round has failed (`Desk.fail`), its number is used up, no model changes.
 6. The updates are aggregated by one of Flower's strategies (`strategy.strategy_of`), or, masked,
@@ -232,8 +233,6 @@ class Rounds:
             left_out = first
             replies = grid.send_and_receive(sent, timeout=self.patience)
             counted = self._looked_at(replies, number, model, left_out, secure)
-            if secure is not None:
-                counted = secure.alike(counted)
             if len(counted) < campaign.minimum_members:
                 raise self._given_up(number, "too_few_updates", left_out)
             if secure is not None:
@@ -262,7 +261,8 @@ class Rounds:
             {member: self.nodes[member] for member in reached},
             {member: self.keys[member] for member in reached},
             ConfigRecord({**self._announced(opening), "server-round": number}),
-            lambda messages: grid.send_and_receive(messages, timeout=self.patience),
+            lambda messages, seconds: grid.send_and_receive(messages, timeout=seconds),
+            self.patience,
         )
 
     def _reached(self, opening: Opening) -> list[str]:
@@ -291,13 +291,18 @@ class Rounds:
             size = None if secure is None or reply.has_error() else secure.size(model, reply)
             of = Asked(self.signed.campaign_hash, self.stage, number, member)
             due = Due(self.signed.campaign, of, self.keys[member], model, size)
-            fault = fault_of(reply, due) or self._handed_on(reply, member, number)
+            fault = fault_of(reply, due)
             if fault:
                 left_out[member] = fault
             else:
                 del left_out[member]
                 counted[member] = reply
-        return counted
+        if secure is not None:
+            counted = secure.alike(counted)
+            left_out |= secure.out
+        told = {one: self._handed_on(reply, one, number) for one, reply in counted.items()}
+        left_out |= {one: why for one, why in told.items() if why}
+        return {one: reply for one, reply in counted.items() if not told[one]}
 
     def _messages(
         self, grid: Grid, strategy: Strategy, opening: Opening, number: int, model: Model
@@ -338,10 +343,6 @@ def _with_shares(secure: Secure, sent: Sequence[Message]) -> list[Message]:
     left = [one for one in sent if one.metadata.dst_node_id in member_of]
     for message in left:
         # Strategies give one content to all.
-        message.content = RecordDict(
-            {
-                **message.content,
-                SECURE: secure.train(member_of[message.metadata.dst_node_id]),
-            }
-        )
+        shares = secure.train(member_of[message.metadata.dst_node_id])
+        message.content = RecordDict({**message.content, SECURE: shares})
     return left

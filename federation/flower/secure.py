@@ -31,6 +31,7 @@ from federation.flower.models import Model, model_hash, of_record
 from federation.flower.replies import MOST_METRICS, refusal_of
 from federation.flower.secure_member import MASKED, SECURE, SHARE_BYTES
 from federation.flower.strategy import ARRAYS, CONFIG, WEIGHT
+from federation.opening import LONGEST_OPENING
 from federation.secure_keys import Of, PublicKeys
 
 _TRIES: Final = 200
@@ -38,7 +39,13 @@ _TRIES: Final = 200
 
 LONGEST_SEALED: Final = 1_024
 
-Send = Callable[[Sequence[Message]], Iterable[Message]]
+LONGEST_STEP: Final = LONGEST_OPENING / 3
+"""Seconds that the steps `keys` and `shares` wait: the model is still to come in time after both.
+
+With two silent members each lasts as long as it is waited for.
+"""
+
+Send = Callable[[Sequence[Message], float], Iterable[Message]]
 
 
 @dataclass
@@ -46,7 +53,8 @@ class Secure:
     """Secure aggregation in one round. `out` says by member why it is out of it.
 
     `nodes` are Flower's ids and `keys` the registered receipt keys by member, of those who take
-    part and have a node; `config` is the round's announcement; `taking_part` how many take part.
+    part and have a node; `config` is the round's announcement; `taking_part` how many take part;
+    `patience` how many seconds the last step waits, and the first two at most.
     """
 
     signed: SignedCampaign
@@ -56,6 +64,7 @@ class Secure:
     keys: Mapping[str, Mapping[str, Any]]
     config: ConfigRecord
     send: Send
+    patience: float
     out: dict[str, str] = field(default_factory=dict)
     public: dict[str, PublicKeys] = field(default_factory=dict)
     sealed: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -70,7 +79,7 @@ class Secure:
         """The steps `keys` and `shares`. Raises `MaskingFailed` where too few are left."""
         asked = dict.fromkeys(self.nodes, ConfigRecord({"step": "keys"}))
         tokens: dict[str, str] = {}
-        for member, told in self._asked(asked).items():
+        for member, told in self._asked(asked, self._early).items():
             token = told.get("token")
             try:
                 public = PublicKeys.read(token, self.of, member, self.keys[member])
@@ -83,7 +92,8 @@ class Secure:
         shares = ConfigRecord(
             {"step": "shares", "members": names, "tokens": [tokens[name] for name in names]}
         )
-        for member, told in self._asked(dict.fromkeys(names, shares)).items():
+        asked = dict.fromkeys(names, shares)
+        for member, told in self._asked(asked, self._early).items():
             to, data = told.get("to"), told.get("sealed")
             due = [name for name in names if name != member]
             if (
@@ -135,7 +145,9 @@ class Secure:
         alive = sorted(counted)
         asked = ConfigRecord({"step": "unmask", "alive": alive})
         shares: dict[str, list[bytes]] = {name: [] for name in self.sealed}
-        for told in self._asked(dict.fromkeys(alive, asked)).values():
+        answers = self._asked(dict.fromkeys(alive, asked), self.patience)
+        self._check(answers)
+        for told in answers.values():
             of, data = told.get("of"), told.get("shares")
             if isinstance(of, list) and isinstance(data, list) and len(of) == len(data):
                 for name, one in zip(of, data, strict=True):
@@ -143,22 +155,46 @@ class Secure:
                         shares[name].append(one)
         total = sum(self._vector(counted[name]) for name in alive)
         shape = Shape(self.of, model_hash(model), len(total))
-        for name in self.sealed:
+        for name, secret in self._secrets(shares, counted).items():
             if name in counted:
-                given = counted[name].content[SECURE]["commitment"]
-                seed = self._secret(name, shares[name], commitment, given)
-                total = total - own_mask(seed, shape)
+                total = total - own_mask(secret, shape)
                 continue
-            private = self._secret(name, shares[name], public_of, self.public[name].mask)
             for other in alive:
-                total = total + mask_with(private, name, other, self.public[other].mask, shape)
+                total = total + mask_with(secret, name, other, self.public[other].mask, shape)
         weight = sum(int(counted[name].content["metrics"][WEIGHT]) for name in alive)
         names = list(counted[alive[0]].content[SECURE]["metrics"])
         return _parted(mean_of(total, weight), model, names)
 
+    def _secrets(
+        self, shares: Mapping[str, Sequence[bytes]], counted: Mapping[str, Message]
+    ) -> dict[str, bytes]:
+        """The seed of each member that is counted, the mask key of each other one.
+
+        All are tried before it is given up: where one does not open, it is that member's doing,
+        where none does, that of those who gave the shares. Raises `MaskingFailed`.
+        """
+        found: dict[str, bytes] = {}
+        for name, given in shares.items():
+            if name in counted:
+                told = counted[name].content[SECURE]["commitment"]
+                secret = self._secret(given, commitment, told)
+            else:
+                secret = self._secret(given, public_of, self.public[name].mask)
+            if secret is None:
+                self.out[name] = "mask_not_opened"
+            else:
+                found[name] = secret
+        if len(found) < len(shares):
+            shut = ", ".join(sorted(shares.keys() - found.keys()))
+            raise MaskingFailed(
+                f"the shares for {shut} do not open its mask; it takes {self.threshold} that fit: "
+                "the round gives no model, begin the next"
+            )
+        return found
+
     def _secret(
-        self, name: str, shares: Sequence[bytes], known: Callable[[bytes], bytes], by: object
-    ) -> bytes:
+        self, shares: Sequence[bytes], known: Callable[[bytes], bytes], by: object
+    ) -> bytes | None:
         draw = secrets.SystemRandom()
         for _ in range(_TRIES if len(shares) > self.threshold else len(shares) // self.threshold):
             try:
@@ -168,10 +204,7 @@ class Secure:
                 continue
             if fits:
                 return secret
-        raise MaskingFailed(
-            f"{len(shares)} shares for {name} do not open its mask; it takes {self.threshold} that "
-            "fit: the round gives no model, begin the next"
-        )
+        return None
 
     def _vector(self, reply: Message) -> Any:  # noqa: ANN401 (an array)
         return of_record(reply.content[ARRAYS])[MASKED]
@@ -182,7 +215,13 @@ class Secure:
                 f"{len(left)} members are left in secure aggregation, and it takes {self.threshold}"
             )
 
-    def _asked(self, records: Mapping[str, ConfigRecord]) -> dict[str, ConfigRecord]:
+    @property
+    def _early(self) -> float:
+        return min(self.patience, LONGEST_STEP)
+
+    def _asked(
+        self, records: Mapping[str, ConfigRecord], seconds: float
+    ) -> dict[str, ConfigRecord]:
         """What members answer to a step; why the others do not is in `out`."""
         member_of = {self.nodes[member]: member for member in records}
         sent = [
@@ -196,7 +235,7 @@ class Secure:
         ]
         self.out |= dict.fromkeys(records, "no_answer")
         found: dict[str, ConfigRecord] = {}
-        for reply in self.send(sent):
+        for reply in self.send(sent, seconds):
             member = member_of.get(reply.metadata.src_node_id, "")
             if self.out.get(member) != "no_answer":
                 continue

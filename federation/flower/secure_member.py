@@ -25,6 +25,7 @@ from federation.board import SignedCampaign
 from federation.errors import CampaignInvalid, Malformed, MaskingFailed
 from federation.flower.masking import (
     Shape,
+    WrongShares,
     commitment,
     in_fixed_point,
     mask_with,
@@ -184,7 +185,7 @@ class Masking:
     def begin(cls, told: object, opened: Round, state: RecordDict) -> Self:
         """Read the shares that the others sealed: what the step `train` begins with.
 
-        Raises `MaskingFailed`, `Malformed`.
+        Raises `MaskingFailed`, `WrongShares`, `Malformed`.
         """
         of = Of(opened.campaign_hash, opened.stage, opened.number)
         session = _Session.take(state, of, "train")
@@ -203,9 +204,12 @@ class Masking:
             raise MaskingFailed(f"{len(names) + 1} are left, and it takes {session.threshold}")
         for name, one in zip(names, data, strict=True):
             key = seal_key(session.seal, name, opened.member, session.public(name).seal, of)
-            both = unsealed(key, one)
+            try:
+                both = unsealed(key, one)
+            except MaskingFailed:
+                raise WrongShares(name) from None
             if len(both) != 2 * SHARE_BYTES:
-                raise MaskingFailed(f"the shares of {name} are none")
+                raise WrongShares(name)
             session.held, session.shares = [*session.held, name], [*session.shares, both]
         return cls(session, opened.member)
 

@@ -5,8 +5,8 @@ Run by the environment of `make federation`: prints one JSON object for `test_ma
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ from federation.flower.secure_member import SECURE
 from federation.presence import CampaignSalt
 from federation.secure_keys import Of, PublicKeys
 from tests.federation.flower.private import SETTINGS, PrivateSite
-from tests.federation.flower.training import KEYS, Site, World
+from tests.federation.flower.training import BROKER, FIRST, KEYS, Site, World
 
 STEPS = ("keys", "shares", "train", "unmask")
 PEERS = {name: key.public_jwk() for name, key in KEYS.items()}
@@ -52,6 +52,10 @@ class SecureSite(Site):
 
     def peers(self, signed: SignedCampaign) -> Mapping[str, Mapping[str, Any]]:
         return PEERS
+
+    def lists(self, opened_at: int, addresses: Sequence[str]) -> Mapping[str, str]:
+        """As they are when they are asked for: the steps before may have taken long."""
+        return {one: BROKER.status_token(now=self.now(), uri=one) for one in addresses}
 
     def train(self, task: Task, rows: Sequence[int]) -> Trained:
         trained = super().train(task, rows)
@@ -291,6 +295,75 @@ def dishonest_member() -> dict[str, Any]:
     return found
 
 
+def ends_the_round() -> dict[str, Any]:
+    """What one member can do to all: no model comes of the round, and it is said whose doing it is.
+
+    And members of whom too many give wrong shares: then no mask opens.
+    """
+    found: dict[str, Any] = {}
+    cases: dict[str, tuple[Callable[[Message], Message], tuple[str, ...]]] = {
+        "garbage for shares": (_garbage, ("p-3",)),
+        "another commitment": (_another_commitment, ("p-3",)),
+        "wrong shares of three": (_wrong_shares, ("p-1", "p-2", "p-3")),
+    }
+    for name, (change, members) in cases.items():
+        world = SecureWorld()
+        world.changed = dict.fromkeys(members, change)
+        found[name] = list(world.failed())
+    return found
+
+
+def _garbage(reply: Message) -> Message:
+    told = reply.content.get(SECURE)
+    if told is not None and "sealed" in told:
+        data = [bytes(len(one)) for one in told["sealed"]]
+        reply.content[SECURE] = ConfigRecord({**told, "sealed": data})
+    return reply
+
+
+def _another_commitment(reply: Message) -> Message:
+    told = reply.content.get(SECURE)
+    if told is not None and "commitment" in told:
+        reply.content[SECURE] = ConfigRecord({**told, "commitment": bytes(32)})
+    return reply
+
+
+def receipts_handed_on() -> list[str]:
+    """Whose receipts the broker has where one member tells other metrics, and is left out."""
+    world = SecureWorld()
+    setattr(world.sites["p-3"], "more", {"mine": 1.0})  # noqa: B010 (a SecureSite's)
+    world.run()
+    return sorted(member for _, member in world.desk.leaves)
+
+
+class Waiting(InProcess):
+    """A grid that waits as long as it may for nodes that do not answer."""
+
+    def __init__(self, world: SecureWorld) -> None:
+        self.clock = world.clock
+        super().__init__({int(name[2:]) + 1: world.node(name) for name in world.sites})
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> list[Message]:
+        replies = super().send_and_receive(messages)
+        silent = [one for one in replies if one.has_error()]
+        self.clock.now += int(timeout or 0) if silent else 0
+        return [one for one in replies if not one.has_error()]
+
+
+def silent() -> list[Any]:
+    """One member never gives keys, another no shares, and the coordinator would wait for hours."""
+    world = SecureWorld()
+    world.dead = {"p-1": "keys", "p-3": "shares"}
+    rounds = replace(world.rounds(), patience=65_535)
+    try:
+        rounds.go_on(Waiting(world), FIRST)
+    except RoundFailed as error:
+        return [world.desk.said[-1], dict(error.left_out)]
+    return [world.desk.said[-1], dict(rounds.told[0].left_out)]
+
+
 def _wrong_shares(reply: Message) -> Message:
     told = reply.content.get(SECURE)
     if told is not None and "shares" in told:
@@ -392,6 +465,9 @@ SHOWN = (
     dishonest_coordinator,
     again,
     dishonest_member,
+    ends_the_round,
+    receipts_handed_on,
+    silent,
     with_privacy,
     parts,
 )

@@ -32,7 +32,7 @@ EXPECTED: Mapping[str, Any] = {
         "keys of its own": [REFUSED, ["masking_failed"]],
         "keys left away": [REFUSED, ["malformed"]],
         "one key twice": [REFUSED, ["malformed"]],
-        "a share changed": ["fail 1 too_few_updates", ["masking_failed"]],
+        "a share changed": ["fail 1 too_few_updates", ["wrong_shares"]],
         "too few with shares": ["fail 1 too_few_updates", ["masking_failed"]],
         "a sum of two": [REFUSED, ["masking_failed"]],
         "a sum with a stranger": [REFUSED, ["masking_failed"]],
@@ -58,6 +58,19 @@ EXPECTED: Mapping[str, Any] = {
         "shares that are numbers": {"p-3": "shares_not_whole"},
         "no peers": {"p-3": "refused_campaign_invalid"},
     },
+    "ends_the_round": {
+        "garbage for shares": [
+            "fail 1 too_few_updates",
+            dict.fromkeys(("p-0", "p-1", "p-2", "p-4"), "refused_wrong_shares of p-3"),
+        ],
+        "another commitment": [REFUSED, {"p-3": "mask_not_opened"}],
+        "wrong shares of three": [
+            REFUSED,
+            dict.fromkeys(("p-0", "p-1", "p-2", "p-3", "p-4"), "mask_not_opened"),
+        ],
+    },
+    "receipts_handed_on": ["p-0", "p-1", "p-2", "p-4"],
+    "silent": ["close 1", {"p-1": "no_answer", "p-3": "no_answer"}],
     "with_privacy": {"moved": True, "accounted": True},
     "parts": {
         "weighted": True,
