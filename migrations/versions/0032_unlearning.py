@@ -12,6 +12,20 @@ depends_on = None
 
 TABLES = ("unlearning_search", "unlearning_task", "unlearning_taint")
 
+# What ended after a tenant's first round: withdrawn, or erased after it had ended by itself.
+ENDED = """
+INSERT INTO unlearning_search (consent_id, tenant_id, due_at, counted)
+SELECT past.id, past.tenant_id, past.due_at, false FROM (
+  SELECT c.id, c.tenant_id, c.valid_from, CASE WHEN c.state = 'withdrawn'
+      THEN coalesce(c.shown_from, c.ended_at) ELSE coalesce(e.shown_from, e.begun_at) END AS due_at
+  FROM consent c JOIN contact k ON k.id = c.contact_id LEFT JOIN erasure e ON e.id = k.erasure_id
+  WHERE c.state = 'withdrawn' OR (c.state = 'expired' AND e.id IS NOT NULL)
+) past
+WHERE past.valid_from IS NOT NULL AND EXISTS (
+  SELECT 1 FROM training_round r
+  WHERE r.tenant_id = past.tenant_id AND r.opened_at <= past.due_at + 60)
+"""
+
 
 def upgrade() -> None:
     """Add them; older brokers would mark nothing after a withdrawal, and do not start on it."""
@@ -89,6 +103,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("task_id", "model_id", name=op.f("pk_unlearning_taint")),
     )
+    op.execute(ENDED)
     for table in TABLES:
         for statement in row_security.protect(op.get_bind().dialect.name, table):
             op.execute(statement)
@@ -96,12 +111,13 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Only where no model was tainted: older brokers would train on from it."""
-    if op.get_bind().scalar(sa.text("SELECT count(*) FROM unlearning_task")):
-        raise RuntimeError(
-            "models were tainted, which older brokers do not know: restore a backup from before "
-            "instead"
-        )
+    """Only where nothing is to be unlearnt: older brokers would train on from a tainted model."""
+    for table, what in (
+        ("unlearning_task", "models were tainted, which older brokers do not know"),
+        ("unlearning_search", "withdrawals are still looked for in models: close what is open"),
+    ):
+        if op.get_bind().scalar(sa.text(f"SELECT count(*) FROM {table}")):  # noqa: S608 (ours)
+            raise RuntimeError(f"{what}: restore a backup from before instead")
     for table in reversed(TABLES):
         op.drop_table(table)
     op.drop_column("model_version", "taint")

@@ -6,16 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.script import ScriptDirectory
 
 from broker.domain.errors import InvalidRequest, StateConflict
 from broker.store import campaigns
 from broker.store import unlearning as rows
 from broker.store.campaigns import CampaignRow
+from broker.store.migrate import _config
 from broker.upkeep import sweep
+from broker.usecases.model_card import export_model
 from broker.usecases.model_version import close_round
 from broker.usecases.rollout import promote, retire
 from broker.usecases.unlearning import search, waiting
 from broker.usecases.unlearning_task import Residual, close_task, tasks
+from broker.web.model_card import card
 from tests.broker.builders import Broker
 from tests.broker.flow_world import World, world
 from tests.broker.training import BEGAN, Training, another, invented, model, training
@@ -529,6 +533,41 @@ def test_an_erasure_taints_and_so_does_what_began_with_a_tainted_model(broker: W
     bases = {one.row.campaign_id: one.row.base for one in (*found, *more)}
     # What the second began with is tainted: both are done anew from where the first began.
     assert (bases, end) == ({at.campaign: BEGAN, later.campaign: BEGAN}, None)
+
+
+def test_an_upgrade_has_what_was_withdrawn_before_looked_for(made: World) -> None:
+    at = training(made, rounds=9)
+    mine = consents(at)
+    told_round(at, 1, model(1), *mine)
+    withdraw(at, mine[0])
+    upgrade = ScriptDirectory.from_config(_config()).get_revision("0032").module.ENDED
+    with made.ctx.db.transaction() as tx:
+        rows.looked(tx, mine)
+        tx.exec_driver_sql(upgrade)
+    made.advance(1)
+    assert (waiting(made.ctx, "demo"), search(made.ctx, "demo")) == (1, 1)
+    assert states(at)[model(1)] == ("tainted", "used")
+
+
+def test_what_is_withdrawn_is_looked_for_before_a_model_is_handed_out(broker: World) -> None:
+    at = training(broker, rounds=9)
+    mine = consents(at)
+    told_round(at, 1, model(1), *mine)
+    told_round(at, 2, model(2))
+    opened = at.open(3, model(2))
+    withdraw(at, mine[0])
+    broker.advance(1)
+    with pytest.raises(StateConflict, match="tainted"):
+        export_model(broker.ctx, "demo", model(1), weights=True)
+    told = export_model(broker.ctx, "demo", model(2))
+    assert (told["model"]["state"], told["looked_through"]) == ("tainted", False)
+    assert "still looked for" in card(told)
+    at.call("POST", f"/rounds/consortium/{opened['number']}/fail", {"code": "superlink_lost"})
+    told = export_model(broker.ctx, "demo", model(2))
+    assert told["looked_through"]
+    assert "still looked for" not in card(told)
+    states_told = [one.body["state"] for one in broker.logged("model.exported")]
+    assert states_told == ["tainted", "tainted"]
 
 
 def test_who_may_see_and_close_tasks(broker: World) -> None:
