@@ -33,6 +33,7 @@ LARGEST_LIST: Final = 64 * 1024 * 1024
 KEY_BYTES: Final = 32
 LONGEST_PAUSE: Final = 10.0
 BUSY: Final = frozenset({429, 502, 503, 504})
+OK: Final = 200
 UNAUTHORIZED: Final = 401
 OF_THE_RECEIPT: Final = frozenset({400, 403, 409, 413, 422})
 OF_THE_MODEL: Final = frozenset({400, 409, 413, 422})
@@ -121,8 +122,11 @@ class BrokerClient:
         self._token, self._until = "", 0
         now = self.now()
         answer = self._sent("POST", "/oauth/token", form=self._form)
-        self._token = str(answer["access_token"])
-        self._until = now + int(answer["expires_in"]) // 2
+        token, seconds = answer.get("access_token"), answer.get("expires_in")
+        if not isinstance(token, str) or type(seconds) is not int:
+            # What stands between may answer in the broker's stead: a portal, a proxy.
+            raise BrokerRefused(OK, "malformed", "this is no token: is it the broker that answers?")
+        self._token, self._until = token, now + seconds // 2
 
     def _form(self) -> dict[str, str]:
         """What asks for a token, once: the broker takes no assertion a second time."""

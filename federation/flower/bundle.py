@@ -85,12 +85,12 @@ class Bundle:
         return cls(file.read_bytes(), signatures)
 
     def write(self, file: Path) -> None:
-        """Write the bundle and its signatures."""
-        write_private(file, self.content)
+        """Write the signatures, then the bundle: whoever reads meanwhile sees none unsigned."""
         write_private(
             _beside(file),
             json.dumps({"signatures": [one.to_json() for one in self.signatures]}).encode(),
         )
+        write_private(file, self.content)
 
     def signed_by(self, key: Ed25519PrivateKey, named: str, now: int) -> Self:
         """The bundle with one signature more, in place of an earlier one of the same name."""

@@ -140,6 +140,11 @@ class _Nothing(dict[str, str]):
 
 
 def _text(value: object) -> str:
+    """What is shown of a fact: others say some of it, and a terminal would obey what they send."""
+    return "".join(one if one.isprintable() else " " for one in _spelt(value))
+
+
+def _spelt(value: object) -> str:
     if isinstance(value, dict):
         return " ".join(f"{name} {one}" for name, one in value.items()) or "none"
     if isinstance(value, list):

@@ -14,6 +14,7 @@ from typing import Final
 
 from credentials.keys import SoftwareKey
 from federation.consents import ConsentCache
+from federation.errors import FederationError
 from federation.flower.broker import BrokerClient, BrokerRefused
 from federation.flower.bundle import Bundle
 from federation.flower.events import Changes, Events, Tail
@@ -24,6 +25,7 @@ from federation.flower.supervised import Supervised, until_told
 
 TURN_SECONDS: Final = 1.0
 CHECK_SECONDS: Final = 60.0
+UNAUTHORIZED: Final = frozenset({400, 401, 403})
 REFUSED: Final = ("401", "403", "Unauthorized", "PERMISSION", "not registered", "NODE_")
 UNREACHABLE: Final = ("ConnectError", "Connection refused", "ConnectTimeout", "unreachable")
 UNTRUSTED: Final = ("CERTIFICATE_VERIFY_FAILED", "certificate verify failed")
@@ -114,16 +116,18 @@ FROM: Final = {
 
 def ask_broker(home: MemberHome, changes: Changes) -> None:
     """Whether the broker knows this member; rounds need its keys and lists."""
-    key = read_key(home.client_key)
-    with BrokerClient(home.broker, home.member, key, now=lambda: int(time.time())) as client:
-        try:
+    try:
+        key = read_key(home.client_key)
+        with BrokerClient(home.broker, home.member, key, now=lambda: int(time.time())) as client:
             client.log_in()
-        except BrokerRefused as error:
-            hint = "is it running, is `broker` its address?"
-            if error.status:
-                hint = "is `member` your client id and client_key its key?"
-            changes.tell("broker", "broker_silent", why=str(error), hint=hint)
-            return
+    except FederationError as error:
+        hint = "is it running, is `broker` its address?"
+        if isinstance(error, SettingsWrong) or (
+            isinstance(error, BrokerRefused) and error.status in UNAUTHORIZED
+        ):
+            hint = "is `member` your client id and client_key its key?"
+        changes.tell("broker", "broker_silent", why=str(error), hint=hint)
+        return
     changes.tell("broker", "broker_answers")
 
 

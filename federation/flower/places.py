@@ -141,13 +141,30 @@ class Places:
 
 
 def write_private(file: Path, data: bytes) -> None:
-    """Write a file for its owner alone, whole or not at all."""
+    """Write a file for its owner alone, whole or not at all; it is durable when this returns."""
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=".new-")
     with os.fdopen(handle, "wb") as output:
         output.write(data)
         output.flush()
         os.fsync(output.fileno())
     Path(name).replace(file)
+    sync(file.parent)
+
+
+def make_private(directory: Path) -> None:
+    """Make a directory for its owner alone, durably; what is above it is there."""
+    if not directory.exists():
+        directory.mkdir(mode=0o700, exist_ok=True)
+        sync(directory.parent)
+
+
+def sync(directory: Path) -> None:
+    """Make the names in a directory durable: a file's own fsync does not."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _private(key: ec.EllipticCurvePrivateKey, form: serialization.PrivateFormat) -> bytes:

@@ -4,6 +4,7 @@ Of the caller's environment nothing is passed on but language, time zone and whe
 go: no proxy, no key of another program, no setting of Flower that would open it again.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -59,17 +60,24 @@ def program(name: str) -> str:
 
 
 def started(
-    command: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None = None
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    output: IO[bytes] | None = None,
+    *,
+    leads: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start a program that ends (SIGTERM) when this process does, killed or not.
 
-    On Linux the kernel sees to that; elsewhere what is killed leaves its programs behind.
+    On Linux the kernel sees to that; elsewhere what is killed leaves its programs behind. One that
+    `leads` is the head of a group of its own, all of which `end_group` kills.
     """
-    kernel = ctypes.CDLL(None) if sys.platform == "linux" else None
+    kernel, parent = ctypes.CDLL(None) if sys.platform == "linux" else None, os.getpid()
 
     def tied() -> None:
         if kernel is not None:
             kernel.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+            if os.getppid() != parent:  # it ended before the kernel was asked
+                os._exit(1)
 
     return subprocess.Popen(  # noqa: S603 (our own programs, in a closed environment)
         command,
@@ -77,6 +85,7 @@ def started(
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=None if output is None else subprocess.STDOUT,
+        start_new_session=leads,
         preexec_fn=tied,  # noqa: PLW1509 (one call of the kernel, and no threads here)
     )
 
@@ -107,13 +116,19 @@ def run_together(programs: Sequence[Program], environment: Mapping[str, str]) ->
         stop_all([process for _, process in running])
 
 
-def stop_all(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Tell processes to end, and kill those that do not within 20 seconds."""
+def stop_all(processes: Sequence[subprocess.Popen[bytes]], seconds: float = STOP_SECONDS) -> None:
+    """Tell processes to end, and kill those that do not within some seconds."""
     for process in processes:
         process.terminate()
     for process in processes:
         try:
-            process.wait(STOP_SECONDS)
+            process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of the group that a program led, once it has ended itself."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)

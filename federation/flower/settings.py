@@ -19,6 +19,7 @@ from federation.consents import ConsentIssuer
 from federation.errors import BoardInvalid, FederationError
 
 LARGEST_NUMBER: Final = 65_535
+OTHERS: Final = 0o077
 _USUAL: Final = ("state", "host", "port", "control_port", "patience")
 
 MEMBER: Final = """\
@@ -266,8 +267,13 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def read_key(file: Path) -> SoftwareKey:
-    """A private JWK, by itself or as the broker's commands print it. Raises `SettingsWrong`."""
+    """A private JWK, by itself or as the broker's commands print it. Raises `SettingsWrong`.
+
+    One that others on the machine may read is refused.
+    """
     told = read_json(file)
+    if file.stat().st_mode & OTHERS:
+        raise SettingsWrong(f"others may read the private key {file}: chmod 600 {file}")
     try:
         return SoftwareKey.from_private_jwk(told.get("private_jwk", told))
     except CredentialError as error:

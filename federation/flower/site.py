@@ -30,7 +30,7 @@ from federation.flower.broker import BrokerClient, download_lists, round_key
 from federation.flower.events import append
 from federation.flower.member import Task, Trained, answer, check_running
 from federation.flower.models import Model
-from federation.flower.places import write_private
+from federation.flower.places import make_private, write_private
 from federation.flower.settings import MemberHome, SettingsWrong, read_json, read_key
 from federation.flower.strategy import ARRAYS, CONFIG
 from federation.guard import Before
@@ -178,7 +178,7 @@ class FileSite:
         self.trained_on = len(before.trained or ())
         self.reached["training"] = time.monotonic()
         file = self.home.before(before.campaign)
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(file.parent)
         write_private(file, json.dumps(before.to_json()).encode())
 
     def note(self, left_out: Mapping[str, int]) -> None:

@@ -52,6 +52,7 @@ from federation.flower.fleet import MOST_CONNECTIONS, FleetAlone
 from federation.flower.places import LOOPBACK, Certificate, Places, write_private
 
 OURS: Final = "/v1/control/consortium"
+SHUTDOWN_SECONDS: Final = 5
 """Below Flower's own prefix, so that its authentication covers it too."""
 
 Account = Annotated[AccountInfo, Depends(get_account)]
@@ -242,6 +243,7 @@ async def serve(
                 server_header=False,
                 ws="none",
                 log_level="warning",
+                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
                 **more,
             )
         )

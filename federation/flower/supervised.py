@@ -12,12 +12,14 @@ from types import FrameType
 from typing import Final
 
 from federation.flower.events import Events
-from federation.flower.processes import started, stop_all
+from federation.flower.processes import end_group, started, stop_all
 
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 STEADY_SECONDS: Final = 60.0
 TAIL_BYTES: Final = 2_000
+STOP_SECONDS: Final = 60.0
+"""Longer than the program itself waits for what it started (`processes.STOP_SECONDS`)."""
 
 
 @dataclass
@@ -33,6 +35,7 @@ class Supervised:
     log: Path
     events: Events
     hint: Callable[[str], str] = lambda _: ""
+    patience: float = STOP_SECONDS
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
     _pause: float = FIRST_PAUSE
@@ -46,6 +49,7 @@ class Supervised:
             code = self.process.poll()
             if code is None:
                 return
+            end_group(self.process)
             self.process = None
             if now - self._begun > STEADY_SECONDS:
                 self._pause = FIRST_PAUSE
@@ -57,14 +61,15 @@ class Supervised:
         if now < self._not_before:
             return
         with self.log.open("ab" if self.starts else "wb") as output:
-            self.process = started(self.command, self.environment, output)
+            self.process = started(self.command, self.environment, output, leads=True)
         self._begun, self.starts = now, self.starts + 1
         self.events.tell("started", name=self.name, pid=self.process.pid)
 
     def stop(self) -> None:
         """End it and what it started."""
         if self.process is not None:
-            stop_all([self.process])
+            stop_all([self.process], self.patience)
+            end_group(self.process)
             self.process = None
 
     def _tail(self) -> str:

@@ -24,7 +24,7 @@ from typing import Any, Final
 from federation.board import Board, SignedCampaign, read_signed_campaign
 from federation.campaign import bundle_hash
 from federation.errors import FederationError
-from federation.flower.broker import BrokerClient, BrokerRefused
+from federation.flower.broker import OK, BrokerClient, BrokerRefused
 from federation.flower.bundle import Bundle
 from federation.flower.control import Control, ControlRefused, Node, Run
 from federation.flower.events import Changes, Events, Tail
@@ -88,7 +88,7 @@ class Reconciler:
                 self._reconcile(control, campaigns, paused)
         except (ControlRefused, OSError) as error:
             self.changes.tell("superlink", "superlink_silent", why=str(error))
-        except BrokerRefused as error:
+        except FederationError as error:
             self.changes.tell("broker", "broker_silent", why=str(error))
         else:
             self.changes.forget("superlink")
@@ -161,12 +161,18 @@ class Reconciler:
         after: str | None = ""
         while after is not None:
             page = self.client.get(f"{CAMPAIGNS}{state}" + (f"&after={after}" if after else ""))
-            found += page["campaigns"]
+            listed = page.get("campaigns")
+            if not isinstance(listed, list):
+                raise BrokerRefused(OK, "malformed", "these are no campaigns")
+            found += listed
             after = page.get("next")
         return found
 
     def _state(self, campaign: str) -> str:
-        return str(self.client.get(f"/v1/federation/campaigns/{campaign}")["state"])
+        told = self.client.get(f"/v1/federation/campaigns/{campaign}")
+        if not isinstance(told.get("state"), str):
+            raise BrokerRefused(OK, "malformed", "this is no campaign")
+        return str(told["state"])
 
     def _campaign(
         self,

@@ -7,16 +7,21 @@ import base64
 import json
 import os
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import httpx  # noqa: TID251 (Flower's own client; httpx2 is not in its environment)
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from credentials.keys import SoftwareKey
 from federation.errors import FederationError
+from federation.flower.broker import BrokerClient
+from federation.flower.events import Changes, Events
 from federation.flower.in_process import InProcess
 from federation.flower.member import Task, Trained
-from federation.flower.settings import MEMBER
+from federation.flower.member_up import ask_broker
+from federation.flower.settings import MEMBER, MemberHome
 from federation.flower.site import NAMED, FileSite
 from federation.flower.strategy import CONFIG
 from tests.federation.world import Broker
@@ -86,6 +91,30 @@ def places() -> dict[str, str]:
     return found
 
 
+def brokers() -> dict[str, str]:
+    """What is no token of a broker's, and a key that cannot be read, end nothing."""
+    found = {}
+    for name, told in (
+        ("a portal", httpx.Response(200, text="<html>log in")),
+        ("half a token", httpx.Response(200, json={"access_token": "t"})),
+        ("no number", httpx.Response(200, json={"access_token": "t", "expires_in": "soon"})),
+    ):
+        with BrokerClient(
+            "https://broker.example",
+            "p-0",
+            SoftwareKey.generate(),
+            now=lambda: 1,
+            carrier=httpx.MockTransport(lambda _, told=told: told),
+        ) as client:
+            found[name] = code_of(client.log_in)
+    shown = StringIO()
+    home = MemberHome.read(PLACE / "member.toml")
+    ask_broker(home, Changes(Events(as_json=True, output=shown)))
+    told = json.loads(shown.getvalue())
+    found["no key"] = f"{told['event']} {'client_key' in told['hint']}"
+    return found
+
+
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
@@ -93,4 +122,4 @@ def _base64(data: bytes) -> str:
 if __name__ == "__main__":
     InProcess({})  # messages can be made
     settle()
-    sys.stdout.write(json.dumps({"places": places()}))
+    sys.stdout.write(json.dumps({"places": places(), "brokers": brokers()}))

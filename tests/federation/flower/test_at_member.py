@@ -15,6 +15,12 @@ EXPECTED: Mapping[str, Any] = {
         "a comment": "ValueError",
         "a comment behind": "ValueError",
     },
+    "brokers": {
+        "a portal": "broker_refused",
+        "half a token": "broker_refused",
+        "no number": "broker_refused",
+        "no key": "broker_silent True",
+    },
 }
 
 

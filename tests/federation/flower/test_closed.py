@@ -11,15 +11,18 @@ import sys
 import time
 from collections.abc import MutableMapping, Sequence
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
 
+from federation.flower.events import Events
 from federation.flower.fleet import FleetAlone
 from federation.flower.places import LOOPBACK, Places
 from federation.flower.processes import closed_environment
+from federation.flower.supervised import Supervised
 from tests.programs import ROOT
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
@@ -259,6 +262,42 @@ def test_programs_end_together(how: str, said: str) -> None:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+STUBBORN = """
+import os, signal, subprocess, sys, time
+if len(sys.argv) > 1:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+subprocess.run([sys.executable, "-c", {0!r}, "inner"])
+"""
+
+
+def test_what_does_not_end_when_told_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
+    inner = STUBBORN.format("")
+    log = tmp_path / "log"
+    events = Events(as_json=True, output=StringIO())
+    command = [sys.executable, "-c", STUBBORN.format(inner)]
+    supervised = Supervised("one", command, {}, log, events, patience=0.1)
+    supervised.look()
+    # The inner one has told its number: it no longer ends when it is told to.
+    while not log.read_text().endswith("\n"):
+        time.sleep(0.02)
+    supervised.stop()
+    until = time.monotonic() + 100
+    while running(int(log.read_text())):
+        assert time.monotonic() < until, "it stayed"
+        time.sleep(0.02)
+
+
+def running(process: int) -> bool:
+    """Whether it runs; one that ended and is waited for by nobody yet does not."""
+    try:
+        told = Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return told.rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.mark.parametrize(

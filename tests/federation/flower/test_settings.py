@@ -1,12 +1,14 @@
 """What a member's or coordinator's file says wrong is named before anything starts."""
 
 import json
+from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from dev.federation.plot import svg
+from federation.flower.events import Events
 from federation.flower.settings import (
     COORDINATOR,
     MEMBER,
@@ -58,6 +60,10 @@ def test_what_a_file_names_is_looked_at_too(tmp_path: Path) -> None:
     with pytest.raises(SettingsWrong, match=r"cannot read .*client\.jwk"):
         read_key(home.client_key)
     home.client_key.write_text('{"private_jwk": {"kty": "EC"}}')
+    home.client_key.chmod(0o640)
+    with pytest.raises(SettingsWrong, match="chmod 600"):
+        read_key(home.client_key)
+    home.client_key.chmod(0o600)
     with pytest.raises(SettingsWrong, match="holds no private JWK"):
         read_key(home.client_key)
     home.board.write_text(json.dumps({"keys": [], "threshold": 2}))
@@ -66,6 +72,16 @@ def test_what_a_file_names_is_looked_at_too(tmp_path: Path) -> None:
     home.trust.write_text("[]")
     with pytest.raises(SettingsWrong, match=r"trust\.json"):
         home.issuer()
+
+
+def test_what_others_say_moves_no_terminal() -> None:
+    shown = StringIO()
+    Events(as_json=False, output=shown).tell(
+        "broken", stage="\x1b[2Jpilot", number=1, why="\x9b31m\u202eno\nline"
+    )
+    line = shown.getvalue().removesuffix("\n")
+    assert line.isprintable()
+    assert "pilot" in line
 
 
 def test_a_plot_is_one_picture_of_every_round() -> None:
