@@ -6,6 +6,7 @@ one listens twice: on the loopback for the coordinator and its workers, and outs
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 Scope = MutableMapping[str, Any]
@@ -19,7 +20,9 @@ LARGEST_BODY: Final = 64 * 1024 * 1024
 
 LENGTH_DIGITS: Final = 19
 MOST_UNDER_WAY: Final = 512 * 1024 * 1024
-"""Bytes of all bodies that are being read or worked on: strangers do not fill the memory."""
+"""Bytes of all bodies that have come and are worked on: strangers do not fill the memory."""
+ALWAYS: Final = 64 * 1024
+"""Bytes of a body that is let in whatever else is under way: what keeps members online is less."""
 BODY_SECONDS: Final = 120.0
 MOST_CONNECTIONS: Final = 512
 
@@ -33,11 +36,13 @@ class FleetAlone:
         *,
         largest_body: int = LARGEST_BODY,
         most_under_way: int = MOST_UNDER_WAY,
+        always: int = ALWAYS,
         body_seconds: float = BODY_SECONDS,
     ) -> None:
         self._application = application
         self._largest_body = largest_body
         self._left = most_under_way
+        self._always = always
         self._body_seconds = body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,25 +51,27 @@ class FleetAlone:
             await send({"type": "websocket.close", "code": 1000})
         elif scope["type"] == "http":
             refused = self._refusal(scope)
-            length = 0 if refused else _length(scope)
-            if length > self._left:
-                refused = 503
             if refused:
                 await _refuse(send, refused)
                 return
-            self._left -= length
+            taken = _Taken()
             try:
-                await self._passed_on(scope, receive, send)
+                await self._passed_on(scope, receive, send, taken)
             finally:
-                self._left += length
+                self._left += taken.bytes
 
-    async def _passed_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the body within its time, then let the application have it."""
+    async def _passed_on(self, scope: Scope, receive: Receive, send: Send, taken: "_Taken") -> None:
+        """Read the body within its time and the room for all, then let the application have it."""
         messages: list[MutableMapping[str, Any]] = []
+        counted = _length(scope) > self._always
         try:
             async with asyncio.timeout(self._body_seconds):
                 while not messages or messages[-1].get("more_body", False):
                     messages.append(await receive())
+                    # What has come, and not what was said to come: saying so costs nothing.
+                    if counted and not self._room(len(messages[-1].get("body", b"")), taken):
+                        await _refuse(send, 503)
+                        return
         except TimeoutError:
             await _refuse(send, 408)
             return
@@ -75,6 +82,14 @@ class FleetAlone:
 
         scope.setdefault("state", {})
         await self._application(scope, read, send)
+
+    def _room(self, size: int, taken: "_Taken") -> bool:
+        """Take room for some bytes, where there is any."""
+        if size > self._left:
+            return False
+        self._left -= size
+        taken.bytes += size
+        return True
 
     def _refusal(self, scope: Scope) -> int:
         path = scope["path"]
@@ -89,6 +104,13 @@ class FleetAlone:
         if len(lengths[0]) > LENGTH_DIGITS:
             return 413
         return 413 if int(lengths[0]) > self._largest_body else 0
+
+
+@dataclass
+class _Taken:
+    """The room that a request holds, in bytes."""
+
+    bytes: int = 0
 
 
 def _length(scope: Scope) -> int:

@@ -44,7 +44,6 @@ def run_member(file: Path, *, as_json: bool) -> int:
 
     def turn() -> None:
         nonlocal checked
-        node.look()
         for event in tail.new():
             events.tell(event.pop("event"), **event)
         if time.monotonic() - checked >= CHECK_SECONDS:
@@ -52,7 +51,7 @@ def run_member(file: Path, *, as_json: bool) -> int:
             ask_broker(home, changes)
 
     try:
-        until_told(turn, events, seconds=TURN_SECONDS)
+        until_told(node.look, turn, events, seconds=TURN_SECONDS)
     finally:
         node.stop()
     events.tell("stopped")

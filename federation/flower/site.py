@@ -10,16 +10,18 @@ are `count_rows(data)`. For campaigns with `privacy` it brings `Private` besides
 by the environment variable `FEDERATION_MEMBER`, which `member up` sets.
 """
 
+import fcntl
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
-from flwr.app import Message, RecordDict
+from flwr.app import ConfigRecord, Message, RecordDict
 
 from credentials.jws import Signer
 from federation.board import Board, PassedStage, SignedCampaign, pass_stage
@@ -36,6 +38,7 @@ from federation.flower.strategy import ARRAYS, CONFIG
 from federation.guard import Before
 from federation.opening import Round
 from federation.presence import RoundKey
+from federation.rollout import STAGES
 
 NAMED: Final = "FEDERATION_MEMBER"
 Training = Callable[[Task, Sequence[int], Path], Trained]
@@ -46,6 +49,12 @@ class RowsDiffer(FederationError):
     """There are not as many rows as lines of consents: a place would be another customer's."""
 
     code = "rows_differ"
+
+
+class RoundRepeated(FederationError):
+    """This round, or a later one, has been kept meanwhile: it is not trained on twice."""
+
+    code = "round_repeated"
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,7 @@ class FileSite:
     noted: dict[str, int] = field(default_factory=dict)
     trained_on: int = 0
     reached: dict[str, float] = field(default_factory=dict)
+    alone: ExitStack = field(default_factory=ExitStack)
 
     @classmethod
     def of(
@@ -162,10 +172,20 @@ class FileSite:
             return download_lists(client, opened_at, addresses)
 
     def before(self, signed: SignedCampaign) -> Before:
-        """What is kept of the last round. Raises `SettingsWrong` where it cannot be read."""
+        """What is kept of the last round. Raises `SettingsWrong` where it cannot be read.
+
+        From here to `close` no other answer of this campaign goes on: two would each begin with
+        what the other has not kept yet, and both spend one round's budget.
+        """
         file = self.home.before(signed.campaign_hash)
+        make_private(file.parent)
+        lock = self.alone.enter_context(file.with_suffix(".lock").open("ab"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return self._kept(file) or Before.first(signed, self.member)
+
+    def _kept(self, file: Path) -> Before | None:
         if not file.exists():
-            return Before.first(signed, self.member)
+            return None
         try:
             return Before.from_json(json.loads(file.read_bytes()))
         except (FederationError, ValueError, RecursionError):
@@ -174,12 +194,19 @@ class FileSite:
             ) from None
 
     def keep(self, before: Before) -> None:
-        """Keep it durably."""
+        """Keep it durably. Raises `RoundRepeated` where what is kept is no earlier round."""
+        file = self.home.before(before.campaign)
+        kept = self._kept(file)
+        if kept is not None and _place(before) <= _place(kept):
+            raise RoundRepeated(f"{before.stage} round {before.number} has been kept already")
         self.trained_on = len(before.trained or ())
         self.reached["training"] = time.monotonic()
-        file = self.home.before(before.campaign)
         make_private(file.parent)
         write_private(file, json.dumps(before.to_json()).encode())
+
+    def close(self) -> None:
+        """Let the next answer of the campaign go on."""
+        self.alone.close()
 
     def note(self, left_out: Mapping[str, int]) -> None:
         """For this member's eyes."""
@@ -243,17 +270,21 @@ def take_part(
 
     `state` is Flower's (`context.state`), for campaigns with secure aggregation.
     """
-    site = (
-        FileSite.of(message, training, counting, running)
-        if private is None
-        else PrivateFileSite.of(message, training, counting, running, private=private)
-    )
+    try:
+        site = (
+            FileSite.of(message, training, counting, running)
+            if private is None
+            else PrivateFileSite.of(message, training, counting, running, private=private)
+        )
+    except FederationError as fault:
+        return _unable(message, fault)
     about = {"stage": site.told.get("stage"), "number": site.told.get("server-round")}
     answered = False
     try:
         reply = answer(message, site, state)
         answered = True
     finally:
+        site.close()
         # Whatever the application raised goes on to Flower; here it is told to this member.
         error = sys.exc_info()[1]
         if not answered and error is not None:
@@ -267,3 +298,24 @@ def take_part(
         facts = {"rows": site.trained_on, "left_out": site.noted, "seconds": site.seconds()}
         append(site.home.events, "trained", **about, **facts)
     return reply
+
+
+def _unable(message: Message, error: FederationError) -> Message:
+    """Take no part, since this member's own files cannot be used: refused, and told to it."""
+    config = message.content.get(CONFIG)
+    told: dict[str, Any] = dict(config) if config else {}
+    about = {"stage": told.get("stage"), "number": told.get("server-round")}
+    try:
+        home = MemberHome.read(Path(os.environ.get(NAMED, "")))
+    except FederationError:
+        sys.stderr.write(f"{error}\n")  # the SuperNode's log: where events go is unknown
+    else:
+        more = {"left_out": {}, "hint": str(error)[:500]}
+        append(home.events, "refused", **about, code=error.code, **more)
+    content = RecordDict({"refused": ConfigRecord({"code": error.code})})
+    return Message(content, reply_to=message)
+
+
+def _place(kept: Before) -> tuple[int, int]:
+    """Which of two rounds of a campaign is the later one."""
+    return ("", *STAGES).index(kept.stage), kept.number

@@ -79,16 +79,37 @@ class Supervised:
             return source.read().decode("utf-8", "replace")
 
 
-def until_told(turn: Callable[[], None], events: Events, *, seconds: float) -> None:
-    """Call `turn` again and again until SIGTERM or SIGINT (Ctrl-C) comes."""
-    stop = threading.Event()
+class _Told(BaseException):
+    """This process was told to stop while it asked others; no `except Exception` holds it up."""
+
+
+def until_told(
+    look: Callable[[], None], turn: Callable[[], None], events: Events, *, seconds: float
+) -> None:
+    """Call `look` and `turn` again and again until SIGTERM or SIGINT (Ctrl-C) comes.
+
+    `turn` asks others, who may not answer for minutes: it is broken off, as a crash would break it
+    off. `look` starts programs, and is let end.
+    """
+    stop, asking = threading.Event(), False
 
     def told(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal asking
         stop.set()
+        if asking:
+            asking = False
+            raise _Told
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, told)
-    while not stop.is_set():
-        turn()
-        stop.wait(seconds)
+    try:
+        while not stop.is_set():
+            look()
+            asking = True
+            if not stop.is_set():
+                turn()
+            asking = False
+            stop.wait(seconds)
+    except _Told:
+        pass
     events.tell("stopping")

@@ -320,13 +320,8 @@ def coordinate(file: Path, *, as_json: bool) -> int:
     link = superlink(home, events)
     with client_of(home) as client:
         reconciler = Reconciler(home, client, events, control)
-
-        def turn() -> None:
-            link.look()
-            reconciler.turn()
-
         try:
-            until_told(turn, events, seconds=TURN_SECONDS)
+            until_told(link.look, reconciler.turn, events, seconds=TURN_SECONDS)
         finally:
             link.stop()
     events.tell("stopped")

@@ -7,14 +7,18 @@ import base64
 import json
 import os
 import sys
+import threading
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx  # noqa: TID251 (Flower's own client; httpx2 is not in its environment)
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from credentials.keys import SoftwareKey
+from federation.board import SignedCampaign
 from federation.errors import FederationError
 from federation.flower.broker import BrokerClient
 from federation.flower.events import Changes, Events
@@ -22,8 +26,9 @@ from federation.flower.in_process import InProcess
 from federation.flower.member import Task, Trained
 from federation.flower.member_up import ask_broker
 from federation.flower.settings import MEMBER, MemberHome
-from federation.flower.site import NAMED, FileSite
+from federation.flower.site import NAMED, FileSite, take_part
 from federation.flower.strategy import CONFIG
+from federation.guard import Before
 from tests.federation.world import Broker
 
 PLACE = Path(sys.argv[1])
@@ -115,6 +120,46 @@ def brokers() -> dict[str, str]:
     return found
 
 
+def kept_once() -> dict[str, Any]:
+    """Two answers of one campaign go one after the other, and a round is kept once."""
+    signed = cast("SignedCampaign", SimpleNamespace(campaign_hash="0" * 43))
+    first, second = site(), site()
+    begun = first.before(signed)
+    seen: list[Before] = []
+    other = threading.Thread(target=lambda: seen.append(second.before(signed)), daemon=True)
+    other.start()
+    other.join(0.3)
+    waits = other.is_alive()
+    now = replace(begun, stage="pilot", number=2, opened_at=1)
+    first.keep(now)
+    first.close()
+    other.join(60)
+    told = {
+        "waits": waits,
+        "sees": [one == now for one in seen],
+        "again": code_of(lambda: second.keep(now)),
+        "earlier": code_of(lambda: second.keep(replace(now, number=1))),
+        "later": code_of(lambda: second.keep(replace(now, stage="consortium", number=1))),
+    }
+    second.close()
+    return told
+
+
+def unusable() -> dict[str, Any]:
+    """Files that cannot be used are an answer and an event, and no error of Flower's."""
+    found: dict[str, Any] = {}
+    for name in ("board.json", "trust.json", "state/receipt.jwk", "member.toml"):
+        file = PLACE / name
+        kept = file.read_bytes()
+        file.write_bytes(b"[]")
+        reply = take_part(message(), never, count_rows, PLACE)
+        file.write_bytes(kept)
+        found[name] = reply.content["refused"]["code"]
+    told = [json.loads(line) for line in (PLACE / "state" / "events.jsonl").open()]
+    found["told"] = [Path(one["hint"].split()[0].rstrip(":")).name for one in told]
+    return found
+
+
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
@@ -122,4 +167,8 @@ def _base64(data: bytes) -> str:
 if __name__ == "__main__":
     InProcess({})  # messages can be made
     settle()
-    sys.stdout.write(json.dumps({"places": places(), "brokers": brokers()}))
+    sys.stdout.write(
+        json.dumps(
+            {"places": places(), "brokers": brokers(), "kept": kept_once(), "unusable": unusable()}
+        )
+    )

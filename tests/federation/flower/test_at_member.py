@@ -21,6 +21,19 @@ EXPECTED: Mapping[str, Any] = {
         "no number": "broker_refused",
         "no key": "broker_silent True",
     },
+    "kept": {
+        "waits": True,
+        "sees": [True],
+        "again": "round_repeated",
+        "earlier": "round_repeated",
+        "later": "",
+    },
+    "unusable": {
+        **dict.fromkeys(
+            ("board.json", "trust.json", "state/receipt.jwk", "member.toml"), "settings_wrong"
+        ),
+        "told": ["board.json", "trust.json", "receipt.jwk"],
+    },
 }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import ssl
@@ -99,8 +100,11 @@ def test_a_length_that_chunks_would_outdo_is_none() -> None:
     assert sent[0]["status"] == 411
 
 
-def served(largest: int, *, late: bool = False) -> list[int]:
-    """What two requests of 60 bytes at once are answered, the first of which waits in the body."""
+def served(largest: int, *, sends: bool = True, small: int = 0, late: bool = False) -> list[int]:
+    """What two requests of 60 bytes at once are answered, the first of which waits in the body.
+
+    It `sends` 50 of them before it waits, or none; bodies up to `small` are always let in.
+    """
     answers: list[int] = []
 
     async def superlink(_scope: object, receive: Any, send: Any) -> None:  # noqa: ANN401
@@ -112,15 +116,23 @@ def served(largest: int, *, late: bool = False) -> list[int]:
             answers.append(message["status"])
 
     async def both() -> None:
-        fleet = FleetAlone(superlink, most_under_way=largest, body_seconds=0.05 if late else 3_600)
+        fleet = FleetAlone(
+            superlink,
+            most_under_way=largest,
+            always=small,
+            body_seconds=0.05 if late else 3_600,
+        )
         headers = [(b"content-length", b"60")]
         path = "/v1/fleet/push-object"
         scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
         waiting = asyncio.Event()
+        parts = [{"type": "http.request", "body": b"-" * 50, "more_body": True}] if sends else []
 
         async def slowly() -> MutableMapping[str, Any]:
+            if parts:
+                return parts.pop()
             await waiting.wait()
-            return {"type": "http.request", "body": b"-" * 60}
+            return {"type": "http.request", "body": b"-" * (10 if sends else 60)}
 
         async def at_once() -> MutableMapping[str, Any]:
             return {"type": "http.request", "body": b"-" * 60}
@@ -143,6 +155,15 @@ def test_bodies_of_all_together_have_a_bound() -> None:
     assert served(120) == [200, 200, 200]
     # The second of two at once is refused; when the first is over there is room again.
     assert served(100) == [503, 200, 200]
+
+
+def test_what_was_only_said_to_come_takes_no_room() -> None:
+    assert served(60, sends=False) == [200, 200, 200]
+
+
+def test_small_bodies_are_let_in_whatever_is_under_way() -> None:
+    assert served(0, small=60) == [200, 200, 200]
+    assert served(0, small=59) == [503, 503, 503]
 
 
 def test_a_body_that_does_not_come_is_not_waited_for() -> None:
@@ -289,6 +310,34 @@ def test_what_does_not_end_when_told_is_killed_with_all_that_it_started(tmp_path
     while running(int(log.read_text())):
         assert time.monotonic() < until, "it stayed"
         time.sleep(0.02)
+
+
+HANGING = """
+import sys, threading
+from federation.flower.events import Events
+from federation.flower.supervised import until_told
+def ask():
+    print("asking", flush=True)
+    try:
+        threading.Event().wait(600)
+    except Exception:
+        print("held up")
+until_told(lambda: None, ask, Events(as_json=True), seconds=600)
+"""
+
+
+def test_who_is_told_to_stop_waits_for_no_answer() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HANGING], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "asking\n"
+        process.terminate()
+        said = process.communicate(timeout=300)[0]
+        assert (process.returncode, json.loads(said)["event"]) == (0, "stopping")
+    finally:
+        process.kill()
 
 
 def running(process: int) -> bool:
