@@ -11,18 +11,17 @@ withdrawal each would show that they have a customer in common (decision 0080).
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from broker.domain.errors import StateConflict
 from broker.domain.ids import new_id
-from broker.domain.unlearning import USED, Marks, base_of, ends_of, marks
+from broker.domain.unlearning import USED, Marks, base_of, marks
 from broker.store import (
     campaigns,
-    consents,
     model_versions,
-    people,
     registry,
     training_rounds,
     unlearning,
@@ -32,21 +31,18 @@ from broker.store.consents import ConsentRow
 from broker.store.model_versions import VersionRow
 from broker.store.unlearning import SearchRow, TaintRow, UnlearningRow
 from broker.usecases import audit
-from broker.usecases.campaign import salt_of, signed_of
+from broker.usecases.campaign import signed_of
 from broker.usecases.context import Context, at_one_moment
 from broker.usecases.model_lineage import as_library
-from broker.usecases.training_evidence import leaves_of, purpose_of
+from broker.usecases.unlearning_look import CLOCKS_APART, Looked, look, wanted_of
 from federation.errors import FederationError
-from federation.presence import is_among, leaf_of
 from federation.rollout import STAGES
 from federation.unlearning import Lineage
 
 TASK = "ut"
 AT_ONCE = 1_000
-CLOCKS_APART = 60
 TOLD = 100
-"""So many withdrawals are looked for at once; so many seconds are broker processes apart at most;
-so many models does an entry of the log name."""
+"""So many withdrawals are looked for at once; so many models does an entry of the log name."""
 
 
 def note_end(ctx: Context, tx: Connection, row: ConsentRow, shown_from: int | None) -> None:
@@ -62,15 +58,16 @@ def search_due(ctx: Context) -> int:
     """
     with ctx.db.reading() as tx:
         tenants = unlearning.tenants_due(tx, ctx.now())
-    done, failed = 0, None
-    for tenant_id in tenants:
-        try:
-            done += search(ctx, tenant_id)
-        except Exception as error:  # noqa: BLE001 (all others' models have to be looked through)
-            failed = error
-    if failed is not None:
-        raise failed
-    return done
+    done: list[int] = []
+
+    def look_through(tenant_id: str) -> None:
+        done.append(search(ctx, tenant_id))
+
+    # All are run, whatever one raises; that is raised behind them.
+    with ExitStack() as every:
+        for tenant_id in tenants:
+            every.callback(look_through, tenant_id)
+    return sum(done)
 
 
 def search(ctx: Context, tenant_id: str) -> int:
@@ -89,14 +86,14 @@ def search(ctx: Context, tenant_id: str) -> int:
     while True:
         with ctx.db.reading() as tx:
             pending = unlearning.due(tx, tenant_id, ctx.now(), AT_ONCE, behind)
-            wanted = _wanted(tx, tenant_id, pending)
+            wanted = wanted_of(tx, tenant_id, pending)
             held = campaigns.of_tenant(tx, tenant_id)
         if not pending:
             return done
         try:
-            looked = _Looked()
+            looked = Looked()
             for campaign in held:
-                _look(ctx, campaign, wanted, looked)
+                look(ctx, campaign, wanted, looked)
             with ctx.db.transaction() as tx:
                 over = _mark(ctx, tx, held, pending, looked)
         except FederationError as error:
@@ -113,30 +110,6 @@ def waiting(ctx: Context, tenant_id: str) -> int:
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """A consent that ended: the ids that it had, and from when on rounds are to be looked at.
-
-    Each id with the withdrawal that ended it (`domain.unlearning.ends_of`).
-    """
-
-    ids: Mapping[str, tuple[str, int]]
-    over_since: int
-    contact: str
-
-
-@dataclass
-class _Looked:
-    """By model version the ended consents whose rows its round used; the rounds that were seen.
-
-    Of each the withdrawals that ended it, and from when on lists show them.
-    """
-
-    used: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
-    rounds: set[str] = field(default_factory=set)
-    contacts: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class _Walk:
     """All versions of a tenant, and what a walk from those that used rows marks.
 
@@ -149,72 +122,12 @@ class _Walk:
     marks: Marks
 
 
-def _wanted(tx: Connection, tenant_id: str, pending: list[SearchRow]) -> dict[str, _Wanted]:
-    ended = [consents.consent(tx, tenant_id, one.consent_id) for one in pending]
-    every: dict[str, list[ConsentRow]] = {}
-    for row in people.consents(tx, sorted({row.contact_id for row in ended})):
-        if row.valid_from is not None and row.state != "granted":
-            every.setdefault(row.contact_id, []).append(row)
-    due = {one.consent_id: one for one in pending}
-    found: dict[str, _Wanted] = {}
-    for row in ended:
-        same = [one for one in every.get(row.contact_id, ()) if _same_purpose(row, one)]
-        own = {one.id: one for one in (row, *same)}
-        ids = ends_of(
-            {one.id: one.ended_at for one in own.values()},
-            {one.id: _shown_from(one) for one in own.values() if one.state == "withdrawn"},
-            {one: due[one].due_at for one in own if one in due},
-        )
-        looked_at = due[row.id].looked_at or 0
-        found[row.id] = _Wanted(ids, looked_at - CLOCKS_APART, row.contact_id)
-    return found
-
-
-def _shown_from(row: ConsentRow) -> int:
-    return (row.ended_at or 0) if row.shown_from is None else row.shown_from
-
-
-def _same_purpose(row: ConsentRow, other: ConsentRow) -> bool:
-    purposes = {purpose_of(row), purpose_of(other)}
-    # Terms that an erasure has emptied do not say for what.
-    return len(purposes) == 1 or None in purposes
-
-
-def _look(
-    ctx: Context, campaign: CampaignRow, wanted: Mapping[str, _Wanted], looked: _Looked
-) -> None:
-    with ctx.db.reading() as tx:
-        rounds = training_rounds.of_campaign(tx, campaign.id)
-        closed = {one.model_out: one for one in rounds if one.state == "closed"}
-        told = training_rounds.who_told(tx, campaign.id)
-        salt = salt_of(ctx, tx, campaign, signed_of(campaign)) if closed else None
-    looked.contacts.update((consent, each.contact) for consent, each in wanted.items())
-    for model, one in closed.items():
-        looked.rounds.add(one.id)
-        asked = {
-            consent: each.ids
-            for consent, each in wanted.items()
-            if each.over_since <= (one.over_at or 0)
-        }
-        for member in told.get(one.id, ()) if asked else ():
-            with ctx.db.reading() as tx:
-                receipt = training_rounds.receipt(tx, one.id, member)
-            if receipt is None or salt is None or model is None:
-                continue
-            leaves, key = leaves_of(ctx, receipt), salt.key(one.stage, one.number, member)
-            for consent, ids in asked.items():
-                ends = [ids[each] for each in ids if is_among(leaves, leaf_of(key, each))]
-                if ends:
-                    used = looked.used.setdefault(model, {}).setdefault(consent, {})
-                    used.update(ends)
-
-
 def _mark(
     ctx: Context,
     tx: Connection,
     seen: list[CampaignRow],
     pending: list[SearchRow],
-    looked: _Looked,
+    looked: Looked,
 ) -> int | None:
     """Mark what was found; how many are looked for to the end, None where it is to be done anew.
 
@@ -258,7 +171,7 @@ def _mark(
     return len(over)
 
 
-def _untold(looked: _Looked, left: Mapping[str, SearchRow]) -> dict[str, str]:
+def _untold(looked: Looked, left: Mapping[str, SearchRow]) -> dict[str, str]:
     """By withdrawal that no task tells of yet its customer at the partner, who is counted once."""
     told = {looked.contacts[one.consent_id] for one in left.values() if one.counted}
     every = {one: looked.contacts[one] for one in left}
