@@ -112,6 +112,9 @@ def test_an_engineer_joins_in_one_command(parties: Parties, tmp_path: Path) -> N
     assert stat.S_IMODE((tmp_path / "membership").stat().st_mode) == 0o600
     assert engineer.join("--offer", f"@{tmp_path / 'nothing'}", "--tx-code", "1").exit_code == 2
 
+    # The next test joins as this partner, by another key.
+    revoke(parties)
+
     (tmp_path / "node.key").write_text("nothing")
     assert engineer.join().exit_code == 2
 
