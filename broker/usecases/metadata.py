@@ -42,7 +42,7 @@ def issuer(ctx: Context, tenant_id: str) -> dict[str, Any]:
                 ctx, tenant_id, CUSTOMER, CUSTOMER_CONFIGURATION, PROOF_ALGORITHMS
             ),
             MEMBERSHIP_CONFIGURATION: _configuration(
-                ctx, tenant_id, MEMBERSHIP, None, NODE_ALGORITHMS
+                ctx, tenant_id, MEMBERSHIP, MEMBERSHIP_CONFIGURATION, NODE_ALGORITHMS
             ),
             **_attributes(ctx, tenant_id),
         },
@@ -55,10 +55,14 @@ def _configuration(
     ctx: Context,
     tenant_id: str,
     kind: CredentialType,
-    scope: str | None,
+    scope: str,
     proof_algorithms: Sequence[str],
 ) -> CredentialConfiguration:
-    """A kind of SD-JWT VC on offer; without a scope it is offered by pre-authorized code alone."""
+    """A kind of SD-JWT VC on offer.
+
+    Each has a scope (HAIP 1.0, section 4.1). Which ones may be asked for by it is what the
+    authorization server says: a membership comes by pre-authorized code alone.
+    """
     return CredentialConfiguration(
         vct=_base(ctx, tenant_id) + kind.path,
         scope=scope,

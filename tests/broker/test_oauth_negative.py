@@ -72,6 +72,7 @@ def clients(tmp_path: Path) -> Iterator[clients_world.World]:
         ({"scope": None}, "invalid_scope", "invalid_grant"),
         ({"scope": "openid"}, "invalid_scope", "invalid_grant"),
         ({"scope": "customer_credential admin"}, "invalid_scope", "invalid_grant"),
+        ({"scope": "federation_membership"}, "invalid_scope", "invalid_grant"),  # by offer alone
         ({"issuer_state": None}, "invalid_request", "issuer_state_invalid"),
         ({"issuer_state": "made-up"}, "invalid_request", "issuer_state_invalid"),
         ({"issuer_state": "iv-x." + "A" * 43}, "invalid_request", "issuer_state_invalid"),

@@ -35,12 +35,11 @@ class Described(Protocol):
 class CredentialConfiguration:
     """One kind of credential on offer (OpenID4VCI 1.0, sections 12.2.4 and A.3).
 
-    `scope` is None where it cannot be asked for by one. `names` maps a language tag to the display
-    name, `claims` a claim name to its display names.
+    `names` maps a language tag to the display name, `claims` a claim name to its display names.
     """
 
     vct: str
-    scope: str | None
+    scope: str
     names: Mapping[str, str]
     description: str = ""
     claims: Mapping[str, Mapping[str, str]] | None = None
@@ -71,7 +70,7 @@ class CredentialConfiguration:
         return {
             "format": FORMAT,
             "vct": self.vct,
-            **({} if self.scope is None else {"scope": self.scope}),
+            "scope": self.scope,
             "cryptographic_binding_methods_supported": ["jwk"],
             "credential_signing_alg_values_supported": list(self.signing_algorithms),
             "proof_types_supported": {
