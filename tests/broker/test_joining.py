@@ -4,7 +4,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from broker.usecases.membership import OFFER_SECONDS, VALID_SECONDS, offer_membe
 from broker.usecases.partner import add_partner, set_partner_state
 from broker.usecases.token import forget_expired
 from credentials.issue import issue_sd_jwt_vc
+from credentials.jws import Signer
 from credentials.keys import SoftwareKey, thumbprint
 from credentials.model import StatusReference
 from credentials.pki import create_root, issue_leaf, x5c
@@ -253,6 +254,29 @@ def test_a_request_that_is_over_or_replaced_admits_nobody(made: World) -> None:
     assert refusals(made) == ["gone", "gone"]
 
 
+def made_up(
+    node: Node,
+    vct: str,
+    signer: Signer,
+    chain: Sequence[str],
+    claims: dict[str, Any],
+    now: int,
+) -> str:
+    """A membership that the broker has not issued, for a node's key."""
+    return issue_sd_jwt_vc(
+        signer=signer,
+        x5c=chain,
+        issuer=PUBLIC_URL,
+        vct=vct,
+        claims=claims,
+        disclosable=(),
+        holder_jwk=node.key.public_jwk(),
+        status=StatusReference(f"{PUBLIC_URL}/status/x", 0),
+        issued_at=now,
+        expires_at=now + MINUTE,
+    )
+
+
 def test_a_credential_of_another_issuer_is_refused(made: World) -> None:
     node = holding(made)
     [held] = node.wallet.credentials
@@ -262,18 +286,8 @@ def test_a_credential_of_another_issuer_is_refused(made: World) -> None:
     leaf = issue_leaf(
         root, root_key, leaf_key.public_jwk(), name="issuer", now=now, uri=[PUBLIC_URL]
     )
-    forged = issue_sd_jwt_vc(
-        signer=leaf_key,
-        x5c=x5c([leaf]),
-        issuer=PUBLIC_URL,
-        vct=held.vct,
-        claims={name: held.claims()[name] for name in ("jti", "member")},
-        disclosable=(),
-        holder_jwk=node.key.public_jwk(),
-        status=StatusReference(f"{PUBLIC_URL}/status/x", 0),
-        issued_at=now,
-        expires_at=now + MINUTE,
-    )
+    claims = {name: held.claims()[name] for name in ("jti", "member")}
+    forged = made_up(node, held.vct, leaf_key, x5c([leaf]), claims, now)
     refused = node.forge(node.asked(), replace(held, credential=forged))
     assert (refused.status_code, refused.json()["code"]) == (400, "untrusted_chain")
     assert refusals(made) == ["untrusted_chain"]
@@ -283,18 +297,8 @@ def test_a_credential_of_this_issuer_that_it_never_wrote_down_is_refused(made: W
     node = holding(made)
     [held] = node.wallet.credentials
     key, now = made.ctx.keys.issuer("demo"), made.time[0]
-    forged = issue_sd_jwt_vc(
-        signer=key.signer,
-        x5c=key.x5c,
-        issuer=PUBLIC_URL,
-        vct=held.vct,
-        claims={"jti": "mb-invented", "member": made.partner},
-        disclosable=(),
-        holder_jwk=node.key.public_jwk(),
-        status=StatusReference(f"{PUBLIC_URL}/status/x", 0),
-        issued_at=now,
-        expires_at=now + MINUTE,
-    )
+    claims = {"jti": "mb-invented", "member": made.partner}
+    forged = made_up(node, held.vct, key.signer, key.x5c, claims, now)
     refused = node.forge(node.asked(), replace(held, credential=forged))
     assert (refused.status_code, refused.json()["code"]) == (400, "unknown_credential")
     assert refusals(made) == ["unknown_credential"]
