@@ -1,7 +1,8 @@
 """Data out of a vault, against the same bytes as a file and the same decision alone.
 
 All of it is processor time of the server: what waits for the disk waits for the decision's entry,
-which the decision alone has too.
+which the decision alone has too. 2 ms were asked where an ES256 signature is made and checked in
+88 us; here they are as many signatures, measured in turns with it.
 """
 
 import os
@@ -18,10 +19,10 @@ from urllib.parse import quote, urlsplit
 from sqlalchemy import select
 
 from benchmarks.decisions import ATTRIBUTE, PERMITTED, PURPOSE, Asked
-from benchmarks.figure import Figure, value_at_most
+from benchmarks.figure import Figure, ratio_at_most
 from benchmarks.insert_and_read import running_probe
 from benchmarks.load import HOST, driven, write_requests
-from benchmarks.probe import interleaved
+from benchmarks.probe import SIGNATURE_MS, interleaved, signature
 from benchmarks.seeding import granted, new_partner, token_of
 from broker.composition import build_context, prepare
 from broker.domain.addresses import ROOT_TENANT
@@ -41,7 +42,7 @@ CUSTOMERS = 50
 ROUNDS = 5
 REQUESTS = 100
 SIZES = {"4 KiB": 4_096, "1 MiB": 1_048_576}
-MOST_MILLISECONDS = 2.0
+ASKED_MS = 2
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def _of_size(name: str, size: int) -> Figure:
             at = urlsplit(broker.address).port or 0
             evaluations = [filled.asked.evaluation(one, ATTRIBUTE) for one in filled.asked.contacts]
             transfers = [filled.transfer(one) for one in filled.consents]
+            signed = signature()
             of_broker, of_probe = partial(_spent_by, broker.pid), partial(_spent_by_probe, probe)
             each = partial(_milliseconds, home)
             taken = interleaved(
@@ -79,16 +81,17 @@ def _of_size(name: str, size: int) -> Figure:
                     "plain": each("plain", probe, [_get("/file/plain")], of_probe),
                     "decision": each("decision", at, evaluations, of_broker, PERMITTED),
                     "data": each("data", at, transfers, of_broker),
+                    "signature": lambda: signed() * 1_000,
                 },
                 rounds=ROUNDS,
             )
     without = taken["plain"] + taken["decision"]
     return Figure(
-        name=f"data: {name} out of a vault, beyond its decision and a plain transfer",
+        name=f"data: {name} out of a vault, beyond decision and plain transfer, in signatures",
         value=taken["data"] - without,
         unit="ms",
-        probe=without,
-        bound=value_at_most(MOST_MILLISECONDS),
+        probe=taken["signature"],
+        bound=ratio_at_most(ASKED_MS / SIGNATURE_MS),
     )
 
 

@@ -1,7 +1,8 @@
 """Decisions over HTTP, each with its durable entry, against an endpoint of one insert and read.
 
 And in batches of 100, against single calls; and in the process, without the entry (one read and the
-engine), with few consents in the database and with a million.
+engine), with few consents in the database and with a million. 250 us were asked of that where an
+ES256 signature is made and checked in 88; here they are as many signatures, measured in turns.
 """
 
 import contextlib
@@ -15,11 +16,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.figure import Bound, Figure, ratio_at_least, ratio_at_most
+from benchmarks.figure import Figure, ratio_at_least, ratio_at_most
 from benchmarks.insert_and_read import running_probe
 from benchmarks.load import post, rate, write_requests
 from benchmarks.many_consents import grow
-from benchmarks.probe import interleaved, seconds_per_call
+from benchmarks.probe import SIGNATURE_MS, interleaved, seconds_per_call, signature
 from benchmarks.seeding import granted, new_partner, token_of
 from broker.composition import build_context, prepare
 from broker.domain.access import Question
@@ -37,7 +38,7 @@ from dev.running import running_broker
 CUSTOMERS = 300
 BATCH = 100
 FEW_CONSENTS, MANY_CONSENTS = 2_000, 1_000_000
-MOST_MICROSECONDS = 250
+ASKED_US = 250
 ROUNDS = 5
 ATTRIBUTE, PERMITTED = "purchase_count_12m", '"decision":true'
 PURPOSE = "dpv:ServicePersonalisation#algo:churn-v3@1"
@@ -148,13 +149,18 @@ def in_process() -> list[Figure]:
         few, many = (
             stack.enter_context(_deciding(consents)) for consents in (FEW_CONSENTS, MANY_CONSENTS)
         )
-        taken = interleaved({"few": few, "many": many}, rounds=ROUNDS)
+        taken = interleaved(
+            {"few": few, "many": many, "signature": signature(clock=time.process_time)},
+            rounds=ROUNDS,
+        )
     return [
         Figure(
-            name=f"decisions: read and judged in the process, {MANY_CONSENTS:,} consents",
+            name=f"decisions: read and judged in the process, {MANY_CONSENTS:,} consents, "
+            "in signatures",
             value=taken["many"] * 1e6,
             unit="us",
-            bound=Bound("value", "<=", MOST_MICROSECONDS),
+            probe=taken["signature"] * 1e6,
+            bound=ratio_at_most(ASKED_US / 1e3 / SIGNATURE_MS),
         ),
         Figure(
             name=f"decisions: the same against {FEW_CONSENTS:,} consents",

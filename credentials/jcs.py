@@ -19,6 +19,7 @@ _SERIALIZE = (
     # RFC 8785, section 3.2.2.3: numbers are IEEE 754 doubles, so integers stop at 2**53 - 1.
     | orjson.OPT_STRICT_INTEGER
 )
+_PLAIN = frozenset({str, int, bool, type(None)})
 _TO_URL_ALPHABET = bytes.maketrans(b"+/", b"-_")
 # Maps the URL alphabet to the standard one, and the characters that only the standard one has,
 # padding included, to one that binascii refuses.
@@ -82,8 +83,7 @@ def canonical(value: object) -> bytes:
 
 
 def _check(value: object, depth: int) -> None:
-    kind = type(value)
-    if kind is str or kind is int or kind is bool or value is None:
+    if type(value) in _PLAIN:
         return
     if depth == 0:
         raise TooLarge(f"JSON value is nested deeper than {MAX_CANONICAL_DEPTH} levels")
@@ -91,12 +91,14 @@ def _check(value: object, depth: int) -> None:
         for key, member in value.items():
             if type(key) is not str:
                 raise Malformed("JSON object keys must be strings")
-            _check(member, depth - 1)
+            if type(member) not in _PLAIN:  # most are: a call saved
+                _check(member, depth - 1)
     elif isinstance(value, list | tuple):
         for element in value:
-            _check(element, depth - 1)
+            if type(element) not in _PLAIN:
+                _check(element, depth - 1)
     else:
-        raise Malformed(f"a {kind.__name__} has no canonical JSON form here")
+        raise Malformed(f"a {type(value).__name__} has no canonical JSON form here")
 
 
 def _sorted(value: object) -> object:

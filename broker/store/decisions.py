@@ -112,14 +112,13 @@ def unchanged(
     question: Question,
     snapshot: Snapshot,
     used: str,
-    shared: Shared | None = None,
 ) -> bool:
     """Whether the same question finds the same rows still.
 
     How many uses are left may be another, but not whether there are any: a permit may rest on a
     further consent besides the one that is `used`, whose use is counted by now.
     """
-    rows = _rows(tx, asker, question, shared)
+    rows = _rows(tx, asker, question, None)
     if [_kept(row, used) for row in rows] != [_kept(row, used) for row in snapshot.rows]:
         return False
     was = snapshot.facts.demand

@@ -31,7 +31,7 @@ from broker.domain.errors import (
 )
 from broker.domain.tracing import span
 from broker.store import access_tokens, idempotency
-from broker.store.decisions import Shared
+from broker.store.decisions import Asker, Shared
 from broker.store.idempotency import KeyTaken
 from broker.usecases import judgement
 from broker.usecases.context import Context
@@ -62,9 +62,10 @@ async def decide(ctx: Context, asking: Asking) -> Decision:
 async def decide_all(ctx: Context, questions: Sequence[Asking]) -> list[Decision | BrokerError]:
     """Decide about each, and put the answers, or the errors of `decide`, in the same order.
 
-    On SQLite so many at once share one read and one write, in which each stands as it would alone:
-    whatever is not settled there (an error, a change meanwhile) is decided by itself. PostgreSQL
-    has a transaction for each: shared locks that many questions hold could wait for each other.
+    On SQLite so many at once share one write, in which each is read, judged and recorded as it
+    would be alone, and what is not settled there (an error, a key that was used) is decided by
+    itself. PostgreSQL has a transaction for each: shared locks that many questions hold could wait
+    for each other.
     """
     answers: list[Decision | BrokerError] = []
     for first in range(0, len(questions), TOGETHER):
@@ -90,18 +91,49 @@ async def _answer(ctx: Context, asking: Asking) -> Decision | BrokerError:
 
 
 async def _together(ctx: Context, questions: Sequence[Asking]) -> Sequence[Decision | None]:
-    """The decisions that one read and one write settle; None where that is for `decide`."""
+    """The decisions that one write settles; None where that is for `decide`."""
     with span("decision"):
-        writes = await ctx.db.read(lambda tx: _writes(ctx, tx, questions))
+        # What is made of keys first: the transaction opens no other.
+        asked = [
+            (asking, Charge.of(ctx, asking), judgement.asker_of(ctx, asking))
+            for asking in questions
+        ]
 
         def run(tx: Connection) -> list[Decision | None]:
             shared = Shared()
-            return [None if write is None else write.run(tx, shared) for write in writes]
+            return [_settled(ctx, tx, shared, *one) for one in asked]
 
-        try:
-            return await ctx.db.write(run)
-        except KeyTaken:
-            return [None] * len(questions)  # nothing of the write is there
+        return await ctx.db.write(run)
+
+
+def _settled(
+    ctx: Context,
+    tx: Connection,
+    shared: Shared,
+    asking: Asking,
+    charge: Charge | None,
+    asker: Asker,
+) -> Decision | None:
+    """The question read, judged and recorded in the one write there is: nothing changes between.
+
+    None where it is not as simple as that.
+    """
+    if charge is not None and idempotency.find(tx, charge.key, ctx.now()) is not None:
+        return None
+    standing = judgement.read(ctx, tx, asker, asking, shared)
+    if standing is None or standing.snapshot.expires_at <= ctx.now():
+        return None
+    policies = ctx.policies.get(standing.snapshot.policies)
+    if policies is None:  # to load them takes too long here
+        return None
+    judged_at = ctx.now()
+    verdict = judgement.judge(ctx, policies, asking, standing)
+    write = Write(ctx, policies, asking, asker, standing, verdict, charge, judged_at)
+    try:
+        write.check_key()
+    except IdempotencyKeyRequired:
+        return None
+    return write.run(tx, read_here=True)
 
 
 def refuse_now(ctx: Context, asking: Asking) -> Decision | None:
@@ -127,31 +159,6 @@ def judge_now(ctx: Context, tx: Connection, asking: Asking) -> Write:
     policies = in_force(ctx, tx, asking.tenant_id, standing.snapshot.policies)
     verdict = judgement.judge(ctx, policies, asking, standing)
     return Write(ctx, policies, asking, asker, standing, verdict, None, ctx.now())
-
-
-def _writes(ctx: Context, tx: Connection, questions: Sequence[Asking]) -> list[Write | None]:
-    shared = Shared()
-    return [_write(ctx, tx, asking, shared) for asking in questions]
-
-
-def _write(ctx: Context, tx: Connection, asking: Asking, shared: Shared) -> Write | None:
-    """The question judged, ready to be written; None where it is not as simple as that."""
-    charge = Charge.of(ctx, asking)
-    if charge is not None and idempotency.find(tx, charge.key, ctx.now()) is not None:
-        return None
-    asker = judgement.asker_of(ctx, asking)
-    standing = judgement.read(ctx, tx, asker, asking, shared)
-    if standing is None or standing.snapshot.expires_at <= ctx.now():
-        return None
-    policies = in_force(ctx, tx, asking.tenant_id, standing.snapshot.policies)
-    judged_at = ctx.now()
-    verdict = judgement.judge(ctx, policies, asking, standing)
-    write = Write(ctx, policies, asking, asker, standing, verdict, charge, judged_at)
-    try:
-        write.check_key()
-    except IdempotencyKeyRequired:
-        return None
-    return write
 
 
 async def _decide(ctx: Context, asking: Asking) -> Decision:

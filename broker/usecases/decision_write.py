@@ -25,7 +25,7 @@ from broker.domain.masking import masking_for
 from broker.domain.policy import Verdict
 from broker.domain.terms import ACTIONS
 from broker.store import decisions, idempotency, sandbox
-from broker.store.decisions import Asker, Shared
+from broker.store.decisions import Asker
 from broker.store.idempotency import IdempotencyRow, KeyOf
 from broker.usecases import audit, cross_border, fee
 from broker.usecases.context import Context
@@ -111,10 +111,10 @@ class Write:
                 "uses of this consent are counted: send an Idempotency-Key, a value of your own"
             )
 
-    def run(self, tx: Connection, shared: Shared | None = None) -> Decision | None:
+    def run(self, tx: Connection, *, read_here: bool = False) -> Decision | None:
         """Record the verdict; None when what a permit rests on has changed.
 
-        `shared` is what other questions found in this very transaction.
+        With `read_here` the question was read in `tx`, which nobody else writes beside.
         """
         consent = self.verdict.consent
         if not self.verdict.permit or consent is None:
@@ -125,7 +125,7 @@ class Write:
         decisions.hold(tx, self.standing.snapshot)
         transfer = self.standing.snapshot.facts.transfer
         # After all that others may hold: whoever holds the year's count is not waited for long.
-        if not self._stands(tx, consent, shared) or not cross_border.count(
+        if not self._stands(tx, consent, read_here=read_here) or not cross_border.count(
             tx, self.asking.tenant_id, transfer
         ):
             if counted:
@@ -264,7 +264,7 @@ class Write:
         )
         return made.to_json()
 
-    def _stands(self, tx: Connection, consent: ConsentFacts, shared: Shared | None) -> bool:
+    def _stands(self, tx: Connection, consent: ConsentFacts, *, read_here: bool) -> bool:
         """Whether a permit still rests on what it was judged by."""
         now = self.ctx.now()
         # A second has passed while it waited: a proof, another consent or a rule of the tenant's
@@ -279,10 +279,12 @@ class Write:
             and self.standing.snapshot.expires_at > now
             and cross_border.stands(self.standing.snapshot.facts.transfer, now)
             and self.ctx.log.permits(now)
-            and decisions.unchanged(
-                tx, self.asker, self.asking.question, self.standing.snapshot, consent.id, shared
-            )
+            and (read_here or self._unchanged(tx, consent))
         )
+
+    def _unchanged(self, tx: Connection, consent: ConsentFacts) -> bool:
+        question, snapshot = self.asking.question, self.standing.snapshot
+        return decisions.unchanged(tx, self.asker, question, snapshot, consent.id)
 
     def _record(self, tx: Connection, consent: ConsentFacts | None) -> str:
         facts = self.standing.snapshot.facts
