@@ -1,16 +1,21 @@
 """What a purpose demands to be proven, and by which issuers' word: kept by the operator."""
 
+import datetime as dt
+from dataclasses import replace
+
 import orjson
 from sqlalchemy import Connection
 
-from broker.domain.demand import Demand, Issuer, Trusted, read_demand
+from broker.domain.demand import CREDENTIAL, Demand, Issuer, Trusted, read_demand
 from broker.domain.errors import InvalidRequest
+from broker.domain.proof_values import check_together
 from broker.store import demands, registry
 from broker.usecases import audit
+from broker.usecases.attribute_type import attribute_types
 from broker.usecases.context import Context
 from credentials.errors import CredentialError
 from credentials.jcs import b64url_decode
-from zkp import PublicKey, ZkpError
+from zkp import OlderThan, PublicKey, ZkpError
 
 LONGEST_TEXT = 2_048
 MOST_ISSUERS = 64
@@ -23,6 +28,8 @@ def set_demand(ctx: Context, tenant_id: str, purpose_id: str, value: object) -> 
     It counts from the next decision on. Raises `InvalidRequest`, `StatementShows`, `NotFound`.
     """
     demand = None if value is None else read_demand(value)
+    if demand is not None:
+        _check_together(ctx, tenant_id, demand)
     text = None if demand is None else orjson.dumps(demand.to_json()).decode()
     with ctx.db.transaction() as tx:
         registry.tenant(tx, tenant_id)
@@ -31,6 +38,16 @@ def set_demand(ctx: Context, tenant_id: str, purpose_id: str, value: object) -> 
         body = {"purpose": purpose_id, "demand": told}
         audit.record(ctx, tx, tenant_id=tenant_id, type="purpose.demand", body=body)
     return demand
+
+
+def _check_together(ctx: Context, tenant_id: str, demand: Demand) -> None:
+    kinds = {kind.schema.id: kind.schema for kind in attribute_types(ctx, tenant_id)}
+    known = {CREDENTIAL: kinds[demand.schema]} if demand.schema in kinds else {}
+    today = dt.datetime.fromtimestamp(ctx.now(), dt.UTC).date().isoformat()
+    meant = [
+        replace(one, on=today) if isinstance(one, OlderThan) else one for one in demand.statements
+    ]
+    check_together(meant, known)
 
 
 def trust_issuer(

@@ -11,12 +11,14 @@ from broker.domain.errors import EpochNotCurrent, InvalidRequest, TooManyQuestio
 from broker.domain.ids import new_id
 from broker.domain.proof import ANSWER_SECONDS, check_statements, of_contact
 from broker.domain.proof_question import questions_of
+from broker.domain.proof_values import check_together
 from broker.domain.template import Template
 from broker.store import contacts, demands, partners, proofs, registry
 from broker.store.contacts import ContactRow
 from broker.store.proofs import ProofRequestRow
 from broker.usecases import audit
 from broker.usecases.attribute_keys import standing
+from broker.usecases.attribute_type import attribute_types
 from broker.usecases.context import Context, at_one_moment
 from broker.usecases.presentation_request import (
     Asked,
@@ -33,7 +35,7 @@ from wallet_adapters.openid4vp.dcql import parse_dcql
 from wallet_adapters.openid4vp.proof import FORMAT, QUERY, ProofQuery, proof_request
 from wallet_adapters.openid4vp.request import x509_hash_client_id
 from wallet_adapters.status_token import EPOCH_SECONDS
-from zkp import NotRevoked, ProofRequest
+from zkp import NotRevoked, ProofRequest, Schema
 
 NONCE_BYTES = 32
 
@@ -74,6 +76,7 @@ def open_request(
     ctx = at_one_moment(ctx)
     query = _query(meta)
     check_statements(query.statements, ctx.now())
+    check_together(query.statements, _kinds(ctx, tenant_id, query))
     _check_binding(query, bound, subject_ref)
     _check_epochs(ctx, tenant_id, query)
     try:
@@ -133,6 +136,13 @@ def _query(meta: Mapping[str, Any]) -> ProofQuery:
         return ProofQuery.of(parse_dcql({"credentials": [query]}))
     except WalletProtocolError as problem:
         raise InvalidRequest(str(problem)) from problem
+
+
+def _kinds(ctx: Context, tenant_id: str, query: ProofQuery) -> dict[str, Schema]:
+    """The schemas of the asked credentials whose kind is one of this tenant's."""
+    own = {kind.schema.id: kind.schema for kind in attribute_types(ctx, tenant_id)}
+    asked = {name: one.schema for name, one in query.credentials.items()}
+    return {name: own[schema] for name, schema in asked.items() if schema in own}
 
 
 def _check_binding(query: ProofQuery, bound: Sequence[str], subject_ref: str | None) -> None:

@@ -301,6 +301,27 @@ def test_a_status_token_of_another_credential_type_or_epoch(world: World) -> Non
         prove(asked, world.held | {"st": world.issue(fake, values)})
 
 
+def test_a_status_token_of_somebody_else(world: World) -> None:
+    """Two identifiers that differ, by one: neither pretended equal nor moved against each other."""
+    other = int(str(LI["revocation_id"])) + 1
+    held = world.held | {"st": world.token(EPOCH, str(other))}
+    asked = request(NotRevoked(of("revocation_id"), "st", EPOCH))
+    refused(world, asked, cheat(asked, held, Cheat(with_bits())))
+
+    def values(_layout: Layout, true: Scalars) -> Scalars:
+        changed = list(true)
+        changed[-1] = true[PERSON.index("revocation_id")]
+        return changed
+
+    refused(world, asked, cheat(asked, held, Cheat(values)))
+
+    def apart(layout: Layout) -> Scalars:
+        return [random_scalar() for _ in range(layout.system.variables)]
+
+    refused(world, asked, cheat(asked, held, Cheat(with_bits(), apart)))
+    world.accept(asked, cheat(asked, world.held, Cheat(with_bits())))
+
+
 def test_points_that_are_none(world: World) -> None:
     asked, shown = world.show(AtMost(of("income"), INCOME))
     identity = bytes([0xC0]) + bytes(47)
