@@ -189,5 +189,14 @@ class Checkpoints:
         return self._directory / f"{checkpoint.stage}-{checkpoint.number:06}.safetensors"
 
 
+def kept_model(directory: Path, model: str) -> dict[str, Any]:
+    """A model by its hash, of whichever campaign's rounds. Raises `CheckpointBroken`."""
+    for file in sorted(directory.glob("*/*.safetensors")):
+        data = file.read_bytes()
+        if _hash(data) == model:
+            return read_model(data)
+    raise CheckpointBroken(f"the model {model} is not kept in {directory}")
+
+
 def _hash(data: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()

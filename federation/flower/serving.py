@@ -23,14 +23,16 @@ from flwr.serverapp import Grid
 
 from federation.board import Board, read_signed_campaign
 from federation.errors import FederationError
-from federation.flower.broker import BrokerClient, BrokerDesk
+from federation.flower.broker import AGAIN_SECONDS, BrokerClient, BrokerDesk
 from federation.flower.events import append
-from federation.flower.models import Checkpoint, CheckpointBroken, Checkpoints, Model
+from federation.flower.models import Checkpoint, CheckpointBroken, Checkpoints, Model, kept_model
 from federation.flower.rounds import Opening, RoundFailed, Rounds, Told
 from federation.flower.settings import CoordinatorHome, SettingsWrong, read_json, read_key
 
 NAMED: Final = "FEDERATION_COORDINATOR"
 WAIT_SECONDS: Final = 60
+TURN_SECONDS: Final = 10
+"""Longer than the coordinator takes to register who was admitted."""
 
 
 class RunsAlready(FederationError):
@@ -77,7 +79,15 @@ class _Desk(BrokerDesk):
         self.keys: dict[str, Mapping[str, Any]] = {}
 
     def open(self, stage: str, number: int, model_in: str) -> Opening:
-        """Open a round with the members of this moment."""
+        """Open a round with the members of this moment.
+
+        Who has just been admitted is waited for, until the coordinator has registered the node.
+        """
+        until = time.monotonic() + TURN_SECONDS
+        while self._admitted() - read_json(members_file(self.directory)).keys():
+            if time.monotonic() > until:
+                break
+            time.sleep(AGAIN_SECONDS)
         opening = super().open(stage, number, model_in)
         found = read_json(members_file(self.directory))
         self.nodes.clear()
@@ -86,6 +96,10 @@ class _Desk(BrokerDesk):
             self.nodes[member], self.keys[member] = one["node"], one["receipt_key"]
         self.tell("round_opened", stage, number, members=len(opening.taking_part))
         return opening
+
+    def _admitted(self) -> set[str]:
+        told = self.told()["members"]
+        return {one["member"] for one in told if one["state"] == "admitted"}
 
     def fail(self, stage: str, number: int, code: str) -> None:
         """Give a round up, and tell."""
@@ -123,6 +137,8 @@ def _run(grid: Grid, home: CoordinatorHome, campaign: str, first: Model) -> Mode
         if told["passed"] is not None:
             more["passed"] = json.dumps(told["passed"])
             first = _promoted(checkpoints, told["passed"]["model"])
+        elif campaign in home.begins:
+            first = kept_model(home.models, home.begins[campaign])
         rounds = Rounds(
             signed,
             document,
@@ -165,5 +181,5 @@ def _alone(directory: Path) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > until:
                     raise RunsAlready("another run of this campaign has not ended") from None
-                time.sleep(0.5)
+                time.sleep(AGAIN_SECONDS)
         yield

@@ -8,7 +8,7 @@ import base64
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -20,7 +20,7 @@ from federation.errors import BoardInvalid, FederationError
 
 LARGEST_NUMBER: Final = 65_535
 OTHERS: Final = 0o077
-_USUAL: Final = ("state", "host", "port", "control_port", "patience")
+_USUAL: Final = ("state", "host", "port", "control_port", "patience", "grace")
 
 MEMBER: Final = """\
 # A member of a consortium: consent-broker federation member up member.toml
@@ -39,6 +39,8 @@ consents = "consents.txt"                # the consent credential of each row, o
 state = "state"                          # keys and what is kept between rounds: never lose it
 port = 9094                              # of this machine alone
 # peers = "peers.json"                   # for secure aggregation: {member: public receipt key, JWK}
+# [follows]                              # what a campaign spent goes on where it is done anew:
+# "NEW HASH" = "OLD HASH"                # federation campaign show tells both
 """
 
 COORDINATOR: Final = """\
@@ -56,6 +58,9 @@ self_signed = "link.example"             # makes state/link/members.pem for memb
 # certificate = "chain.pem"              # or, instead of it, a certificate of your own
 # key = "key.pem"
 patience = 120                           # seconds that a round waits for members
+grace = 60                               # that a run waits for those beside the fewest it takes
+# [begins]                               # a campaign that does rounds anew, and its first model:
+# "fc-..." = "MODEL"                     # one that is kept here; federation task list tells it
 """
 
 
@@ -84,11 +89,12 @@ class MemberHome:
     state: Path
     port: int
     peers: Path | None = None
+    follows: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, file: Path) -> Self:
         """Read a file. Raises `SettingsWrong`."""
-        given = _Given.read(file, MEMBER, ("peers",))
+        given = _Given.read(file, MEMBER, ("peers", "follows"))
         paths = {
             name: given.path(name)
             for name in (
@@ -103,6 +109,7 @@ class MemberHome:
             superlink=given.text("superlink"),
             port=given.number("port"),
             peers=given.path("peers") if "peers" in given.values else None,
+            follows=given.names("follows"),
             **paths,
         )
 
@@ -172,13 +179,15 @@ class CoordinatorHome:
     certificate: Path | None
     key: Path | None
     patience: int
+    grace: int
+    begins: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, file: Path) -> Self:
         """Read a file. Raises `SettingsWrong`."""
-        optional = ("self_signed", "certificate", "key")
-        given = _Given.read(file, COORDINATOR, optional)
-        own = [given.path(name) if name in given.values else None for name in optional[1:]]
+        tls = ("certificate", "key")
+        given = _Given.read(file, COORDINATOR, ("self_signed", "begins", *tls))
+        own = [given.path(name) if name in given.values else None for name in tls]
         self_signed = given.text("self_signed") if "self_signed" in given.values else ""
         if bool(self_signed) == (None not in own) or (None in own) != (own == [None, None]):
             raise SettingsWrong(
@@ -199,6 +208,8 @@ class CoordinatorHome:
             certificate=own[0],
             key=own[1],
             patience=given.number("patience"),
+            grace=given.number("grace"),
+            begins=given.names("begins"),
         )
 
     @property
@@ -249,6 +260,13 @@ class _Given:
         value = self.values[name]
         if type(value) is not int or not 0 < value <= LARGEST_NUMBER:
             raise SettingsWrong(f"{self.file}: {name} is a number from 1 to {LARGEST_NUMBER}")
+        return value
+
+    def names(self, name: str) -> dict[str, str]:
+        """A table of names by names; nothing where it is not given."""
+        value = self.values.get(name, {})
+        if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+            raise SettingsWrong(f'{self.file}: [{name}] is a table of lines like "this" = "that"')
         return value
 
     def path(self, name: str) -> Path:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 from flwr.app import ConfigRecord, Message, RecordDict
 
@@ -28,7 +28,7 @@ from federation.board import Board, PassedStage, SignedCampaign, pass_stage
 from federation.campaign import bundle_hash
 from federation.consents import ConsentCache
 from federation.errors import BundleDiffers, FederationError, Malformed
-from federation.flower.broker import BrokerClient, download_lists, round_key
+from federation.flower.broker import AGAIN_SECONDS, BrokerClient, download_lists, round_key
 from federation.flower.events import append
 from federation.flower.member import Task, Trained, answer, check_running
 from federation.flower.models import Model
@@ -41,6 +41,7 @@ from federation.presence import RoundKey
 from federation.rollout import STAGES
 
 NAMED: Final = "FEDERATION_MEMBER"
+WAIT_SECONDS: Final = 60
 Training = Callable[[Task, Sequence[int], Path], Trained]
 Counting = Callable[[Path], int]
 
@@ -49,6 +50,12 @@ class RowsDiffer(FederationError):
     """There are not as many rows as lines of consents: a place would be another customer's."""
 
     code = "rows_differ"
+
+
+class AnswerUnderWay(FederationError):
+    """An earlier answer of this campaign still goes on: two would spend one round's budget."""
+
+    code = "answer_under_way"
 
 
 class RoundRepeated(FederationError):
@@ -73,6 +80,8 @@ CURES: Final = {
     "bundle_differs": "the application that runs is not in your bundles folder, or not the one "
     "that the campaign names",
     "round_repeated": "this round, or a later one, was trained on before: nothing to mend",
+    "answer_under_way": "the training of an earlier round has not ended on this machine: the "
+    "coordinator's patience is too short for it, or it hangs",
     "rows_differ": "the application reads another number of rows than consents has lines: one line "
     "for each row, in the rows' order, an empty one for a row without a consent",
     "campaign_invalid": "the campaign's time, stage or members do not fit: is the clock right?",
@@ -174,14 +183,32 @@ class FileSite:
     def before(self, signed: SignedCampaign) -> Before:
         """What is kept of the last round. Raises `SettingsWrong` where it cannot be read.
 
+        Raises `AnswerUnderWay` where another answer does not end within a minute.
+
         From here to `close` no other answer of this campaign goes on: two would each begin with
         what the other has not kept yet, and both spend one round's budget.
         """
         file = self.home.before(signed.campaign_hash)
         make_private(file.parent)
         lock = self.alone.enter_context(file.with_suffix(".lock").open("ab"))
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return self._kept(file) or Before.first(signed, self.member)
+        _hold(lock)
+        kept = self._kept(file)
+        follows = self.home.follows.get(signed.campaign_hash)
+        if kept is None and follows is not None:
+            kept = self._followed(follows).into(signed)
+        return kept or Before.first(signed, self.member)
+
+    def _followed(self, campaign: str) -> Before:
+        """What is kept of the campaign that this one does anew: beginning with nothing spends more.
+
+        Raises `SettingsWrong`.
+        """
+        kept = self._kept(self.home.before(campaign))
+        if kept is None:
+            raise SettingsWrong(
+                f"{self.home.file}: [follows] names {campaign}, of which no round is kept here"
+            )
+        return kept
 
     def _kept(self, file: Path) -> Before | None:
         if not file.exists():
@@ -314,6 +341,19 @@ def _unable(message: Message, error: FederationError) -> Message:
         append(home.events, "refused", **about, code=error.code, **more)
     content = RecordDict({"refused": ConfigRecord({"code": error.code})})
     return Message(content, reply_to=message)
+
+
+def _hold(lock: IO[bytes]) -> None:
+    """Wait for a lock, not for ever. Raises `AnswerUnderWay`."""
+    until = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise AnswerUnderWay("an earlier round is still answered here") from None
+            time.sleep(AGAIN_SECONDS)
 
 
 def _place(kept: Before) -> tuple[int, int]:

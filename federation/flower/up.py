@@ -36,10 +36,10 @@ from federation.flower.supervised import Supervised, until_told
 TURN_SECONDS: Final = 2.0
 FIRST_PAUSE: Final = 4.0
 LONGEST_PAUSE: Final = 300.0
-GRACE_SECONDS: Final = 60.0
 CAMPAIGNS: Final = "/v1/federation/campaigns?state="
 UNAUTHORIZED: Final = frozenset({400, 401, 403})
 ENDS_BY_ITSELF: Final = frozenset({"paused", "finished"})
+GONE: Final = frozenset({"revoked", "expired"})
 PROMOTE: Final = "go on by: consent-broker federation model promote MODEL --approval FILE"
 
 
@@ -222,7 +222,8 @@ class Reconciler:
     ) -> bool:
         """Whether so many members are online that a round can take place.
 
-        Others who are admitted are waited for a while: from a round that began they are left out.
+        The stage's others are waited for a while, who has yet to be admitted too: from a round that
+        began they are left out.
         """
         campaign = signed.campaign
         [stage] = [one for one in campaign.rollout if one.stage == told["stage"]]
@@ -230,11 +231,14 @@ class Reconciler:
             name for name in stage.members if name in nodes and nodes[name].status == "online"
         }
         if len(online) >= campaign.minimum_members:
-            expected = [name for name in stage.members if name in nodes]
+            gone = {one["member"] for one in told["members"] if one["state"] in GONE}
             since = self.enough.setdefault(told["id"], time.monotonic())
-            if len(online) == len(expected) or time.monotonic() - since >= GRACE_SECONDS:
+            waited = time.monotonic() - since >= self.home.grace
+            if waited or online >= set(stage.members) - gone:
                 self.enough.pop(told["id"])
                 return True
+        else:
+            self.enough.pop(told["id"], None)
         facts = {"online": len(online), "needed": campaign.minimum_members}
         missing = sorted(set(stage.members) - online)
         self.changes.tell(

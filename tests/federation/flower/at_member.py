@@ -15,20 +15,24 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx  # noqa: TID251 (Flower's own client; httpx2 is not in its environment)
+import numpy as np
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from credentials.keys import SoftwareKey
 from federation.board import SignedCampaign
 from federation.errors import FederationError
+from federation.flower import site as site_module
 from federation.flower.broker import BrokerClient
 from federation.flower.events import Changes, Events
 from federation.flower.in_process import InProcess
 from federation.flower.member import Task, Trained
 from federation.flower.member_up import ask_broker
+from federation.flower.models import kept_model, model_bytes, model_hash
 from federation.flower.settings import MEMBER, MemberHome
 from federation.flower.site import NAMED, FileSite, take_part
 from federation.flower.strategy import CONFIG
 from federation.guard import Before
+from federation.privacy import Spent, Step
 from tests.federation.world import Broker
 
 PLACE = Path(sys.argv[1])
@@ -130,12 +134,17 @@ def kept_once() -> dict[str, Any]:
     other.start()
     other.join(0.3)
     waits = other.is_alive()
+    vars(site_module).update(WAIT_SECONDS=0)
+    third = site()
+    held = code_of(lambda: third.before(signed))
+    third.close()
     now = replace(begun, stage="pilot", number=2, opened_at=1)
     first.keep(now)
     first.close()
     other.join(60)
     told = {
         "waits": waits,
+        "not for ever": held,
         "sees": [one == now for one in seen],
         "again": code_of(lambda: second.keep(now)),
         "earlier": code_of(lambda: second.keep(replace(now, number=1))),
@@ -143,6 +152,51 @@ def kept_once() -> dict[str, Any]:
     }
     second.close()
     return told
+
+
+def done_anew() -> dict[str, Any]:
+    """A campaign that does another's rounds anew goes on with what the member kept of that."""
+    old, new, strange = ("A" * 43, "E" * 43, "I" * 43)
+    follows = f'[follows]\n"{new}" = "{old}"\n"{strange}" = "{"M" * 43}"\n'
+    (PLACE / "member.toml").write_text(MEMBER + follows)
+
+    def before(campaign: str) -> Before:
+        made = site()
+        try:
+            return made.before(cast("SignedCampaign", SimpleNamespace(campaign_hash=campaign)))
+        finally:
+            made.close()
+
+    spent = Spent().after(Step(0.5, 2.0), 3)
+    kept = replace(before(old), stage="pilot", number=2, opened_at=1, spent=spent)
+    site().keep(replace(kept, out=frozenset({"gone"})))
+    begun = before(new)
+    not_kept = code_of(lambda: before(strange))
+    site().keep(
+        replace(begun, stage="pilot", number=1, opened_at=2, spent=spent.after(Step(1.0, 1.0)))
+    )
+    (PLACE / "member.toml").write_text(MEMBER)
+    return {
+        "begins": [begun.campaign == new, begun.stage, begun.number, begun.opened_at],
+        "spent": begun.spent == spent,
+        "out": sorted(begun.out),
+        "then its own": before(new).spent != spent,
+        "others begin": before("Q" * 43).spent == Spent(),
+        "not kept": not_kept,
+    }
+
+
+def kept_models() -> dict[str, str]:
+    """A model by its hash, of any campaign, and nothing else."""
+    model = {"weights": np.ones(2)}
+    place = PLACE / "models" / "one"
+    place.mkdir(parents=True)
+    (place / "pilot-000001.safetensors").write_bytes(model_bytes(model))
+    found = kept_model(PLACE / "models", model_hash(model))
+    return {
+        "found": str(model_hash(found) == model_hash(model)),
+        "another": code_of(lambda: kept_model(PLACE / "models", "U" * 43)),
+    }
 
 
 def unusable() -> dict[str, Any]:
@@ -169,6 +223,13 @@ if __name__ == "__main__":
     settle()
     sys.stdout.write(
         json.dumps(
-            {"places": places(), "brokers": brokers(), "kept": kept_once(), "unusable": unusable()}
+            {
+                "places": places(),
+                "brokers": brokers(),
+                "kept": kept_once(),
+                "anew": done_anew(),
+                "models": kept_models(),
+                "unusable": unusable(),
+            }
         )
     )

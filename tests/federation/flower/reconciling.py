@@ -42,6 +42,8 @@ class Link:
     last: tuple[int, str] = (0, "")
     admitted_members: set[str] = field(default_factory=lambda: {"p-0", "p-1", "p-2"})
     registered: dict[int, bytes] = field(default_factory=dict)
+    strangers: set[str] = field(default_factory=set)
+    invited: set[str] = field(default_factory=set)
     offline: set[str] = field(default_factory=set)
     taking_part: list[int] = field(default_factory=list)
     started: dict[int, str] = field(default_factory=dict)
@@ -89,11 +91,17 @@ class Link:
                     "member": name,
                     "node_public_key": f"key of {name}",
                     "receipt_key": {},
-                    "state": "admitted" if name in self.admitted_members else "revoked",
+                    "state": self.state_of(name),
                 }
                 for name in sorted(self.world.sites)
+                if name not in self.strangers
             ],
         }
+
+    def state_of(self, name: str) -> str:
+        if name in self.invited:
+            return "invited"
+        return "admitted" if name in self.admitted_members else "revoked"
 
     # and of the SuperLink
 
@@ -153,14 +161,15 @@ def up_keys() -> Any:  # noqa: ANN401 (keys)
 
 
 # However slow the machine: a pause is over when `at_once` says so.
-vars(up).update(time=SimpleNamespace(monotonic=lambda: 1_000.0))
+CLOCK = SimpleNamespace(now=1_000.0)
+vars(up).update(time=SimpleNamespace(monotonic=lambda: CLOCK.now))
 
 
 class Coordinators:
     """Coordinators one after the other, over one directory, SuperLink and broker."""
 
     def __init__(self, *, signed: bool = True) -> None:
-        self.link = Link(World(3, 3, method="fedavg"))
+        self.link = Link(World(3, 3, {"minimum_members": 2}, method="fedavg"))
         directory = Path(tempfile.mkdtemp(dir=sys.argv[1]))
         (directory / "bundles").mkdir()
         (directory / "c.toml").write_text(
@@ -229,6 +238,31 @@ def usual() -> dict[str, Any]:
     }
 
 
+def others_waited_for() -> dict[str, Any]:
+    """Enough are online; the others, who have yet to be admitted, are waited for a while."""
+    made = Coordinators()
+    link, found = made.link, {}
+    for name in ("strangers", "invited", "offline"):
+        getattr(link, name).add("p-2")
+        made.turns(2)
+        found[name] = len(link.running())
+        getattr(link, name).clear()
+    # Fewer than it takes meanwhile: then it is waited for anew.
+    CLOCK.now += made.home.grace
+    link.offline = {"p-1", "p-2"}
+    made.turns()
+    link.offline = {"p-2"}
+    made.turns()
+    found["anew"] = len(link.running())
+    CLOCK.now += made.home.grace
+    made.turns()
+    found["not for ever"] = len(link.running())
+    made = Coordinators()
+    made.link.admitted_members.discard("p-2")
+    made.turns(2)
+    return found | {"revoked": len(made.link.running())}
+
+
 def ended_at_each_call() -> dict[str, Any]:
     """A coordinator that ends at its first call, the second one, and so on: one run, no more."""
     found = []
@@ -277,5 +311,5 @@ def unsigned() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    parts = (usual, ended_at_each_call, membership, unsigned)
+    parts = (usual, others_waited_for, ended_at_each_call, membership, unsigned)
     sys.stdout.write(json.dumps({part.__name__: part() for part in parts}))

@@ -23,11 +23,21 @@ EXPECTED: Mapping[str, Any] = {
     },
     "kept": {
         "waits": True,
+        "not for ever": "answer_under_way",
         "sees": [True],
         "again": "round_repeated",
         "earlier": "round_repeated",
         "later": "",
     },
+    "anew": {
+        "begins": [True, "", 0, 1],
+        "spent": True,
+        "out": ["gone"],
+        "then its own": True,
+        "others begin": True,
+        "not kept": "settings_wrong",
+    },
+    "models": {"found": "True", "another": "checkpoint_broken"},
     "unusable": {
         **dict.fromkeys(
             ("board.json", "trust.json", "state/receipt.jwk", "member.toml"), "settings_wrong"

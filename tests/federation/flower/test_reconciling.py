@@ -33,6 +33,10 @@ EXPECTED: Mapping[str, Any] = {
             "stage_over",
         ],
     },
+    "others_waited_for": {
+        **dict.fromkeys(("strangers", "invited", "offline", "anew"), 0),
+        **dict.fromkeys(("not for ever", "revoked"), 1),
+    },
     "ended_at_each_call": {"running": [1] * 11},
     "membership": {
         "without": [1, 3],

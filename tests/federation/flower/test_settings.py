@@ -39,7 +39,10 @@ def test_the_examples_can_be_read_and_paths_are_the_files(tmp_path: Path) -> Non
     [
         (("patience = 120", "patience = true"), "patience is a number"),
         (("patience = 120", "patience = 0"), "patience is a number"),
+        (("grace = 60", "grace = 0"), "grace is a number"),
         (("port = 9092", "port = 90920"), "port is a number"),
+        (("# [begins]", '[begins]\n"fc-1" = 1 #'), "begins"),
+        (("grace = 60", 'grace = 60\nbegins = "fc-1"'), "begins"),
         (('host = "0.0.0.0"', 'hosts = "0.0.0.0"'), "there is no hosts"),
         (("coordinator =", "# coordinator ="), "coordinator is missing"),
         (('self_signed = "link.example"', ""), "members come in by TLS"),
