@@ -42,7 +42,7 @@ from credentials.keys import SoftwareKey
 from dev.federation.papers import campaign_json, write_key, write_settings
 from dev.federation.programs import Program, until
 from dev.running import CONSENT_BROKER, HOST, Broker, free_port, running_broker
-from federation.board import sign_campaign, signed_campaign
+from federation.board import approve_model, sign_campaign, signed_campaign
 from federation.campaign import Campaign
 from wallet_adapters.loopback import Wallet, accept_offer, answer_request
 
@@ -82,7 +82,10 @@ class Consortium:
     told: Callable[[str, dict[str, Any]], None]
     anchors: tuple[bytes, ...] = ()
     members: list[Member] = field(default_factory=list)
+    board: tuple[SoftwareKey, ...] = ()
+    bundle_hash: str = ""
     campaign: str = ""
+    signed: Campaign | None = None
     coordinator: Program | None = None
     ports: tuple[int, int] = (0, 0)
 
@@ -177,8 +180,8 @@ class Consortium:
         finally:
             client.close()
 
-    def sign_campaign(self, rounds: int, **changes: Any) -> None:  # noqa: ANN401 (of a campaign)
-        """The board builds and signs an application and a campaign; the broker takes it."""
+    def found_board(self) -> None:
+        """The board makes its keys, and builds and signs an application."""
         entity = Ed25519PrivateKey.generate()
         key = self.directory / "entity.key"
         key.write_bytes(entity.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
@@ -188,23 +191,45 @@ class Consortium:
         built = json.loads(
             self.in_flower(*flower, APPLICATION, "--out", bundles, "--key", key, "--name", "board")
         )
-        keys = [SoftwareKey.generate() for _ in range(2)]
-        board = {"keys": [one.public_jwk() for one in keys], "threshold": 2}
+        self.bundle_hash = built["bundle_hash"]
+        self.board = tuple(SoftwareKey.generate() for _ in range(2))
+        board = {"keys": [one.public_jwk() for one in self.board], "threshold": 2}
         (self.directory / "board.json").write_text(json.dumps(board))
+
+    def sign_campaign(self, rounds: int, **changes: Any) -> None:  # noqa: ANN401 (of a campaign)
+        """The board signs a campaign, the broker takes it: it is what is spoken of from now on."""
+        if not self.board:
+            self.found_board()
         with acting_for_all():
             salt_hash = campaigns.new_salt(self.ctx, ROOT_TENANT)
             document = campaign_json(
                 [one.id for one in self.members],
                 salt_hash=salt_hash,
-                bundle_hash=built["bundle_hash"],
+                bundle_hash=self.bundle_hash,
                 rounds=rounds,
                 **changes,
             )
-            campaign = Campaign.from_json(document)
-            signatures = [sign_campaign(one, campaign) for one in keys]
-            signed = json.dumps(signed_campaign(campaign, signatures)).encode()
-            decides = json.dumps(board).encode()
+            self.signed = Campaign.from_json(document)
+            signatures = [sign_campaign(one, self.signed) for one in self.board]
+            signed = json.dumps(signed_campaign(self.signed, signatures)).encode()
+            decides = (self.directory / "board.json").read_bytes()
             self.campaign = campaigns.add_campaign(self.ctx, ROOT_TENANT, signed, decides).id
+
+    def promote(self, stage: str, model: str) -> None:
+        """The board approves a model of a stage, and the operator promotes it."""
+        if self.signed is None:
+            raise RuntimeError("there is no campaign yet")
+        file = self.directory / "approvals.txt"
+        approved = [approve_model(one, self.signed, stage, model) for one in self.board]
+        file.write_text("\n".join(approved))
+        self.operate("federation", "model", "promote", model, "--approval", str(file))
+
+    def operate(self, *arguments: str) -> str:
+        """What a command of the operator prints. Raises `RuntimeError` where it is refused."""
+        finished = self.broker.run(*arguments)
+        if finished.returncode:
+            raise RuntimeError(f"{' '.join(arguments)}: {finished.stderr.strip()}")
+        return finished.stdout
 
     def settle(self, *, patience: int = 120) -> None:
         """Write each member's settings and the coordinator's."""
@@ -228,6 +253,7 @@ class Consortium:
                 root_certificates="../coordinator/state/link/members.pem",
                 rows=f"../rows-{number}.csv",
                 consents="consents.txt",
+                peers="../peers.json",
                 port=free_port(),
             )
         place = self.directory / "coordinator"
@@ -279,6 +305,14 @@ class Consortium:
             )
             members.admit_member(self.ctx, ROOT_TENANT, member.id)
 
+    def introduce(self) -> None:
+        """Members are told each other's receipt keys, which secure aggregation rests on."""
+        keys = {
+            one.id: json.loads((one.directory / "state" / "receipt.pub.jwk").read_bytes())
+            for one in self.members
+        }
+        (self.directory / "peers.json").write_text(json.dumps(keys))
+
     def set_state(self, state: str) -> None:
         """Start, pause or stop the campaign."""
         with acting_for_all():
@@ -293,12 +327,16 @@ class Consortium:
         """The models of the rounds that were kept."""
         return sorted(self.state.glob("models/*/*.safetensors"))
 
-    def rounds(self) -> list[dict[str, Any]]:
-        """The campaign's rounds at the broker."""
+    def told_campaign(self) -> dict[str, Any]:
+        """All of the campaign at the broker."""
         with acting_for_all():
             [told] = reports(self.ctx, ROOT_TENANT, self.campaign)
-            found: list[dict[str, Any]] = told["rounds"]
-            return found
+            return told
+
+    def rounds(self) -> list[dict[str, Any]]:
+        """The campaign's rounds at the broker."""
+        found: list[dict[str, Any]] = self.told_campaign()["rounds"]
+        return found
 
     def stop(self) -> None:
         """Everything that was started."""

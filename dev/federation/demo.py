@@ -2,8 +2,9 @@
 
 A broker, customers who sign with wallets, a board, three members and a coordinator by the commands
 that people use, TLS between them; in mid-run one customer withdraws, and the evidence says in
-which rounds the consent was used. Then what each model is worth, and how far the last one lies from
-one that has never seen the row.
+which rounds the consent was used. The broker taints the models that have learnt from the row and
+opens a task; the rounds after it leave the row out, how far the last model lies from one that has
+never seen it is measured, and the task is closed with both. Then what each model is worth.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from dev.federation.consortium import NAMES, Consortium, Member, NoFlowerError, 
 from dev.federation.plot import svg
 from dev.federation.programs import PATIENCE
 from dev.running import BrokerNotRunningError
-from federation.unlearning import residual
+from federation.unlearning import Residual, residual
 
 WITHDRAWN = 7
 SHOWN = {"round_opened", "round_closed", "round_failed", "run_started", "run_ended", "run_failed"}
@@ -33,8 +34,8 @@ SHOWN = {"round_opened", "round_closed", "round_failed", "run_started", "run_end
 class Demonstration:
     """One run, told as it goes."""
 
-    def __init__(self, given: argparse.Namespace, directory: Path) -> None:
-        self.given, self.directory = given, directory
+    def __init__(self, given: argparse.Namespace, directory: Path, out: Path) -> None:
+        self.given, self.directory, self.out = given, directory, out
         self.console = Console(stderr=True, highlight=False, quiet=given.json)
         self.began = time.monotonic()
 
@@ -96,6 +97,8 @@ class Demonstration:
         # Compared with the model of as many rounds that never saw the row.
         before, after = (judged["models"][number - 1] for number in (max(1, used), len(closed)))
         left = residual(before, after, judged["replayed"][-1])
+        unlearnt = self.unlearn(made, closed[-1]["model_out"], left)
+        made.operate("federation", "report", made.campaign, "--out", str(self.out))
         return {
             "customers": self.given.customers,
             "rounds": [
@@ -106,9 +109,29 @@ class Demonstration:
             "withdrawn_after_round": used,
             "rows_of_the_first_member": [one["rows"] for one in told if one["event"] == "trained"],
             "evidence": shown,
+            "unlearning": unlearnt,
             "residual": {"before": left.before, "after": left.after, "erased": left.erased},
             "seconds": round(time.monotonic() - self.began, 1),
         }
+
+    def unlearn(self, made: Consortium, last: str, left: Residual) -> list[dict[str, Any]]:
+        """Close the task that the withdrawal opened at the broker, with the last model.
+
+        Its policy is to exclude: the rounds after the withdrawal have carried it out.
+        """
+        made.operate("federation", "task", "search")
+        asked = ("list", "--campaign", made.campaign, "--state", "open", "--json")
+        for task in json.loads(made.operate("federation", "task", *asked))["tasks"]:
+            self.say(f"{task['id']} is open, {len(task['tainted'])} models are tainted 遗忘任务")
+            residuals = [f"--residual-before={left.before:.9f}"]
+            residuals.append(f"--residual-after={left.after:.9f}")
+            try:
+                made.operate("federation", "task", "close", task["id"], "--model", last, *residuals)
+            except RuntimeError as error:
+                # No round came after the withdrawal: the broker says so, and it stays open.
+                self.say(str(error))
+        found: list[dict[str, Any]] = made.told_campaign()["tasks"]
+        return found
 
     def evidence(self, made: Consortium, consent: str) -> dict[str, str]:
         """In which rounds the withdrawn consent was used, as anybody verifies it."""
@@ -129,7 +152,7 @@ def main(arguments: Sequence[str]) -> int:
     with ExitStack() as stack:
         place = given.out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fed-")))
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="consortium-")))
-        shown = Demonstration(given, work)
+        shown = Demonstration(given, work, place)
         try:
             seen = shown.run()
         except (
@@ -160,6 +183,12 @@ def _print(seen: dict[str, Any], out: Path | None) -> None:
     print(f"     each member alone {alone}")
     print(f"rows of the first member by round: {rows}")
     print(f"the withdrawn consent by round: {seen['evidence']}")
+    for task in seen["unlearning"]:
+        print(
+            f"unlearning task {task['id']}: {task['policy']}, {len(task['tainted'])} models "
+            f"tainted; {task['state']}"
+            + (f" with {task['model']}, which {task['taint']}" if task["model"] else "")
+        )
     left = seen["residual"]
     print(
         "distance to a model that never saw the row: "
@@ -175,7 +204,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Three members train together on consented rows. 联邦训练演示。",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--out", type=Path, help="keep result.json and auc.svg in this folder")
+    parser.add_argument(
+        "--out", type=Path, help="keep result.json, auc.svg and report.html in this folder"
+    )
     parser.add_argument("--customers", type=int, default=250, help="of each member (250)")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0, help="of the rows")

@@ -56,6 +56,12 @@ class Program:
                     return event
         raise TimeoutError(f"{self.name}: {what} did not come within {PATIENCE:.0f} s")
 
+    def forget(self) -> None:
+        """Whatever is told from now on is news."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self.news.get_nowait()
+
     def kill(self) -> None:
         """End it as a lost machine does."""
         if self.process is not None:
@@ -84,3 +90,8 @@ def until(come: Callable[[], bool], what: str) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"{what} did not come within {PATIENCE:.0f} s")
         time.sleep(0.2)
+
+
+def children(pid: int) -> list[int]:
+    """The programs that a program has started, oldest first. Linux alone."""
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

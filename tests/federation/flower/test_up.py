@@ -8,99 +8,187 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dev.federation.consortium import PYTHON, Consortium, Member, consortium
+from dev.federation.consortium import PYTHON, Consortium, consortium
+from dev.federation.programs import Program, children
 from dev.running import CONSENT_BROKER
 from tests.faults.lengths import SOAK
 from tests.programs import ROOT, missing
 
-CUSTOMERS, WITHDRAWN, ROUNDS = 10, 2, 8
+CUSTOMERS, WITHDRAWN, ROUNDS = 10, 2, 18
+STEPS = ("run_started", "round_opened", "trained", "round_closed")
+"""Of a run, as they are told; killed in each of them, a round is before, in or behind it."""
+
+
+@dataclass
+class Killings:
+    """Who is killed once something was told."""
+
+    made: Consortium
+
+    @property
+    def coordinator(self) -> Program:
+        assert self.made.coordinator is not None
+        return self.made.coordinator
+
+    def after(self, step: str, kill: Callable[[], None]) -> None:
+        """Kill when a step is told; what was told until then does not count for the next one."""
+        other = self.made.members[-1].program
+        assert other is not None
+        teller = other if step == "trained" else self.coordinator
+        teller.await_event(lambda event: event["event"] == step, step)
+        kill()
+        for one in (self.coordinator, other):
+            one.forget()
+
+    def kill_coordinator(self) -> None:
+        self.coordinator.kill()
+        self.made.start_coordinator()
+
+    def kill_superlink(self) -> None:
+        """The SuperLink itself: what supervises it goes on."""
+        started = [one["pid"] for one in self.coordinator.events if one["event"] == "started"]
+        [link, *_] = children(started[-1])
+        os.kill(link, signal.SIGKILL)
+
+    def kill_member(self) -> None:
+        """All of a member's site."""
+        member = self.made.members[0]
+        assert member.program is not None
+        member.program.kill()
+        self.made.start_member(member)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3_000)
-def what_is_killed_goes_on_and_a_row_that_left_stays_out(tmp_path: Path) -> None:
-    """The coordinator is killed in the second round, and a customer withdraws meanwhile.
-
-    Then a member is killed in a round, and last the SuperLink alone.
-    """
+def each_is_killed_at_each_step_and_a_row_that_left_stays_out(tmp_path: Path) -> None:
+    """Coordinator, SuperLink and a member are killed at each step; a customer withdraws."""
     if not PYTHON.exists():
         missing(".venv-federation is not there, needed to run Flower (make federation)")
-    said: list[tuple[str, dict[str, Any]]] = []
-    with consortium(tmp_path, lambda name, event: said.append((name, event)), ("A", "B")) as made:
+    rows: dict[str, list[int]] = {}
+
+    def told(name: str, event: dict[str, Any]) -> None:
+        if event["event"] == "trained":
+            rows.setdefault(name, []).append(event["rows"])
+
+    with consortium(tmp_path, told) as made:
         begin(made, ROUNDS)
-        first, other = made.members
-        assert made.coordinator is not None
-        closed(made, 1)
-        made.coordinator.kill()
-        made.withdraw(first, WITHDRAWN)
-        made.start_coordinator()
-        closed(made, 2)
-        assert other.program is not None
-        before = rows(other)
-        other.program.kill()
-        made.start_member(other)
-        closed(made, 4)
-        [link] = [one["pid"] for one in made.coordinator.events if one["event"] == "started"]
-        os.kill(link, signal.SIGKILL)
-        made.coordinator.await_event(
+        killings = Killings(made)
+        for step in STEPS:
+            killings.after(step, killings.kill_coordinator)
+        made.withdraw(made.members[0], WITHDRAWN)
+        for step in STEPS:
+            killings.after(step, killings.kill_superlink)
+        for step in STEPS:
+            killings.after(step, killings.kill_member)
+        killings.coordinator.await_event(
             lambda event: event["event"] == "campaign_state", "the end of the campaign"
         )
-        found = made.rounds()
-        trained = {first.id: rows(first), other.id: before + rows(other)}
-        models = made.models()
-    # Each round has at most one receipt of a member, and one of each where it gave a model.
-    names = sorted(one.id for one in made.members)
-    accepted = [one for one in found if one["state"] == "closed"]
-    assert [one["receipts"] for one in found] == [sorted(set(one["receipts"])) for one in found]
-    assert all(len(one["receipts"]) == 2 for one in accepted)
+        state, found, models = made.told_campaign()["state"], made.rounds(), made.models()
+        first, *others = [one.id for one in made.members]
+    assert state == "finished"
+    # Each round that closed has exactly one receipt of each member, and no round has two.
+    names = sorted([first, *others])
+    closed = [one for one in found if one["state"] == "closed"]
     assert [one["number"] for one in found] == list(range(1, ROUNDS + 1))
-    assert found[0]["state"] == found[-1]["state"] == "closed"
+    assert all(max(Counter(one["receipts"]).values(), default=1) == 1 for one in found)
+    assert [sorted(one["receipts"]) for one in closed] == [names] * len(closed)
+    assert closed[-1]["number"] == ROUNDS
     # Each model begins with the one before, and each is kept.
-    assert [one["model_in"] for one in accepted][1:] == [one["model_out"] for one in accepted][:-1]
-    assert len(models) == len(accepted)
-    # Who withdrew is out, and one more goes along; the other member's rows all stay.
-    assert trained[first.id][0] == CUSTOMERS
-    assert trained[first.id][-1] == CUSTOMERS - 2
-    assert set(trained[other.id]) == {CUSTOMERS}
-    assert names == sorted(found[-1]["taking_part"])
+    assert [one["model_in"] for one in closed][1:] == [one["model_out"] for one in closed][:-1]
+    assert len(models) == len(closed)
+    # Who withdrew is out, and one more goes along; the other members' rows all stay.
+    assert rows[f"member {first}"][0] == CUSTOMERS
+    assert rows[f"member {first}"][-1] == CUSTOMERS - 2
+    assert all(set(rows[f"member {one}"]) == {CUSTOMERS} for one in others)
     assert all(one.program is not None and ended(one.program.process) for one in made.members)
 
 
-if SOAK:  # 200 s of processor time, most of it forty cold starts of Flower's programs
-    test_what_is_killed_goes_on = what_is_killed_goes_on_and_a_row_that_left_stays_out
+@pytest.mark.slow
+@pytest.mark.timeout(3_000)
+def a_private_pilot_a_consortium_and_a_secure_campaign(tmp_path: Path) -> None:
+    """DP-SGD by two members, then by all; after it, one whose updates nobody sees."""
+    if not PYTHON.exists():
+        missing(".venv-federation is not there, needed to run Flower (make federation)")
+    with consortium(tmp_path, lambda _name, _event: None) as made:
+        named = sorted(one.id for one in made.members)
+        two = [one.id for one in made.members[:2]]
+        stages = [("pilot", sorted(two)), ("consortium", named)]
+        begin(
+            made,
+            1,
+            minimum_members=2,
+            privacy=PRIVACY,
+            rollout=[
+                {"stage": stage, "members": of, "gates": [], "approvals": 2} for stage, of in stages
+            ],
+        )
+        assert made.coordinator is not None
+        made.introduce()
+        made.coordinator.await_event(lambda event: event["event"] == "stage_over", "the pilot")
+        [pilot] = made.told_campaign()["models"]
+        made.promote("pilot", pilot["id"])
+        made.coordinator.await_event(
+            lambda event: event["event"] == "campaign_state", "the end of the campaign"
+        )
+        private = made.told_campaign()
+        made.sign_campaign(1, id="masked", aggregation=SECURE, minimum_members=3, cohort=2)
+        made.set_state("running")
+        made.coordinator.await_event(
+            lambda event: event["event"] == "campaign_state", "the end of the secure one"
+        )
+        secure = made.told_campaign()
+    assert [private["state"], secure["state"]] == ["finished", "finished"]
+    closed = [one for one in private["rounds"] if one["state"] == "closed"]
+    assert [(one["stage"], sorted(one["receipts"])) for one in closed] == stages
+    # What the one begins with is what passed the other; each tells what was spent until then.
+    assert closed[1]["model_in"] == pilot["id"]
+    spent = [Decimal(one["epsilon"]) for one in private["models"]]
+    assert 0 < spent[0] < spent[1] <= Decimal(PRIVACY["epsilon"])
+    [round_] = secure["rounds"]
+    assert sorted(round_["receipts"]) == named
+    assert secure["models"][0]["id"] == round_["model_out"] != round_["model_in"]
 
 
-def begin(made: Consortium, rounds: int) -> None:
+PRIVACY: dict[str, Any] = {
+    "epsilon": "8",
+    "delta": "0.00001",
+    "noise_multiplier": "2",
+    "clip_norm": "1",
+    "sampling_rate": "0.5",
+    "steps_per_round": 3,
+}
+SECURE = {
+    "method": "fedavg",
+    "secure": True,
+    **dict.fromkeys(("server_clip", "mu", "trim", "byzantine")),
+}
+
+
+if SOAK:  # a hundred cold starts of Flower's programs
+    test_each_is_killed_at_each_step = each_is_killed_at_each_step_and_a_row_that_left_stays_out
+    test_each_kind_of_campaign = a_private_pilot_a_consortium_and_a_secure_campaign
+
+
+def begin(made: Consortium, rounds: int, **changes: Any) -> None:  # noqa: ANN401 (of a campaign)
     """Everything is started, as the guide says."""
     made.draw(0, CUSTOMERS)
     made.sign_consents(CUSTOMERS, lambda: None)
-    made.sign_campaign(rounds, cohort=2)
+    made.sign_campaign(rounds, **{"cohort": 2, "minimum_members": 3, **changes})
     made.settle()
     made.set_state("running")
     made.start_coordinator()
     for member in made.members:
         made.start_member(member)
         made.admit(member)
-
-
-def closed(made: Consortium, number: int) -> None:
-    """Wait until a round is closed, or a later one."""
-    assert made.coordinator is not None
-    made.coordinator.await_event(
-        lambda event: event["event"] == "round_closed" and event["number"] >= number,
-        f"round {number}",
-    )
-
-
-def rows(member: Member) -> list[int]:
-    """On how many rows a member trained, by round."""
-    assert member.program is not None
-    return [one["rows"] for one in member.program.events if one["event"] == "trained"]
 
 
 def ended(process: subprocess.Popen[str] | None) -> bool:

@@ -67,6 +67,18 @@ def fitted(
     return {"weights": weights, "bias": bias}
 
 
+def gradients_of(
+    model: Model, inputs: Numbers, labels: Numbers, shrinkage: float
+) -> dict[str, Numbers]:
+    """The loss's gradient at a model, a line for each row by itself."""
+    wide = with_interactions(inputs)
+    wrong = 1 / (1 + np.exp(-(wide @ model["weights"] + model["bias"]))) - labels
+    return {
+        "weights": wide * wrong[:, None] + shrinkage * model["weights"],
+        "bias": wrong[:, None],
+    }
+
+
 def auc(ranked: Numbers, labels: Numbers) -> float:
     """The area under the ROC curve; 0.5 where all left, or none."""
     order = np.argsort(ranked, kind="stable")
