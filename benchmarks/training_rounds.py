@@ -23,7 +23,7 @@ from benchmarks.probe import Measurement, interleaved, seconds_per_call
 from benchmarks.seeding import new_partner
 from broker.store.acting import acting_for_all
 from broker.usecases import model_version, training_receipt, training_round
-from broker.usecases.training_receipt import Sent
+from broker.usecases.training_receipt import RefusedReceipt, Sent
 from credentials.jcs import b64url
 from federation.receipt import UsedList
 from tests.broker.flow_world import world
@@ -89,15 +89,16 @@ class _Rounds:
         sent = [invented(at, shown, name, keys[name], lists=used) for name in names]
         model = b64url(number.to_bytes(32))
         start = time.thread_time()
-        for told in sent:
-            training_receipt.accept_receipt(
-                ctx, *where, STAGE, number, Sent(told["member"], told["receipt"], told["leaves"])
-            )
+        receipts = [Sent(told["member"], told["receipt"], told["leaves"]) for told in sent]
+        answered = training_receipt.accept_receipts(ctx, *where, STAGE, number, receipts)
         model_version.close_round(
             ctx, *where, STAGE, number, model_out=model, metrics={"auc": "0.9"}, epsilon=None
         )
+        spent += time.thread_time() - start
         self._before = model
-        return spent + time.thread_time() - start
+        if any(isinstance(one, RefusedReceipt) for one in answered):
+            raise AssertionError("a receipt was refused: this measures no round")
+        return spent
 
 
 def _verification() -> Measurement:

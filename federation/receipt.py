@@ -125,12 +125,12 @@ def sign_receipt(signer: Signer, receipt: Receipt) -> str:
     return sign_jws(signer, header, receipt.to_json())
 
 
-def read_receipt(token: str, key: Mapping[str, Any], asked: Asked) -> Receipt:
+def read_receipt(token: str, key: Mapping[str, Any] | PublicKey, asked: Asked) -> Receipt:
     """Read a receipt strictly, and check whose it is and of what.
 
     1. It is a compact JWS of the type, within its size.
-    2. `kid` is the thumbprint of the member's registered public key (`key`, a JWK), and the
-       signature verifies under that.
+    2. `kid` is the thumbprint of the member's registered public key (`key`, a JWK or one that is
+       loaded), and the signature verifies under that.
     3. The claims are exactly those of the module, each of its form.
     4. They are of the campaign, stage, round, member and models asked about.
 
@@ -139,9 +139,10 @@ def read_receipt(token: str, key: Mapping[str, Any], asked: Asked) -> Receipt:
     # 1. and 2.
     try:
         jws = parse_jws(token, typ=RECEIPT_TYPE, max_characters=LARGEST_RECEIPT)
-        if jws.header.get("kid") != thumbprint(key):
+        registered = key if isinstance(key, PublicKey) else PublicKey(key)
+        if jws.header.get("kid") != registered.thumbprint():
             raise ReceiptForged("the receipt names another key than the member's registered one")
-        jws.verify(PublicKey(key))
+        jws.verify(registered)
     except CredentialError as error:
         raise ReceiptForged(f"not a receipt by the member's registered key: {error}") from None
     # 3.

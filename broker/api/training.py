@@ -8,8 +8,9 @@ from starlette.responses import Response
 
 from broker.api.campaigns import HASH, RoundOut
 from broker.api.deps import CoordinatorCaller, Ctx, FederationReader, PartnerCaller
+from broker.store.training_rounds import KeptReceipt
 from broker.usecases import campaign, model_version, training_receipt, training_round
-from broker.usecases.training_receipt import Sent, receipt_hash
+from broker.usecases.training_receipt import RefusedReceipt, Sent, receipt_hash
 from credentials.jcs import b64url
 
 router = APIRouter(tags=["federation"])
@@ -17,6 +18,7 @@ router = APIRouter(tags=["federation"])
 NO_STORE = "no-store"
 MOST_ROUNDS = 100_000
 MOST_MODELS = 500
+MOST_RECEIPTS = 1_000
 _ROUND = "/v1/federation/campaigns/{campaign_id}/rounds/{stage}/{number}"
 _HASH_PATTERN = r"^[A-Za-z0-9_-]{43}$"
 StageName = Literal["pilot", "consortium"]
@@ -59,6 +61,30 @@ class ReceiptOut(BaseModel):
     receipt_hash: str = Field(description=f"Over what it signs. {HASH}")
     received_at: int
     entry: str = Field(description="Its entry in the log.")
+
+
+class ReceiptsIn(BaseModel):
+    """Receipts of several members in one round."""
+
+    model_config = ConfigDict(extra="forbid")
+    receipts: list[ReceiptIn] = Field(
+        min_length=1, max_length=MOST_RECEIPTS, description="Of each member one."
+    )
+
+
+class RefusedOut(BaseModel):
+    """A receipt that is not kept."""
+
+    member: str
+    code: str
+    detail: str
+
+
+class ReceiptsOut(BaseModel):
+    """What came of several: those that are kept, and those that are refused."""
+
+    receipts: list[ReceiptOut]
+    refused: list[RefusedOut]
 
 
 class ClosingIn(BaseModel):
@@ -164,11 +190,41 @@ def post_training_receipt(
     """Hand in a member's receipt: one is kept for each member and round. Coordinators only."""
     sent = Sent(body.member, body.receipt, body.leaves)
     kept = training_receipt.accept_receipt(ctx, caller.tenant_id, campaign_id, stage, number, sent)
+    return _kept(kept)
+
+
+@router.post(_ROUND + "/receipts/batch")
+def post_training_receipts(
+    ctx: Ctx,
+    caller: CoordinatorCaller,
+    campaign_id: str,
+    stage: StageName,
+    number: Number,
+    body: ReceiptsIn,
+) -> ReceiptsOut:
+    """Hand in the receipts of several members at once. Coordinators only.
+
+    Each is checked by itself: one that is refused takes nothing from the others. All that are
+    kept are written in one transaction, which is durable before the answer.
+    """
+    sent = [Sent(one.member, one.receipt, one.leaves) for one in body.receipts]
+    told = training_receipt.accept_receipts(ctx, caller.tenant_id, campaign_id, stage, number, sent)
+    refused = [one for one in told if isinstance(one, RefusedReceipt)]
+    return ReceiptsOut(
+        receipts=[_kept(one) for one in told if not isinstance(one, RefusedReceipt)],
+        refused=[
+            RefusedOut(member=one.member, code=one.error.code, detail=str(one.error))
+            for one in refused
+        ],
+    )
+
+
+def _kept(kept: KeptReceipt) -> ReceiptOut:
     return ReceiptOut(
-        member=kept.partner_id,
+        member=kept.member,
         receipt_hash=receipt_hash(kept.token),
         received_at=kept.received_at,
-        entry=kept.entry_id,
+        entry=kept.entry,
     )
 
 

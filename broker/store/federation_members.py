@@ -35,6 +35,14 @@ class MemberRow:
         return "expired" if over and self.state == "admitted" else self.state
 
 
+@dataclass(frozen=True)
+class Standing:
+    """A member, and whether it is admitted and as a partner neither suspended nor switched off."""
+
+    row: MemberRow
+    able: bool
+
+
 def put(tx: Connection, row: MemberRow) -> None:
     """Store a member, in place of the one that the transaction holds where there is one."""
     mine = (MEMBER.c.tenant_id == row.tenant_id, MEMBER.c.partner_id == row.partner_id)
@@ -65,8 +73,29 @@ def is_able(tx: Connection, tenant_id: str, partner_id: str, now: int) -> bool:
 
 def able(tx: Connection, tenant_id: str, among: Collection[str], now: int) -> list[str]:
     """Who of some is admitted, and as a partner neither suspended nor switched off; ascending."""
-    found = _ADMITTED.where(MEMBER.c.tenant_id == tenant_id).params(b_now=now)
-    return sorted(set(tx.execute(found).scalars()) & set(among))
+    found = standing(tx, tenant_id, among, now)
+    return sorted(name for name, one in found.items() if one.able)
+
+
+def standing(
+    tx: Connection, tenant_id: str, among: Collection[str], now: int, *, lock: bool = False
+) -> dict[str, Standing]:
+    """How some members stand; who is none is left out.
+
+    With `lock` nobody changes them, nor the partners that they are, before the transaction ends.
+    """
+    mine = (MEMBER.c.tenant_id == tenant_id, MEMBER.c.partner_id.in_(among))
+    # In one order for all who hold several.
+    statement = _STANDING.where(*mine).order_by(MEMBER.c.partner_id)
+    if lock:
+        statement = statement.with_for_update(read=True)
+    found: dict[str, Standing] = {}
+    for *columns, partner_state, switched_off in tx.execute(statement):
+        row = MemberRow(*columns)
+        admitted = row.state_at(now) == "admitted"
+        able_to = admitted and partner_state == "active" and not switched_off
+        found[row.partner_id] = Standing(row, able_to)
+    return found
 
 
 _ADMITTED = (
@@ -80,11 +109,15 @@ _ADMITTED = (
     )
 )
 
-# Asked with each receipt of a round.
+# Asked with each key of a round.
 _MINE = (
     MEMBER.c.tenant_id == bindparam("b_tenant"),
     MEMBER.c.partner_id == bindparam("b_partner"),
 )
-_ONE = select(*(MEMBER.c[one.name] for one in fields(MemberRow))).where(*_MINE)
+_COLUMNS = tuple(MEMBER.c[one.name] for one in fields(MemberRow))
+_ONE = select(*_COLUMNS).where(*_MINE)
 _FIND, _HELD = Prepared(_ONE), Prepared(_ONE.with_for_update())
 _ABLE = Prepared(_ADMITTED.where(*_MINE))
+_STANDING = select(*_COLUMNS, PARTNER.c.state, PARTNER.c.kill_switch).join(
+    PARTNER, PARTNER.c.id == MEMBER.c.partner_id
+)

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from broker.domain.errors import NotFound, StateConflict, UnknownPartner
 from broker.domain.terms import Label, Party
 from broker.store import tables
-from broker.store.prepared import Prepared
 
 PARTNER = tables.Partner.__table__  # type: ignore[attr-defined]
 OFFICER = tables.Officer.__table__  # type: ignore[attr-defined]
@@ -69,12 +68,6 @@ def find(tx: Connection, tenant_id: str, partner_id: str, *, lock: bool = False)
     return _partner(row)
 
 
-def hold(tx: Connection, tenant_id: str, partner_id: str) -> None:
-    """Keep a partner as it is until the transaction ends; raises `UnknownPartner`."""
-    if not _HOLD.rows(tx, {"b_tenant": tenant_id, "b_id": partner_id}):
-        raise UnknownPartner("no such partner is registered")
-
-
 def hold_alone(tx: Connection, tenant_id: str, partner_id: str) -> None:
     """Wait for all who hold a partner, and let nobody hold it before the transaction ends.
 
@@ -82,14 +75,6 @@ def hold_alone(tx: Connection, tenant_id: str, partner_id: str) -> None:
     """
     found = select(PARTNER.c.id).where(PARTNER.c.id == partner_id, PARTNER.c.tenant_id == tenant_id)
     tx.execute(found.with_for_update(key_share=True))
-
-
-# Asked with each receipt of a round.
-_HOLD = Prepared(
-    select(PARTNER.c.id)
-    .where(PARTNER.c.id == bindparam("b_id"), PARTNER.c.tenant_id == bindparam("b_tenant"))
-    .with_for_update(read=True)
-)
 
 
 def of_tenant(tx: Connection, tenant_id: str) -> list[PartnerRow]:

@@ -1,5 +1,6 @@
 """Rows of rounds, and of the one receipt of each member in each."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -47,6 +48,20 @@ class ReceiptRow:
     entry_id: str
     received_at: int
 
+    def kept(self) -> "KeptReceipt":
+        """What is told of it."""
+        return KeptReceipt(self.partner_id, self.token, self.entry_id, self.received_at)
+
+
+@dataclass(frozen=True)
+class KeptReceipt:
+    """That a receipt is kept, without its leaves."""
+
+    member: str
+    token: str
+    entry: str
+    received_at: int
+
 
 def add(tx: Connection, row: RoundRow) -> None:
     """Store a round; its campaign is held by the transaction."""
@@ -85,9 +100,19 @@ def change(tx: Connection, round_id: str, **columns: Any) -> None:  # noqa: ANN4
     tx.execute(update(ROUND).where(ROUND.c.id == round_id).values(**columns))
 
 
-def add_receipt(tx: Connection, row: ReceiptRow) -> None:
-    """Keep a receipt; the table has one of a member and round, whoever forgets to look."""
-    _ADD_RECEIPT.changed(tx, vars(row))
+def add_receipts(tx: Connection, rows: Iterable[ReceiptRow]) -> None:
+    """Keep receipts; the table has one of a member and round, whoever forgets to look."""
+    values = [vars(row) for row in rows]
+    if values:
+        tx.execute(insert(RECEIPT), values)
+
+
+def kept(tx: Connection, round_id: str, among: Collection[str]) -> dict[str, KeptReceipt]:
+    """The receipts of a round that some members have given, by member."""
+    found = select(
+        RECEIPT.c.partner_id, RECEIPT.c.token, RECEIPT.c.entry_id, RECEIPT.c.received_at
+    ).where(RECEIPT.c.round_id == round_id, RECEIPT.c.partner_id.in_(among))
+    return {row.partner_id: KeptReceipt(*row) for row in tx.execute(found)}
 
 
 def receipt(tx: Connection, round_id: str, partner_id: str) -> ReceiptRow | None:
@@ -131,7 +156,7 @@ def who_told(tx: Connection, campaign_id: str) -> dict[str, list[str]]:
     return told
 
 
-# Asked and written with each receipt of a round.
+# Asked with each key and each receipt of a round.
 _FIND = Prepared(
     select(*(ROUND.c[one.name] for one in fields(RoundRow))).where(
         ROUND.c.campaign_id == bindparam("b_campaign"),
@@ -144,4 +169,3 @@ _RECEIPT = Prepared(
         RECEIPT.c.round_id == bindparam("b_round"), RECEIPT.c.partner_id == bindparam("b_partner")
     )
 )
-_ADD_RECEIPT = Prepared(insert(RECEIPT))

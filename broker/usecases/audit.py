@@ -1,6 +1,6 @@
 """Write an act into the log, in the act's own transaction: neither exists without the other."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection
@@ -55,3 +55,21 @@ def record(
     else:
         store.append_held(tx, sealed, held.until)
     return entry.id
+
+
+def record_each(
+    ctx: Context,
+    tx: Connection,
+    *,
+    tenant_id: str,
+    type: str,  # noqa: A002 (the field's name in the entry)
+    bodies: Iterable[Mapping[str, Any]],
+) -> list[str]:
+    """Append an entry for each body, none of which concerns a customer, and return their ids.
+
+    As `record` does, with one statement for all of them.
+    """
+    key, now = ctx.keys.log_key(tx, tenant_id, None), ctx.now()
+    entries = [Entry(new_id("e"), tenant_id, type, now, body) for body in bodies]
+    store.append(tx, *(key.seal(one) for one in entries))
+    return [one.id for one in entries]

@@ -149,7 +149,10 @@ def round_key(
         row = training_rounds.find(tx, campaign.id, stage, number)
         if row.state != "open":
             raise StateConflict(f"the round is {row.state}")
-        check_member(tx, row, member, ctx.now())
+        check_member(
+            takes_part=member in names_of(row.taking_part),
+            able=federation_members.is_able(tx, tenant_id, member, ctx.now()),
+        )
         signed = signed_of(campaign)
         check_switches(tx, tenant_id, signed)
         key = salt_of(ctx, tx, campaign, signed).key(stage, number, member)
@@ -183,14 +186,14 @@ def fail_round(
     return Opened(campaign, row, told)
 
 
-def check_member(tx: Connection, row: RoundRow, member: str, now: int) -> None:
+def check_member(*, takes_part: bool, able: bool) -> None:
     """Check that a member takes part in a round and is still admitted.
 
     Raises `MemberNotAdmitted`.
     """
-    if member not in names_of(row.taking_part):
+    if not takes_part:
         raise MemberNotAdmitted("this member takes no part in the round")
-    if not federation_members.is_able(tx, row.tenant_id, member, now):
+    if not able:
         raise MemberNotAdmitted("this member was revoked or suspended since the round opened")
 
 

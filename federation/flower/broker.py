@@ -18,7 +18,7 @@ from credentials.jws import Signer, sign_jws
 from credentials.keys import SoftwareKey
 from federation.errors import FederationError, Malformed
 from federation.flower.models import Checkpoint
-from federation.flower.rounds import LastRound, Opening, ReceiptNotTaken, RoundNotClosed
+from federation.flower.rounds import HandedOn, LastRound, Opening, RoundNotClosed
 from federation.opening import Round
 from federation.presence import RoundKey
 from wallet_adapters.oauth import make_dpop_proof
@@ -35,6 +35,9 @@ LONGEST_PAUSE: Final = 10.0
 BUSY: Final = frozenset({429, 502, 503, 504})
 OK: Final = 200
 UNAUTHORIZED: Final = 401
+LARGEST_CALL: Final = 512 * 1024
+PER_RECEIPT: Final = 512
+MOST_RECEIPTS: Final = 1_000
 OF_THE_RECEIPT: Final = frozenset({400, 403, 409, 413, 422})
 OF_THE_MODEL: Final = frozenset({400, 409, 413, 422})
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
@@ -215,15 +218,26 @@ class BrokerDesk:
         opened = self._client.post(f"{self._path}/rounds", body)
         return Opening(opened["opened_at"], tuple(opened["taking_part"]))
 
-    def receipt(self, stage: str, number: int, member: str, token: str, leaves: bytes) -> None:
-        """Hand on a receipt. Raises `ReceiptNotTaken`, `BrokerRefused`."""
-        body = {"member": member, "receipt": token, "leaves": _encoded(leaves)}
-        try:
-            self._client.post(f"{self._round(stage, number)}/receipts", body)
-        except BrokerRefused as error:
-            if error.status in OF_THE_RECEIPT:
-                raise ReceiptNotTaken(error.told) from None
-            raise
+    def receipts(self, stage: str, number: int, given: Mapping[str, HandedOn]) -> dict[str, str]:
+        """Hand on receipts; of those that are not taken, by member, why. Raises `BrokerRefused`."""
+        refused: dict[str, str] = {}
+        path = f"{self._round(stage, number)}/receipts/batch"
+        calls = _calls(given)
+        while calls:
+            some = calls.pop()
+            try:
+                told = self._client.post(path, _body(some))
+            except BrokerRefused as error:
+                if error.status not in OF_THE_RECEIPT:
+                    raise
+                if len(some) > 1:
+                    # One of them may be nothing that the broker reads: the others go without it.
+                    calls += [{member: one} for member, one in some.items()]
+                else:
+                    refused |= dict.fromkeys(some, error.told)
+                continue
+            refused |= {one["member"]: one["code"] for one in told["refused"]}
+        return refused
 
     def close(self, checkpoint: Checkpoint) -> None:
         """Say which model came of a round. Raises `RoundNotClosed`, `BrokerRefused`."""
@@ -245,6 +259,28 @@ class BrokerDesk:
 
     def _round(self, stage: str, number: int) -> str:
         return f"{self._path}/rounds/{stage}/{number}"
+
+
+def _calls(given: Mapping[str, HandedOn]) -> list[dict[str, HandedOn]]:
+    """Receipts in groups that go in one call each: one too large for others goes alone."""
+    calls: list[dict[str, HandedOn]] = []
+    room = 0
+    for member, one in given.items():
+        size = len(one.token) + len(one.leaves) * 4 // 3 + PER_RECEIPT
+        if size > room or len(calls[-1]) == MOST_RECEIPTS:
+            calls.append({})
+            room = LARGEST_CALL
+        calls[-1][member] = one
+        room -= size
+    return calls
+
+
+def _body(given: Mapping[str, HandedOn]) -> dict[str, Any]:
+    listed = [
+        {"member": member, "receipt": one.token, "leaves": _encoded(one.leaves)}
+        for member, one in given.items()
+    ]
+    return {"receipts": listed}
 
 
 def round_key(client: BrokerClient, campaign: str, opened: Round) -> RoundKey:

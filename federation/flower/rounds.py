@@ -8,7 +8,8 @@ A round, in this order; whatever ends this process between two steps, `Rounds.go
    round and these models, its leaves are those it covers; the update fits the model; its weight is
    the bucket of rows that the receipt covers; masked ones tell the same metrics. What fails counts
    for nothing (`Told.left_out`).
-4. The broker takes its receipt (`Desk.receipt`): one that it refuses counts for nothing either.
+4. The broker takes their receipts (`Desk.receipts`), all in one call: one that it refuses counts
+   for nothing either.
 5. Too few are left: the round has failed (`Desk.fail`), its number is used up, no model changes.
 6. The updates are aggregated by one of Flower's strategies (`strategy.strategy_of`), or, masked,
    by `secure.Secure`, whose first steps come before 2.
@@ -57,17 +58,6 @@ class RoundFailed(FederationError):
         super().__init__(f"round {number} had too few updates that count ({told})")
 
 
-class ReceiptNotTaken(FederationError):
-    """The broker refuses a member's receipt; `told` is its code."""
-
-    code = "receipt_not_taken"
-
-    def __init__(self, told: str) -> None:
-        """Keep the broker's code."""
-        self.told = told
-        super().__init__(f"the broker does not take the receipt: {told}")
-
-
 class RoundNotClosed(FederationError):
     """The broker refuses the model of a round, and would each time; `told` is its code."""
 
@@ -96,6 +86,14 @@ class LastRound:
     state: str
 
 
+@dataclass(frozen=True)
+class HandedOn:
+    """A member's receipt, and its leaves one after the other."""
+
+    token: str
+    leaves: bytes
+
+
 class Desk(Protocol):
     """The broker, as far as rounds need it. Repeating a call answers as the first time."""
 
@@ -105,8 +103,8 @@ class Desk(Protocol):
     def open(self, stage: str, number: int, model_in: str) -> Opening:
         """Open a round that begins with a model. Raises what it refuses."""
 
-    def receipt(self, stage: str, number: int, member: str, token: str, leaves: bytes) -> None:
-        """Hand on a member's receipt and its leaves. Raises `ReceiptNotTaken`."""
+    def receipts(self, stage: str, number: int, given: Mapping[str, HandedOn]) -> Mapping[str, str]:
+        """Hand on receipts by member; of those that are not taken, by member, the broker's code."""
 
     def close(self, checkpoint: Checkpoint) -> None:
         """Say which model came of it. Raises `RoundNotClosed`."""
@@ -300,9 +298,9 @@ class Rounds:
         if secure is not None:
             counted = secure.alike(counted)
             left_out |= secure.out
-        told = {one: self._handed_on(reply, one, number) for one, reply in counted.items()}
-        left_out |= {one: why for one, why in told.items() if why}
-        return {one: reply for one, reply in counted.items() if not told[one]}
+        refused = self._refused(counted, number)
+        left_out |= {one: f"broker_{why}" for one, why in refused.items()}
+        return {one: reply for one, reply in counted.items() if one not in refused}
 
     def _messages(
         self, grid: Grid, strategy: Strategy, opening: Opening, number: int, model: Model
@@ -320,14 +318,11 @@ class Rounds:
             "taking-part": list(opening.taking_part),
         }
 
-    def _handed_on(self, reply: Message, member: str, number: int) -> str:
-        """Why the broker does not take a receipt, "" where it does: step 4."""
-        shown = reply.content["receipt"]
-        try:
-            self.desk.receipt(self.stage, number, member, shown["token"], shown["leaves"])
-        except ReceiptNotTaken as error:
-            return f"broker_{error.told}"
-        return ""
+    def _refused(self, counted: Mapping[str, Message], number: int) -> Mapping[str, str]:
+        """Whose receipts the broker does not take, and why: step 4."""
+        shown = {member: reply.content["receipt"] for member, reply in counted.items()}
+        given = {one: HandedOn(each["token"], each["leaves"]) for one, each in shown.items()}
+        return self.desk.receipts(self.stage, number, given)
 
     def _epsilon(self) -> str | None:
         """Of all rounds opened, the pilot's and those that failed too, as the broker counts."""

@@ -183,10 +183,10 @@ class World:
         decision = self.decide(subject_ref, **changes)
         return [reason["code"] for reason in decision.get("context", {}).get("reasons", [])]
 
-    def second_partner(self) -> str:
+    def second_partner(self, name: str = "Other") -> str:
         """Another partner of the tenant."""
         return add_partner(
-            self.ctx, "demo", name="Other", name_zh="另一家", contact="o@o.example", country="CN"
+            self.ctx, "demo", name=name, name_zh="另一家", contact="o@o.example", country="CN"
         ).client_id
 
     def template(self, name: str, **changes: Any) -> str:  # noqa: ANN401

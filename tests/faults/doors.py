@@ -678,6 +678,13 @@ DOORS: dict[str, Door] = {
     "POST /v1/federation/campaigns/{campaign_id}/rounds/{stage}/{number}/receipts": Door(
         rounds("/consortium/1/receipts", training_receipt), at_home=COORDINATOR
     ),
+    "POST /v1/federation/campaigns/{campaign_id}/rounds/{stage}/{number}/receipts/batch": Door(
+        rounds(
+            "/consortium/1/receipts/batch",
+            lambda known: {"receipts": [training_receipt(known)]},
+        ),
+        at_home=COORDINATOR,
+    ),
     # After its other doors: the round is closed then.
     "POST /v1/federation/campaigns/{campaign_id}/rounds/{stage}/{number}/close": Door(
         rounds("/consortium/1/close", lambda _known: {"model_out": model(1)}), at_home=COORDINATOR

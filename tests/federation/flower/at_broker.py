@@ -148,7 +148,7 @@ def main(given: dict[str, Any], directory: Path) -> dict[str, Any]:
 
     desk = BrokerDesk(
         client(
-            given["coordinator"], "token", "rounds", "receipts", "close", "busy token", "busy close"
+            given["coordinator"], "token", "rounds", "batch", "close", "busy token", "busy close"
         ),
         given["campaign"],
     )

@@ -38,9 +38,9 @@ from federation.flower.in_process import InProcess, Node, node_of
 from federation.flower.member import Task, Trained, answer, check_running
 from federation.flower.models import Checkpoint, Checkpoints, Model, model_hash, to_record
 from federation.flower.rounds import (
+    HandedOn,
     LastRound,
     Opening,
-    ReceiptNotTaken,
     RoundFailed,
     RoundNotClosed,
     Rounds,
@@ -160,7 +160,7 @@ class Desk:
     members: tuple[str, ...]
     said: list[str] = field(default_factory=list)
     leaves: dict[tuple[int, str], bytes] = field(default_factory=dict)
-    receipts: dict[tuple[int, str], set[str]] = field(default_factory=lambda: defaultdict(set))
+    taken: dict[tuple[int, str], set[str]] = field(default_factory=lambda: defaultdict(set))
     state: LastRound | None = None
     end_at: str = ""
     refuse: str = ""
@@ -184,13 +184,15 @@ class Desk:
         self.state = LastRound(stage, number, "open")
         return Opening(self.clock.now, self.members)
 
-    def receipt(self, stage: str, number: int, member: str, token: str, leaves: bytes) -> None:
-        if member == self.refuse:
-            raise ReceiptNotTaken("member_revoked")
-        self._end(f"receipt {number} {member}")
-        self.leaves[number, member] = leaves
-        self.receipts[number, member].add(token)
-        self._end(f"received {number} {member}")
+    def receipts(self, stage: str, number: int, given: Mapping[str, HandedOn]) -> dict[str, str]:
+        for member, one in given.items():
+            if member == self.refuse:
+                continue
+            self._end(f"receipt {number} {member}")
+            self.leaves[number, member] = one.leaves
+            self.taken[number, member].add(one.token)
+            self._end(f"received {number} {member}")
+        return {one: "member_revoked" for one in given if one == self.refuse}
 
     def close(self, checkpoint: Checkpoint) -> None:
         if checkpoint.number == self.never_close:
@@ -331,7 +333,7 @@ def ended_at_each_step() -> dict[str, Any]:
             world.run()
         world.run()
         closed = [int(one.split()[1]) for one in world.desk.said if one.startswith("close")]
-        ours = {key: len(told) for key, told in world.desk.receipts.items() if key[0] in closed}
+        ours = {key: len(told) for key, told in world.desk.taken.items() if key[0] in closed}
         found[step] = [
             world.desk.said[-1],
             len(closed),
