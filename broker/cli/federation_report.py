@@ -18,7 +18,7 @@ from broker.domain.addresses import ROOT_TENANT
 from broker.usecases import unlearning
 from broker.usecases.context import Context
 from broker.usecases.training_report import reports
-from broker.web.training_report import page, pictures
+from broker.web.training_report import not_drawn, page, pictures
 
 BAR_WIDTH = 20
 FOLLOW_SECONDS = 2
@@ -72,6 +72,7 @@ def report(
     with composed() as ctx:
         [told] = reports(ctx, tenant, campaign)
         written = [*pictures(told), ("report.html", page(told, ctx.now()))]
+    left = not_drawn(told)
     files = []
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -81,8 +82,12 @@ def report(
     except OSError as error:
         typer.echo(f"consent-broker: cannot write {error.filename}: {error.strerror}", err=True)
         raise typer.Exit(USAGE) from None
-    told_files = json.dumps({"files": files})
-    typer.echo(told_files if as_json else "\n".join(files))
+    if as_json:
+        typer.echo(json.dumps({"files": files, "not_drawn": left}))
+        return
+    typer.echo("\n".join(files))
+    if left:
+        typer.echo(f"{len(left)} more metrics are in the page's table alone")
 
 
 def _asked(ctx: Context, tenant: str, campaign: str | None) -> tuple[list[dict[str, Any]], int]:

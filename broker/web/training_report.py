@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from broker.web.documents import document
+from broker.web.plot import Bound, Line, Mark, Picture, Point, draw
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 220, 64, 16, 36, 44
-TICKS, MOST_LABELS = 5, 12
+MOST_LABELS, MOST_PICTURES = 12, 24
 STAGES = {"pilot": "试点 Pilot", "consortium": "联盟 Consortium"}
 STATES = {
     "draft": "草案 Draft",
@@ -41,16 +40,6 @@ POLICIES = {
 }
 
 
-@dataclass(frozen=True)
-class Point:
-    """What a round reached; `place` counts rounds of both stages from 0."""
-
-    place: int
-    label: str
-    value: float
-    text: str
-
-
 def metrics_of(models: Sequence[Mapping[str, Any]]) -> list[str]:
     """The names of all metrics that models have, ascending."""
     return sorted({name for one in models for name in one["metrics"]})
@@ -63,43 +52,30 @@ def plot(
 
     `bound` is drawn as a line, such as a privacy budget.
     """
-    found = _points(told, of, epsilon=epsilon)
-    limits = [one.value for one in found] + ([] if bound is None else [float(bound)])
-    low, high = _range(limits, from_zero=epsilon)
     rounds = told["rounds"]
-    step = (WIDTH - LEFT - RIGHT) / max(1, len(rounds))
+    name = "ε" if epsilon else of
+    found = _points(told, of, epsilon=epsilon)
     every = math.ceil(len(rounds) / MOST_LABELS) or 1
-
-    def y(value: float) -> float:
-        return round(TOP + HEIGHT * (1 - (value - low) / (high - low)), 1)
-
-    def x(place: float) -> float:
-        return round(LEFT + step * (place + 0.5), 1)
-
-    ticks = [low + (high - low) * number / (TICKS - 1) for number in range(TICKS)]
     first = next((at for at, one in enumerate(rounds) if one["stage"] == "consortium"), 0)
-    last = f"{found[-1].label}: {found[-1].text}" if found else "尚无 none yet"
-    view = {
-        "width": WIDTH,
-        "height": TOP + HEIGHT + BOTTOM,
-        "left": LEFT,
-        "right": WIDTH - RIGHT,
-        "top": TOP,
-        "end": TOP + HEIGHT,
-        "name": "ε" if epsilon else of,
-        "title": f"{'ε' if epsilon else of} · {told['document']['campaign']['id']}",
-        "description": f"按轮次的数值，共 {len(found)} 个，最后 {last}。"
-        f"Values by round: {len(found)}; the last is {last}.",
-        "points": [{"x": x(one.place), "y": y(one.value), "told": one} for one in found],
-        "path": " ".join(f"{x(one.place)},{y(one.value)}" for one in found),
-        "ticks": [{"y": y(one), "text": f"{one:.3g}"} for one in ticks],
-        "labels": [
-            {"x": x(at), "text": one["number"]} for at, one in enumerate(rounds) if at % every == 0
-        ],
-        "divider": x(first - 0.5) if first else None,
-        "bound": None if bound is None else {"y": y(float(bound)), "text": bound},
-    }
-    return document("training.svg", view)
+    last = found[-1].told if found else "尚无 none yet"
+    return draw(
+        Picture(
+            name=name,
+            title=f"{name} · {told['document']['campaign']['id']}",
+            description=f"按轮次的数值，共 {len(found)} 个，最后 {last}。"
+            f"Values by round: {len(found)}; the last is {last}.",
+            lines=[Line(found)],
+            axis="轮次 Round",
+            labels=[
+                Mark(_at(place, rounds), str(one["number"]))
+                for place, one in enumerate(rounds)
+                if place % every == 0
+            ],
+            divider=Mark(first / len(rounds), STAGES["consortium"]) if first else None,
+            bound=None if bound is None else Bound(float(bound), f"预算 Budget {bound}"),
+            from_zero=epsilon,
+        )
+    )
 
 
 def page(told: Mapping[str, Any], made_at: int) -> str:
@@ -112,6 +88,7 @@ def page(told: Mapping[str, Any], made_at: int) -> str:
         "campaign": campaign,
         "pictures": [picture for _, picture in pictures(told)],
         "metrics": names,
+        "not_drawn": not_drawn(told),
         "rounds": [(one, models.get(one["model_out"])) for one in told["rounds"]],
         "registered": {one["member"]: one["state"] for one in told["members"]},
         "stages": STAGES,
@@ -124,12 +101,17 @@ def page(told: Mapping[str, Any], made_at: int) -> str:
     return document("training.html", view)
 
 
+def not_drawn(told: Mapping[str, Any]) -> list[str]:
+    """The metrics that are in the page's table alone: beyond so many pictures nobody looks."""
+    return metrics_of(told["models"])[MOST_PICTURES:]
+
+
 def pictures(told: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """All pictures of a campaign, each with a name for its file."""
+    """Pictures of a campaign, each with a name for its file: of some metrics, and of epsilon."""
     privacy = told["document"]["campaign"]["privacy"]
     found = [
         (f"metric-{number:02}.svg", plot(told, name))
-        for number, name in enumerate(metrics_of(told["models"]), start=1)
+        for number, name in enumerate(metrics_of(told["models"])[:MOST_PICTURES], start=1)
     ]
     if privacy is not None:
         found.append(("epsilon.svg", plot(told, "", epsilon=True, bound=privacy["epsilon"])))
@@ -148,14 +130,11 @@ def _points(told: Mapping[str, Any], of: str, *, epsilon: bool) -> list[Point]:
         model = models.get(one["model_out"])
         text = None if model is None else model["epsilon"] if epsilon else model["metrics"].get(of)
         if text is not None:
-            label = f"{one['stage']} {one['number']}"
-            found.append(Point(place, label, float(text), text))
+            label = f"{one['stage']} {one['number']}: {text}"
+            found.append(Point(_at(place, told["rounds"]), float(text), label))
     return found
 
 
-def _range(values: Sequence[float], *, from_zero: bool) -> tuple[float, float]:
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    if from_zero:
-        low = 0.0
-    room = (high - low) * 0.08 or max(abs(high) * 0.08, 0.05)
-    return (low if from_zero else low - room), high + room
+def _at(place: int, rounds: Sequence[object]) -> float:
+    """Where on the axis a round is: in the middle of its part."""
+    return (place + 0.5) / len(rounds)

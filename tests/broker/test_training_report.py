@@ -11,7 +11,7 @@ from broker.usecases.model_card import export_model
 from broker.usecases.training_report import reports
 from broker.usecases.unlearning import search
 from broker.web.model_card import card
-from broker.web.training_report import page, pictures
+from broker.web.training_report import MOST_PICTURES, not_drawn, page, pictures
 from tests.broker.builders import Broker
 from tests.broker.flow_world import world
 from tests.broker.training import BEGAN, PRIVACY, Training, invented, model, training
@@ -69,6 +69,32 @@ def test_the_page_has_the_same_figures_in_a_table(at: Training) -> None:
     assert "residual" not in text
     assert "<script" not in text
     assert text.count('<th scope="row"') == len(told["rounds"]) + len(told["models"])
+
+
+def test_one_round_is_a_point_with_its_figure(at: Training) -> None:
+    [told] = reports(at.world.ctx, "demo", at.campaign)
+    one = told | {"rounds": told["rounds"][:1]}
+    [(_, text), _] = pictures(one)
+    auc = ET.fromstring(text)  # noqa: S314 (our own)
+    assert len(list(auc.iter(f"{SVG}circle"))) == 1
+    assert not list(auc.iter(f"{SVG}polyline"))
+    assert [each.text for each in auc.iter(f"{SVG}text") if each.attrib.get("class") == "last"] == [
+        f"consortium 1: {AUC[0]}"
+    ]
+
+
+def test_of_many_metrics_some_are_drawn_and_the_page_says_so(at: Training) -> None:
+    [told] = reports(at.world.ctx, "demo", at.campaign)
+    many = {f"m-{number:03}": "0.5" for number in range(MOST_PICTURES + 3)}
+    models = [one | {"metrics": many} for one in told["models"]]
+    drawn = [name for name, _ in pictures(told | {"models": models})]
+    assert len(drawn) == MOST_PICTURES + 1
+    assert drawn[-1] == "epsilon.svg"
+    assert not_drawn(told | {"models": models}) == sorted(many)[MOST_PICTURES:]
+    text = page(told | {"models": models}, at.world.time[0])
+    assert "3 more metrics are in the table below alone" in text
+    assert all(name in text for name in many)
+    assert "more metrics" not in page(told, at.world.time[0])
 
 
 def test_a_campaign_without_rounds_has_a_page_too(at: Training) -> None:
