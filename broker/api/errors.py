@@ -82,6 +82,7 @@ STATUS: Final[dict[str, int]] = {
     "key_device_unavailable": 503,
     "log_unavailable": 503,
     "log_conflict": 503,
+    "search_not_over": 503,
     "log_rolled_back": 503,
 }
 RETRY_SECONDS = 5

@@ -31,3 +31,17 @@ class ReceiptConflict(BrokerError):
     """A second receipt of a member for a round, which says something else than the first."""
 
     code = "receipt_conflict"
+
+
+class SearchNotOver(BrokerError):
+    """Withdrawn rows are still looked for in models, and nothing is done with these before."""
+
+    code = "search_not_over"
+
+    def __init__(self) -> None:
+        """Say what to do."""
+        super().__init__(
+            "withdrawn rows are still looked for in the receipts of earlier rounds. How far this "
+            "came is kept: repeat it in a moment, and it goes on from there, as the broker does by "
+            "itself every half minute. consent-broker federation task search looks to the end"
+        )

@@ -136,7 +136,9 @@ def count(tx: Connection, consent_ids: Collection[str]) -> None:
 def wait(tx: Connection, consent_ids: Collection[str], looked_at: int) -> None:
     """Note that rounds that were over by then were looked at, and others are to be."""
     mine = SEARCH.c.consent_id.in_(consent_ids)
-    tx.execute(update(SEARCH).where(mine).values(looked_at=looked_at))
+    # Never back: one that was looked for before has come further than one that is new.
+    earlier = or_(SEARCH.c.looked_at.is_(None), SEARCH.c.looked_at < looked_at)
+    tx.execute(update(SEARCH).where(mine, earlier).values(looked_at=looked_at))
 
 
 def looked(tx: Connection, consent_ids: Collection[str]) -> None:

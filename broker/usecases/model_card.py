@@ -12,7 +12,7 @@ from broker.usecases.campaign import signed_of
 from broker.usecases.context import Context
 from broker.usecases.model_lineage import line_of
 from broker.usecases.model_version import told
-from broker.usecases.unlearning import search
+from broker.usecases.unlearning import SECONDS, search
 
 OPERATOR = "operator"
 
@@ -30,7 +30,7 @@ def export_model(
     """
     with ctx.db.reading() as tx:
         campaign_id = model_versions.find(tx, tenant_id, model_id).campaign_id
-    search(ctx, tenant_id)
+    search(ctx, tenant_id, within=SECONDS)
     with ctx.db.transaction() as tx:
         # Whatever taints a model holds its campaign.
         campaign = campaigns.find(tx, tenant_id, campaign_id, lock=True)

@@ -15,7 +15,7 @@ from broker.usecases.campaign import signed_of
 from broker.usecases.context import Context
 from broker.usecases.model_lineage import as_library, line_of
 from broker.usecases.training_round import check_switches
-from broker.usecases.unlearning import search
+from broker.usecases.unlearning import SECONDS, search
 from federation.board import pass_stage
 from federation.errors import FederationError
 
@@ -31,24 +31,30 @@ def promote(
     1. Models that used rows withdrawn by now are tainted.
     2. It is a candidate that a round of its campaign gave, and where it descends from a tainted one
        the unlearning tasks of its whole line are closed, those of earlier campaigns too.
-    3. Nothing switches the campaign off, and by the candidate's metrics and the approvals `given`
-       (JWS of the board) the stage's gates hold (`federation.board.pass_stage`).
+    3. Its campaign was not stopped and nothing switches it off, and by the candidate's metrics and
+       the approvals `given` (JWS of the board) the stage's gates hold
+       (`federation.board.pass_stage`).
     4. From the pilot on it is in state `pilot`, and the campaign goes on with it in stage
        `consortium`; from there on it is `active`.
 
-    Raises `NotFound`, `StateConflict`, and leaves of `FederationError` such as `StageShut`, which
-    names what does not hold.
+    Raises `NotFound`, `StateConflict`, `SearchNotOver`, and leaves of `FederationError` such as
+    `StageShut`, which names what does not hold.
     """
     with ctx.db.reading() as tx:
         campaign_id = model_versions.find(tx, tenant_id, model_id).campaign_id
     # 1.
-    search(ctx, tenant_id)
+    search(ctx, tenant_id, within=SECONDS)
     with ctx.db.transaction() as tx:
         campaign = campaigns.find(tx, tenant_id, campaign_id, lock=True)
         row = model_versions.find(tx, tenant_id, model_id)
         # 2.
         _check_candidate(tx, row)
         # 3.
+        if campaign.state == "stopped":
+            raise StateConflict(
+                "the campaign was stopped, so nothing comes of it any more: begin another campaign "
+                "with this model, and have the board sign that"
+            )
         signed, metrics = signed_of(campaign), json.loads(row.metrics)
         check_switches(tx, tenant_id, signed)
         board = read_board(campaign.board.encode())

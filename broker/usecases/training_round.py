@@ -29,7 +29,7 @@ from broker.store.training_rounds import RoundRow
 from broker.usecases import audit
 from broker.usecases.campaign import move, salt_of, signed_of
 from broker.usecases.context import Context
-from broker.usecases.unlearning import search
+from broker.usecases.unlearning import SECONDS, search
 from federation import reading
 from federation.board import SignedCampaign
 from federation.presence import RoundKey
@@ -76,7 +76,7 @@ def open_round(
     with ctx.db.reading() as tx:
         begins = training_rounds.last(tx, campaign_id, state="closed") is None
     if begins:
-        search(ctx, tenant_id)
+        search(ctx, tenant_id, within=SECONDS)
     opens_at = ctx.now() + 1
     with ctx.db.transaction() as tx:
         row = campaigns.find(tx, tenant_id, campaign_id, lock=True)

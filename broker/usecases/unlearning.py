@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from broker.domain.errors import StateConflict
 from broker.domain.ids import new_id
+from broker.domain.training_errors import SearchNotOver
 from broker.domain.unlearning import USED, Marks, base_of, marks
 from broker.store import (
     campaigns,
@@ -43,6 +44,8 @@ TASK = "ut"
 AT_ONCE = 1_000
 TOLD = 100
 """So many withdrawals are looked for at once; so many models does an entry of the log name."""
+SECONDS = 20
+"""So long may a search take that somebody waits for, before a model is used."""
 
 
 def note_end(ctx: Context, tx: Connection, row: ConsentRow, shown_from: int | None) -> None:
@@ -70,7 +73,7 @@ def search_due(ctx: Context) -> int:
     return sum(done)
 
 
-def search(ctx: Context, tenant_id: str) -> int:
+def search(ctx: Context, tenant_id: str, *, within: int | None = None) -> int:
     """Look in all rounds for what ended by now, and mark what is found.
 
     1. Of each consent all ids that it had: those of the same customer at the partner, to the same
@@ -79,9 +82,15 @@ def search(ctx: Context, tenant_id: str) -> int:
     3. In one transaction, which holds the campaigns: versions are marked, tasks opened or extended.
 
     How many consents were looked for to the end. Raises `StateConflict` where a lineage or a
-    campaign does not hold.
+    campaign does not hold, and `SearchNotOver` where it takes longer than `within` seconds: what
+    was looked at by then is marked, and the next search goes on from there.
     """
+    clock, until = ctx.now, None if within is None else ctx.now() + within
     ctx = at_one_moment(ctx)
+
+    def late() -> bool:
+        return until is not None and clock() >= until
+
     done, behind = 0, None
     while True:
         with ctx.db.reading() as tx:
@@ -92,14 +101,15 @@ def search(ctx: Context, tenant_id: str) -> int:
             return done
         try:
             looked = Looked()
-            for campaign in held:
-                look(ctx, campaign, wanted, looked)
+            look(ctx, held, wanted, looked, late=late)
             with ctx.db.transaction() as tx:
                 over = _mark(ctx, tx, held, pending, looked)
         except FederationError as error:
             raise StateConflict(f"models cannot be looked through: {error}") from None
         if over is not None:
             done, behind = done + over, pending[-1]
+        if looked.until is not None or (late() and len(pending) == AT_ONCE):
+            raise SearchNotOver
 
 
 def waiting(ctx: Context, tenant_id: str) -> int:
@@ -140,7 +150,9 @@ def _mark(
         campaigns.find(tx, tenant_id, campaign_id, lock=True)
         for one in training_rounds.of_campaign(tx, campaign_id):
             if one.state != "failed" and one.id not in looked.rounds:
-                unseen.append(one.opened_at)
+                # What a walk that stopped early has not come to is to be looked at in any case.
+                skipped = looked.until is not None and one.state == "closed"
+                unseen.append(0 if skipped else one.opened_at)
             if one.model_out is not None:
                 opened_at[one.model_out] = one.opened_at
     held = {one.id: one for one in campaigns.of_tenant(tx, tenant_id)}
@@ -167,7 +179,11 @@ def _mark(
         if not any(opened <= one.due_at + CLOCKS_APART for opened in unseen)
     ]
     unlearning.looked(tx, over)
-    unlearning.wait(tx, sorted(left.keys() - set(over)), ctx.now())
+    looked_at = ctx.now()
+    if looked.until is not None:
+        # The next walk begins so many seconds earlier, for rounds that others close by their clock.
+        looked_at = min(looked_at, looked.until + CLOCKS_APART)
+    unlearning.wait(tx, sorted(left.keys() - set(over)), looked_at)
     return len(over)
 
 

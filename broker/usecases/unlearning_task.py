@@ -12,7 +12,7 @@ from broker.store.unlearning import TaintRow, UnlearningRow
 from broker.usecases import audit
 from broker.usecases.context import Context
 from broker.usecases.model_lineage import lineage_of
-from broker.usecases.unlearning import search
+from broker.usecases.unlearning import SECONDS, search
 from federation.errors import FederationError
 
 OPERATOR = "operator"
@@ -92,7 +92,7 @@ def close_task(
     if residual is not None:
         check_residual(residual.before, residual.after)
     # 1.
-    search(ctx, tenant_id)
+    search(ctx, tenant_id, within=SECONDS)
     with ctx.db.transaction() as tx:
         campaign_id = unlearning.find(tx, tenant_id, task_id).campaign_id
         campaigns.find(tx, tenant_id, campaign_id, lock=True)

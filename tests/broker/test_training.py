@@ -36,6 +36,7 @@ from tests.broker.training import (
     BEGAN,
     PRIVACY,
     Training,
+    another,
     board_file,
     invented,
     member_keys,
@@ -329,6 +330,20 @@ def test_a_switch_that_is_turned_on_in_mid_round_stops_it(broker: World) -> None
         promote(broker.ctx, "demo", model(1), approval)
     turned(on=False)
     assert promote(broker.ctx, "demo", model(1), approval).state == "active"
+
+
+def test_nothing_comes_of_a_campaign_that_was_stopped(broker: World) -> None:
+    at = training(broker)
+    at.consent(broker.partner, "crm-1")
+    at.consent(broker.partner, "crm-2")
+    at.round(1, BEGAN, model(1))
+    campaigns.set_state(broker.ctx, "demo", at.campaign, "stopped")
+    approval = [at.approval("consortium", model(1))]
+    with pytest.raises(StateConflict, match="was stopped"):
+        promote(broker.ctx, "demo", model(1), approval)
+    # A campaign of its own, which the board signs, may go on from it.
+    following = another(at)
+    assert following.open(1, model(1))["model_in"] == model(1)
 
 
 def test_no_round_begins_with_a_model_that_was_retired(broker: World) -> None:

@@ -9,14 +9,18 @@ import pytest
 from alembic.script import ScriptDirectory
 
 from broker.domain.errors import InvalidRequest, StateConflict
+from broker.domain.training_errors import SearchNotOver
 from broker.store import campaigns
 from broker.store import unlearning as rows
 from broker.store.campaigns import CampaignRow
 from broker.store.migrate import _config
+from broker.store.training_rounds import ReceiptRow
 from broker.upkeep import sweep
+from broker.usecases.context import Context
 from broker.usecases.model_card import export_model
 from broker.usecases.model_version import close_round
 from broker.usecases.rollout import promote, retire
+from broker.usecases.training_evidence import leaves_of
 from broker.usecases.unlearning import search, waiting
 from broker.usecases.unlearning_task import Residual, close_task, tasks
 from broker.web.model_card import card
@@ -174,6 +178,40 @@ def test_a_row_of_a_round_that_is_open_is_found_when_it_is_over(broker: World) -
     assert states(at)[model(1)] == ("tainted", "used")
     assert waiting(broker.ctx, "demo") == 0
     assert open_task(at)["withdrawals"] == 1
+
+
+def test_a_search_that_takes_too_long_goes_on_where_it_stopped(
+    broker: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = training(broker, rounds=9, unlearning="rollback_replay")
+    mine = consents(at)
+    for number in (1, 2, 3):
+        told_round(at, number, model(number), *(mine if number != 2 else ()))
+        broker.advance(120)
+    withdraw(at, mine[0])
+    broker.advance(1)
+    opened: list[str] = []
+
+    def counted(ctx: Context, receipt: ReceiptRow) -> bytes:
+        opened.append(receipt.round_id)
+        return leaves_of(ctx, receipt)
+
+    monkeypatch.setattr("broker.usecases.unlearning_look.leaves_of", counted)
+    with pytest.raises(SearchNotOver):
+        search(broker.ctx, "demo", within=0)
+    assert states(at)[model(1)] == ("tainted", "used")
+    assert states(at)[model(3)] == ("tainted", "descends")
+    task = open_task(at)
+    monkeypatch.setattr("broker.usecases.unlearning_task.SECONDS", 0)
+    answer = close(at, task["id"])
+    assert (answer.status_code, answer.json()["code"]) == (503, "search_not_over")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert search(broker.ctx, "demo", within=0) == 1
+    assert states(at)[model(3)] == ("tainted", "used")
+    assert waiting(broker.ctx, "demo") == 0
+    assert (open_task(at)["id"], open_task(at)["withdrawals"]) == (task["id"], 1)
+    # Each round was looked at once.
+    assert len(opened) == len(set(opened)) == 3
 
 
 def test_a_withdrawal_by_a_worker_whose_clock_is_behind_waits_for_the_open_round(
