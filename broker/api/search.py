@@ -1,7 +1,7 @@
 """Search at the decision point (AuthZEN 1.0, section 8): only about the caller's own consents.
 
     subject   {"type": "partner"} finds the caller itself, where it may
-    action    finds which of read, profile, train and share are permitted
+    action    finds which of read, profile, train, share and publish are permitted
     resource  {"type": "attribute", "properties": {"subject_ref": ...} or {"consent": ...}} finds
               the attributes of that contact; without properties those of every contact, each with
               the consent to ask about

@@ -180,6 +180,10 @@ class Facts:
     """The outside source that the value is from, where it is from one."""
     test_subject: bool = False
     """Whether the contact is one that the sandbox may be tried on."""
+    binding: str = "none"
+    """How surely whoever holds the wallet is this contact, a `BindingGrade`."""
+    agent_registered: bool = False
+    """Whether the question is for a program that the partner has registered."""
 
 
 @dataclass(frozen=True, slots=True)

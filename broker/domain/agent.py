@@ -7,7 +7,7 @@ key that it is registered with. Its payload holds exactly these claims:
     aud         the broker's address for the tenant
     iat         when it was signed, Unix seconds
     jti         the agent's own name of the action: each once
-    action      one of read, profile, train, share
+    action      one of read, profile, train, share, publish
     decisions   the entries (`context.id`) of the permits that it rests on, 1 to 50
     consents    the consents of those decisions, each once
 

@@ -9,6 +9,8 @@ from cedarpy import policies_to_json_str
 
 from broker.domain.errors import InvalidPolicies
 
+STEP_UP: Final = "step_up"
+"""What a tenant's own condition obliges to where the wallet is too weakly bound."""
 ANNOTATIONS = ("id", "law", "code", "obligation", "zh", "en")
 
 

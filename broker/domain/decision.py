@@ -8,7 +8,8 @@ import orjson
 
 from broker.domain.access import ConsentFacts, Question
 from broker.domain.access_request import moment
-from broker.domain.conditions import Reason
+from broker.domain.conditions import STEP_UP, Reason
+from broker.domain.consent import BindingGrade
 from broker.domain.demand import DemandFacts
 
 OBLIGATION = "urn:consent-broker:obligation:"
@@ -173,7 +174,8 @@ def denial_obligations(
     """What a denial obliges to, each once.
 
     `request_consent` says where consent can be asked for and how, `request_proof` where a proof is
-    and what it has to show, as a proof request says it; `declare_value` in which `currency`.
+    and what it has to show, as a proof request says it; `step_up` where an officer binds the wallet
+    more surely, and how; `declare_value` in which `currency`.
     """
     consent_id, base, demand = denied.consent_id, denied.base, denied.demand
     request, currency = denied.request, denied.currency
@@ -190,6 +192,9 @@ def denial_obligations(
                 "max_age_seconds": demand.demand.max_age_seconds,
                 **demand.demand.asked(demand.trusted, now),
             }
+        elif name == STEP_UP:
+            properties["endpoint"] = f"{base}/v1/invitations"
+            properties["request"] = {"grade": BindingGrade.VERIFIED_PERSON.value, "rebind": True}
         elif name == "declare_value":
             properties["currency"] = currency
         elif consent_id is not None:

@@ -48,6 +48,7 @@ def kept(
         "partner_not_signed_off": facts.partner.admission == ENDED,
         "test_subject": facts.test_subject,
         "public_place": facts.attribute.public_place,
+        "agent_registered": facts.agent_registered,
     }
     found: dict[str, Any] = {
         "at": now,
@@ -57,6 +58,7 @@ def kept(
         "stored_in": facts.attribute.stored_in,
         "risk_tier": facts.algorithm.risk_tier,
         "algorithm_purpose": facts.algorithm.purpose_id,
+        "binding": facts.binding,
     }
     if not (facts.purpose.registered and facts.algorithm.registered):
         # The entry says `unregistered`; what the tenant knows of it is no text of the caller's.

@@ -29,7 +29,14 @@ from broker.domain.access import (
     best_consent,
     separate_consents,
 )
-from broker.domain.conditions import OWN_UNFIT, POLICY_ERROR, UNJUDGED, Reason, read_conditions
+from broker.domain.conditions import (
+    OWN_UNFIT,
+    POLICY_ERROR,
+    STEP_UP,
+    UNJUDGED,
+    Reason,
+    read_conditions,
+)
 from broker.domain.decision_facts import kept
 from broker.domain.errors import InvalidPolicies
 from broker.domain.own_attribute import Declared, chosen, schema_with, split, unfit
@@ -97,7 +104,7 @@ class ConsentPolicies:
         """Every obligation that a decision under these policies can have."""
         denials = [reason.obligation for reason in self.conditions.values()]
         denials += [reason.obligation for reason in (POLICY_ERROR, *UNJUDGED)]
-        return sorted({*self.permit_obligations, *denials})
+        return sorted({*self.permit_obligations, *denials, STEP_UP})
 
     def judge(self, question: Question, facts: Facts, now: int) -> Verdict:
         """Permit, or deny and name every condition that failed, at `now` (Unix seconds)."""

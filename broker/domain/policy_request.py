@@ -107,6 +107,7 @@ class Slice(NamedTuple):
     """What changes rarely: who asks, the registered things, and the terms."""
 
     agent: str | None
+    agent_registered: bool
     partner: PartnerFacts
     attribute: AttributeFacts
     purpose: PurposeFacts
@@ -129,6 +130,7 @@ class Asked(NamedTuple):
     guardian: Guardian | None
     source: SourceFacts | None
     test_subject: bool
+    binding: str
     own: Own
 
 
@@ -149,7 +151,13 @@ def asked_of(
     )
     return Asked(
         Slice(
-            question.agent, facts.partner, facts.attribute, facts.purpose, facts.algorithm, terms
+            question.agent,
+            facts.agent_registered,
+            facts.partner,
+            facts.attribute,
+            facts.purpose,
+            facts.algorithm,
+            terms,
         ),
         question.action,
         territory_of(question, facts),
@@ -162,6 +170,7 @@ def asked_of(
         guardian_of(facts, consent, now),
         facts.source,
         facts.test_subject,
+        facts.binding,
         question.own,
     )
 
@@ -179,7 +188,8 @@ def request_of(asked: Asked) -> dict[str, Any]:
 
 def entities_of(about: Slice) -> list[dict[str, Any]]:
     """The entities, as the request refers to them."""
-    agent, partner, attribute, purpose, algorithm, terms = about
+    agent, agent_registered, partner, attribute, purpose, algorithm, terms = about
+    program = agent is not None
     brand = _uid("Brand", partner.id)
     flags = {
         "suspended": partner.suspended,
@@ -189,7 +199,11 @@ def entities_of(about: Slice) -> list[dict[str, Any]]:
     }
     return [
         _entity(brand, {"name": partner.id, **flags}),
-        _entity(_uid("Agent", agent or partner.id), {"brand": brand}, brand),
+        _entity(
+            _uid("Agent", agent or partner.id),
+            {"brand": brand, "program": program, "registered": agent_registered or not program},
+            brand,
+        ),
         _entity(
             _uid("DataAttribute", attribute.name),
             {
@@ -250,6 +264,7 @@ def _context(asked: Asked) -> str:
         "now": measures.now,
         "killSwitch": asked.kill_switch,
         "testSubject": asked.test_subject,
+        "binding": asked.binding,
         "consent": consent,
         "separate": {
             "thirdParty": separate.third_party,

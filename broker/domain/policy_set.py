@@ -18,7 +18,7 @@ from typing import Any, Final
 import orjson
 from cedarpy import Schema, policies_from_json_str, policies_to_json_str, validate_policies
 
-from broker.domain.conditions import Reason, read_conditions
+from broker.domain.conditions import STEP_UP, Reason, read_conditions
 from broker.domain.errors import InvalidPolicies
 from broker.domain.own_attribute import schema_with, split
 from credentials.jcs import b64url
@@ -97,7 +97,7 @@ def read_own_conditions(text: str, of_the_broker: Mapping[str, Reason]) -> Mappi
         raise InvalidPolicies("own policies only forbid: what permits is the customer's consent")
     if not 0 < len(conditions) <= MOST_POLICIES:
         raise InvalidPolicies(f"a policy set has 1 to {MOST_POLICIES} policies")
-    known = {reason.obligation for reason in of_the_broker.values()}
+    known = {reason.obligation for reason in of_the_broker.values()} | {STEP_UP}
     for reason in conditions.values():
         _check(reason, known)
     return conditions

@@ -135,6 +135,8 @@ def _recorded(
         minor=None if "guardian" not in kept_facts else _ASKED_FOR,
         source=_sourced(kept_facts.get("source"), purpose, body),
         test_subject="test_subject" in flags,
+        binding=kept_facts.get("binding", "none"),
+        agent_registered="agent_registered" in flags,
     )
     question = Question(
         action=body["action"],

@@ -99,6 +99,7 @@ _CONTACT_COLUMNS = (
     CONTACT.c.subject_id,
     CONTACT.c.minor,
     CONTACT.c.test_subject,
+    CONTACT.c.grade,
     CONSENT.c.id,
     CONSENT.c.state,
     CONSENT.c.version,

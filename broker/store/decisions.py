@@ -16,6 +16,7 @@ from broker.domain.access import (
     Question,
     stored_terms,
 )
+from broker.domain.consent import BindingGrade
 from broker.domain.data_source import OPEN
 from broker.domain.demand import Demand, DemandFacts, stored_demand
 from broker.domain.guardian import stored_minor
@@ -207,7 +208,7 @@ def _snapshot(
         of_attribute, _attribute_version,
         purpose, purpose_stopped, demand, _purpose_version,
         declared_purpose, state, risk_tier, automated, algorithm_stopped, _algorithm_version,
-        agent_state, contact_id, subject_id, minor, test_subject,
+        agent_state, contact_id, subject_id, minor, test_subject, binding,
         *_first_consent,
     ) = rows[0]  # fmt: skip
     facts = Facts(
@@ -249,6 +250,8 @@ def _snapshot(
         minor=stored_minor(minor),
         source=data_sources.facts(tx, tenant_id, question.source, sole_source),
         test_subject=bool(test_subject),
+        binding=binding or BindingGrade.NONE.value,
+        agent_registered=agent_state is not None,
     )
     return Snapshot(
         partner_id,

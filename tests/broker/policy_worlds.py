@@ -15,6 +15,7 @@ from broker.domain.access import (
     PurposeFacts,
     Question,
 )
+from broker.domain.consent import BindingGrade
 from broker.domain.cross_border import TransferFacts
 from broker.domain.data_source import SourceFacts
 from broker.domain.demand import DemandFacts
@@ -107,6 +108,8 @@ class _Drawing:
             minor=self._minor() if self._random() < 0.12 else None,
             source=self._source() if self._random() < 0.3 else None,
             test_subject=choice([True, False]),
+            binding=choice(list(BindingGrade)).value,
+            agent_registered=choice([True, False]),
         )
         return question, facts, choice([NOW] * 6 + [999, 1_999, 2_000])
 

@@ -66,6 +66,7 @@ def test_a_permit_is_recorded_with_what_it_rests_on(at: Desk) -> None:
             "stored_in": "CN",
             "risk_tier": "limited",
             "algorithm_purpose": PURPOSE,
+            "binding": "link",
             "consent": {
                 "state": "granted",
                 "from": START,
