@@ -18,10 +18,12 @@ The development profile may permit plain http and name hosts that are in a priva
 import asyncio
 import queue
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import httpx2
 
@@ -90,6 +92,12 @@ def resolve_by_system(host: str, port: int) -> Sequence[str]:
     return [str(entry[4][0]) for entry in found]
 
 
+@cache
+def _public_roots() -> ssl.SSLContext:
+    """The public roots, read once: some ten milliseconds. Nobody changes it."""
+    return httpx2.create_ssl_context(trust_env=False)
+
+
 class GuardedClient:
     """Fetches under the rules above. Safe from several threads; not for use in an event loop.
 
@@ -110,7 +118,7 @@ class GuardedClient:
         self._rules = rules or Rules()
         self._resolve, self._seconds, self._max_bytes = resolve, seconds, max_bytes
         if transport is None:
-            context = httpx2.create_ssl_context(trust_env=False)
+            context = _public_roots()
             self._transport: Transport = lambda: httpx2.AsyncHTTPTransport(
                 verify=context, trust_env=False
             )

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import time as clocks
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +37,7 @@ from broker.usecases.sequencer import Sequencer
 from broker.usecases.tenant import add_algorithm, add_attribute, add_purpose, add_tenant
 from credentials.jcs import b64url
 from credentials.sealing import MasterKey
-from tests.broker.made_tables import make_tables
+from tests.broker.made_tables import begun, make_tables
 
 PUBLIC_URL = "http://127.0.0.1:8000"
 START = 1_795_478_400
@@ -210,22 +210,37 @@ def broker(home: Path, database_url: str = "", *, real_time: bool = False) -> It
     Its time stands still unless `real_time`.
     """
     settings = Settings(home=home, public_url=PUBLIC_URL, database_url=database_url)
-    db = Database(settings.sqlalchemy_url)
     time = [START]
 
     def now() -> int:
         return int(clocks.time()) if real_time else time[0]
 
-    make_tables(db)
-    master = MasterKey.generate()
-    keys = KeyRing(db, master, now, PUBLIC_URL)
-    log = Sequencer(db, keys.log_signer(), settings, now)
-    ctx = Context(settings=settings, db=db, master=master, keys=keys, log=log, now=now)
-    _register(ctx)
+    if real_time:  # what was begun minutes ago would be old
+        _begin(settings, master := MasterKey.generate(), now)
+    else:
+        master = begun(settings, _begin)
+    ctx = _context(settings, master, now)
+    ctx.keys.prepare(TENANT)
     made = Broker(ctx, time)
     made.keep_log()
     yield made
+    ctx.db.close()
+
+
+def _begin(settings: Settings, master: MasterKey, now: Callable[[], int] = lambda: START) -> None:
+    db = Database(settings.sqlalchemy_url)
+    make_tables(db)
     db.close()
+    ctx = _context(settings, master, now)
+    _register(ctx)
+    ctx.db.close()
+
+
+def _context(settings: Settings, master: MasterKey, now: Callable[[], int]) -> Context:
+    db = Database(settings.sqlalchemy_url)
+    keys = KeyRing(db, master, now, PUBLIC_URL)
+    log = Sequencer(db, keys.log_signer(), settings, now)
+    return Context(settings=settings, db=db, master=master, keys=keys, log=log, now=now)
 
 
 def terms_of(

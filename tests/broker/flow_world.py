@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from broker.app import create_app
+from broker.domain.addresses import ROOT_TENANT
 from broker.domain.entry import Entry, SealedEntry
 from broker.domain.evidence import Report, verify_evidence
 from broker.settings import Settings
@@ -31,7 +32,7 @@ from broker.usecases.tenant import add_template
 from broker.usecases.trust import trust
 from credentials.jcs import b64url
 from credentials.sealing import MasterKey
-from tests.broker.made_tables import make_tables
+from tests.broker.made_tables import begun, make_tables
 from tests.wallet_adapters.forging import jws
 from wallet_adapters.loopback import (
     Answer,
@@ -345,13 +346,8 @@ def world(home: Path, **settings: Any) -> Iterator[World]:  # noqa: ANN401 (of t
     clock = [START]
     home.mkdir(exist_ok=True)
     chosen = Settings(home=home, public_url=PUBLIC_URL, **settings)
-    db = Database(chosen.sqlalchemy_url)
-    make_tables(db)
-    master = MasterKey.generate()
-    keys = KeyRing(db, master, lambda: clock[0], PUBLIC_URL)
-    log = Sequencer(db, keys.log, chosen, lambda: clock[0])
-    ctx = Context(settings=chosen, db=db, master=master, keys=keys, log=log, now=lambda: clock[0])
-    ensure_demo_tenant(ctx)
+    ctx = _context(chosen, begun(chosen, _begin), clock)
+    ctx.keys.prepare(ROOT_TENANT)
     partner, officer = demo_clients(ctx)
     # Outside of its lifespan: the log is sequenced by `advance`, and nothing sweeps.
     http = TestClient(create_app(ctx), base_url=PUBLIC_URL, follow_redirects=False)
@@ -359,4 +355,18 @@ def world(home: Path, **settings: Any) -> Iterator[World]:  # noqa: ANN401 (of t
     made.advance()
     yield made
     http.close()
-    db.close()
+    ctx.db.close()
+
+
+def _begin(chosen: Settings, master: MasterKey) -> None:
+    ctx = _context(chosen, master, [START])
+    make_tables(ctx.db)
+    ensure_demo_tenant(ctx)
+    ctx.db.close()
+
+
+def _context(chosen: Settings, master: MasterKey, clock: list[int]) -> Context:
+    db = Database(chosen.sqlalchemy_url)
+    keys = KeyRing(db, master, lambda: clock[0], PUBLIC_URL)
+    log = Sequencer(db, keys.log, chosen, lambda: clock[0])
+    return Context(settings=chosen, db=db, master=master, keys=keys, log=log, now=lambda: clock[0])
