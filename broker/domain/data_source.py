@@ -10,7 +10,7 @@ A changed checklist is a new draft. The checklist is kept as JSON:
     sole            whether these come from it alone: a use that names no source then is one of it
     retention_days  how long its data may be kept; a shorter consent goes first
     recipients      the partners that may get them (client ids)
-    territories     where they may be used (ISO 3166-1)
+    territories     where they may be used (ISO 3166-1), the recipients' own countries among them
     basis           the lawful basis on which it has and hands over the data
     reference       the contract, by number or file name
 

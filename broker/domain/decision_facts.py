@@ -123,7 +123,8 @@ def _source(question: Question, facts: Facts, source: SourceFacts) -> dict[str, 
         "purpose": facts.purpose.id in source.purposes,
         "attribute": facts.attribute.name in source.attributes,
         "recipient": facts.partner.id in source.recipients,
-        "territory": territory_of(question, facts) in source.territories,
+        "territory": {territory_of(question, facts), facts.partner.country}
+        <= set(source.territories),
     }
     covers = [name for name, is_covered in covered.items() if is_covered]
     return {"name": source.name, "state": source.state, "covers": covers}

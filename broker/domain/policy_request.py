@@ -191,14 +191,15 @@ def entities_of(about: Slice) -> list[dict[str, Any]]:
     agent, agent_registered, partner, attribute, purpose, algorithm, terms = about
     program = agent is not None
     brand = _uid("Brand", partner.id)
-    flags = {
+    about_brand = {
+        "country": partner.country,
         "suspended": partner.suspended,
         "killSwitch": partner.kill_switch,
         "admission": partner.admission,
         "own": _own(partner.own),
     }
     return [
-        _entity(brand, {"name": partner.id, **flags}),
+        _entity(brand, {"name": partner.id, **about_brand}),
         _entity(
             _uid("Agent", agent or partner.id),
             {"brand": brand, "program": program, "registered": agent_registered or not program},

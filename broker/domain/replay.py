@@ -133,7 +133,7 @@ def _recorded(
         demand=_demand(kept_facts.get("proof"), now),
         transfer=_transferred(kept_facts.get("transfer")),
         minor=None if "guardian" not in kept_facts else _ASKED_FOR,
-        source=_sourced(kept_facts.get("source"), purpose, body),
+        source=_sourced(kept_facts.get("source"), purpose, body, kept_facts["country"]),
         test_subject="test_subject" in flags,
         binding=kept_facts.get("binding", "none"),
         agent_registered="agent_registered" in flags,
@@ -202,7 +202,7 @@ def _transferred(transfer: Mapping[str, Any] | None) -> TransferFacts | None:
 
 
 def _sourced(
-    source: Mapping[str, Any] | None, purpose: str, body: Mapping[str, Any]
+    source: Mapping[str, Any] | None, purpose: str, body: Mapping[str, Any], country: str
 ) -> SourceFacts | None:
     if source is None:
         return None
@@ -216,5 +216,5 @@ def _sourced(
         purposes=(purpose,) if "purpose" in covers else (),
         attributes=(body["attribute"],) if "attribute" in covers else (),
         recipients=(body["partner"],) if "recipient" in covers else (),
-        territories=(body["territory"],) if "territory" in covers else (),
+        territories=(body["territory"], country) if "territory" in covers else (),
     )

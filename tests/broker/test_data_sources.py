@@ -111,6 +111,25 @@ def test_a_use_outside_of_the_checklist_names_each_condition(at: Desk) -> None:
     ]
 
 
+def test_a_partner_abroad_looks_at_the_data_from_there(on_each: Desk) -> None:
+    """Whatever territory it states: the checklist has to name its own country too."""
+    made = on_each.broker
+    partner_id = made.partner("Tea", country="SG")
+    at = Desk(made, partner_id, made.token(partner_id))
+    at.consent(territories=("CN", "SG"), separate=("cross_border", "third_party"))
+    opened(at, territories=("CN", "SG"))
+    assert at.codes(source=NAME, territory="CN") == []
+    about = {"title": "Points alliance"}
+    data_source.revise(made.ctx, TENANT, NAME, checklist(at), **about)
+    codes = at.codes(source=NAME, territory="CN")
+    assert codes == ["source_not_open", "territory_outside_source"]
+    # Tried again, the past is judged as it was.
+    made.keep_log()
+    same = preview(made.ctx, TENANT, "", last=100)
+    assert (same.tried, same.skipped, same.otherwise) == (same.tried, 0, 0)
+    assert same.now_permitted == same.now_denied == same.other_reasons == 0
+
+
 def opened(at: Desk, **changes: Any) -> None:  # noqa: ANN401
     """A source that was tried and signed off."""
     register(at, **changes)

@@ -36,7 +36,7 @@ def model(question: Question, facts: Facts, now: int) -> set[str]:
                 "source.purpose": facts.purpose.id not in source.purposes,
                 "source.attribute": facts.attribute.name not in source.attributes,
                 "source.recipient": facts.partner.id not in source.recipients,
-                "source.territory": where not in source.territories,
+                "source.territory": not {where, facts.partner.country} <= set(source.territories),
             }
     if facts.demand is not None:
         proven = facts.demand.proven
