@@ -300,13 +300,13 @@ def granted_contacts(
 
 
 def due(tx: Connection, now: int, limit: int) -> list[ConsentRow]:
-    """Granted consents whose validity is over."""
-    rows = tx.execute(
-        select(CONSENT)
-        .where(GRANTED, CONSENT.c.valid_until <= now)
-        .order_by(CONSENT.c.valid_until)
-        .limit(limit)
-    )
+    """Granted consents whose validity is over, but for what others hold now; held until `tx` ends.
+
+    Whoever waited for some while they hold others could wait for ever.
+    """
+    over = select(CONSENT).where(GRANTED, CONSENT.c.valid_until <= now)
+    chosen = over.order_by(CONSENT.c.valid_until).limit(limit)
+    rows = tx.execute(chosen.with_for_update(skip_locked=True, key_share=True))
     return [_consent(row) for row in rows]
 
 

@@ -173,15 +173,26 @@ BY_CONSENT = Prepared(
         (CONSENT.c.id == bindparam("consent_id")).desc(),
     )
 )
-HOLD_CONSENTS = Prepared(
-    select(CONSENT.c.id)
-    .where(
-        CONSENT.c.partner_id == bindparam("partner_id"),
-        CONSENT.c.contact_id == bindparam("contact_id"),
+
+
+def _hold_consents(*which: ColumnElement[bool]) -> Prepared:
+    """Those that are granted: a permit rests on no other."""
+    return Prepared(
+        select(CONSENT.c.id)
+        .where(
+            CONSENT.c.partner_id == bindparam("partner_id"),
+            CONSENT.c.contact_id == bindparam("contact_id"),
+            CONSENT.c.state == literal_column("'granted'"),
+            *which,
+        )
+        .order_by(CONSENT.c.id)
+        .with_for_update(read=True)
     )
-    .order_by(CONSENT.c.id)
-    .with_for_update(read=True)
-)
+
+
+HOLD_CONSENTS = _hold_consents()
+HOLD_BEFORE = _hold_consents(CONSENT.c.id < bindparam("used"))
+HOLD_AFTER = _hold_consents(CONSENT.c.id > bindparam("used"))
 HOLD_AGENT = Prepared(
     select(AGENT.c.id)
     .where(AGENT.c.id == bindparam("agent_id"), AGENT.c.partner_id == bindparam("partner_id"))

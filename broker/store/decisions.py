@@ -26,7 +26,9 @@ from broker.store import data_sources, demands
 from broker.store.decision_statements import (
     BY_CONSENT,
     BY_CONTACT,
+    HOLD_AFTER,
     HOLD_AGENT,
+    HOLD_BEFORE,
     HOLD_CONSENTS,
     HOLD_REGISTERED,
     NO_CONTACT,
@@ -133,17 +135,28 @@ def _kept(row: tuple[Any, ...], used: str) -> tuple[Any, ...]:
     return (*row[:-1], consent_id != used and left is not None and left <= 0)
 
 
-def hold(tx: Connection, snapshot: Snapshot) -> None:
-    """Keep what a permit rests on from changing until the end of `tx`.
+def hold(tx: Connection, snapshot: Snapshot, used: str | None = None) -> bool:
+    """Keep what a permit rests on from changing until the end of `tx`; count a use of `used`.
 
-    PostgreSQL: shared locks, on consents, on the registered rows in a fixed order, on
-    the agent.
-    SQLite needs none: a write transaction is the only one.
+    False when none is left or it is granted no more; None: uses are not counted.
+
+    PostgreSQL: shared locks, on granted consents by their ids, on the registered rows in a fixed
+    order, on the agent. The use is counted in its place among the consents and without a shared
+    lock on it: of decisions that count uses of several consents of a customer, one waits for
+    another, and two that upgraded a shared lock would block each other for ever. SQLite needs no
+    lock: a write transaction is the only one.
     """
     if tx.dialect.name == "sqlite":
-        return
+        return used is None or _use(tx, used, 1)
     facts = snapshot.facts
-    HOLD_CONSENTS.rows(tx, {"partner_id": snapshot.partner_id, "contact_id": snapshot.contact_id})
+    of = {"partner_id": snapshot.partner_id, "contact_id": snapshot.contact_id}
+    if used is None:
+        HOLD_CONSENTS.rows(tx, of)
+    else:
+        HOLD_BEFORE.rows(tx, {**of, "used": used})
+        if not _use(tx, used, 1):
+            return False
+        HOLD_AFTER.rows(tx, {**of, "used": used})
     HOLD_REGISTERED.rows(
         tx,
         {
@@ -157,19 +170,16 @@ def hold(tx: Connection, snapshot: Snapshot) -> None:
     )
     if snapshot.agent is not None:
         HOLD_AGENT.rows(tx, {"agent_id": snapshot.agent, "partner_id": snapshot.partner_id})
-
-
-def use(tx: Connection, consent_id: str) -> bool:
-    """Count one use of a granted consent; False when none is left or it is granted no more.
-
-    Before `hold`: on PostgreSQL two decisions that upgrade a shared lock block each other for ever.
-    """
-    return USE.changed(tx, {"consent_id": consent_id, "uses": 1}) == 1
+    return True
 
 
 def give_back(tx: Connection, consent_id: str) -> None:
-    """Undo `use` within the same transaction."""
-    USE.changed(tx, {"consent_id": consent_id, "uses": -1})
+    """Undo the use that `hold` counted within the same transaction."""
+    _use(tx, consent_id, -1)
+
+
+def _use(tx: Connection, consent_id: str, uses: int) -> bool:
+    return USE.changed(tx, {"consent_id": consent_id, "uses": uses}) == 1
 
 
 def _rows(

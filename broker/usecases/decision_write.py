@@ -120,9 +120,8 @@ class Write:
         if not self.verdict.permit or consent is None:
             return self.deny(tx)
         counted = consent.uses_left is not None
-        if counted and not decisions.use(tx, consent.id):
+        if not decisions.hold(tx, self.standing.snapshot, consent.id if counted else None):
             return None
-        decisions.hold(tx, self.standing.snapshot)
         transfer = self.standing.snapshot.facts.transfer
         # After all that others may hold: whoever holds the year's count is not waited for long.
         if not self._stands(tx, consent, read_here=read_here) or not cross_border.count(
