@@ -13,10 +13,16 @@ import orjson
 from broker.domain.access import Question, stored_terms
 from broker.domain.addresses import tenant_url
 from broker.domain.decision import Decision
-from broker.domain.errors import ConsentNotLive, InvalidRequest, NotFound, UnknownAttribute
+from broker.domain.errors import (
+    ConsentNotLive,
+    InvalidRequest,
+    NotFound,
+    UnknownAttribute,
+    UnknownPartner,
+)
 from broker.domain.ids import new_id
 from broker.domain.proof import ANSWER_SECONDS, of_contact
-from broker.store import consents, data_requests, demands
+from broker.store import consents, data_requests, demands, partners, vault
 from broker.store.consents import ConsentRow
 from broker.store.data_requests import DataAnswerRow, DataRequestRow
 from broker.usecases import audit
@@ -38,6 +44,7 @@ from wallet_adapters.openid4vp.request import x509_hash_client_id
 from zkp import Place, Reveal
 
 CREDENTIAL = "data"
+NOT_LIVE = "data are asked for under a consent that is in force"
 
 
 @dataclass(frozen=True)
@@ -74,9 +81,10 @@ def open_request(
     2. Each is judged as when it is collected; a denial is recorded. All of that is asked again
        then.
     3. The kind of credential has trusted issuers: this tenant, and those of its list.
-    4. One transaction: the request, audit.
+    4. One transaction: the request, if the consent is still in force; audit.
 
-    Raises `NotFound`, `ConsentNotLive`, `UnknownAttribute`, `InvalidRequest`, `NoSealingKey`.
+    Raises `NotFound`, `ConsentNotLive`, `UnknownAttribute`, `InvalidRequest`, `NoSealingKey`,
+    `UnknownPartner` (suspended meanwhile).
     """
     ctx = at_one_moment(ctx)
     # 1.
@@ -97,6 +105,11 @@ def open_request(
     # 4.
     row = _new(ctx, consent, query, question)
     with ctx.db.transaction() as tx:
+        # Who ends the consent waits for this, and closes what is asked; who was first is seen.
+        if not vault.hold_live(tx, tenant_id, consent.id, ctx.now()):
+            raise ConsentNotLive(NOT_LIVE)
+        if partners.find(tx, tenant_id, partner_id, lock=True).state != "active":
+            raise UnknownPartner("the partner is suspended")
         data_requests.add(tx, row)
         audit.record(
             ctx,
@@ -139,7 +152,7 @@ def _check_covered(
     ctx: Context, row: ConsentRow, attributes: Sequence[str], question: Question
 ) -> None:
     if row.state != "granted" or row.valid_until is None or row.valid_until <= ctx.now():
-        raise ConsentNotLive("data are asked for under a consent that is in force")
+        raise ConsentNotLive(NOT_LIVE)
     terms = stored_terms(row.terms)
     if not set(attributes) <= set(terms.attributes):
         raise UnknownAttribute("the consent does not cover each of these attributes")

@@ -13,7 +13,9 @@ from sqlalchemy import select
 
 from broker.store.consents import CONSENT
 from broker.store.data_requests import REQUEST
+from broker.usecases import data_request
 from broker.usecases.decide import decide as real_decide
+from broker.usecases.decide import refuse_now as real_refuse_now
 from broker.usecases.masking import set_maskings
 from broker.usecases.partner import set_partner_state
 from broker.usecases.person import Named
@@ -183,6 +185,30 @@ def test_a_withdrawal_closes_what_is_asked(made: World, asked: Asked) -> None:
         assert (told["state"], told["wallet_link"]) == ("closed", None)
         assert not has_key(made, opened)
     assert waiting(made, asked.at.consent) == 0
+
+
+@pytest.mark.parametrize("ends", ["consent", "partner"])
+def test_what_ends_while_a_request_is_opened_opens_none(
+    made: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+
+    def refuse_now(ctx: Any, asking: Any) -> Any:  # noqa: ANN401 (as it is)
+        judged = real_refuse_now(ctx, asking)
+        if ends == "consent":
+            assert made.withdrawal(asked.at.consent, made.officer).status_code == 200
+        else:
+            set_partner_state(made.ctx, "demo", made.partner, "suspended")
+        return judged
+
+    monkeypatch.setattr(data_request, "refuse_now", refuse_now)
+    refused = asked.open()
+    if ends == "partner":
+        set_partner_state(made.ctx, "demo", made.partner, "active")
+    code = {"consent": "consent_not_live", "partner": "unknown_partner"}[ends]
+    assert refused.json()["code"] == code
+    with made.ctx.db.reading() as tx:
+        of_this = REQUEST.c.consent_id == asked.at.consent
+        assert tx.execute(select(REQUEST.c.id).where(of_this)).all() == []
 
 
 def test_a_suspended_partner_s_requests_are_closed(made: World, asked: Asked) -> None:
