@@ -4,7 +4,7 @@ The count of a handler and year is a row of its own. Who adds to it holds it unt
 transaction, so that of several at once for the last place below a band exactly one gets it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, case, func, insert, or_, select, update
@@ -14,8 +14,9 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from broker.domain.cross_border import Count, Mechanism, Room, TransferFacts
 from broker.domain.errors import NotFound
 from broker.store import tables
+from broker.store.partners import PARTNER
 from broker.store.prepared import Prepared
-from broker.store.registry import TENANT
+from broker.store.registry import ATTRIBUTE, TENANT
 
 MECHANISM = tables.TransferMechanism.__table__  # type: ignore[attr-defined]
 SUBJECT = tables.TransferSubject.__table__  # type: ignore[attr-defined]
@@ -35,6 +36,15 @@ _THIS_YEAR = Prepared(
         COUNT.c.tenant_id == bindparam("tenant_id"),
         COUNT.c.exporter == bindparam("exporter"),
         COUNT.c.year == bindparam("year"),
+    )
+)
+_PLACES = Prepared(
+    select(ATTRIBUTE.c.stored_in, PARTNER.c.country)
+    .join(PARTNER, PARTNER.c.tenant_id == ATTRIBUTE.c.tenant_id)
+    .where(
+        ATTRIBUTE.c.tenant_id == bindparam("b_tenant"),
+        ATTRIBUTE.c.id == bindparam("b_attribute"),
+        PARTNER.c.id == bindparam("b_partner"),
     )
 )
 _COUNT_KEY = ("tenant_id", "exporter", "year")
@@ -84,6 +94,28 @@ def of_partner(tx: Connection, tenant_id: str, exporter: str, partner_id: str) -
     """What a handler has filed for transfers to a partner and has not ended, over or not."""
     named = {"tenant_id": tenant_id, "exporter": exporter, "partner_id": partner_id}
     return [_mechanism(row) for row in _OF_PARTNER.rows(tx, named)]
+
+
+def places(
+    tx: Connection, tenant_id: str, attribute: str, partner_id: str
+) -> tuple[str, str] | None:
+    """Where an attribute is stored, and the partner's country; None where one is not there."""
+    values = {"b_tenant": tenant_id, "b_attribute": attribute, "b_partner": partner_id}
+    rows = _PLACES.rows(tx, values)
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
+def in_force(tx: Connection, tenant_id: str, mechanism_ids: Collection[str], now: int) -> bool:
+    """Whether each of some mechanisms counts still at `now`."""
+    if not mechanism_ids:
+        return True
+    live = select(func.count()).where(
+        MECHANISM.c.tenant_id == tenant_id,
+        MECHANISM.c.id.in_(mechanism_ids),
+        MECHANISM.c.ended_at.is_(None),
+        or_(MECHANISM.c.valid_until.is_(None), MECHANISM.c.valid_until > now),
+    )
+    return bool(tx.execute(live).scalar_one() == len(mechanism_ids))
 
 
 def this_year(tx: Connection, tenant_id: str, exporter: str, year: int) -> tuple[int, int]:

@@ -5,14 +5,15 @@
 2. Decide (`decide`): live consent, policies, uses. Whatever the vault cannot give is a reason to
    deny, so that nothing is counted for data that do not come, and the log has it.
 3. Read the following pieces, a few at once, and check each against its digest; before each is sent
-   look again whether the consent is in force and nobody was stopped.
+   look again whether the consent is in force, nobody was stopped, and what a transfer abroad rests
+   on still counts.
 
 A transfer that is stopped has its entry, and ends before its announced length: the partner sees
 that it is not whole. Parts of one transfer carry one `Idempotency-Key`, and are one use.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NoReturn
 
 from sqlalchemy import Connection
@@ -39,10 +40,11 @@ from broker.domain.errors import (
 from broker.domain.masking import masking_for, stored_maskings
 from broker.domain.vault import Span, check_piece, piece_span, read_range
 from broker.outbound.vaults import Vault
-from broker.store import access_tokens, consents, vault
+from broker.store import access_tokens, consents, cross_border, vault
 from broker.store.vault import EnvelopeRow, InUse
 from broker.usecases import audit
 from broker.usecases.context import Context
+from broker.usecases.cross_border import rests_on
 from broker.usecases.decide import Asking, decide
 from broker.usecases.vault_register import open_vault
 from wallet_adapters.envelope import UNMASKED
@@ -76,6 +78,7 @@ class Transfer:
     span: Span
     whole: bool
     in_use: InUse
+    mechanisms: tuple[str, ...]
     place: Vault = field(repr=False)
     first: bytes = field(repr=False)
 
@@ -100,9 +103,14 @@ class Transfer:
             sent += len(part)
 
     async def _go_on(self, sent: int) -> None:
-        now = self.ctx.now()
-        if not await self.ctx.db.read(lambda tx: vault.in_use(tx, self.in_use, now)):
+        if not await self.ctx.db.read(self._in_force):
             await self._stop(sent, "not_in_force")
+
+    def _in_force(self, tx: Connection) -> bool:
+        now = self.ctx.now()
+        return vault.in_use(tx, self.in_use, now) and cross_border.in_force(
+            tx, self.row.tenant_id, self.mechanisms, now
+        )
 
     async def _stop(self, sent: int, why: str) -> NoReturn:
         await self.ctx.db.write(lambda tx: self._record(tx, sent, why))
@@ -163,17 +171,27 @@ async def open_transfer(ctx: Context, wanted: Wanted) -> Transfer | Decision:
     in_use = InUse(
         row.consent_id, question.purpose_id, question.algorithm_id, question.algorithm_version
     )
-    whole = span is None
-    return Transfer(ctx, row, decision, span or Span(0, row.size), whole, in_use, place, first)
+    return Transfer(
+        ctx,
+        row,
+        decision,
+        span or Span(0, row.size),
+        span is None,
+        in_use,
+        found.mechanisms,
+        place,
+        first,
+    )
 
 
 @dataclass(frozen=True)
 class _Found:
-    """The envelope to give out, if there is one, and what the log says of it."""
+    """The envelope to give out, if there is one, what the log says of it, and what it rests on."""
 
     row: EnvelopeRow | None
     masked_otherwise: bool
     logged: Mapping[str, str]
+    mechanisms: tuple[str, ...] = ()
 
 
 def _span(
@@ -195,8 +213,11 @@ def _find(tx: Connection, ctx: Context, wanted: Wanted) -> tuple[str, _Found]:
     )
     if not rows:
         return token.subject, _Found(None, masked_otherwise=False, logged={})
-    maskings = stored_maskings(vault.maskings(tx, wanted.tenant_id, rows[0].attribute))
-    return token.subject, _chosen(rows, maskings, question.role)
+    attribute = rows[0].attribute
+    maskings = stored_maskings(vault.maskings(tx, wanted.tenant_id, attribute))
+    about = (question, attribute, wanted.tenant_id, token.subject)
+    mechanisms = rests_on(tx, *about, ctx.now())
+    return token.subject, replace(_chosen(rows, maskings, question.role), mechanisms=mechanisms)
 
 
 def _chosen(
