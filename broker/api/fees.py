@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from broker.api.deps import AnyCaller, Ctx, OfficerCaller
 from broker.domain.errors import Forbidden
 from broker.domain.fee import Tariff, exact, percentage, read_month
+from broker.domain.spreadsheet import plain
 from broker.usecases import fee
 from broker.usecases.fee import Reconciliation, Statement
 
@@ -282,7 +283,7 @@ def statement_csv(found: Statement) -> str:
     ]
     for partner, *rest in rows:
         row = (told.month, partner, found.names[partner], *rest)
-        written.writerow([_plain(value) for value in row])
+        written.writerow([plain(value) for value in row])
     return out.getvalue()
 
 
@@ -299,10 +300,4 @@ def reconciliation_out(found: Reconciliation) -> ReconciliationOut:
             DifferenceOut(entry=one.entry, what=one.what, partner=one.partner, field=one.field)
             for one in found.differences
         ],
-    )
-
-
-def _plain(value: object) -> object:
-    return (
-        f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t"} else value
     )

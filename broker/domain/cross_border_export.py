@@ -22,6 +22,7 @@ from typing import Any, Final
 from broker.domain.checkpoint import Checkpoint, open_checkpoint_of
 from broker.domain.cross_border import Count, Mechanism
 from broker.domain.errors import EvidenceInvalid, LogError
+from broker.domain.spreadsheet import plain
 from broker.domain.trust import Trust
 from credentials.chain import verify_chain
 from credentials.errors import CredentialError
@@ -51,7 +52,6 @@ COLUMNS: Final = (
     "first_counted",
     "so_far",
 )
-_FORMULA: Final = ("=", "+", "-", "@", "\t")
 
 
 @dataclass(frozen=True)
@@ -198,8 +198,4 @@ def _checkpoint(claims: Mapping[str, Any], trust: Trust) -> Checkpoint | None:
 
 def _row(line: Mapping[str, Any]) -> dict[str, Any]:
     """A line of which a spreadsheet takes no text for a formula."""
-    return {
-        name: f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-        for name, value in line.items()
-        if value is not None
-    }
+    return {name: plain(value) for name, value in line.items() if value is not None}

@@ -12,6 +12,7 @@ import pytest
 from broker.domain.cross_border import Count, Mechanism
 from broker.domain.cross_border_export import Register, verify_register, vouch
 from broker.domain.errors import EvidenceInvalid
+from broker.domain.spreadsheet import plain
 from broker.domain.trust import CompromisedKey
 from broker.web.cross_border import page, svg
 from tests.broker.domain import dishonest_broker as honest
@@ -67,6 +68,14 @@ def test_a_table_has_each_month_and_no_formula() -> None:
     general = [row for row in rows if row["category"] == "general"]
     assert [row["so_far"] for row in general[:3]] == ["3", "7", "7"]
     assert len(general) == 12
+
+
+@pytest.mark.parametrize("sign", [*"=+-@\t\r", *"\uff1d\uff0b\uff0d\uff20"])
+def test_no_text_of_a_table_begins_a_formula(sign: str) -> None:
+    assert plain(f"{sign}1+1") == f"'{sign}1+1"
+    assert [plain(value) for value in ("1+1", "京标备1", "", 7, None)] == [
+        *("1+1", "京标备1", "", 7, None)
+    ]
 
 
 def test_a_page_and_a_picture_in_both_languages_without_markup_of_others() -> None:
