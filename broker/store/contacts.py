@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from broker.domain.errors import NotFound
+from broker.domain.guardian import Minor
 from broker.domain.ids import new_id
 from broker.store import tables
 from broker.store.prepared import Prepared
@@ -72,6 +73,7 @@ class ContactRow:
     erasure_id: str | None = None
     minor: str | None = None
     test_subject: bool | None = None
+    guardian_contact_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -209,22 +211,16 @@ def bind(
 
     False when another binding came first; then nothing was written.
     """
-    changed = _BIND.changed(
-        tx,
-        {
-            "b_id": contact_id,
-            "b_expected": expected,
-            "b_subject": subject_id,
-            "b_grade": grade,
-            "b_now": now,
-        },
-    )
-    return changed == 1
+    which = {"b_id": contact_id, "b_expected": expected}
+    to = {"b_subject": subject_id, "b_grade": grade, "b_now": now}
+    return _BIND.changed(tx, {**which, **to}) == 1
 
 
-def set_minor(tx: Connection, contact_id: str, minor: str | None) -> None:
-    """Note what its partner says of a contact that is a minor (JSON text), or that it is none."""
-    tx.execute(update(CONTACT).where(CONTACT.c.id == contact_id).values(minor=minor))
+def set_minor(tx: Connection, contact_id: str, minor: Minor | None) -> None:
+    """Note what its partner says of a contact that is a minor, or that it is none."""
+    kept, guardian = (None, None) if minor is None else (minor.dump(), minor.guardian)
+    values = {"minor": kept, "guardian_contact_id": guardian}
+    tx.execute(update(CONTACT).where(CONTACT.c.id == contact_id).values(**values))
 
 
 def add_invitation(tx: Connection, row: InvitationRow) -> None:

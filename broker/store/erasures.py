@@ -161,6 +161,7 @@ def empty_contacts(tx: Connection, contact_ids: Sequence[str], erasure_id: str) 
             bound_at=None,
             erasure_id=erasure_id,
             minor=None,
+            guardian_contact_id=None,
             test_subject=None,
         )
     )

@@ -1,6 +1,6 @@
 """What is stored about one customer: the rows of every table that lead to their contacts."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, select
 
@@ -50,6 +50,28 @@ def requests(tx: Connection, contact_ids: Sequence[str]) -> list[ConsentRequestR
 def consents(tx: Connection, contact_ids: Sequence[str], *, lock: bool = False) -> list[ConsentRow]:
     """Every consent of some contacts; with `lock` none of them changes before `tx` ends."""
     chosen = select(CONSENT).where(CONSENT.c.contact_id.in_(contact_ids))
+    chosen = chosen.order_by(CONSENT.c.id if lock else CONSENT.c.created_at, CONSENT.c.id)
+    rows = tx.execute(chosen.with_for_update() if lock else chosen)
+    return [ConsentRow(**row._mapping) for row in rows]  # noqa: SLF001
+
+
+def wards(tx: Connection, tenant_id: str, contact_ids: Collection[str]) -> list[ContactRow]:
+    """The contacts of minors whose guardian, as their partner says now, is one of these."""
+    rows = tx.execute(
+        select(CONTACT)
+        .where(CONTACT.c.guardian_contact_id.in_(contact_ids), CONTACT.c.tenant_id == tenant_id)
+        .order_by(CONTACT.c.id)
+    )
+    return [ContactRow(**row._mapping) for row in rows]  # noqa: SLF001
+
+
+def signed_for_others(
+    tx: Connection, tenant_id: str, subject_id: str, *, lock: bool = False
+) -> list[ConsentRow]:
+    """The consents that a customer gave as a minor's guardian, oldest first; `lock` as above."""
+    chosen = select(CONSENT).where(
+        CONSENT.c.guardian_id == subject_id, CONSENT.c.tenant_id == tenant_id
+    )
     chosen = chosen.order_by(CONSENT.c.id if lock else CONSENT.c.created_at, CONSENT.c.id)
     rows = tx.execute(chosen.with_for_update() if lock else chosen)
     return [ConsentRow(**row._mapping) for row in rows]  # noqa: SLF001

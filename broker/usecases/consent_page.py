@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from broker.domain.consent import ConsentState
 from broker.domain.errors import Gone, InvalidRequest, NotFound, StateConflict
-from broker.domain.guardian import CUSTOMER
+from broker.domain.guardian import GUARDIAN
 from broker.domain.template import Template, TemplateItem
 from broker.domain.terms import Party, Terms
 from broker.store import consents, contacts, partners, presentations, registry
@@ -64,7 +64,7 @@ def page(ctx: Context, tenant_id: str, page_token: str) -> PageState:
         rows = in_order(template, consents.of_request(tx, request.id))
         rows = [row.as_published(now) for row in rows]
         contact = contacts.find(tx, tenant_id, request.contact_id)
-        signer = guardian.signer_of(rows) if request.state == "open" else CUSTOMER
+        signer = guardian.turn(tx, request, rows)
         contact = guardian.signer(tx, contact, signer)
         waiting = presentations.latest(tx, request.id, "consent")
         opened = presentations.open_ones(tx, request.id)
@@ -127,7 +127,11 @@ def choose(
         if not set(chosen) <= set(rows):
             raise InvalidRequest("a consent of another request was named")
         if any(row.awaits_guardian for row in rows.values()):
-            raise StateConflict("the minor has signed: now it is the guardian's turn")
+            raise StateConflict(
+                "the minor has signed: now it is the guardian's turn"
+                if guardian.turn(tx, request, list(rows.values())) == GUARDIAN
+                else "some of this is signed: sign or refuse the others in the wallet"
+            )
         ticked = [row for row in rows.values() if chosen.get(row.id)]
         if any(row.state != ConsentState.REQUESTED for row in ticked):
             raise InvalidRequest("one of these consents has been answered before")
@@ -156,9 +160,8 @@ def revision(ctx: Context, tenant_id: str, page_token: str) -> str:
     with ctx.db.reading() as tx:
         request = consents.request_by_page(tx, tenant_id, token_hash(page_token))
         rows = [row.as_published(now) for row in consents.of_request(tx, request.id)]
-        signer = guardian.signer_of(rows) if request.state == "open" else CUSTOMER
         contact = contacts.find(tx, tenant_id, request.contact_id)
-        contact = guardian.signer(tx, contact, signer)
+        contact = guardian.signer(tx, contact, guardian.turn(tx, request, rows))
         waiting = presentations.latest(tx, request.id, "consent")
         invited = (
             contacts.open_invitation(tx, contact.id, now) if contact.subject_id is None else None

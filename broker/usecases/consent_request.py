@@ -145,8 +145,9 @@ def open_request(
         consents.add_request(tx, request)
         rows = [_ask_for(ctx, tx, drafting, item, contact) for item in items]
         asked = ask_for_signatures(ctx, tx, request, rows)
-        signing = guardian.signer(tx, contact, guardian.signer_of(rows))
-    return _opened(ctx, request, rows, signing, asked)
+        whose = guardian.signer_of(rows)
+        signing = guardian.signer(tx, contact, whose)
+    return _opened(ctx, request, rows, signing, (whose, asked))
 
 
 def find_request(ctx: Context, tenant_id: str, partner_id: str | None, request_id: str) -> Opened:
@@ -169,10 +170,9 @@ def find_request(ctx: Context, tenant_id: str, partner_id: str | None, request_i
         ):
             raise Erased("the customer was erased, and this request with them")
         waiting = presentations.latest(tx, request_id, "consent")
-        signing = contact
-        if request.state == "open":
-            signing = guardian.signer(tx, contact, guardian.signer_of(rows))
-    return _opened(ctx, request, rows, signing, answerable(ctx, waiting))
+        whose = guardian.turn(tx, request, rows)
+        signing = guardian.signer(tx, contact, whose)
+    return _opened(ctx, request, rows, signing, (whose, answerable(ctx, waiting)))
 
 
 def in_order(template: Template, rows: Sequence[ConsentRow]) -> list[ConsentRow]:
@@ -286,8 +286,9 @@ def _opened(
     request: ConsentRequestRow,
     rows: Sequence[ConsentRow],
     contact: ContactRow,
-    asked: Asked | None,
+    asking: tuple[str, Asked | None],
 ) -> Opened:
+    whose, asked = asking
     return Opened(
         request=request,
         consents=tuple(rows),
@@ -295,5 +296,5 @@ def _opened(
         invitation_needed=contact.subject_id is None,
         page_url=page_url(ctx, request.tenant_id, page_token_of(ctx, request.id)),
         asked=asked,
-        signer=None if asked is None else guardian.signer_of(rows),
+        signer=None if asked is None else whose,
     )

@@ -1,7 +1,9 @@
 """Erase a customer (PIPL 47, GDPR 17): at once what may go, the rest when the law lets go of it.
 
 1. One transaction begins it: every granted consent is withdrawn, each recipient gets a deletion
-   task, and references, wallet keys and offers are emptied. Decisions deny at once; what else the
+   task, and references, wallet keys and offers are emptied. So are those that the customer alone
+   signed as a child's guardian, unless another is named by now: nobody's wallet could withdraw
+   them any more. Decisions deny at once; what else the
    partner may fetch shows it at a time of its own (`shown_from`), as a withdrawal of everything is
    shown (decision 0080): two partners whose customer is erased in the same second would find by it
    that the customer is one.
@@ -22,13 +24,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from secrets import randbelow
 
+import orjson
 from sqlalchemy import Connection
 
 from broker.domain.consent import ConsentState
 from broker.domain.errors import LogUnavailable, NotFound, StateConflict
+from broker.domain.guardian import GUARDIAN
 from broker.domain.held import Held
 from broker.domain.ids import new_id
+from broker.domain.terms import Terms
 from broker.store import contacts, credentials, erasures, outside_copies, people
+from broker.store.consents import ConsentRow
 from broker.store.erasures import ErasureRow
 from broker.store.outside_copies import ErasureCopy
 from broker.usecases import audit
@@ -36,6 +42,7 @@ from broker.usecases.closing import close_request
 from broker.usecases.context import Context
 from broker.usecases.deletion import open_task
 from broker.usecases.granting import withdraw_consent
+from broker.usecases.guardian import signer
 from broker.usecases.person import Named, Person, find_person
 from broker.usecases.status import mark_changed
 from broker.usecases.unlearning import note_end
@@ -63,7 +70,7 @@ def erase(ctx: Context, tenant_id: str, named: Named, *, by: str) -> Begun:
     with ctx.db.transaction() as tx:
         person = find_person(ctx, tx, tenant_id, named, hold=True)
         # Where nothing was ever asked there is nothing that a partner could see change.
-        seen = erasures.seen_by_partners(tx, person.contact_ids)
+        seen = erasures.seen_by_partners(tx, person.contact_ids) or bool(_alone(tx, person))
         held = Held.at(ctx.now(), randbelow) if seen else None
         begun = erase_person(ctx, tx, person, by=by, held=held)
     _forget(ctx, begun.erasure)
@@ -165,7 +172,29 @@ def _withdraw(
         if row.state == ConsentState.GRANTED:
             withdraw_consent(ctx, tx, row, None, officer_id=officer_id, held=held)
             withdrawn += 1
+    for row in _alone(tx, person, lock=True):
+        withdraw_consent(ctx, tx, row, None, officer_id=officer_id, held=held)
     return withdrawn, tasks
+
+
+def _alone(tx: Connection, person: Person, *, lock: bool = False) -> list[ConsentRow]:
+    """The consents in force that only this customer's wallet can withdraw, as a child's guardian.
+
+    In the order of status lists.
+    """
+    if person.subject_id is None:
+        return []
+    found = []
+    for row in people.signed_for_others(tx, person.tenant_id, person.subject_id, lock=lock):
+        if row.state != ConsentState.GRANTED:
+            continue
+        terms = Terms.from_json(orjson.loads(row.terms))
+        if terms.guardian is None or not terms.guardian.alone:
+            continue  # the minor has a wallet
+        child = contacts.find(tx, row.tenant_id, row.contact_id)
+        if signer(tx, child, GUARDIAN).subject_id in {None, person.subject_id}:
+            found.append(row)
+    return sorted(found, key=lambda row: (row.status_list_id or "", row.id))
 
 
 def _begin(ctx: Context, tx: Connection, person: Person, by: str, held: Held | None) -> ErasureRow:

@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 import orjson
 from sqlalchemy import Connection
 
-from broker.domain.errors import InvalidRequest, NotFound, UnknownPartner
+from broker.domain.errors import InvalidRequest, NotFound, StateConflict, UnknownPartner
 from broker.domain.guardian import CUSTOMER, GUARDIAN, Minor, check_minor, stored_minor
 from broker.domain.terms import Terms
-from broker.store import contacts, partners
-from broker.store.consents import ConsentRow
+from broker.store import contacts, partners, people, presentations
+from broker.store.consents import ConsentRequestRow, ConsentRow
 from broker.store.contacts import ContactRow
 from broker.usecases import audit
 from broker.usecases.context import Context
+from broker.usecases.presentation_request import Document
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def mark(
     """Say that a contact is a minor, and whose contact the guardian's is; in place of before.
 
     From then on decisions need a guardian's signature where a law asks for it. Raises
-    `UnknownPartner`, `InvalidRequest`.
+    `UnknownPartner`, `InvalidRequest`, `StateConflict` (the contact is somebody's guardian).
     """
     if guardian_ref == subject_ref:
         raise InvalidRequest("nobody is their own guardian: name another contact")
@@ -52,10 +53,16 @@ def mark(
         refs = sorted((subject_ref, guardian_ref))
         found = {ref: _contact(ctx, tx, tenant_id, partner_id, ref) for ref in refs}
         contact, guardian = found[subject_ref], found[guardian_ref]
-        if guardian.minor is not None:
-            raise InvalidRequest("the guardian is marked as a minor")
+        if any(one.minor is not None for one in _same_person(tx, guardian)):
+            raise InvalidRequest(
+                "the guardian is marked as a minor: name another, or take that mark away first"
+            )
+        if people.wards(tx, tenant_id, [one.id for one in _same_person(tx, contact)]):
+            raise StateConflict(
+                "the contact is the guardian of another minor: name another guardian there first"
+            )
         minor = replace(minor, guardian=guardian.id)
-        contacts.set_minor(tx, contact.id, minor.dump())
+        contacts.set_minor(tx, contact.id, minor)
         # With nobody bound yet the entry is sealed for good: then it names no guardian.
         relative = {} if contact.subject_id is None else {"guardian": guardian.id}
         if relative:
@@ -81,8 +88,21 @@ def find(ctx: Context, tenant_id: str, partner_id: str | None, contact_id: str) 
         return _marked(tx, tenant_id, partner_id, contact_id)
 
 
+def turn(tx: Connection, request: ConsentRequestRow, rows: Sequence[ConsentRow]) -> str:
+    """Whose turn it is on a consent request: of whoever its wallet's request asks now.
+
+    In the fallback a minor may have signed some, and be asked for the others still.
+    """
+    if request.state != "open":
+        return CUSTOMER
+    for one in presentations.open_ones(tx, request.id):
+        if one.kind == "consent":
+            return Document.load(one.document).signer
+    return signer_of(rows)
+
+
 def signer_of(rows: Sequence[ConsentRow]) -> str:
-    """Whose turn it is to sign these consents: a minor comes before the guardian, if at all."""
+    """Who is to be asked for these consents next: a minor before the guardian, if at all."""
     for row in rows:
         guardian = Terms.from_json(orjson.loads(row.terms)).guardian
         if guardian is not None and (guardian.alone or row.awaits_guardian):
@@ -102,7 +122,17 @@ def signer(tx: Connection, contact: ContactRow, whose: str) -> ContactRow:
     if minor is None:
         return replace(contact, subject_id=None)
     guardian = contacts.find(tx, contact.tenant_id, minor.guardian)
-    return guardian if guardian.minor is None else replace(guardian, subject_id=None)
+    if any(one.minor is not None for one in _same_person(tx, guardian)):
+        return replace(guardian, subject_id=None)
+    return guardian
+
+
+def _same_person(tx: Connection, contact: ContactRow) -> list[ContactRow]:
+    """A contact with the others that its partner has of the same wallet."""
+    if contact.subject_id is None:
+        return [contact]
+    found = contacts.of_subject(tx, contact.tenant_id, contact.subject_id)
+    return [one for one in found if one.partner_id == contact.partner_id]
 
 
 def _contact(

@@ -4,7 +4,7 @@ Its form is `broker/domain/schemas/subject-export-1.json`. No profile attribute 
 the broker holds none; no secret either (codes and tokens are kept as hashes). Nothing in it is
 about anybody else but that a minor has a guardian: each entry of the log is one of this customer's,
 opened by their own key, and of what a guardian signed there is the hash. What somebody signed as
-another's guardian is in the minor's export and not in their own.
+another's guardian is in their own (`guardian_export`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,9 +17,7 @@ from broker.domain.addresses import tenant_url
 from broker.domain.consent import WithdrawalGrade
 from broker.domain.errors import NotFound
 from broker.domain.terms import Terms
-from broker.store import (
-    audit as audit_store,
-)
+from broker.store import audit as audit_store
 from broker.store import (
     contacts,
     credentials,
@@ -40,6 +38,7 @@ from broker.usecases import audit
 from broker.usecases.context import Context
 from broker.usecases.deletion import opened_receipt
 from broker.usecases.granting import sha256
+from broker.usecases.guardian_export import as_guardian
 from broker.usecases.invitation import pairwise_id
 from broker.usecases.person import Named, Person, find_person
 from broker.usecases.proof_request import query_of
@@ -113,6 +112,7 @@ def _told(ctx: Context, tx: Connection, person: Person) -> dict[str, Any]:
         "credential_copies": _copies(ctx, tx, person),
         "consent_requests": _requests(tx, person),
         "consents": [_consent(ctx, tx, row) for row in consents],
+        **as_guardian(ctx, tx, person),
         "proof_requests": _proof_requests(ctx, tx, person),
         "envelopes": _envelopes(ctx, tx, person, consents),
         "decisions": [one for one in opened if one["entry"]["type"] == DECISION],

@@ -27,6 +27,7 @@ from broker.web.views import (
     OutcomeView,
     PartyView,
     RequestView,
+    SignedBy,
     SignView,
     WhatView,
     WhoView,
@@ -60,7 +61,8 @@ def sign(state: PageState, spoken: Language, card: WaitingOffer | None) -> SignV
     }
     signing, signed, not_shared = [], [], []
     for view, (row, _, terms) in zip(request.consents, state.consents, strict=True):
-        if row.state == "granted":
+        # In the fallback a minor signs each by itself, and goes on with the others.
+        if row.state == "granted" or (row.awaits_guardian and row.id not in asked):
             signed.append(view)
             continue
         if row.id not in asked:
@@ -87,7 +89,7 @@ def outcome(state: PageState, spoken: Language) -> OutcomeView:
     """After the answer: each consent with its state, its receipt and its withdrawal."""
     request = describe_request(state, spoken)
     kept = []
-    for view, (row, _, _) in zip(request.consents, state.consents, strict=True):
+    for view, (row, _, terms) in zip(request.consents, state.consents, strict=True):
         link = state.withdrawals.get(row.id)
         country = state.controller.country
         kept.append(
@@ -104,6 +106,7 @@ def outcome(state: PageState, spoken: Language) -> OutcomeView:
                 else "refused"
                 if row.refuses_automated_decisions
                 else "allowed",
+                signed_by=_signed_by(terms),
             )
         )
     return OutcomeView(
@@ -219,6 +222,12 @@ def _guardian(state: PageState) -> Literal["", "first_minor", "guardian_now", "a
     if guardian.alone:
         return "alone"
     return "guardian_now" if state.signer == GUARDIAN else "first_minor"
+
+
+def _signed_by(terms: Terms) -> SignedBy:
+    if terms.guardian is None:
+        return "customer"
+    return "guardian" if terms.guardian.alone else "both"
 
 
 def _kind(terms: Terms) -> Kind:

@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 Kind = Literal["ordinary", "sensitive", "cross_border", "publication", "public_place"]
 Answer = Literal["agree", "refuse"]
+SignedBy = Literal["customer", "guardian", "both"]
 OutcomeState = Literal["granted", "refused", "withdrawn", "over"]
 
 
@@ -166,6 +167,8 @@ class KeptView:
     """One consent after the answer: its state, when, the receipt, a withdrawal under way.
 
     `decides_alone` says whether a program decides by itself: allowed, refused, or not at all.
+    `signed_by` says whose signatures it rests on once it was given: `both` are a minor's and the
+    guardian's.
     """
 
     consent: ConsentView
@@ -176,6 +179,7 @@ class KeptView:
     withdrawal_grade: str
     withdrawal: LinkView | None
     decides_alone: Literal["allowed", "refused", "no"]
+    signed_by: SignedBy
 
 
 @dataclass(frozen=True)

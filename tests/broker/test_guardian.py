@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from broker.domain.bundle import pack, unpack
 from broker.domain.evidence import MANIFEST_TYPE, Report, file_hash, verify_evidence
+from broker.domain.guardian import Minor
 from broker.store.acting import acting_for_all
 from broker.store.consents import CONSENT
 from broker.store.contacts import CONTACT
@@ -295,13 +296,13 @@ def test_a_new_guardian_withdraws_what_the_one_before_signed(
     mark(broker, "under_13", alone=True)
     request = broker.ask("crm-child")
     parent.sign(request["wallet_link"], "consent_base")
-    if erased:
-        erase(broker, "crm-parent")
     consent_id = request["consents"][0]["id"]
     aunt, stranger = broker.customer("crm-aunt"), broker.customer("crm-9")
     guardian = {"subject_ref": "crm-aunt", "relation": "legal_guardian", "alone": True}
     body = {"subject_ref": "crm-child", "age_band": "under_13", "guardian": guardian}
     assert broker.api("PUT", "/v1/minors", json=body).status_code == 200
+    if erased:
+        erase(broker, "crm-parent")
     link = broker.withdrawal(consent_id).json()["wallet_link"]
     with pytest.raises(PeerRefused):
         stranger.sign(link, "other_key")
@@ -341,12 +342,44 @@ def test_a_minor_is_nobodys_guardian(broker: World, child: Customer, parent: Cus
     mark(broker)
     guardian = {"subject_ref": "crm-grand", "relation": "parent"}
     young = {"subject_ref": "crm-parent", "age_band": "under_14", "guardian": guardian}
-    assert broker.api("PUT", "/v1/minors", json=young).status_code == 200
+    refused = broker.api("PUT", "/v1/minors", json=young)
+    assert (refused.status_code, refused.json()["code"]) == (409, "state_conflict")
+    assert "name another guardian there first" in refused.json()["detail"]
     request = broker.ask("crm-child")
+    # Marked by a broker of before, which did not refuse it.
+    of_parent = CONTACT.c.id.in_(stored(broker, CONTACT.c.guardian_contact_id) - {None})
+    with broker.ctx.db.transaction() as tx:
+        kept = Minor("under_14", "ct-grand", "parent", alone=False).dump()
+        tx.execute(CONTACT.update().where(of_parent).values(minor=kept))
     child.sign(request["wallet_link"], "consent_base")
     with pytest.raises(PeerRefused):
         parent.sign(broker.follow(request)["wallet_link"], "consent_base")
     assert broker.states(request)[0] == "requested"
+
+
+def test_whose_guardian_somebody_was_may_be_marked_once_they_are_none(broker: World) -> None:
+    marked = mark(broker)
+    guardian = {"subject_ref": "crm-grand", "relation": "parent"}
+    young = {"subject_ref": "crm-parent", "age_band": "under_14", "guardian": guardian}
+    assert broker.api("PUT", "/v1/minors", json=young).status_code == 409
+    assert broker.api("DELETE", f"/v1/minors/{marked['id']}").status_code == 204
+    assert broker.api("PUT", "/v1/minors", json=young).status_code == 200
+    again = {**young, "subject_ref": "crm-child"}
+    again["guardian"] = {**guardian, "subject_ref": "crm-parent"}
+    refused = broker.api("PUT", "/v1/minors", json=again)
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_request")
+
+
+def test_marks_of_before_are_found_by_their_guardian(broker: World) -> None:
+    mark(broker)
+    downgrade(broker, "0033")
+    with acting_for_all(), broker.ctx.db.transaction() as tx:
+        config = _config()
+        config.attributes["connection"] = tx
+        command.upgrade(config, "head")
+    guardian = {"subject_ref": "crm-grand", "relation": "parent"}
+    young = {"subject_ref": "crm-parent", "age_band": "under_14", "guardian": guardian}
+    assert broker.api("PUT", "/v1/minors", json=young).status_code == 409
 
 
 def test_no_broker_that_knows_no_minors_takes_over_where_there_are_some(broker: World) -> None:

@@ -9,6 +9,7 @@ from broker.store.tables.base import PLACES, one_of, time
 
 # Which copies a status list shows; a query finds the index by these very words.
 SUPERSEDED = sql("state = 'superseded'")
+NAMES_GUARDIAN = sql("guardian_contact_id IS NOT NULL")
 
 
 class Subject(SQLModel, table=True):
@@ -24,14 +25,21 @@ class Contact(SQLModel, table=True):
     """A partner's opaque reference to a customer, and whose wallet it was bound to, how surely.
 
     One that was erased has no reference any more and names its erasure. `minor` is what the
-    partner has said of a customer who is a minor (`domain/guardian.py`), as JSON. A
-    `test_subject` is one that new sources and partners may be tried on.
+    partner has said of a customer who is a minor (`domain/guardian.py`), as JSON, and
+    `guardian_contact_id` the contact that it names, to be found by. A `test_subject` is one that
+    new sources and partners may be tried on.
     """
 
     __table_args__ = (
         one_of("grade", "none", "link", "code", "verified_person"),
         UniqueConstraint("partner_id", "subject_ref_hash"),
         Index("ix_contact_subject", "subject_id", "partner_id"),
+        Index(
+            "ix_contact_guardian",
+            "guardian_contact_id",
+            sqlite_where=NAMES_GUARDIAN,
+            postgresql_where=NAMES_GUARDIAN,
+        ),
     )
     id: str = Field(primary_key=True)
     tenant_id: str = Field(foreign_key="tenant.id")
@@ -45,6 +53,7 @@ class Contact(SQLModel, table=True):
     erasure_id: str | None = Field(default=None, index=True)
     minor: str | None = Field(default=None, sa_type=SqlText)
     test_subject: bool | None = None
+    guardian_contact_id: str | None = None
 
 
 class Invitation(SQLModel, table=True):
