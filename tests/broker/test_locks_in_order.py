@@ -17,6 +17,7 @@ from sqlalchemy import select
 from broker.store import consents, decisions
 from broker.store.acting import acting_for
 from broker.store.consents import CONSENT
+from broker.store.decision_statements import HOLD_REGISTERED, USE
 from broker.usecases.closing import expire_due
 from broker.usecases.partner import set_partner_state
 from tests.broker.builders import TENANT
@@ -37,7 +38,7 @@ class Stopped:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.holds, self.go_on = threading.Event(), threading.Event()
-        self._real = decisions.HOLD_REGISTERED
+        self._real = HOLD_REGISTERED
         monkeypatch.setattr(decisions, "HOLD_REGISTERED", self)
 
     def rows(self, tx: Any, values: Any) -> Any:  # noqa: ANN401 (as a `Prepared`)
@@ -93,11 +94,11 @@ def test_two_counted_uses_of_one_customer(
         asked = ("home_city", "purchase_count_12m")
         for attribute in asked:
             at.consent(attributes=(attribute,), uses_left=2)
-        both, real = threading.Barrier(2), decisions.USE
+        both = threading.Barrier(2)
 
         class Slow:
             def changed(self, tx: Any, values: Any) -> int:  # noqa: ANN401 (as a `Prepared`)
-                count = real.changed(tx, values)
+                count = USE.changed(tx, values)
                 with suppress(threading.BrokenBarrierError):  # the other waits for this one
                     both.wait(0.5)
                 return count
