@@ -43,13 +43,16 @@ class Readiness(BaseModel):
             "migrations_missing",
             "log_rolled_back",
             "log_behind",
+            "clock_went_back",
         ]
     ] = Field(
         description=(
             "`stopping`: it was told to stop, and answers what still comes. "
             "`log_rolled_back`: the database is older than the head that was signed last; nothing "
             "is permitted until it is recovered. `log_behind`: the audit log has not caught up for "
-            "a minute, or has not run yet; nothing is granted until it has."
+            "a minute, or has not run yet; nothing is granted until it has. `clock_went_back`: the "
+            "clock is clearly before what it was while the process ran; nothing is permitted until "
+            "it is past that again."
         )
     )
 
@@ -110,4 +113,6 @@ def _database(ctx: Context, request: Request) -> list[str]:
 def _log(ctx: Context) -> list[str]:
     if ctx.log.rolled_back is not None:
         return ["log_rolled_back"]
+    if ctx.log.clock_went_back(ctx.now()):
+        return ["clock_went_back"]
     return [] if ctx.log.permits(ctx.now()) else ["log_behind"]

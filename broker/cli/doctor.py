@@ -43,13 +43,14 @@ def look(
     context: typer.Context,
     lang: Lang = "en",
     offline: Annotated[
-        bool, typer.Option("--offline", help="Do not ask PUBLIC_URL. 不访问 PUBLIC_URL。")
+        bool, typer.Option("--offline", help="Ask neither PUBLIC_URL nor vaults. 不访问网络。")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Examine the deployment that the environment names, whether it serves or not. 诊断部署。
 
-    Nothing is changed. Exit codes: 0 nothing worse than warnings; 1 problems.
+    Nothing is changed; a probe is put into each vault of BROKER_VAULTS and deleted. Exit codes:
+    0 nothing worse than warnings; 1 problems.
     """
     if context.invoked_subcommand is not None:
         return

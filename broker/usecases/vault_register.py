@@ -6,13 +6,17 @@ from typing import Final
 from broker.domain.errors import StateConflict, UnknownVault, VaultUnreachable
 from broker.outbound.object_vaults import ObjectVault
 from broker.outbound.vaults import FolderVault, Vault
+from broker.settings import Settings
 from broker.store import vault
 from broker.store.acting import acting_for_all
 from broker.usecases.context import Context
+from broker.usecases.keys import KeyRing
 from credentials.jcs import b64url
 
 LOCAL: Final = "local"
 FOLDER: Final = "vault"
+MARKER_KEY: Final = "vault"
+"""The label of the secret that markers are made with."""
 
 
 def vault_names(ctx: Context) -> tuple[str, ...]:
@@ -22,11 +26,15 @@ def vault_names(ctx: Context) -> tuple[str, ...]:
 
 def open_vault(ctx: Context, name: str) -> Vault:
     """The vault of a name; raises `UnknownVault`."""
-    mark = b64url(hmac.digest(ctx.keys.hmac_key("vault"), b"marker", "sha256"))
+    return vault_of(ctx.settings, ctx.keys, name)
+
+
+def vault_of(settings: Settings, keys: KeyRing, name: str) -> Vault:
+    """The same for whoever has no context."""
+    mark = b64url(hmac.digest(keys.hmac_key(MARKER_KEY), b"marker", "sha256"))
     if name == LOCAL:
-        root = ctx.settings.vault_root
-        return FolderVault(root or ctx.settings.home / FOLDER, mark)
-    place = ctx.settings.vaults.get(name)
+        return FolderVault(settings.vault_root or settings.home / FOLDER, mark)
+    place = settings.vaults.get(name)
     if place is None:
         raise UnknownVault("there is no vault of this name: GET /v1/vaults/{partner} lists them")
     return ObjectVault(name, place, mark)

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from broker.api import metrics
 from broker.domain.errors import LogRolledBack
 from broker.store.head_file import FILE_NAME
-from broker.usecases.sequencer import Sequencer
+from broker.usecases.sequencer import LARGEST_STEP_BACK, Sequencer
 from tests.broker.clients_world import World, application, world
 
 
@@ -38,6 +38,14 @@ def test_a_log_that_is_a_minute_behind_is_a_reason(broker: World) -> None:
     assert (answer.status_code, answer.json()["reasons"]) == (503, ["log_behind"])
     assert broker.http.get("/healthz").json() == {"status": "ok"}
     broker.advance(1)
+    assert broker.http.get("/readyz").status_code == 200
+
+
+def test_a_clock_that_went_back_is_a_reason_of_its_own(broker: World) -> None:
+    broker.time[0] -= LARGEST_STEP_BACK + 1
+    answer = broker.http.get("/readyz")
+    assert (answer.status_code, answer.json()["reasons"]) == (503, ["clock_went_back"])
+    broker.time[0] += LARGEST_STEP_BACK + 1
     assert broker.http.get("/readyz").status_code == 200
 
 

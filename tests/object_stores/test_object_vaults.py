@@ -1,5 +1,6 @@
 """Vaults in S3 and WebDAV, at real servers: put, decided, checked, damaged, silent, deleted."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from broker.domain.vault import PIECE_BYTES
 from broker.outbound.object_vaults import ObjectVault
 from broker.settings import SettingsError, VaultPlace, read_settings
 from broker.usecases import vault_upkeep
+from broker.usecases.doctor.vaults import services
 from broker.usecases.vault_register import claim_vault, open_vault, vault_names
 from tests.broker.flow_world import World, world
 from tests.broker.vaults import ATTRIBUTE, Filled
@@ -136,6 +138,31 @@ def test_the_whole_way(served: Served, tmp_path: Path) -> None:
         assert made.withdrawal(at.consent, made.officer).status_code == 200
         assert vault_upkeep.delete_due(made.ctx) == 1
         assert list(vault.lying()) == []
+
+
+def test_the_doctor_puts_a_probe_into_each(served: Served, tmp_path: Path) -> None:
+    with world(tmp_path / "home") as made:
+        settings = replace(made.ctx.settings, vaults={"archive": served.place})
+
+        def examined(**changes: str) -> list[tuple[str, str]]:
+            place = replace(served.place, **changes)
+            looked = replace(settings, vaults={"archive": place})
+            found = services(looked, made.ctx.db, made.ctx.master, made.time[0])
+            return [(one.code, one.level) for one in found]
+
+        assert examined() == [("vault_not_ours", "problem")]
+        vars(made.ctx)["settings"] = settings
+        claim_vault(made.ctx, "archive")
+        assert examined() == [("vault_fine", "fine")]
+        assert list(open_vault(made.ctx, "archive").lying()) == []
+        wrong = "user" if served.place.kind == "s3" else "secret"
+        assert examined(**{wrong: "wrong"}) == [("vault_unreachable", "problem")]
+        if served.place.kind == "webdav":
+            shutil.rmtree(served.files / "doctor")  # the probe's folder: a file in its place
+            (served.files / "doctor").touch()
+            assert examined() == [("vault_not_writable", "problem")]
+        served.stack.close()
+        assert examined() == [("vault_unreachable", "problem")]
 
 
 def test_a_silent_service_is_told_and_nothing_counts_as_deleted(

@@ -1,7 +1,7 @@
 """Examine a deployment: why it does not start, or will not serve, and what is about to end.
 
-Nothing is created, migrated, signed or changed, and no foreign service is asked: the own public
-address alone.
+Nothing is created, migrated, signed or changed, and nobody is asked but the own public address and
+the vaults that the settings name: a probe is put there and deleted.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from broker.settings import Settings
 from broker.store import policy_sets
 from broker.store.acting import acting_for_all
 from broker.store.db import Database
-from broker.usecases.doctor import database, events, keys, log, surroundings
+from broker.usecases.doctor import database, events, keys, log, surroundings, vaults
 from broker.usecases.loaded_policies import LoadedPolicies
 from credentials.sealing import MasterKey
 
@@ -27,7 +27,7 @@ def examine(settings: Settings, now: int, *, ask: bool = True) -> Iterator[Findi
     """Everything that can be looked at as things stand, one finding after the other.
 
     What rests on something that is missing is left out: its cause is the finding. `now` is this
-    machine's clock; with `ask` False the own address is not asked.
+    machine's clock; with `ask` False neither the own address nor a service is asked.
     """
     yield from surroundings.settings(settings)
     yield from surroundings.home(settings)
@@ -38,14 +38,14 @@ def examine(settings: Settings, now: int, *, ask: bool = True) -> Iterator[Findi
         standing = list(database.standing(settings, db))
         yield from standing
         if any(finding.code == "database_fine" for finding in standing):
-            yield from _behind(settings, db, master, now)
+            yield from _behind(settings, db, master, now, ask=ask)
     finally:
         db.close()
     yield from surroundings.clock(ask_own_address(settings.public_url) if ask else None, now)
 
 
 def _behind(
-    settings: Settings, db: Database, master: MasterKey | Finding, now: int
+    settings: Settings, db: Database, master: MasterKey | Finding, now: int, *, ask: bool
 ) -> Iterator[Finding]:
     """What is looked at in a database that this broker could serve on."""
     try:
@@ -58,6 +58,8 @@ def _behind(
         yield from keys.certificates(settings, db, now)
         if all(finding.level != "problem" for finding in opened):
             yield from log.standing(settings, db, master, now)
+            if ask:
+                yield from vaults.services(settings, db, master, now)
         yield from log.lists(settings, db)
         yield from _own_policies(db)
         yield from events.webhooks(db, now)
