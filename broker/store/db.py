@@ -11,10 +11,10 @@ raises `NobodyActing`.
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from starlette.concurrency import run_in_threadpool
 
 from broker.domain.tracing import span
@@ -22,12 +22,11 @@ from broker.store.acting import acting
 from broker.store.fair_lock import FairLock
 from broker.store.group_commit import GroupCommit, Writing
 from broker.store.outside_copies import commit_with, forget_with
-from broker.store.row_security import SETTING
+from broker.store.postgresql import postgresql_engine, read_only
 
 T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 10_000
-_READ_ONLY = "read only"  # noted at a pooled connection for its next transaction
 
 
 class _First(threading.local):
@@ -56,7 +55,7 @@ class Database:
                 self._loop_writer, self._write_lock, self._writing, BUSY_TIMEOUT_MS
             )
         else:
-            self._writer = self._reader = _postgresql_engine(url, pool_size=pool_size)
+            self._writer = self._reader = postgresql_engine(url, pool_size=pool_size)
 
     @property
     def engine(self) -> Engine:
@@ -117,9 +116,10 @@ class Database:
     def reading(self) -> Iterator[Connection]:
         """A read-only snapshot (SQLite) or READ COMMITTED reads (PostgreSQL)."""
         acting()
-        with self._reader.connect() as connection:
-            connection.connection.info[_READ_ONLY] = True
-            connection.begin()  # here, for whom this block is
+        with ExitStack() as stack:
+            with read_only():
+                connection = stack.enter_context(self._reader.connect())
+                connection.begin()  # here, for whom this block is
             yield connection
             if not self.is_sqlite:
                 # After a ROLLBACK the driver would forget every statement that it has prepared.
@@ -209,31 +209,6 @@ class Database:
                 connection.close()
         self._idle.append(connection)
         return result
-
-
-def _postgresql_engine(url: str, *, pool_size: int) -> Engine:
-    """An engine whose transactions begin with the tenant that they are for.
-
-    The driver would send its own BEGIN, and the tenant would cost another round trip: so it is
-    told to leave that to us. COMMIT and ROLLBACK it sends all the same, as soon as one is open.
-    The setting is the transaction's: a pooled connection carries nobody's tenant on.
-    (SQLAlchemy's event would do; by the dialect's own step it costs 150 us less.)
-    """
-    engine = create_engine(
-        url, pool_size=pool_size, pool_pre_ping=True, isolation_level="AUTOCOMMIT"
-    )
-
-    def begin(dbapi_connection: PoolProxiedConnection) -> None:
-        mode = " READ ONLY" if dbapi_connection.info.pop(_READ_ONLY, False) else ""
-        whom = acting()  # a tenant's id or *: nothing to quote
-        driver: Any = dbapi_connection.driver_connection
-        driver.execute(
-            f"BEGIN ISOLATION LEVEL READ COMMITTED{mode}; SET LOCAL {SETTING} = '{whom}'",
-            prepare=False,
-        )
-
-    engine.dialect.do_begin = begin  # type: ignore[method-assign]
-    return engine
 
 
 def _sqlite_engine(

@@ -77,8 +77,8 @@ def prove(
     entry_id: str,
     now: int,
     kept_until: int,
-) -> bool:
-    """Note that an open request was proven; False when another answer came first."""
+) -> ProofRequestRow | None:
+    """Note that an open request was proven, and give it; None when another answer came first."""
     changed = tx.execute(
         update(REQUEST)
         .where(REQUEST.c.id == request_id, REQUEST.c.state == "open", REQUEST.c.expires_at > now)
@@ -90,8 +90,9 @@ def prove(
             proven_at=now,
             kept_until=kept_until,
         )
-    )
-    return changed.rowcount == 1
+        .returning(REQUEST)
+    ).one_or_none()
+    return None if changed is None else _request(changed)
 
 
 def refuse(tx: Connection, request_id: str) -> bool:

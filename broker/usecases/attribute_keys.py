@@ -45,10 +45,9 @@ def published_keys(ctx: Context, tenant_id: str) -> tuple[bytes, ...]:
     return tuple(b64url_decode(orjson.loads(row.public_jwk)["x"]) for row in rows)
 
 
-def stolen_keys(ctx: Context, tenant_id: str) -> frozenset[bytes]:
+def stolen_keys(tx: Connection, tenant_id: str) -> frozenset[bytes]:
     """The keys that somebody else may sign with (96 bytes each)."""
-    with ctx.db.reading() as tx:
-        rows = store.of(tx, PURPOSE, tenant_id, "compromised")
+    rows = store.of(tx, PURPOSE, tenant_id, "compromised")
     return frozenset(b64url_decode(orjson.loads(row.public_jwk)["x"]) for row in rows)
 
 

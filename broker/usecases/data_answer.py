@@ -26,6 +26,7 @@ from broker.store import access_tokens, consents, data_requests, vault
 from broker.store.data_requests import DataAnswerRow, DataRequestRow
 from broker.usecases import audit
 from broker.usecases.answering import REJECTIONS_LOGGED, Accepted, Refused, Rejected
+from broker.usecases.attribute_keys import stolen_keys
 from broker.usecases.context import Context, at_one_moment
 from broker.usecases.data_request import CREDENTIAL, attributes_of, question_of
 from broker.usecases.decide import Asking, decide
@@ -58,6 +59,7 @@ def answer(ctx: Context, tenant_id: str, request_id: str, body: bytes) -> Accept
     ctx = at_one_moment(ctx)
     with ctx.db.reading() as tx:
         row = data_requests.find(tx, tenant_id, request_id)
+        stolen = stolen_keys(tx, tenant_id)
     try:
         # 1.
         state = row.state_at(ctx.now())
@@ -70,7 +72,7 @@ def answer(ctx: Context, tenant_id: str, request_id: str, body: bytes) -> Accept
         if isinstance(response, WalletRefusal):
             _refused(ctx, row, response)
             return Accepted((), {})
-        shown = check_proof(ctx, row, response.proof).credentials[CREDENTIAL].revealed
+        shown = check_proof(ctx, row, response.proof, stolen).credentials[CREDENTIAL].revealed
         # 3. and 4.
         _keep(ctx, row, _sealed(ctx, row, shown))
         return Accepted((), {})

@@ -59,9 +59,10 @@ def verify_for_partner(
     ctx = at_one_moment(ctx)
     with ctx.db.reading() as tx:
         row = proofs.find(tx, tenant_id, request_id, partner_id)
+        stolen = stolen_keys(tx, tenant_id)
     try:
         _check_open(ctx, row)
-        return _take(ctx, _check(ctx, row, read_proof(presentation)))
+        return _take(ctx, _check(ctx, row, read_proof(presentation), stolen))
     except (ZkpError, WalletProtocolError, Gone) as error:
         return _reject(ctx, row, error.code, str(error))
     except Refused as error:
@@ -76,13 +77,14 @@ def answer(ctx: Context, tenant_id: str, request_id: str, body: bytes) -> Accept
     ctx = at_one_moment(ctx)
     with ctx.db.reading() as tx:
         row = proofs.find(tx, tenant_id, request_id)
+        stolen = stolen_keys(tx, tenant_id)
     try:
         _check_open(ctx, row)
         response = read_answer(ctx, row, body)
         if isinstance(response, WalletRefusal):
             _refused(ctx, row, response)
         else:
-            _take(ctx, _check(ctx, row, response.proof))
+            _take(ctx, _check(ctx, row, response.proof, stolen))
         return Accepted((), {})
     except (ZkpError, WalletProtocolError) as error:
         return _reject(ctx, row, error.code, str(error))
@@ -118,12 +120,14 @@ def _check_open(ctx: Context, row: ProofRequestRow) -> None:
         raise LogUnavailable("the audit log takes no proofs at the moment; try again soon")
 
 
-def check_proof(ctx: Context, row: Kept, received: ReceivedProof) -> ProvenPresentation:
+def check_proof(
+    ctx: Context, row: Kept, received: ReceivedProof, stolen: frozenset[bytes]
+) -> ProvenPresentation:
     """Check everything that does not need the database, the cheap before the dear.
 
     1. The proof says that it answers this request, in one of the forms that it had.
     2. It shows the credentials asked for, each under a key of an issuer that is trusted for it,
-       and none under a key of this tenant that was stolen since it was asked.
+       and none under a key of this tenant that was stolen since it was asked (`stolen`).
     3. Each is of the schema asked for, and its header names the issuer of its key.
     4. The proof holds (`zkp.verify`: length, points, challenges, equations).
 
@@ -135,7 +139,6 @@ def check_proof(ctx: Context, row: Kept, received: ReceivedProof) -> ProvenPrese
     # 2.
     if set(received.credentials) != set(query.credentials):
         raise Refused("proof_credentials_differ", "the proof is over other credentials than asked")
-    stolen = stolen_keys(ctx, row.tenant_id)
     for name, shown in received.credentials.items():
         if shown.key in stolen:
             raise Refused(
@@ -156,8 +159,10 @@ def check_proof(ctx: Context, row: Kept, received: ReceivedProof) -> ProvenPrese
         return verify(request, received.presentation(), accepted)
 
 
-def _check(ctx: Context, row: ProofRequestRow, received: ReceivedProof) -> _Checked:
-    return _Checked(row, check_proof(ctx, row, received), received)
+def _check(
+    ctx: Context, row: ProofRequestRow, received: ReceivedProof, stolen: frozenset[bytes]
+) -> _Checked:
+    return _Checked(row, check_proof(ctx, row, received, stolen), received)
 
 
 def _answered(ctx: Context, row: Kept, received: ReceivedProof) -> ProofRequest:
@@ -217,11 +222,10 @@ def _take(ctx: Context, checked: _Checked) -> OpenedProof:
             now=now,
             kept_until=now + template.evidence_retention_days * DAY,
         )
-        if not proven:
+        if proven is None:
             raise Gone("this proof request has been answered: another proof came first")
         _tell(ctx, tx, row, "proof.verified")
-        after = proofs.find(tx, row.tenant_id, row.id)
-    return OpenedProof(after, query_of(after), request_of(ctx, after), None)
+    return OpenedProof(proven, query_of(proven), request_of(ctx, proven), None)
 
 
 def _kept(checked: _Checked) -> bytes:
