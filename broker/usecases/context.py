@@ -9,6 +9,7 @@ from broker.store.db import Database
 from broker.usecases.covering_template import CoveringTemplates
 from broker.usecases.keys import KeyRing
 from broker.usecases.loaded_policies import LoadedPolicies
+from broker.usecases.proof_batches import ProofBatches
 from broker.usecases.published import PublishedLists, PublishedShards
 from broker.usecases.sequencer import Sequencer
 from credentials.sealing import MasterKey
@@ -29,6 +30,7 @@ class Context:
     now: Callable[[], int]
     published: PublishedLists = field(default_factory=PublishedLists)
     shards: PublishedShards = field(default_factory=PublishedShards)
+    proofs: ProofBatches = field(default_factory=ProofBatches)
     policies: LoadedPolicies = field(default_factory=LoadedPolicies)
     templates: CoveringTemplates = field(default_factory=CoveringTemplates)
     stopping: threading.Event = field(default_factory=threading.Event)

@@ -37,7 +37,7 @@ from wallet_adapters.openid4vp.proof import (
 )
 from wallet_adapters.openid4vp.response import ProofResponse, WalletRefusal, parse_proof_response
 from wallet_adapters.wire import parse_form
-from zkp import ProofRequest, ProvenPresentation, Schema, ZkpError, verify
+from zkp import ProofRequest, ProvenPresentation, Schema, ToVerify, ZkpError
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ def check_proof(
     2. It shows the credentials asked for, each under a key of an issuer that is trusted for it,
        and none under a key of this tenant that was stolen since it was asked (`stolen`).
     3. Each is of the schema asked for, and its header names the issuer of its key.
-    4. The proof holds (`zkp.verify`: length, points, challenges, equations).
+    4. The proof holds (`zkp.verify`: length, points, challenges, equations), checked together with
+       those that wait at the same moment.
 
     Raises `Refused`, `ZkpError`. No transaction is open here: it takes milliseconds.
     """
@@ -156,7 +157,7 @@ def check_proof(
     # 4.
     with span("verification"):
         accepted = {name: asked.keys for name, asked in query.credentials.items()}
-        return verify(request, received.presentation(), accepted)
+        return ctx.proofs.verify(ToVerify(request, received.presentation(), accepted))
 
 
 def _check(
