@@ -14,7 +14,7 @@ from wallet_adapters.oauth import make_dpop_proof
 
 ASSERTION_SECONDS = 60
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 30.0
 
 
 class ApiError(Exception):
