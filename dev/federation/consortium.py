@@ -39,7 +39,13 @@ from broker.usecases.tenant import add_template
 from broker.usecases.training_report import reports
 from broker.usecases.trust import trust
 from credentials.keys import SoftwareKey
-from dev.federation.papers import campaign_json, write_key, write_settings
+from dev.federation.papers import (
+    campaign_json,
+    write_coordinator,
+    write_key,
+    write_member,
+    write_table,
+)
 from dev.federation.programs import Program, until
 from dev.running import CONSENT_BROKER, HOST, Broker, free_port, running_broker
 from federation.board import approve_model, sign_campaign, signed_campaign
@@ -231,7 +237,7 @@ class Consortium:
             raise RuntimeError(f"{' '.join(arguments)}: {finished.stderr.strip()}")
         return finished.stdout
 
-    def settle(self, *, patience: int = 120) -> None:
+    def settle(self, *, patience: int = 120, grace: int = 60) -> None:
         """Write each member's settings and the coordinator's."""
         self.ports = free_port(), free_port()
         with acting_for_all():
@@ -240,36 +246,27 @@ class Consortium:
         (self.directory / "trust.json").write_text(json.dumps(told))
         for number, member in enumerate(self.members):
             write_key(member.directory / "client.jwk", member.client)
-            write_settings(
-                member.directory / "member.toml",
+            write_member(
+                member.directory,
                 broker=self.broker.address,
                 member=member.id,
-                client_key="client.jwk",
-                trust="../trust.json",
-                board="../board.json",
-                trusted_entities="../board.yaml",
-                bundles="../bundles",
                 superlink=f"{HOST}:{self.ports[0]}",
-                root_certificates="../coordinator/state/link/members.pem",
                 rows=f"../rows-{number}.csv",
-                consents="consents.txt",
-                peers="../peers.json",
                 port=free_port(),
             )
         place = self.directory / "coordinator"
         place.mkdir()
         write_key(place / "coordinator.jwk", added)
-        write_settings(
-            place / "coordinator.toml",
+        write_coordinator(
+            place,
             broker=self.broker.address,
             coordinator=added.client_id,
-            client_key="coordinator.jwk",
-            bundles="../bundles",
             host=HOST,
             port=self.ports[0],
             control_port=self.ports[1],
             self_signed=HOST,
             patience=patience,
+            grace=grace,
         )
 
     def start_coordinator(self) -> Program:
@@ -304,6 +301,19 @@ class Consortium:
                 receipt_key=receipts.read_bytes(),
             )
             members.admit_member(self.ctx, ROOT_TENANT, member.id)
+
+    def go_on_from(self, model: str, old: Campaign) -> None:
+        """Have the campaign begin with a model, and members go on with what they kept of another.
+
+        It is one that does rounds of `old` anew.
+        """
+        if self.signed is None:
+            raise RuntimeError("there is no campaign yet")
+        follows = {self.signed.hash(): old.hash()}
+        for member in self.members:
+            write_table(member.directory / "member.toml", "follows", follows)
+        file = self.directory / "coordinator" / "coordinator.toml"
+        write_table(file, "begins", {self.campaign: model})
 
     def introduce(self) -> None:
         """Members are told each other's receipt keys, which secure aggregation rests on."""

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,7 +56,35 @@ def write_key(file: Path, client: NewClient) -> None:
     file.chmod(0o600)
 
 
+def write_member(directory: Path, **values: str | int) -> None:
+    """A member's settings; what others gave it lies above its directory."""
+    write_settings(
+        directory / "member.toml",
+        client_key="client.jwk",
+        trust="../trust.json",
+        board="../board.json",
+        trusted_entities="../board.yaml",
+        bundles="../bundles",
+        root_certificates="../coordinator/state/link/members.pem",
+        consents="consents.txt",
+        peers="../peers.json",
+        **values,
+    )
+
+
+def write_coordinator(directory: Path, **values: str | int) -> None:
+    """The coordinator's settings."""
+    file, key = directory / "coordinator.toml", "coordinator.jwk"
+    write_settings(file, client_key=key, bundles="../bundles", **values)
+
+
 def write_settings(file: Path, **values: str | int) -> None:
     """A settings file, TOML."""
     # JSON's texts and numbers are TOML's too.
     file.write_text("".join(f"{name} = {json.dumps(one)}\n" for name, one in values.items()))
+
+
+def write_table(file: Path, name: str, values: Mapping[str, str]) -> None:
+    """A table at the end of a settings file."""
+    lines = [f"{json.dumps(key)} = {json.dumps(one)}" for key, one in values.items()]
+    file.write_text(file.read_text() + "\n".join(["", f"[{name}]", *lines, ""]))

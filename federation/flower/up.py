@@ -127,7 +127,11 @@ class Reconciler:
     def _registered(
         self, control: Control, admitted: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, Node]:
-        """The node of each admitted member; one that is new is registered."""
+        """The node of each admitted member; one that is new is registered.
+
+        One that is revoked takes no part, and stays registered: a key whose registration was taken
+        back is refused by Flower for good, and its member may be admitted again.
+        """
         known = {node.public_key: node for node in control.nodes() if node.status != "unregistered"}
         found = {}
         for member, one in sorted(admitted.items()):

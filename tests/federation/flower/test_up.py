@@ -134,7 +134,7 @@ def a_private_pilot_a_consortium_and_a_secure_campaign(tmp_path: Path) -> None:
         assert made.coordinator is not None
         made.introduce()
         made.coordinator.await_event(lambda event: event["event"] == "stage_over", "the pilot")
-        [pilot] = made.told_campaign()["models"]
+        pilot = made.told_campaign()["models"][-1]
         made.promote("pilot", pilot["id"])
         made.coordinator.await_event(
             lambda event: event["event"] == "campaign_state", "the end of the campaign"
@@ -151,11 +151,67 @@ def a_private_pilot_a_consortium_and_a_secure_campaign(tmp_path: Path) -> None:
     assert [(one["stage"], sorted(one["receipts"])) for one in closed] == stages
     # What the one begins with is what passed the other; each tells what was spent until then.
     assert closed[1]["model_in"] == pilot["id"]
-    spent = [Decimal(one["epsilon"]) for one in private["models"]]
+    spent = [Decimal(one["epsilon"]) for one in private["models"] if one["epsilon"]]
     assert 0 < spent[0] < spent[1] <= Decimal(PRIVACY["epsilon"])
     [round_] = secure["rounds"]
     assert sorted(round_["receipts"]) == named
-    assert secure["models"][0]["id"] == round_["model_out"] != round_["model_in"]
+    assert secure["models"][-1]["id"] == round_["model_out"] != round_["model_in"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3_000)
+def rounds_are_done_anew_from_the_model_before_the_row(tmp_path: Path) -> None:
+    """A member joins later; a row of its is withdrawn, and what came of it is done anew."""
+    if not PYTHON.exists():
+        missing(".venv-federation is not there, needed to run Flower (make federation)")
+    with consortium(tmp_path, lambda _name, _event: None) as made:
+        *_, late = made.members
+        begin(made, 30, grace=1, minimum_members=2, unlearning="rollback_replay")
+        made.start_member(late)
+        assert made.coordinator is not None
+        assert late.program is not None
+        made.coordinator.await_event(lambda event: event["event"] == "round_closed", "a round")
+        made.admit(late)
+        late.program.await_event(lambda event: event["event"] == "trained", "its round")
+        trained = made.rounds()[-1]["number"]
+        made.coordinator.await_event(
+            lambda event: event["event"] == "round_closed" and event["number"] >= trained, "it"
+        )
+        made.withdraw(late, WITHDRAWN)
+        # The broker begins no round with a tainted model.
+        made.operate("federation", "task", "search")
+        made.coordinator.await_event(lambda event: event["event"] == "run_failed", "its refusal")
+        made.set_state("stopped")
+        made.operate("federation", "task", "search")
+        old, before = made.signed, made.told_campaign()
+        [task] = before["tasks"]
+        made.sign_campaign(1, id="anew", cohort=2, minimum_members=3, unlearning="rollback_replay")
+        assert old is not None
+        made.go_on_from(task["base"], old)
+        late.program.forget()
+        made.set_state("running")
+        rows = late.program.await_event(lambda event: event["event"] == "trained", "it anew")[
+            "rows"
+        ]
+        made.coordinator.await_event(
+            lambda event: event["event"] == "campaign_state" and event["state"] == "finished",
+            "the end of the campaign",
+        )
+        after = made.told_campaign()
+        last = after["models"][-1]
+        made.operate("federation", "task", "close", task["id"], "--model", last["id"])
+        made.campaign = before["id"]
+        [closed] = made.told_campaign()["tasks"]
+    assert task["state"] == "open"
+    assert task["tainted"]
+    # The base is of a round in which the member that joined later had no receipt.
+    [base] = [one for one in before["rounds"] if one["model_out"] == task["base"]]
+    assert late.id not in base["receipts"]
+    [round_] = after["rounds"]
+    assert (round_["model_in"], len(round_["receipts"])) == (task["base"], 3)
+    # Who withdrew is out and another with it, as the guard of the first campaign has it.
+    assert rows == CUSTOMERS - 2
+    assert (closed["state"], closed["model"], closed["taint"]) == ("done", last["id"], None)
 
 
 PRIVACY: dict[str, Any] = {
@@ -175,18 +231,25 @@ SECURE = {
 
 if SOAK:  # a hundred cold starts of Flower's programs
     test_each_is_killed_at_each_step = each_is_killed_at_each_step_and_a_row_that_left_stays_out
+    test_rounds_are_done_anew = rounds_are_done_anew_from_the_model_before_the_row
     test_each_kind_of_campaign = a_private_pilot_a_consortium_and_a_secure_campaign
 
 
-def begin(made: Consortium, rounds: int, **changes: Any) -> None:  # noqa: ANN401 (of a campaign)
-    """Everything is started, as the guide says."""
+def begin(
+    made: Consortium,
+    rounds: int,
+    *,
+    grace: int = 60,
+    **changes: Any,  # noqa: ANN401 (of a campaign)
+) -> None:
+    """Everything is started, as the guide says; with `grace` 1 the last member is not."""
     made.draw(0, CUSTOMERS)
     made.sign_consents(CUSTOMERS, lambda: None)
     made.sign_campaign(rounds, **{"cohort": 2, "minimum_members": 3, **changes})
-    made.settle()
+    made.settle(grace=grace)
     made.set_state("running")
     made.start_coordinator()
-    for member in made.members:
+    for member in made.members[: None if grace > 1 else -1]:
         made.start_member(member)
         made.admit(member)
 
