@@ -255,11 +255,13 @@ RULES = (
         "It takes a programming error for a bad signature and answers 'invalid' for ever. Name "
         "the errors of the call.",
         _broad_excepts,
-        # A group commit hands every error to the caller whose write it was. A stranger's address
+        # A group commit, and a batch of proofs, hand every error to the caller whose it was: one
+        # of several must not fail the others. A stranger's address
         # must not end the thread that serves all others: there any error is a fetch that failed,
         # and the thread of deliveries logs it and goes on.
         except_in=(
             "broker/store/group_commit.py",
+            "broker/usecases/proof_batches.py",
             "broker/outbound/guarded.py",
             "broker/usecases/delivery.py",
         ),
