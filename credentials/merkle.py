@@ -8,7 +8,7 @@ Leaf hashes and node hashes are 32 bytes. Verification raises `InvalidProof` for
 not lead to the root and `MalformedProof` for sizes and indexes that no proof can have.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
@@ -37,6 +37,12 @@ Lookup = Callable[[Sequence[Subtree]], Sequence[bytes]]
 def leaf_hash(leaf: bytes) -> bytes:
     """SHA-256(0x00 || leaf), RFC 9162 section 2.1.1."""
     return sha256(_LEAF + leaf).digest()
+
+
+def leaf_hashes(leaves: Iterable[bytes]) -> list[bytes]:
+    """`leaf_hash` of each."""
+    # One expression, as in `next_level`.
+    return [sha256(_LEAF + leaf).digest() for leaf in leaves]
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:

@@ -32,6 +32,7 @@ from credentials.merkle import (
     Subtree,
     inclusion_proof,
     leaf_hash,
+    leaf_hashes,
     next_level,
     root_at,
     verify_inclusion,
@@ -253,7 +254,7 @@ class PresenceTree:
     def __init__(self, leaves: Sequence[bytes]) -> None:
         """Take leaves as `leaves_of` or `read_leaves` give them."""
         self.leaves = tuple(leaves)
-        levels = [[leaf_hash(leaf) for leaf in self.leaves]]
+        levels = [leaf_hashes(self.leaves)]
         while len(levels[-1]) > 1:
             levels.append(next_level(levels[-1]))
         self._levels = levels

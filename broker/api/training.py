@@ -155,7 +155,7 @@ def post_round(ctx: Ctx, caller: CoordinatorCaller, campaign_id: str, body: Roun
 
 
 @router.get(_ROUND + "/key")
-def get_round_key(
+async def get_round_key(
     ctx: Ctx,
     caller: PartnerCaller,
     response: Response,
@@ -164,7 +164,7 @@ def get_round_key(
     number: Number,
 ) -> KeyOut:
     """The key of one's own leaves in a round that is open. Partners that take part in it only."""
-    own = training_round.round_key(
+    own = await training_round.round_key(
         ctx, caller.tenant_id, campaign_id, stage, number, caller.client_id
     )
     response.headers["Cache-Control"] = NO_STORE

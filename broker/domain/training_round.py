@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 from broker.domain.errors import InvalidRequest, StateConflict
@@ -15,6 +16,7 @@ from federation.receipt import Receipt
 CLOCKS_APART: Final = 60
 MOST_METRICS: Final = 100
 LARGEST_EPSILON: Final = 10**9
+TEXTS_CACHED: Final = 64
 _METRIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?")
 
@@ -114,7 +116,8 @@ def check_receipt(
         )
 
 
-def names_of(text: str) -> list[str]:
-    """A JSON list of names as a row holds it."""
+@lru_cache(maxsize=TEXTS_CACHED)
+def names_of(text: str) -> tuple[str, ...]:
+    """A JSON list of names as a row holds it; each call of a round asks for the same ones."""
     found: list[str] = json.loads(text)
-    return found
+    return tuple(found)

@@ -2,13 +2,14 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, fields
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, insert, or_, select, update
 
 from broker.domain.errors import NotFound
 from broker.store import tables
 from broker.store.partners import PARTNER
-from broker.store.prepared import Prepared
+from broker.store.prepared import Prepared, PreparedAmong
 
 MEMBER = tables.FederationMember.__table__  # type: ignore[attr-defined]
 
@@ -84,13 +85,9 @@ def standing(
 
     With `lock` nobody changes them, nor the partners that they are, before the transaction ends.
     """
-    mine = (MEMBER.c.tenant_id == tenant_id, MEMBER.c.partner_id.in_(among))
-    # In one order for all who hold several.
-    statement = _STANDING.where(*mine).order_by(MEMBER.c.partner_id)
-    if lock:
-        statement = statement.with_for_update(read=True)
+    statement = _STANDING_HELD if lock else _STANDING
     found: dict[str, Standing] = {}
-    for *columns, partner_state, switched_off in tx.execute(statement):
+    for *columns, partner_state, switched_off in statement.rows(tx, among, {"b_tenant": tenant_id}):
         row = MemberRow(*columns)
         admitted = row.state_at(now) == "admitted"
         able_to = admitted and partner_state == "active" and not switched_off
@@ -118,6 +115,16 @@ _COLUMNS = tuple(MEMBER.c[one.name] for one in fields(MemberRow))
 _ONE = select(*_COLUMNS).where(*_MINE)
 _FIND, _HELD = Prepared(_ONE), Prepared(_ONE.with_for_update())
 _ABLE = Prepared(_ADMITTED.where(*_MINE))
-_STANDING = select(*_COLUMNS, PARTNER.c.state, PARTNER.c.kill_switch).join(
-    PARTNER, PARTNER.c.id == MEMBER.c.partner_id
+
+
+def _standing(among: ColumnElement[bool]) -> Select[Any]:
+    found = select(*_COLUMNS, PARTNER.c.state, PARTNER.c.kill_switch)
+    found = found.join(PARTNER, PARTNER.c.id == MEMBER.c.partner_id)
+    # In one order for all who hold several.
+    return found.where(_MINE[0], among).order_by(MEMBER.c.partner_id)
+
+
+_STANDING = PreparedAmong(MEMBER.c.partner_id, _standing)
+_STANDING_HELD = PreparedAmong(
+    MEMBER.c.partner_id, lambda among: _standing(among).with_for_update(read=True)
 )

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from broker.domain.errors import NotFound
 from broker.store import tables
-from broker.store.prepared import Prepared
+from broker.store.prepared import Prepared, PreparedAmong
 
 ROUND = tables.TrainingRound.__table__  # type: ignore[attr-defined]
 RECEIPT = tables.TrainingReceipt.__table__  # type: ignore[attr-defined]
@@ -109,10 +109,8 @@ def add_receipts(tx: Connection, rows: Iterable[ReceiptRow]) -> None:
 
 def kept(tx: Connection, round_id: str, among: Collection[str]) -> dict[str, KeptReceipt]:
     """The receipts of a round that some members have given, by member."""
-    found = select(
-        RECEIPT.c.partner_id, RECEIPT.c.token, RECEIPT.c.entry_id, RECEIPT.c.received_at
-    ).where(RECEIPT.c.round_id == round_id, RECEIPT.c.partner_id.in_(among))
-    return {row.partner_id: KeptReceipt(*row) for row in tx.execute(found)}
+    rows = _KEPT.rows(tx, among, {"b_round": round_id})
+    return {row[0]: KeptReceipt(*row) for row in rows}
 
 
 def receipt(tx: Connection, round_id: str, partner_id: str) -> ReceiptRow | None:
@@ -168,4 +166,10 @@ _RECEIPT = Prepared(
     select(*(RECEIPT.c[one.name] for one in fields(ReceiptRow))).where(
         RECEIPT.c.round_id == bindparam("b_round"), RECEIPT.c.partner_id == bindparam("b_partner")
     )
+)
+_KEPT = PreparedAmong(
+    RECEIPT.c.partner_id,
+    lambda among: select(
+        RECEIPT.c.partner_id, RECEIPT.c.token, RECEIPT.c.entry_id, RECEIPT.c.received_at
+    ).where(RECEIPT.c.round_id == bindparam("b_round"), among),
 )

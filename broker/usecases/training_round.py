@@ -137,14 +137,15 @@ def open_round(
     return Opened(row, opened, [])
 
 
-def round_key(
+async def round_key(
     ctx: Context, tenant_id: str, campaign_id: str, stage: str, number: int, member: str
 ) -> OwnKey:
     """The key of a member's leaves in a round that is open and that it takes part in.
 
     Raises `NotFound`, `StateConflict`, `MemberNotAdmitted`.
     """
-    with ctx.db.reading() as tx:
+
+    def work(tx: Connection) -> OwnKey:
         campaign = campaigns.find(tx, tenant_id, campaign_id)
         row = training_rounds.find(tx, campaign.id, stage, number)
         if row.state != "open":
@@ -156,7 +157,9 @@ def round_key(
         signed = signed_of(campaign)
         check_switches(tx, tenant_id, signed)
         key = salt_of(ctx, tx, campaign, signed).key(stage, number, member)
-    return OwnKey(campaign, row, key)
+        return OwnKey(campaign, row, key)
+
+    return await ctx.db.read(work)
 
 
 def fail_round(
