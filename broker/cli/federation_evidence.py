@@ -28,6 +28,10 @@ def evidence(
     partner: Partner = None,
     subject_ref: SubjectRef = None,
     consent: Consent = None,
+    campaign: Annotated[
+        str | None,
+        typer.Option("--campaign", help="Look through this one alone. 只查一个活动。"),
+    ] = None,
     with_salt: Annotated[
         bool,
         typer.Option(
@@ -45,7 +49,7 @@ def evidence(
         typer.echo(f"consent-broker: {error}", err=True)
         raise typer.Exit(USAGE) from None
     with composed() as ctx:
-        found = training_evidence(ctx, tenant, named, with_salt=with_salt)
+        found = training_evidence(ctx, tenant, named, campaign_id=campaign, with_salt=with_salt)
     try:
         out.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
     except OSError as error:
@@ -76,6 +80,7 @@ def verify(
             "consents": list(found.consents),
             "round_keys": keys,
             "boards": list(found.boards),
+            "only": found.only,
             "shown": [vars(one) for one in found.shown],
         }
         typer.echo(json.dumps(told))
@@ -86,7 +91,8 @@ def verify(
             f"campaign {one.campaign}"
         )
     used = sum(one.shows == "included" for one in found.shown)
+    where = "" if found.only is None else f" of campaign {found.only} alone"
     typer.echo(
-        f"{file}: by {found.issuer}; used in {used} of {len(found.shown)} places that were looked "
-        f"at, by what members said; the rounds' keys are {keys}"
+        f"{file}: by {found.issuer}; used in {used} of {len(found.shown)} places{where} that were "
+        f"looked at, by what members said; the rounds' keys are {keys}"
     )

@@ -33,6 +33,12 @@ class ReceiptConflict(BrokerError):
     code = "receipt_conflict"
 
 
+class TrainingEvidenceTooLarge(BrokerError):
+    """Evidence about so many receipts that nobody could verify the file."""
+
+    code = "training_evidence_too_large"
+
+
 class SearchNotOver(BrokerError):
     """Withdrawn rows are still looked for in models, and nothing is done with these before."""
 

@@ -7,6 +7,7 @@ tenant's key for credentials, over the SHA-256 of the canonical JSON (RFC 8785) 
     iss         the tenant's address
     made_at     Unix seconds
     consents    the customer's consents that were looked for
+    only        where it is there, the one campaign (its id) in which they were looked for
     campaigns   each with `id`, `document` and `board` as the board signed it, `salt` or null
     rounds      each receipt that a member could have named them in: `campaign` (its hash), `stage`,
                 `number`, `member`, `receipt` (JWS), `receipt_key` (JWK), `key` (of the member's
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from broker.domain.errors import EvidenceInvalid
+from broker.domain.training_errors import TrainingEvidenceTooLarge
 from broker.domain.trust import Trust
 from credentials.chain import verify_chain
 from credentials.errors import CredentialError
@@ -42,6 +44,8 @@ SCHEMA: Final = "urn:consent-broker:training-evidence:1"
 TYPE: Final = "training-evidence+jwt"
 LARGEST_FILE: Final = 64 * 1_048_576
 MOST: Final = 100_000
+LARGEST_MADE: Final = LARGEST_FILE // 2
+"""So many bytes of rounds does a file have: written for people it is half as large again."""
 _FILE = frozenset({"evidence", "signature"})
 _EVIDENCE = frozenset({"schema", "iss", "made_at", "consents", "campaigns", "rounds"})
 _CAMPAIGN = frozenset({"id", "document", "board", "salt"})
@@ -81,6 +85,16 @@ class TrainingEvidence:
     shown: tuple[Shown, ...]
     keys_computed: bool
     boards: tuple[str, ...]
+    only: str | None = None
+
+
+def check_size(rounds: int, size: int) -> None:
+    """Raise `TrainingEvidenceTooLarge` for more than is read again: rounds, and their bytes."""
+    if rounds > MOST or size > LARGEST_MADE:
+        raise TrainingEvidenceTooLarge(
+            f"evidence has at most {MOST} receipts and {LARGEST_MADE >> 20} MiB of proofs: ask for "
+            "one campaign at a time (--campaign, or ?campaign=)"
+        )
 
 
 def digest_of(evidence: Mapping[str, Any]) -> str:
@@ -115,7 +129,7 @@ def verify_training_evidence(data: bytes, trust: Trust) -> TrainingEvidence:
     try:
         # 1.
         file = reading.members(reading.json_object(data, largest=LARGEST_FILE), "a file", _FILE)
-        evidence = reading.members(file["evidence"], "evidence", _EVIDENCE)
+        evidence = _evidence(file["evidence"])
         reading.choice(evidence, "schema", (SCHEMA,))
         made_at = reading.whole(evidence, "made_at", 0, 2**53 - 1)
         consents = reading.names(evidence, "consents", most=MOST)
@@ -140,7 +154,16 @@ def verify_training_evidence(data: bytes, trust: Trust) -> TrainingEvidence:
     # Of no campaign nothing was computed.
     salts = [one.salt for one in campaigns.values()]
     computed = bool(salts) and None not in salts
-    return TrainingEvidence(issuer, made_at, consents, shown, computed, tuple(sorted(boards)))
+    only = evidence.get("only")
+    return TrainingEvidence(issuer, made_at, consents, shown, computed, tuple(sorted(boards)), only)
+
+
+def _evidence(value: object) -> Mapping[str, Any]:
+    one = isinstance(value, dict) and "only" in value
+    evidence = reading.members(value, "evidence", _EVIDENCE | ({"only"} if one else set()))
+    if one:
+        reading.name(evidence, "only")
+    return evidence
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
 """Evidence of training for one customer: each round that could have used their consents, proven."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection
+import orjson
 
 from broker.domain.access import read_terms
 from broker.domain.addresses import tenant_url
 from broker.domain.errors import NotFound
-from broker.domain.training_evidence import SCHEMA, digest_of, vouch
+from broker.domain.training_evidence import SCHEMA, check_size, digest_of, vouch
 from broker.store import campaigns, people, training_rounds
 from broker.store.campaigns import CampaignRow
 from broker.store.consents import ConsentRow
@@ -25,15 +26,22 @@ OPERATOR = "operator"
 
 
 def training_evidence(
-    ctx: Context, tenant_id: str, named: Named, *, with_salt: bool = False, by: str = OPERATOR
+    ctx: Context,
+    tenant_id: str,
+    named: Named,
+    *,
+    campaign_id: str | None = None,
+    with_salt: bool = False,
+    by: str = OPERATOR,
 ) -> dict[str, Any]:
     """In which rounds a customer's consents were used, as `domain.training_evidence` writes it.
 
     All their consents that were ever granted are looked for, the superseded ones too, in every
-    receipt of every campaign. Told of are those of a partner that they gave one to, in a campaign
-    of a purpose that they consented to, whatever they show, and all others in which one of the
-    consents is, since that is abuse. That it was handed out enters the log. Raises `NotFound`
-    where there is no such customer, or none of their consents was ever granted.
+    receipt of every campaign, or of one, which the file then says. Told of are those of a partner
+    that they gave one to, in a campaign of a purpose that they consented to, whatever they show,
+    and all others in which one of the consents is, since that is abuse. That it was handed out
+    enters the log. Raises `NotFound` where there is no such customer or campaign, or none of their
+    consents was ever granted, and `TrainingEvidenceTooLarge`.
     """
     ctx = at_one_moment(ctx)
     with ctx.db.reading() as tx:
@@ -43,13 +51,18 @@ def training_evidence(
         ]
         if not given:
             raise NotFound("this customer has granted no consent")
-        found = _found(ctx, tx, tenant_id, given, with_salt=with_salt)
+        held = (
+            campaigns.of_tenant(tx, tenant_id)
+            if campaign_id is None
+            else [campaigns.find(tx, tenant_id, campaign_id)]
+        )
     evidence = {
         "schema": SCHEMA,
         "iss": tenant_url(ctx.settings.public_url, tenant_id),
         "made_at": ctx.now(),
         "consents": sorted(row.id for row in given),
-        **found,
+        **({} if campaign_id is None else {"only": campaign_id}),
+        **_found(ctx, held, given, with_salt=with_salt),
     }
     key = ctx.keys.issuer(tenant_id)
     file = vouch(evidence, signer=key.signer, x5c=key.x5c)
@@ -72,27 +85,34 @@ def training_evidence(
 
 
 def _found(
-    ctx: Context, tx: Connection, tenant_id: str, given: list[ConsentRow], *, with_salt: bool
+    ctx: Context, held: Iterable[CampaignRow], given: list[ConsentRow], *, with_salt: bool
 ) -> dict[str, Any]:
     consents = sorted(row.id for row in given)
     partners = {row.partner_id for row in given}
     purposes = {purpose_of(row) for row in given}
     told: list[dict[str, Any]] = []
     rounds: list[dict[str, Any]] = []
-    for campaign in campaigns.of_tenant(tx, tenant_id):
+    size = 0
+    for campaign in held:
         # Terms that an erasure has emptied do not say for what: then every campaign is told of.
         meant = campaign.purpose in purposes or None in purposes
-        salt = salt_of(ctx, tx, campaign, signed_of(campaign))
-        found = []
-        who = training_rounds.who_told(tx, campaign.id)
-        for row in training_rounds.of_campaign(tx, campaign.id):
-            for member in who.get(row.id, ()):
+        with ctx.db.reading() as tx:
+            salt = salt_of(ctx, tx, campaign, signed_of(campaign))
+            who = training_rounds.who_told(tx, campaign.id)
+            every = training_rounds.of_campaign(tx, campaign.id)
+        before = len(rounds)
+        for row, member in ((of, one) for of in every for one in who.get(of.id, ())):
+            # Each in a transaction of its own: there may be ten thousand.
+            with ctx.db.reading() as tx:
                 receipt = training_rounds.receipt(tx, row.id, member)
-                always = meant and member in partners
-                if receipt is not None:
-                    found += _proven(ctx, campaign, row, receipt, salt, consents, always=always)
-        rounds += found
-        if not meant and not found:
+            if receipt is None:
+                continue
+            always = meant and member in partners
+            for one in _proven(ctx, campaign, row, receipt, salt, consents, always=always):
+                size += len(orjson.dumps(one))
+                check_size(len(rounds) + 1, size)
+                rounds.append(one)
+        if not meant and len(rounds) == before:
             continue
         told.append(
             {

@@ -145,6 +145,38 @@ def test_who_granted_nothing_has_no_evidence(at: Training) -> None:
         training_evidence(at.world.ctx, "demo", named)
 
 
+def test_of_one_campaign_alone_the_file_says_so(at: Training) -> None:
+    consent, *_ = at.members[at.world.partner].credentials
+    named = Named(consent_id=consent)
+    found = training_evidence(at.world.ctx, "demo", named, campaign_id=at.campaign)
+    told = verify_training_evidence(json.dumps(found).encode(), trust(at.world.ctx))
+    assert (told.only, len(told.shown)) == (at.campaign, 2 * len(told.consents))
+    whole = verify_training_evidence(file_of(at, consent), trust(at.world.ctx))
+    assert (whole.only, whole.shown) == (None, told.shown)
+    # Nobody can leave out that it is of one alone.
+    del found["evidence"]["only"]
+    with pytest.raises(EvidenceInvalid):
+        verify_training_evidence(json.dumps(found).encode(), trust(at.world.ctx))
+    with pytest.raises(NotFound):
+        training_evidence(at.world.ctx, "demo", named, campaign_id="fc-nothing")
+    body, path = {"consent": consent}, "/v1/federation/evidence"
+    answer = at.world.api("POST", f"{path}?campaign={at.campaign}", at.world.officer, json=body)
+    assert answer.json()["evidence"]["only"] == at.campaign
+
+
+def test_more_than_can_be_verified_is_not_made(
+    at: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consent, *_ = at.members[at.world.partner].credentials
+    before = len(at.world.logged("training.evidence"))
+    monkeypatch.setattr("broker.domain.training_evidence.MOST", 1)
+    body, path = {"consent": consent}, "/v1/federation/evidence"
+    answer = at.world.api("POST", path, at.world.officer, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "training_evidence_too_large")
+    assert "one campaign at a time" in answer.json()["detail"]
+    assert len(at.world.logged("training.evidence")) == before
+
+
 def test_a_file_that_is_no_json_is_refused(at: Training) -> None:
     for data in (b"", b"{}", b"[]", b"\xff"):
         with pytest.raises(EvidenceInvalid):
