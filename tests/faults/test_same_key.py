@@ -24,10 +24,13 @@ from broker.store.audit import ENTRY, PENDING
 from broker.store.consents import CONSENT
 from broker.usecases.agent import add_agent
 from broker.usecases.bootstrap import demo_clients
+from broker.usecases.federation_member import add_member
+from broker.usecases.partner import add_partner
 from broker.usecases.webhook import add_webhook
 from credentials.keys import SoftwareKey
 from tests.broker.builders import WIRE
 from tests.broker.proving import LI, asking, presentation, registry
+from tests.broker.training import member_keys
 from tests.faults.lengths import SOAK
 from tests.faults.operations import described
 from tests.faults.serving import (
@@ -328,6 +331,23 @@ def access_request(at: Deployment, name: str) -> Act:
     )
 
 
+def join_request(at: Deployment, _name: str) -> Act:
+    _, receipts, _ = member_keys()
+    body = {"receipt_key": json.loads(receipts)}
+    path = "/v1/federation/join-requests"
+    return Act("partner", path, body, entries(at, "federation.join_asked"))
+
+
+def member_revocation(at: Deployment, name: str) -> Act:
+    partner = add_partner(
+        at.ctx, "demo", name=name, name_zh=name, contact="a@a.example", country="CN"
+    ).client_id
+    _, receipts, node = member_keys()
+    add_member(at.ctx, "demo", partner, node_key=node, receipt_key=receipts)
+    path = f"/v1/federation/members/{partner}/revocation"
+    return Act("officer", path, {}, entries(at, "federation.revoked"))
+
+
 ACTS = {
     "POST /access/v1/requests": access_request,
     "POST /v1/consent-requests": consent_request,
@@ -354,6 +374,8 @@ ACTS = {
     "POST /v1/attribute-types": attribute_type,
     "POST /v1/attribute-offers": attribute_offer,
     "POST /v1/attribute-offers/{offer_id}/revocation": revocation,
+    "POST /v1/federation/join-requests": join_request,
+    "POST /v1/federation/members/{member}/revocation": member_revocation,
     "POST /access/v1/evaluation": evaluation,
     "POST /access/v1/evaluations": evaluations,
 }
