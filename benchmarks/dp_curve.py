@@ -20,6 +20,13 @@ MANY, FEW = 20_000, 250
 
 def run() -> list[Figure]:
     """Measure the curve. Raises `LookupError` without the environment."""
+    lines = curve()
+    plain = {one["rows"]: one["auc"] for one in lines if one["epsilon"] is None}
+    return [_figure(one, plain[one["rows"]]) for one in lines]
+
+
+def curve() -> list[dict[str, Any]]:
+    """Of each number of rows and epsilon the mean AUC, as `dp_training` says; `LookupError`."""
     if not PYTHON.exists():
         raise LookupError("there is no .venv-federation: make federation prepares it")
     finished = subprocess.run(
@@ -30,9 +37,8 @@ def run() -> list[Figure]:
         check=True,
         text=True,
     )
-    lines = json.loads(finished.stdout)["curve"]
-    plain = {one["rows"]: one["auc"] for one in lines if one["epsilon"] is None}
-    return [_figure(one, plain[one["rows"]]) for one in lines]
+    lines: list[dict[str, Any]] = json.loads(finished.stdout)["curve"]
+    return lines
 
 
 def _figure(line: dict[str, Any], plain: float) -> Figure:
