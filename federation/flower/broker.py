@@ -17,6 +17,7 @@ import httpx  # noqa: TID251 (Flower's own client; httpx2 is not in its environm
 from credentials.jws import Signer, sign_jws
 from credentials.keys import SoftwareKey
 from federation.errors import FederationError, Malformed
+from federation.flower.batches import body_of, in_calls
 from federation.flower.models import Checkpoint
 from federation.flower.rounds import HandedOn, LastRound, Opening, RoundNotClosed
 from federation.opening import Round
@@ -35,9 +36,6 @@ LONGEST_PAUSE: Final = 10.0
 BUSY: Final = frozenset({429, 502, 503, 504})
 OK: Final = 200
 UNAUTHORIZED: Final = 401
-LARGEST_CALL: Final = 512 * 1024
-PER_RECEIPT: Final = 512
-MOST_RECEIPTS: Final = 1_000
 OF_THE_RECEIPT: Final = frozenset({400, 403, 409, 413, 422})
 OF_THE_MODEL: Final = frozenset({400, 409, 413, 422})
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
@@ -222,11 +220,11 @@ class BrokerDesk:
         """Hand on receipts; of those that are not taken, by member, why. Raises `BrokerRefused`."""
         refused: dict[str, str] = {}
         path = f"{self._round(stage, number)}/receipts/batch"
-        calls = _calls(given)
+        calls = in_calls(given)
         while calls:
             some = calls.pop()
             try:
-                told = self._client.post(path, _body(some))
+                told = self._client.post(path, body_of(some))
             except BrokerRefused as error:
                 if error.status not in OF_THE_RECEIPT:
                     raise
@@ -259,28 +257,6 @@ class BrokerDesk:
 
     def _round(self, stage: str, number: int) -> str:
         return f"{self._path}/rounds/{stage}/{number}"
-
-
-def _calls(given: Mapping[str, HandedOn]) -> list[dict[str, HandedOn]]:
-    """Receipts in groups that go in one call each: one too large for others goes alone."""
-    calls: list[dict[str, HandedOn]] = []
-    room = 0
-    for member, one in given.items():
-        size = len(one.token) + len(one.leaves) * 4 // 3 + PER_RECEIPT
-        if size > room or len(calls[-1]) == MOST_RECEIPTS:
-            calls.append({})
-            room = LARGEST_CALL
-        calls[-1][member] = one
-        room -= size
-    return calls
-
-
-def _body(given: Mapping[str, HandedOn]) -> dict[str, Any]:
-    listed = [
-        {"member": member, "receipt": one.token, "leaves": _encoded(one.leaves)}
-        for member, one in given.items()
-    ]
-    return {"receipts": listed}
 
 
 def round_key(client: BrokerClient, campaign: str, opened: Round) -> RoundKey:
@@ -352,7 +328,3 @@ def _read(answer: httpx.Response) -> dict[str, Any]:
         return told
     named = str(told.get("code", told.get("error", "unknown")))
     raise BrokerRefused(answer.status_code, named, str(told.get("detail", "")))
-
-
-def _encoded(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -22,6 +22,7 @@ from credentials.keys import SoftwareKey
 from federation.board import Board, PassedStage, SignedCampaign, read_signed_campaign
 from federation.consents import ConsentCache, ConsentIssuer
 from federation.errors import FederationError
+from federation.flower.batches import in_calls
 from federation.flower.broker import (
     BrokerClient,
     BrokerDesk,
@@ -32,7 +33,7 @@ from federation.flower.broker import (
 from federation.flower.in_process import InProcess
 from federation.flower.member import Task, Trained, answer
 from federation.flower.models import Checkpoints, Model
-from federation.flower.rounds import RoundFailed, Rounds
+from federation.flower.rounds import HandedOn, RoundFailed, Rounds
 from federation.guard import Before
 from federation.opening import Round
 from federation.presence import RoundKey
@@ -210,6 +211,12 @@ def main(given: dict[str, Any], directory: Path) -> dict[str, Any]:
         "lost": [carrier.lost for carrier in carriers if carrier.lost],
         "again": _code(lambda: rounds().go_on(grid, FIRST)),
         "not_a_member": _code(lambda: desk.open("pilot", 1, running.told[0].checkpoint.model_out)),
+        "calls": [
+            sorted(one)
+            for one in in_calls(
+                {f"p-{at}": HandedOn("", bytes(size)) for at, size in enumerate((1, 400_000, 1, 1))}
+            )
+        ],
         "by_a_member": _code(
             lambda: BrokerDesk(client(given["members"][0]), given["campaign"]).open(
                 "consortium", 9, running.told[0].checkpoint.model_out

@@ -92,6 +92,7 @@ def test_rounds_of_real_consents_over_http(tmp_path: Path) -> None:
         assert seen["again"] == "409 too_few_members"
         assert seen["not_a_member"].startswith("4")
         assert seen["by_a_member"].startswith("403")
+        assert seen["calls"] == [["p-0"], ["p-1"], ["p-2", "p-3"]]
         found = at.call("GET", "").json()
         assert (found["last_round"]["number"], found["last_round"]["state"]) == (3, "failed")
         assert found["last_accepted"]["model_out"] == seen["models"][1]
