@@ -28,6 +28,7 @@ CHECK_SECONDS: Final = 60.0
 UNAUTHORIZED: Final = frozenset({400, 401, 403})
 REFUSED: Final = ("401", "403", "Unauthorized", "PERMISSION", "not registered", "NODE_")
 UNREACHABLE: Final = ("ConnectError", "Connection refused", "ConnectTimeout", "unreachable")
+STILL: Final = "Failed to activate SuperNode"
 UNTRUSTED: Final = ("CERTIFICATE_VERIFY_FAILED", "certificate verify failed")
 
 
@@ -147,6 +148,11 @@ def cure(log: str) -> str:
         return "the coordinator's certificate is not in root_certificates: ask for the file anew"
     if any(word in log for word in UNREACHABLE):
         return "no coordinator answers: is `superlink` its address, does it run?"
+    if STILL in log:
+        return (
+            "the coordinator takes this node for running, as it does for a minute after it was "
+            "lost: it is let in then; where it is not, another one runs with the same keys"
+        )
     if any(word in log for word in REFUSED):
         return (
             "the coordinator does not let this node in: the operator registers the two public "

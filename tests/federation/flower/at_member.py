@@ -26,7 +26,7 @@ from federation.flower.broker import BrokerClient
 from federation.flower.events import Changes, Events
 from federation.flower.in_process import InProcess
 from federation.flower.member import Task, Trained
-from federation.flower.member_up import ask_broker
+from federation.flower.member_up import ask_broker, cure
 from federation.flower.models import kept_model, model_bytes, model_hash
 from federation.flower.settings import MEMBER, MemberHome
 from federation.flower.site import NAMED, FileSite, take_part
@@ -199,6 +199,17 @@ def kept_models() -> dict[str, str]:
     }
 
 
+def cures() -> dict[str, str]:
+    """What the end of a SuperNode's log says to do, by what Flower writes there."""
+    said = {
+        "lost": "[code: 2004] Failed to activate SuperNode.",
+        "not admitted": "httpx.HTTPStatusError: Client error '401 Unauthorized' for url",
+        "nobody there": "httpx.ConnectError: [Errno 111] Connection refused",
+        "strange": "KeyError",
+    }
+    return {name: " ".join(cure(log).split()[:4]) for name, log in said.items()}
+
+
 def unusable() -> dict[str, Any]:
     """Files that cannot be used are an answer and an event, and no error of Flower's."""
     found: dict[str, Any] = {}
@@ -229,6 +240,7 @@ if __name__ == "__main__":
                 "kept": kept_once(),
                 "anew": done_anew(),
                 "models": kept_models(),
+                "cures": cures(),
                 "unusable": unusable(),
             }
         )

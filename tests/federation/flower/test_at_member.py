@@ -37,6 +37,12 @@ EXPECTED: Mapping[str, Any] = {
         "others begin": True,
         "not kept": "settings_wrong",
     },
+    "cures": {
+        "lost": "the coordinator takes this",
+        "not admitted": "the coordinator does not",
+        "nobody there": "no coordinator answers: is",
+        "strange": "",
+    },
     "models": {"found": "True", "another": "checkpoint_broken"},
     "unusable": {
         **dict.fromkeys(

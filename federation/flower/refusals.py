@@ -1,0 +1,42 @@
+"""Why a member of a settings file takes no part in a round, and what cures it."""
+
+from typing import Final
+
+from federation.errors import FederationError
+
+
+class RowsDiffer(FederationError):
+    """There are not as many rows as lines of consents: a place would be another customer's."""
+
+    code = "rows_differ"
+
+
+class AnswerUnderWay(FederationError):
+    """An earlier answer of this campaign still goes on: two would spend one round's budget."""
+
+    code = "answer_under_way"
+
+
+class RoundRepeated(FederationError):
+    """This round, or a later one, has been kept meanwhile: it is not trained on twice."""
+
+    code = "round_repeated"
+
+
+CURES: Final = {
+    "lists_unavailable": "the broker's status lists could not be had or are of before the round: "
+    "is the broker reachable, is this machine's clock right?",
+    "too_few_rows": "fewer rows with a consent than the campaign asks for",
+    "board_disagrees": "the campaign is not signed by the board in your board file",
+    "bundle_differs": "the application that runs is not in your bundles folder, or not the one "
+    "that the campaign names",
+    "round_repeated": "this round, or a later one, was trained on before: nothing to mend",
+    "answer_under_way": "the training of an earlier round has not ended on this machine: the "
+    "coordinator's patience is too short for it, or it hangs",
+    "rows_differ": "the application reads another number of rows than consents has lines: one line "
+    "for each row, in the rows' order, an empty one for a row without a consent",
+    "campaign_invalid": "the campaign's time, stage or members do not fit: is the clock right?",
+    "broker_refused": "the broker did not give the key of the round: are you still admitted?",
+    "settings_wrong": "something that your settings name is not there or cannot be read",
+    "stage_shut": "the stage before is not shown to be passed",
+}
