@@ -8,7 +8,6 @@ the commands that people use. What is set up here by function calls an operator 
 import contextlib
 import json
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from broker.composition import build_context
 from broker.domain.addresses import ROOT_TENANT
-from broker.outbound.client import Carrier, Client
+from broker.outbound.client import Client
 from broker.settings import read_settings
 from broker.store.acting import acting_for_all
 from broker.usecases import campaign as campaigns
@@ -39,6 +38,7 @@ from broker.usecases.tenant import add_template
 from broker.usecases.training_report import reports
 from broker.usecases.trust import trust
 from credentials.keys import SoftwareKey
+from dev.federation.customers import signed
 from dev.federation.papers import (
     campaign_json,
     write_coordinator,
@@ -50,7 +50,6 @@ from dev.federation.programs import Program, until
 from dev.running import CONSENT_BROKER, HOST, Broker, free_port, running_broker
 from federation.board import approve_model, sign_campaign, signed_campaign
 from federation.campaign import Campaign
-from wallet_adapters.loopback import Wallet, accept_offer, answer_request
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 PYTHON: Final = ROOT / ".venv-federation" / "bin" / "python"
@@ -142,49 +141,24 @@ class Consortium:
     def sign_consents(self, customers: int, progress: Callable[[], None]) -> None:
         """Every customer takes a credential and signs, each member's one after the other."""
         with ThreadPoolExecutor(len(self.members)) as pool:
-            list(pool.map(lambda one: self._sign(one, customers, progress), self.members))
+            list(pool.map(lambda one: self._signed(one, customers, progress), self.members))
 
-    def _sign(self, member: Member, customers: int, progress: Callable[[], None]) -> None:
-        partner = Client(self.broker.address, member.id, member.client.private_jwk)
-        carry, credentials = Carrier(), []
-        try:
-            for number in range(customers):
-                wallet, named = Wallet(anchors=list(self.anchors)), f"crm-{number}"
-                invited = partner.post(
-                    "/v1/invitations", {"subject_ref": named, "grade": "code"}, idempotent=True
-                )
-                accept_offer(
-                    wallet,
-                    invited["offer_uri"],
-                    carry=carry,
-                    now=int(time.time()),
-                    tx_code=invited["tx_code"],
-                    copies=1,
-                )
-                asked = partner.post(
-                    "/v1/consent-requests",
-                    {"subject_ref": named, "template": TEMPLATE, "language": "zh"},
-                    idempotent=True,
-                )
-                answer_request(wallet, asked["wallet_link"], carry=carry, now=int(time.time()))
-                consent = str(asked["consents"][0]["id"])
-                credentials.append(partner.get(f"/v1/consents/{consent}/credential").text)
+    def _signed(self, member: Member, customers: int, progress: Callable[[], None]) -> None:
+        credentials, key = [], member.client.private_jwk
+        with contextlib.closing(Client(self.broker.address, member.id, key)) as partner:
+            for consent, credential in signed(partner, TEMPLATE, self.anchors, customers):
                 member.consents.append(consent)
+                credentials.append(credential)
                 progress()
-        finally:
-            carry.close()
-            partner.close()
         (member.directory / "consents.txt").write_text("\n".join(credentials) + "\n")
 
     def withdraw(self, member: Member, row: int) -> None:
         """An officer writes down what a customer wants who has lost the wallet."""
         _, officer = demo_clients(self.ctx)
-        client = Client(self.broker.address, officer["client_id"], officer["private_jwk"])
-        try:
+        known = officer["client_id"], officer["private_jwk"]
+        with contextlib.closing(Client(self.broker.address, *known)) as client:
             path = f"/v1/consents/{member.consents[row]}/withdrawal"
             client.post(path, {}, idempotent=True)
-        finally:
-            client.close()
 
     def found_board(self) -> None:
         """The board makes its keys, and builds and signs an application."""

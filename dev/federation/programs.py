@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import os
 import queue
+import signal
 import subprocess
 import threading
 import time
@@ -63,9 +65,11 @@ class Program:
                 self.news.get_nowait()
 
     def kill(self) -> None:
-        """End it as a lost machine does."""
+        """End it and all that it started as a lost machine does: nothing says goodbye."""
         if self.process is not None:
-            self.process.kill()
+            for pid in family(self.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self._end()
 
     def stop(self) -> None:
@@ -94,4 +98,12 @@ def until(come: Callable[[], bool], what: str) -> None:
 
 def children(pid: int) -> list[int]:
     """The programs that a program has started, oldest first. Linux alone."""
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    try:
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return []
+
+
+def family(pid: int) -> list[int]:
+    """A program, what it has started and what these have, each before its own."""
+    return [pid, *(one for child in children(pid) for one in family(child))]
