@@ -15,10 +15,12 @@ With `"value": {"amount": "12.50", "currency": "CNY"}` in the context, what the 
 partner, a permit is charged for, and `context.fee` says what.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from broker.api import metrics
@@ -39,6 +41,7 @@ from broker.domain.errors import (
 from broker.domain.policy import consent_policies
 from broker.usecases.context import Context
 from broker.usecases.decide import Asking, decide, decide_all
+from broker.usecases.malformed_question import log_malformed
 
 LONGEST_KEY = 200
 NO_STORE = {"Cache-Control": "no-store"}
@@ -46,6 +49,7 @@ NO_STORE = {"Cache-Control": "no-store"}
 _OF_ONE = (IdempotencyConflict, IdempotencyInProgress, IdempotencyKeyRequired)
 
 router = APIRouter(tags=["access"])
+T = TypeVar("T", Evaluation, Evaluations)
 
 
 @router.post("/access/v1/evaluation", openapi_extra=EVALUATION, response_class=Response)
@@ -58,7 +62,7 @@ async def evaluate(request: Request) -> Response:
     """
     ctx: Context = request.app.state.context
     caller = _Caller(request, await token_of(ctx, request))
-    evaluation = parse_evaluation(await request.body())
+    evaluation = await _read(ctx, caller, request, parse_evaluation)
     decision = await decide(ctx, caller.asking(evaluation, caller.key))
     return _json(_counted(request, decision.to_json()))
 
@@ -73,7 +77,7 @@ async def evaluate_all(request: Request) -> Response:
     """
     ctx: Context = request.app.state.context
     caller = _Caller(request, await token_of(ctx, request))
-    batch = parse_evaluations(await request.body())
+    batch = await _read(ctx, caller, request, parse_evaluations)
     if batch.single:
         decision = await decide(ctx, caller.asking(batch.items[0], caller.key))
         return _json(_counted(request, decision.to_json()))
@@ -123,6 +127,16 @@ class _Caller:
             evaluation.value,
             supported=evaluation.supported,
         )
+
+
+async def _read(ctx: Context, caller: _Caller, request: Request, parse: Callable[[bytes], T]) -> T:
+    """The question; one that cannot be read is in the log before it is refused."""
+    body = await request.body()
+    try:
+        return parse(body)
+    except InvalidRequest as error:
+        await run_in_threadpool(log_malformed, ctx, caller.tenant_id, caller.token_hash, error.code)
+        raise
 
 
 async def _answers(ctx: Context, caller: _Caller, batch: Evaluations) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from broker.cli.composed import USAGE, Json, Tenant, composed
 from broker.domain.addresses import ROOT_TENANT
 from broker.usecases import lineage as usecases
 from broker.usecases.lineage import MOST_USES, Lineage
-from broker.web.lineage import TITLES, html, svg
+from broker.web.lineage import TITLES, html, said, svg
 
 lineage = typer.Typer(
     help="Where a use comes from, where a consent goes. 数据溯源。", no_args_is_help=True
@@ -122,7 +122,7 @@ def _tell(found: Lineage, svg_file: Path | None, html_file: Path | None, *, as_j
     for node in found.graph.nodes:
         when = "" if node.time is None else datetime.fromtimestamp(node.time, UTC).isoformat()
         place = "" if node.index is None else f"#{node.index}"
-        typer.echo(f"{TITLES[node.kind]:20}  {node.id}  {when}  {place}".rstrip())
+        typer.echo(f"{TITLES[node.kind]:20}  {node.id}  {when}  {place}  {said(node)}".rstrip())
     if found.behind is not None:
         typer.echo(f"more: --after {found.behind}")
 

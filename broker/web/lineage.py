@@ -35,8 +35,8 @@ TITLES = {
     "action": "智能体操作 Agent's action",
 }
 TIMES = ("valid_from", "valid_until")
-WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 232, 66, 72, 16, 16
-LONGEST_LINE = 34
+WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 212, 66, 44, 16, 8
+LONGEST_LINE = 32
 
 
 def svg(graph: Graph) -> str:
@@ -75,7 +75,7 @@ def _row(node: Node) -> dict[str, Any]:
         "id": node.id,
         "time": "" if node.time is None else _moment(node.time),
         "index": "" if node.index is None else node.index,
-        "facts": {name: _fact(name, value) for name, value in node.facts.items()},
+        "facts": {name: _fact(name, value) for name, value in node.facts.items() if value != []},
     }
 
 
@@ -109,13 +109,10 @@ def _placed(graph: Graph) -> tuple[dict[str, tuple[int, int]], int]:
     return places, 2 * MARGIN + max(filled.values(), default=1) * (HEIGHT + GAP_Y) - GAP_Y
 
 
-def _box(node: Node, x: int, y: int) -> dict[str, Any]:
-    time = ""
-    if node.time is not None:
-        time = _moment(node.time)
-        time += "" if node.index is None else f"  #{node.index}"
+def said(node: Node) -> str:
+    """What a node is besides its kind, in a few words; empty where there is no more to say."""
     facts = node.facts
-    told = {
+    return {
         "use": f"{facts.get('action')} {facts.get('attribute')}",
         "denial": ", ".join(facts.get("conditions", ())),
         "signature": str(facts.get("signature_grade", "")),
@@ -125,6 +122,14 @@ def _box(node: Node, x: int, y: int) -> dict[str, Any]:
         "act": str(facts.get("type", "")),
         "action": f"{facts.get('action')} {facts.get('agent')}",
     }.get(node.kind, "")
+
+
+def _box(node: Node, x: int, y: int) -> dict[str, Any]:
+    time = ""
+    if node.time is not None:
+        time = _moment(node.time)
+        time += "" if node.index is None else f"  #{node.index}"
+    told = said(node)
     return {
         "x": x,
         "y": y,

@@ -158,6 +158,24 @@ def test_a_malformed_body_is_a_400(client: Client, body: bytes) -> None:
     assert client.at.broker.logged("decision") == []
 
 
+def test_what_cannot_be_read_is_in_the_log_once_a_minute_and_nothing_of_it(client: Client) -> None:
+    for _ in range(3):
+        for path, body in ((EVALUATION, client.request(context="odd")), (EVALUATIONS, b"[")):
+            assert client.post(path, body).status_code == 400
+    (entry,) = client.at.broker.logged("decision.malformed")
+    assert entry.body == {
+        "decision": False,
+        "partner": client.at.partner_id,
+        "code": "invalid_request",
+    }
+    assert (entry.subject_id, entry.consent_id) == (None, None)
+    client.at.broker.time[0] += 60
+    assert client.post(EVALUATION, b"{").status_code == 400
+    assert len(client.at.broker.logged("decision.malformed")) == 2
+    assert client.post(EVALUATION, b"{", Authorization="Bearer nobody").status_code == 400
+    assert len(client.at.broker.logged("decision.malformed")) == 2
+
+
 def test_the_request_id_comes_back(client: Client) -> None:
     answer = client.post(EVALUATION, client.request(), **{"X-Request-ID": "bfe9eb29-ab87-4ca3"})
     assert answer.headers["X-Request-ID"] == "bfe9eb29-ab87-4ca3"
