@@ -17,8 +17,11 @@ from typing import Any, Final
 from broker.domain.terms import AttributeTerms, Label, Party, Terms
 
 SCHEMA: Final = "urn:consent-broker:consent-record:1"
-STANDARD: Final = "ISO/IEC TS 27560:2023"
+STANDARD: Final = "urn:iso:std:iso-iec:ts:27560:ed-1"
+"""ISO/IEC TS 27560:2023 (RFC 5141)."""
+
 CONTEXT_PATH: Final = "/schemas/consent-record/1.jsonld"
+PROFILE_PATH: Final = "/schemas/consent-record/1.json"
 DAY: Final = 86_400
 
 # DPV has no state for a consent that a newer one replaced: only that it is good for nothing more.
@@ -130,7 +133,7 @@ def record_of(terms: Terms, about: Recorded) -> dict[str, Any]:
         "@id": f"{about.address}/v1/consents/{terms.consent_id}/record",
         "@type": "ConsentRecord",
         "schema_version": SCHEMA,
-        "conforms_to": STANDARD,
+        "conforms_to": [STANDARD, about.address + PROFILE_PATH],
         "record_id": terms.consent_id,
         **header,
         "consent_state": STATES[about.state],
@@ -158,7 +161,7 @@ def receipt_of(record: Mapping[str, Any], receipt_id: str, made_at: int) -> dict
         "@context": record["@context"],
         "@type": "ConsentReceipt",
         "schema_version": SCHEMA,
-        "conforms_to": STANDARD,
+        "conforms_to": record["conforms_to"],
         "receipt_id": receipt_id,
         "receipt_time": _moment(made_at),
         "record": inner,

@@ -1,7 +1,7 @@
-"""Records of consents by ISO/IEC TS 27560, and the acceptance tests of the ANCR working group.
+"""Records of consents by ISO/IEC TS 27560, and criteria of the ANCR working group.
 
-Those are criteria C1 to C8 of clause 5.1 of its extension of TS 27560 (v1.0, 2026-09-04), as far as
-they are about records of consents.
+Those are C1 to C8 of clause 5.1 of its extension of TS 27560 (v1.0, 2026-09-04), as far as they are
+about records of consents; its conformance document is `test_record_conformance.py`.
 """
 
 import csv
