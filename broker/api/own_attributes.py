@@ -49,11 +49,20 @@ class SetOut(BaseModel):
     values: dict[str, Any]
 
 
+class ListedSetOut(SetOut):
+    """The same, and what of it no policy sees."""
+
+    unseen: list[str] = Field(
+        description="Values that count as missing: not declared any more, or so that they do not "
+        "fit. Set them again, or null."
+    )
+
+
 class OwnAttributesOut(BaseModel):
     """Declarations, values as they are now, and the schema that policies are written for."""
 
     declared: list[DeclaredOut]
-    values: list[SetOut]
+    values: list[ListedSetOut]
     policy_schema: str = Field(description="Cedar, with the declarations in it.")
 
 
@@ -63,7 +72,12 @@ def get_own_attributes(ctx: Ctx, caller: OfficerCaller) -> OwnAttributesOut:
     found = own_attribute.listed(ctx, caller.tenant_id)
     return OwnAttributesOut(
         declared=[DeclaredOut(**one.to_json()) for one in found.declared],
-        values=[SetOut(kind=one.kind, of=one.of, values=dict(one.values)) for one in found.values],
+        values=[
+            ListedSetOut(
+                kind=one.kind, of=one.of, values=dict(one.values), unseen=found.unseen(one)
+            )
+            for one in found.values
+        ],
         policy_schema=found.schema,
     )
 

@@ -97,7 +97,13 @@ def list_own(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
         told = {
             "declared": [one.to_json() for one in found.declared],
             "values": [
-                {"kind": one.kind, "of": one.of, "values": dict(one.values)} for one in found.values
+                {
+                    "kind": one.kind,
+                    "of": one.of,
+                    "values": dict(one.values),
+                    "unseen": found.unseen(one),
+                }
+                for one in found.values
             ],
         }
         typer.echo(json.dumps(told, ensure_ascii=False))
@@ -106,6 +112,8 @@ def list_own(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
         typer.echo(_line(one))
     for kept in found.values:
         _print(kept.kind, kept.of, kept.values, as_json=False)
+        for name in found.unseen(kept):
+            typer.echo(f"  {name} counts as missing: it does not fit its declaration any more")
 
 
 def _of(partner: str | None, attribute: str | None) -> tuple[Kind, str]:

@@ -2,7 +2,8 @@
 
 A declaration says of what something is an attribute (a partner, an attribute of the dictionary, or
 the request), its name and its type. Policies find them in name spaces of their own, where they can
-shadow nothing of the broker's, and each may be missing: without `has` a policy is not valid.
+shadow nothing of the broker's, and each may be missing: without `has` a policy is not valid. A
+value that does not fit its declaration any more, since that was made anew, is missing too.
 
     principal.brand.own has tier && principal.brand.own.tier < 2
     resource.own has owner && resource.own.owner == "marketing"
@@ -209,6 +210,12 @@ def chosen(own: Own, declared: Sequence[Declared], kind: Kind) -> Own:
         return ()
     known = {one.name: one for one in declared if one.on == kind}
     return tuple([pair for pair in own if pair[0] in known and known[pair[0]].fits(pair[1])])
+
+
+def unseen(own: Own, declared: Sequence[Declared], kind: str) -> list[str]:
+    """The names of the values that no policy sees: not declared (so) any more."""
+    known = {one.name: one for one in declared if one.on == kind}
+    return [name for name, value in own if name not in known or not known[name].fits(value)]
 
 
 def unfit(own: Own, declared: Sequence[Declared]) -> bool:

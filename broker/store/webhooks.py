@@ -158,7 +158,9 @@ def due(tx: Connection, now: int, limit: int, without: Collection[str] = ()) -> 
 def lease(tx: Connection, row: WebhookRow, now: int, until: int) -> bool:
     """Hold a webhook until then, to send to it; False when another was first.
 
-    Of two workers that take two webhooks of a partner in the same moment both may succeed.
+    Of two workers that take two webhooks of a partner in the same moment both may succeed: then it
+    has two turns at once, which is unfair to others for a turn and no more. Deliveries and their
+    order are each webhook's own, and of one webhook nobody but its holder sends.
     """
     free = (WEBHOOK.c.id == row.id, _free(now), _ACTIVE, ~_beside(row.id, row.partner_id, now))
     return tx.execute(update(WEBHOOK).where(*free).values(leased_until=until)).rowcount == 1

@@ -22,6 +22,7 @@ from broker.domain.own_attribute import (
     read_own,
     schema_with,
     split,
+    unseen,
 )
 from broker.domain.policies import CONSENT_SCHEMA
 from broker.domain.policy_set import BUILT_IN
@@ -42,6 +43,10 @@ class Listed:
     declared: Sequence[Declared]
     values: Sequence[Set]
     schema: str
+
+    def unseen(self, one: Set) -> list[str]:
+        """The names of values that no policy sees: as if they were not set."""
+        return unseen(one.values, self.declared, one.kind)
 
 
 def declare(ctx: Context, tenant_id: str, one: Declared, *, by: str = OPERATOR) -> bool:

@@ -143,7 +143,9 @@ class Sequencer:
         """Whether `now` is clearly before what the log's runs in this process have seen.
 
         What has ended would live again. It is over when the clock is past that again, or, where it
-        was wrong before, with a restart after it was put right.
+        was wrong before, with a restart after it was put right. Kept for longer it could not be: a
+        clock that was once ahead by a year would have nothing permitted for a year. `doctor`
+        compares the clock with the log's newest entry, also before a start.
         """
         return now < self._latest - LARGEST_STEP_BACK
 

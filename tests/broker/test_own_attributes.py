@@ -149,11 +149,15 @@ def test_a_set_is_judged_by_its_own_declarations(at: Desk) -> None:
         add(ctx, TENANT, first.text)
     with pytest.raises(InvalidPolicies, match="do not fit"):
         add(ctx, TENANT, LOW_TIER)
-    # What was set as a number fits no more, and is missing.
+    # What was set as a number fits no more, and is missing; what nobody declares any more is too.
+    found = own_attribute.listed(ctx, TENANT)
+    assert [found.unseen(one) for one in found.values] == [["tier", "trusted"]]
     in_force(at, rule("tier", 'principal.brand.own has tier && principal.brand.own.tier == "low"'))
     assert at.codes() == []
     put(at, tier="low")
     assert at.codes() == ["own_tier"]
+    found = own_attribute.listed(ctx, TENANT)
+    assert [found.unseen(one) for one in found.values] == [[]]
 
 
 def test_of_a_switch_and_another_declaration_at_once_one_fails(on_each: Desk) -> None:

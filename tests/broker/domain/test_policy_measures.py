@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from broker.domain.access import best_consent, separate_consents
+from broker.domain.own_attribute import OwnValues
 from broker.domain.policies import CONSENT_POLICIES, CONSENT_SCHEMA
 from broker.domain.policy import consent_policies, policies_with
 from broker.domain.policy_measures import MEASURES, only_compares
@@ -98,3 +99,45 @@ def test_what_is_remembered_is_by_the_policies_too() -> None:
     withdrawn = replace(FACTS, consents=(replace(CONSENT, state="withdrawn"),))
     assert not consent_policies().judge(QUESTION, withdrawn, NOW).permit
     assert not consent_policies().judge(QUESTION, FACTS, CONSENT.valid_until).permit
+
+
+@pytest.mark.parametrize(
+    ("part", "changed"),
+    [
+        ("partner", {"suspended": True}),
+        ("partner", {"kill_switch": True}),
+        ("purpose", {"kill_switch": True}),
+        ("purpose", {"registered": False}),
+        ("algorithm", {"kill_switch": True}),
+        ("algorithm", {"registered": False}),
+        ("attribute", {"registered": False}),
+        ("attribute", {"public_place": True}),
+    ],
+)
+def test_what_two_tenants_name_alike_is_kept_apart(part: str, changed: dict[str, bool]) -> None:
+    """What is remembered goes by its whole content, whoever's it is."""
+    theirs = replace(FACTS, tenant_id="t-2", **{part: replace(getattr(FACTS, part), **changed)})
+    for _ in range(2):
+        assert consent_policies().judge(QUESTION, FACTS, NOW).permit
+        assert not consent_policies().judge(QUESTION, theirs, NOW).permit
+
+
+def test_a_number_and_a_flag_that_are_equal_are_kept_apart() -> None:
+    """In Python 1 is True: what a tenant declares as the one is not found as another's other."""
+    of = {"long": "principal.brand.own.tier == 1", "bool": "principal.brand.own.tier"}
+    sets = {
+        kind: policies_with(
+            f'// own: [["partner","tier","{kind}",[]]]\n'
+            + own(f"principal.brand.own has tier && {condition}")
+        )
+        for kind, condition in of.items()
+    }
+    facts = {
+        kind: replace(FACTS, partner=replace(FACTS.partner, own=OwnValues(1, (("tier", value),))))
+        for kind, value in (("long", 1), ("bool", True))
+    }
+    for _ in range(2):
+        for policies in of:
+            for values in of:
+                permit = sets[policies].judge(QUESTION, facts[values], NOW).permit
+                assert permit is (policies != values)
