@@ -174,6 +174,7 @@ def _withdraw(
             withdrawn += 1
     for row in _alone(tx, person, lock=True):
         withdraw_consent(ctx, tx, row, None, officer_id=officer_id, held=held)
+        withdrawn += 1
     return withdrawn, tasks
 
 
