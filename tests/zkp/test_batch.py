@@ -145,8 +145,13 @@ def test_arbitrary_and_mutated_proofs_raise_this_package_s_errors_only(
             flipped = bytearray(good)
             flipped[draw.randrange(len(good))] ^= 1 << draw.randrange(8)
             proof = bytes(flipped)
-        with pytest.raises(ZkpError):
+        try:
             worlds[0].accept(asked, Presentation(shown.credentials, proof))
+        except ZkpError:
+            assert proof != good
+        else:
+            # A last byte that is drawn anew may be the one that it was.
+            assert proof == good, f"another proof was accepted: {proof.hex()}"
 
 
 def test_a_credential_bound_to_its_holder(worlds: list[World]) -> None:
