@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from broker.api.agents import MOST_ACTIONS, action_out, agent_out
-from broker.cli.composed import Json, Tenant, composed, read_json_file
+from broker.cli.composed import Json, Tenant, composed, read_json_file, some
 from broker.domain.addresses import ROOT_TENANT
 from broker.store import agents as rows
 from broker.store import registry
@@ -61,7 +61,7 @@ def list_agents(
     if as_json:
         typer.echo(json.dumps([one.model_dump() for one in found], ensure_ascii=False))
         return
-    for one in found:
+    for one in some(found):
         typer.echo(f"{one.id}  {one.state:9}  {one.partner}  {one.name}")
 
 

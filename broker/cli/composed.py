@@ -1,9 +1,9 @@
 """A command's context: composed like the server's, released at the end, errors told in one line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from sqlalchemy.exc import OperationalError
@@ -17,6 +17,7 @@ from credentials.errors import CredentialError
 from credentials.json_reader import read_json_object
 from federation.errors import FederationError
 
+T = TypeVar("T")
 REFUSED, USAGE = 1, 2
 
 Tenant = Annotated[str, typer.Option("--tenant", help="The tenant's id. 租户。")]
@@ -47,6 +48,13 @@ def composed() -> Iterator[Context]:
         raise typer.Exit(REFUSED) from None
     finally:
         ctx.db.close()
+
+
+def some(found: Sequence[T]) -> Sequence[T]:
+    """What a command lists; where that is nothing it says so, to a person and not to a pipe."""
+    if not found:
+        typer.echo("none 无", err=True)
+    return found
 
 
 def read_file(file: Path, largest: int) -> bytes:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from broker.cli.composed import REFUSED, USAGE, Json, Tenant, composed
+from broker.cli.composed import REFUSED, USAGE, Json, Tenant, composed, some
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.cross_border import (
     ASSESSMENT_BAND,
@@ -112,7 +112,7 @@ def listed(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
-    for one in found:
+    for one in some(found):
         about = one["filing_number"] or f"{one['ground'] or ''} {one['purpose'] or ''}".strip()
         state = "in force" if one["in_force"] else "not in force"
         typer.echo(

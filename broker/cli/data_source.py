@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from broker.cli.composed import Json, Tenant, composed
+from broker.cli.composed import Json, Tenant, composed, some
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.data_source import Basis, Checklist, DataSource
 from broker.usecases import data_source as usecases
@@ -107,7 +107,7 @@ def list_sources(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps([one.to_json() for one in found], ensure_ascii=False))
         return
-    for one in found:
+    for one in some(found):
         typer.echo(_line(one))
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from broker.cli.composed import USAGE, Json, composed
+from broker.cli.composed import USAGE, Json, composed, some
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.kill_switch import KillSwitch, Kind
 from broker.usecases import kill_switch as usecases
@@ -57,7 +57,7 @@ def switch_list(tenant: Tenant = None, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps([vars(one) for one in found], ensure_ascii=False))
         return
-    for one in found:
+    for one in some(found):
         typer.echo(f"{one.kind:9}  {one.id}")
 
 

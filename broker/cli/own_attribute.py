@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from broker.cli.composed import USAGE, Json, Tenant, composed
+from broker.cli.composed import USAGE, Json, Tenant, composed, some
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.own_attribute import Declared, Kind, Own, Type
 from broker.usecases import own_attribute as usecases
@@ -108,7 +108,7 @@ def list_own(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
         }
         typer.echo(json.dumps(told, ensure_ascii=False))
         return
-    for one in found.declared:
+    for one in some(found.declared):
         typer.echo(_line(one))
     for kept in found.values:
         _print(kept.kind, kept.of, kept.values, as_json=False)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from broker.cli.composed import USAGE, Json, Tenant, composed
+from broker.cli.composed import USAGE, Json, Tenant, composed, some
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.sandbox import Figures, Trial
 from broker.usecases import sandbox as usecases
@@ -81,7 +81,7 @@ def list_trials(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps([one.to_json() for one in found], ensure_ascii=False))
         return
-    for one in found:
+    for one in some(found):
         typer.echo(_line(one))
 
 

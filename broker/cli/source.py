@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from broker.cli.composed import USAGE, Json, Tenant, composed
+from broker.cli.composed import USAGE, Json, Tenant, composed, some
 from broker.domain.addresses import ROOT_TENANT, tenant_url
 from broker.store import registry
 from broker.usecases import source as usecases
@@ -58,7 +58,7 @@ def list_sources(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(told))
         return
-    for one in told:
+    for one in some(told):
         typer.echo(f"{one['name']}  {one['circuit']}  {one['reason'] or ''}".rstrip())
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from broker.api.webhooks import MOST_LETTERS, letter_out, webhook_out
-from broker.cli.composed import Json, Tenant, composed
+from broker.cli.composed import Json, Tenant, composed, some
 from broker.domain.addresses import ROOT_TENANT
 from broker.store import registry
 from broker.usecases import webhook as usecases
@@ -52,7 +52,7 @@ def list_webhooks(
     if as_json:
         typer.echo(json.dumps([one.model_dump() for one in found]))
         return
-    for one in found:
+    for one in some(found):
         stands = one.state if one.code is None else f"{one.state}, {one.code}"
         counted = f"{one.waiting} waiting, {one.dead_letters} dead"
         typer.echo(f"{one.id}  {one.partner}  {stands}  {counted}  {one.url}")
