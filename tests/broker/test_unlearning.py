@@ -537,6 +537,33 @@ def test_a_campaign_begins_with_no_model_that_a_withdrawal_taints(broker: World)
     assert (refused.status_code, "tainted" in refused.json()["detail"]) == (409, True)
 
 
+@pytest.mark.parametrize("since", ["retired", "tainted"])
+def test_no_consortium_begins_with_a_pilot_that_may_not_be_used_any_more(
+    broker: World, since: str
+) -> None:
+    """The pilot has passed; what its model became since then is looked at as each stage opens."""
+    stages = [
+        {"stage": stage, "members": [broker.partner], "gates": [], "approvals": 1}
+        for stage in ("pilot", "consortium")
+    ]
+    at = training(broker, unlearning="rollback_replay", rounds=9, rollout=stages)
+    mine = consents(at)
+    told_round(at, 1, model(1), *mine, stage="pilot")
+    promote(broker.ctx, "demo", model(1), [at.approval("pilot", model(1))])
+    if since == "retired":
+        retire(broker.ctx, "demo", model(1))
+    else:
+        withdraw(at, mine[0])
+        broker.advance(1)
+        assert search(broker.ctx, "demo") == 1
+    body = {"stage": "consortium", "number": 1, "model_in": model(1)}
+    refused = at.call("POST", "/rounds", body)
+    assert (refused.status_code, f"is {since}" in refused.json()["detail"]) == (409, True)
+    # Nor with another one in its place.
+    assert at.call("POST", "/rounds", body | {"model_in": BEGAN}).status_code == 409
+    assert at.call("GET", "").json()["last_round"]["stage"] == "pilot"
+
+
 def test_no_task_ends_without_a_model_while_one_that_descends_is_in_use(broker: World) -> None:
     at = training(broker, unlearning="exclude", rounds=9)
     mine = consents(at)
