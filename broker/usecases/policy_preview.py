@@ -74,7 +74,13 @@ class Preview:
     now_permitted: int = 0
     other_reasons: int = 0
     by_condition: Counter[str] = field(default_factory=Counter)
-    examples: list[Change] = field(default_factory=list)
+    turned: list[Change] = field(default_factory=list)
+    reasoned: list[Change] = field(default_factory=list)
+
+    @property
+    def examples(self) -> list[Change]:
+        """Some of what changes, newest first: before the rest those with another answer."""
+        return [*self.turned, *self.reasoned][:EXAMPLES]
 
     def to_json(self) -> dict[str, Any]:
         """The preview as commands and the API tell it."""
@@ -185,8 +191,9 @@ def _try(
     else:
         result.other_reasons += 1
     result.by_condition.update(set(was) ^ set(becomes))
-    if len(result.examples) < EXAMPLES:
-        result.examples.append(_change(entry, was, becomes))
+    some = result.reasoned if was and becomes else result.turned
+    if len(some) < EXAMPLES:
+        some.append(_change(entry, was, becomes))
 
 
 def _change(entry: Entry, was: tuple[str, ...], becomes: tuple[str, ...]) -> Change:

@@ -25,7 +25,7 @@ from broker.store.policy_sets import SET
 from broker.usecases.bootstrap import ensure_demo_tenant
 from broker.usecases.decide import decide
 from broker.usecases.loaded_policies import LoadedPolicies
-from broker.usecases.policy_preview import preview
+from broker.usecases.policy_preview import EXAMPLES, preview
 from broker.usecases.policy_set import add, find, listed, switch
 from broker.usecases.withdrawal import withdraw_by_officer
 from tests.broker.builders import TENANT
@@ -290,6 +290,18 @@ def test_a_preview_says_what_would_change_and_changes_nothing(anywhere: Desk) ->
     back = preview(at.broker.ctx, TENANT, "", last=100)
     assert (back.tried, back.now_denied, back.now_permitted) == (6, 0, 2)
     assert back.otherwise == 1  # permitted before the set was in force
+
+
+def test_examples_of_another_answer_come_first(at: Desk) -> None:
+    at.consent()
+    permit = at.decide()
+    for _ in range(EXAMPLES + 2):
+        at.decide(attribute="shoe_size")
+    at.broker.keep_log()
+    found = preview(at.broker.ctx, TENANT, NOTHING, last=100)
+    assert (found.now_denied, found.other_reasons) == (1, EXAMPLES + 2)
+    assert len(found.examples) == EXAMPLES
+    assert found.examples[0].entry_id == permit.entry_id
 
 
 def test_what_is_not_registered_is_tried_as_such(at: Desk) -> None:
