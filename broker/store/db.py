@@ -125,16 +125,17 @@ class Database:
                 # After a ROLLBACK the driver would forget every statement that it has prepared.
                 connection.commit()
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, size: int = 1) -> T:
         """Run `work` in a transaction of its own, from the event loop; durable when it returns.
 
         On SQLite several callers share one commit, and one caller's error undoes only its own
-        work. `work` has to be brief and to act through its connection alone: it may run twice.
+        work. `work` has to be brief, no longer than `size` ordinary writes, and to act through its
+        connection alone: it may run twice.
         """
         acting()
         if self._group is not None:
             with span("transaction"):
-                return await self._group.write(work)
+                return await self._group.write(work, size)
         return await run_in_threadpool(self._write_now, work)
 
     async def read(self, work: Callable[[Connection], T]) -> T:

@@ -83,8 +83,11 @@ def standing(
 ) -> dict[str, Standing]:
     """How some members stand; who is none is left out.
 
-    With `lock` nobody changes them, nor the partners that they are, before the transaction ends.
+    With `lock` nobody changes them, nor the partners that they are, before the transaction ends:
+    the partners first, as a revocation does.
     """
+    if lock:
+        _PARTNERS_HELD.rows(tx, among, {"b_tenant": tenant_id})
     statement = _STANDING_HELD if lock else _STANDING
     found: dict[str, Standing] = {}
     for *columns, partner_state, switched_off in statement.rows(tx, among, {"b_tenant": tenant_id}):
@@ -127,4 +130,13 @@ def _standing(among: ColumnElement[bool]) -> Select[Any]:
 _STANDING = PreparedAmong(MEMBER.c.partner_id, _standing)
 _STANDING_HELD = PreparedAmong(
     MEMBER.c.partner_id, lambda among: _standing(among).with_for_update(read=True)
+)
+_PARTNERS_HELD = PreparedAmong(
+    PARTNER.c.id,
+    lambda among: (
+        select(PARTNER.c.id)
+        .where(PARTNER.c.tenant_id == bindparam("b_tenant"), among)
+        .order_by(PARTNER.c.id)
+        .with_for_update(read=True)
+    ),
 )

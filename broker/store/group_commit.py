@@ -38,6 +38,7 @@ class _Write:
 
     work: Work
     future: "asyncio.Future[Any]"
+    size: int = 1
     result: Any = None
     error: Exception | None = None
 
@@ -63,11 +64,18 @@ def _next_group(waiting: list[_Write]) -> list[_Write]:
     """Take what the next commit is to hold from the head of the queue.
 
     Half of what waits, if that is much: its callers go on while the other half is committed,
-    instead of everybody waiting for the disk at the same time.
+    instead of everybody waiting for the disk at the same time. All of it together is no larger than
+    `LARGEST_GROUP` ordinary writes, if it is more than one: the event loop stands still meanwhile.
     """
-    size = min(LARGEST_GROUP, max(SMALLEST_HALF, len(waiting) // 2))
-    group = waiting[:size]
-    del waiting[:size]
+    most = min(LARGEST_GROUP, max(SMALLEST_HALF, len(waiting) // 2))
+    count, size = 0, 0
+    while count < min(most, len(waiting)):
+        size += waiting[count].size
+        if count and size > LARGEST_GROUP:
+            break
+        count += 1
+    group = waiting[:count]
+    del waiting[:count]
     return group
 
 
@@ -90,16 +98,17 @@ class GroupCommit:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="group-commit")
         self._connection: Connection | None = None
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], size: int) -> T:
         """Run `work` in a transaction; its result, once that is durable, or its exception.
 
-        `work` must be brief, and may run twice: when another write of its group raises, all are
-        rolled back and each runs again in a savepoint of its own.
+        `work` must be brief; `size` is as how many ordinary writes it counts. It may run twice:
+        when another write of its group raises, all are rolled back and each runs again in a
+        savepoint of its own.
         """
         loop = asyncio.get_running_loop()
         queue = self._queues.setdefault(loop, _Queue())
         future: asyncio.Future[T] = loop.create_future()
-        queue.waiting.append(_Write(work, future))
+        queue.waiting.append(_Write(work, future, size))
         if queue.task is None:
             queue.task = loop.create_task(self._serve(queue))
         return await future

@@ -375,9 +375,9 @@ class Meddling(Database):
         super().__init__(url)
         self.meddle = meddle
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, size: int = 1) -> T:
         await asyncio.to_thread(self.meddle)
-        return await super().write(work)
+        return await super().write(work, size=size)
 
 
 def _meddling(at: Desk, meddle: Callable[[], None]) -> Desk:

@@ -4,6 +4,7 @@ Each test stops one act between two of its locks, and has the other run into it.
 """
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -12,19 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from broker.store import consents, decisions
 from broker.store.acting import acting_for
 from broker.store.consents import CONSENT
 from broker.store.decision_statements import HOLD_REGISTERED, USE
+from broker.usecases import federation_member
 from broker.usecases.closing import expire_due
 from broker.usecases.partner import set_partner_state
+from broker.usecases.training_receipt import RefusedReceipt, Sent, accept_receipts
 from tests.broker.builders import TENANT
 from tests.broker.deciding import desk
 from tests.broker.flow_world import World, world
+from tests.broker.training import invented, training
 
 WAIT_SECONDS = 30
+WAITING = text(
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
 
 
 @pytest.fixture
@@ -113,3 +121,39 @@ def test_two_counted_uses_of_one_customer(
             assert list(pool.map(decide, asked)) == [True, True]
         with at.broker.ctx.db.reading() as tx:
             assert set(tx.execute(select(CONSENT.c.uses_left)).scalars()) == {1}
+
+
+def test_a_revocation_and_receipts(broker: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = training(broker)
+    told = invented(at, at.open(1))
+    sent = Sent(told["member"], told["receipt"], told["leaves"])
+    holds, waits = threading.Event(), threading.Event()
+    real = federation_member._end_memberships  # noqa: SLF001 (between two of its locks)
+
+    def slow(*given: Any) -> Any:  # noqa: ANN401 (as it is)
+        holds.set()  # the partner is held by now, the member not yet
+        with broker.ctx.db.reading() as tx:
+            for _ in range(WAIT_SECONDS * 50):
+                if tx.execute(WAITING).scalar():
+                    waits.set()
+                    break
+                time.sleep(0.02)
+        return real(*given)
+
+    monkeypatch.setattr(federation_member, "_end_memberships", slow)
+
+    @acting_for(TENANT)
+    def revoke() -> None:
+        federation_member.revoke_member(broker.ctx, TENANT, broker.partner)
+
+    @acting_for(TENANT)
+    def hand_in() -> Any:  # noqa: ANN401 (as it is)
+        assert holds.wait(WAIT_SECONDS)
+        return accept_receipts(broker.ctx, TENANT, at.campaign, "consortium", 1, [sent])
+
+    with ThreadPoolExecutor(2) as pool:
+        revoked, handed = pool.submit(revoke), pool.submit(hand_in)
+        revoked.result(2 * WAIT_SECONDS)
+        (one,) = handed.result(2 * WAIT_SECONDS)
+    assert waits.is_set()
+    assert isinstance(one, RefusedReceipt)

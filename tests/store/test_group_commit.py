@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from broker.store.acting import acting_for_all
 from broker.store.db import Database
+from broker.store.group_commit import _next_group, _Write
 
 CREATE = text("CREATE TABLE item (name VARCHAR(40) PRIMARY KEY)")
 
@@ -279,3 +280,17 @@ def test_reads_of_the_event_loop_cannot_write_and_see_one_moment(sqlite_db: Data
 def count_all(tx: Connection) -> int:
     found: int = tx.execute(text("SELECT count(*) FROM item")).scalar_one()
     return found
+
+
+def test_large_writes_share_a_commit_up_to_its_size() -> None:
+    async def sizes(given: list[int]) -> list[list[int]]:
+        loop = asyncio.get_running_loop()
+        waiting = [_Write(lambda _: None, loop.create_future(), size) for size in given]
+        groups = []
+        while waiting:
+            groups.append([one.size for one in _next_group(waiting)])
+        return groups
+
+    assert asyncio.run(sizes([50, 50, 10, 4, 1])) == [[50], [50, 10, 4], [1]]
+    assert asyncio.run(sizes([100, 1])) == [[100], [1]]
+    assert asyncio.run(sizes([1] * 9)) == [[1] * 8, [1]]
