@@ -278,10 +278,10 @@ def test_a_mechanism_that_ends_while_a_permit_is_under_way_stops_it(on_each: Des
     write = ctx.db.write
     ended: list[bool] = []
 
-    async def interposed(work: Any) -> Any:  # noqa: ANN401
+    async def interposed(work: Any, *, size: int = 1) -> Any:  # noqa: ANN401
         if not ended:
             ended.append(cross_border.end(ctx, TENANT, made.id))
-        return await write(work)
+        return await write(work, size=size)
 
     ctx.db.write = interposed  # type: ignore[method-assign]
     try:
