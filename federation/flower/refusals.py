@@ -23,6 +23,12 @@ class RoundRepeated(FederationError):
     code = "round_repeated"
 
 
+class CampaignFollowed(FederationError):
+    """Another campaign does this one's rounds anew: two would spend one budget."""
+
+    code = "campaign_followed"
+
+
 CURES: Final = {
     "lists_unavailable": "the broker's status lists could not be had or are of before the round: "
     "is the broker reachable, is this machine's clock right?",
@@ -33,6 +39,7 @@ CURES: Final = {
     "round_repeated": "this round, or a later one, was trained on before: nothing to mend",
     "answer_under_way": "the training of an earlier round has not ended on this machine: the "
     "coordinator's patience is too short for it, or it hangs",
+    "campaign_followed": "another campaign does the rounds of this one anew: nothing to mend",
     "rows_differ": "the application reads another number of rows than consents has lines: one line "
     "for each row, in the rows' order, an empty one for a row without a consent",
     "campaign_invalid": "the campaign's time, stage or members do not fit: is the clock right?",

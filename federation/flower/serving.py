@@ -9,7 +9,6 @@ the broker's id of it (`[tool.flwr.app.config]` names it, empty); the coordinato
 is named by the environment variable `FEDERATION_COORDINATOR`, which `federation up` sets.
 """
 
-import fcntl
 import json
 import os
 import time
@@ -25,12 +24,12 @@ from federation.board import Board, read_signed_campaign
 from federation.errors import FederationError
 from federation.flower.broker import AGAIN_SECONDS, BrokerClient, BrokerDesk
 from federation.flower.events import append
+from federation.flower.locks import held
 from federation.flower.models import Checkpoint, CheckpointBroken, Checkpoints, Model, kept_model
 from federation.flower.rounds import Opening, RoundFailed, Rounds, Told
 from federation.flower.settings import CoordinatorHome, SettingsWrong, read_json, read_key
 
 NAMED: Final = "FEDERATION_COORDINATOR"
-WAIT_SECONDS: Final = 60
 TURN_SECONDS: Final = 10
 """Longer than the coordinator takes to register who was admitted."""
 
@@ -172,14 +171,6 @@ def _promoted(checkpoints: Checkpoints, model: str) -> Model:
 def _alone(directory: Path) -> Iterator[None]:
     """Hold a campaign; one that ended a moment ago may take a little to let go of it."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (directory / "lock").open("wb") as lock:
-        until = time.monotonic() + WAIT_SECONDS
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise RunsAlready("another run of this campaign has not ended") from None
-                time.sleep(AGAIN_SECONDS)
+    busy = RunsAlready("another run of this campaign has not ended")
+    with held(directory / "lock", busy):
         yield

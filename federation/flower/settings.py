@@ -6,6 +6,7 @@ file, the name and the cure, before anything starts.
 
 import base64
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,13 @@ from federation.errors import BoardInvalid, FederationError
 
 LARGEST_NUMBER: Final = 65_535
 OTHERS: Final = 0o077
+HASH: Final = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
+"""A SHA-256 hash, base64url without padding: what a campaign and a model are known by."""
+ID: Final = re.compile(r"fc-[A-Za-z0-9_-]{1,64}")
+FOLLOWS: Final = (
+    'lines "NEW HASH" = "OLD HASH" of two campaigns (federation campaign show tells a hash)'
+)
+BEGINS: Final = 'lines "fc-..." = "MODEL", a campaign\'s id and the hash of a model'
 _USUAL: Final = ("state", "host", "port", "control_port", "patience", "grace")
 
 MEMBER: Final = """\
@@ -109,7 +117,7 @@ class MemberHome:
             superlink=given.text("superlink"),
             port=given.number("port"),
             peers=given.path("peers") if "peers" in given.values else None,
-            follows=given.names("follows"),
+            follows=given.hashes("follows", HASH, FOLLOWS),
             **paths,
         )
 
@@ -209,7 +217,7 @@ class CoordinatorHome:
             key=own[1],
             patience=given.number("patience"),
             grace=given.number("grace"),
-            begins=given.names("begins"),
+            begins=given.hashes("begins", ID, BEGINS),
         )
 
     @property
@@ -262,12 +270,21 @@ class _Given:
             raise SettingsWrong(f"{self.file}: {name} is a number from 1 to {LARGEST_NUMBER}")
         return value
 
-    def names(self, name: str) -> dict[str, str]:
-        """A table of names by names; nothing where it is not given."""
-        value = self.values.get(name, {})
-        if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
-            raise SettingsWrong(f'{self.file}: [{name}] is a table of lines like "this" = "that"')
-        return value
+    def hashes(self, name: str, of: re.Pattern[str], what: str) -> dict[str, str]:
+        """A table of hashes by what `of` matches; nothing where it is not given.
+
+        One that is misspelt would name nothing, and be passed over.
+        """
+        table = self.values.get(name, {})
+        said = f"{self.file}: [{name}] is {what}, 43 letters, digits, - and _"
+        if not isinstance(table, dict):
+            raise SettingsWrong(said)
+        for key, value in table.items():
+            if not of.fullmatch(key):
+                raise SettingsWrong(f"{said}, and {key!r} is not")
+            if not isinstance(value, str) or not HASH.fullmatch(value) or key == value:
+                raise SettingsWrong(f"{said}, and what {key!r} names is not")
+        return table
 
     def path(self, name: str) -> Path:
         return (self.file.resolve().parent / self.text(name)).resolve()

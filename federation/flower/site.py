@@ -10,16 +10,14 @@ are `count_rows(data)`. For campaigns with `privacy` it brings `Private` besides
 by the environment variable `FEDERATION_MEMBER`, which `member up` sets.
 """
 
-import fcntl
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final, Self
+from typing import Any, Final, Self
 
 from flwr.app import ConfigRecord, Message, RecordDict
 
@@ -28,21 +26,19 @@ from federation.board import Board, PassedStage, SignedCampaign, pass_stage
 from federation.campaign import bundle_hash
 from federation.consents import ConsentCache
 from federation.errors import BundleDiffers, FederationError, Malformed
-from federation.flower.broker import AGAIN_SECONDS, BrokerClient, download_lists, round_key
+from federation.flower.broker import BrokerClient, download_lists, round_key
 from federation.flower.events import append
+from federation.flower.keeping import Keeping
 from federation.flower.member import Task, Trained, answer, check_running
 from federation.flower.models import Model
-from federation.flower.places import make_private, write_private
-from federation.flower.refusals import CURES, AnswerUnderWay, RoundRepeated, RowsDiffer
+from federation.flower.refusals import CURES, CampaignFollowed, RowsDiffer
 from federation.flower.settings import MemberHome, SettingsWrong, read_json, read_key
 from federation.flower.strategy import ARRAYS, CONFIG
 from federation.guard import Before
 from federation.opening import Round
 from federation.presence import RoundKey
-from federation.rollout import STAGES
 
 NAMED: Final = "FEDERATION_MEMBER"
-WAIT_SECONDS: Final = 60
 Training = Callable[[Task, Sequence[int], Path], Trained]
 Counting = Callable[[Path], int]
 
@@ -68,7 +64,7 @@ class FileSite:
     noted: dict[str, int] = field(default_factory=dict)
     trained_on: int = 0
     reached: dict[str, float] = field(default_factory=dict)
-    alone: ExitStack = field(default_factory=ExitStack)
+    hint: str = ""
 
     @classmethod
     def of(
@@ -93,6 +89,7 @@ class FileSite:
         self.board: Board = self.home.decides()
         self.cache = ConsentCache(self.home.issuer())
         self.signer: Signer = self.home.signer()
+        self.keeping = Keeping(self.home)
 
     def now(self) -> int:
         """This machine's clock."""
@@ -145,59 +142,22 @@ class FileSite:
             return download_lists(client, opened_at, addresses)
 
     def before(self, signed: SignedCampaign) -> Before:
-        """What is kept of the last round. Raises `SettingsWrong` where it cannot be read.
-
-        Raises `AnswerUnderWay` where another answer does not end within a minute.
-
-        From here to `close` no other answer of this campaign goes on: two would each begin with
-        what the other has not kept yet, and both spend one round's budget.
-        """
-        file = self.home.before(signed.campaign_hash)
-        make_private(file.parent)
-        lock = self.alone.enter_context(file.with_suffix(".lock").open("ab"))
-        _hold(lock)
-        kept = self._kept(file)
-        follows = self.home.follows.get(signed.campaign_hash)
-        if kept is None and follows is not None:
-            kept = self._followed(follows).into(signed)
-        return kept or Before.first(signed, self.member)
-
-    def _followed(self, campaign: str) -> Before:
-        """What is kept of the campaign that this one does anew: beginning with nothing spends more.
-
-        Raises `SettingsWrong`.
-        """
-        kept = self._kept(self.home.before(campaign))
-        if kept is None:
-            raise SettingsWrong(
-                f"{self.home.file}: [follows] names {campaign}, of which no round is kept here"
-            )
-        return kept
-
-    def _kept(self, file: Path) -> Before | None:
-        if not file.exists():
-            return None
+        """What is kept of the last round. Raises what `Keeping.begin` does."""
         try:
-            return Before.from_json(json.loads(file.read_bytes()))
-        except (FederationError, ValueError, RecursionError):
-            raise SettingsWrong(
-                f"{file} cannot be read: take it from a copy. Beginning anew would show who left"
-            ) from None
+            return self.keeping.begin(signed)
+        except (SettingsWrong, CampaignFollowed) as error:
+            self.hint = str(error)[:500]
+            raise
 
     def keep(self, before: Before) -> None:
-        """Keep it durably. Raises `RoundRepeated` where what is kept is no earlier round."""
-        file = self.home.before(before.campaign)
-        kept = self._kept(file)
-        if kept is not None and _place(before) <= _place(kept):
-            raise RoundRepeated(f"{before.stage} round {before.number} has been kept already")
+        """Keep it durably. Raises what `Keeping.keep` does."""
+        self.keeping.keep(before)
         self.trained_on = len(before.trained or ())
         self.reached["training"] = time.monotonic()
-        make_private(file.parent)
-        write_private(file, json.dumps(before.to_json()).encode())
 
     def close(self) -> None:
         """Let the next answer of the campaign go on."""
-        self.alone.close()
+        self.keeping.close()
 
     def note(self, left_out: Mapping[str, int]) -> None:
         """For this member's eyes."""
@@ -283,7 +243,7 @@ def take_part(
             append(site.home.events, "broken", **about, why=why[:500])
     if reply.has_content() and "refused" in reply.content:
         code = str(reply.content["refused"]["code"])
-        more = {"left_out": site.noted, "hint": CURES.get(code, "")}
+        more = {"left_out": site.noted, "hint": site.hint or CURES.get(code, "")}
         append(site.home.events, "refused", **about, code=code, **more)
     elif ARRAYS in reply.content:
         facts = {"rows": site.trained_on, "left_out": site.noted, "seconds": site.seconds()}
@@ -305,21 +265,3 @@ def _unable(message: Message, error: FederationError) -> Message:
         append(home.events, "refused", **about, code=error.code, **more)
     content = RecordDict({"refused": ConfigRecord({"code": error.code})})
     return Message(content, reply_to=message)
-
-
-def _hold(lock: IO[bytes]) -> None:
-    """Wait for a lock, not for ever. Raises `AnswerUnderWay`."""
-    until = time.monotonic() + WAIT_SECONDS
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise AnswerUnderWay("an earlier round is still answered here") from None
-            time.sleep(AGAIN_SECONDS)
-
-
-def _place(kept: Before) -> tuple[int, int]:
-    """Which of two rounds of a campaign is the later one."""
-    return ("", *STAGES).index(kept.stage), kept.number

@@ -6,13 +6,18 @@ Run by the environment of `make federation` for `test_at_member.py`: prints one 
 import base64
 import json
 import os
+import signal
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import patch
 
 import httpx  # noqa: TID251 (Flower's own client; httpx2 is not in its environment)
 import numpy as np
@@ -21,18 +26,19 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from credentials.keys import SoftwareKey
 from federation.board import SignedCampaign
 from federation.errors import FederationError
-from federation.flower import site as site_module
 from federation.flower.broker import BrokerClient
 from federation.flower.events import Changes, Events
 from federation.flower.in_process import InProcess
+from federation.flower.keeping import Keeping
 from federation.flower.member import Task, Trained
 from federation.flower.member_up import ask_broker, cure
 from federation.flower.models import kept_model, model_bytes, model_hash
+from federation.flower.places import write_private
 from federation.flower.settings import MEMBER, MemberHome
 from federation.flower.site import NAMED, FileSite, take_part
 from federation.flower.strategy import CONFIG
 from federation.guard import Before
-from federation.privacy import Spent, Step
+from federation.privacy import RowPrivacy, Spent, Step, after_round
 from tests.federation.world import Broker
 
 PLACE = Path(sys.argv[1])
@@ -40,6 +46,14 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "dev" / "federation" / "appli
 
 from churn.training import count_rows  # noqa: E402 (as Flower would find it)
 
+PRIVACY = RowPrivacy(
+    epsilon="8",
+    delta="0.00001",
+    noise_multiplier="2",
+    clip_norm="1",
+    sampling_rate="0.5",
+    steps_per_round=3,
+)
 ROW = "1,2,3,4,5,0\n"
 
 
@@ -126,25 +140,26 @@ def brokers() -> dict[str, str]:
 
 def kept_once() -> dict[str, Any]:
     """Two answers of one campaign go one after the other, and a round is kept once."""
-    signed = cast("SignedCampaign", SimpleNamespace(campaign_hash="0" * 43))
     first, second = site(), site()
-    begun = first.before(signed)
+    begun = first.before(signed("0" * 43))
     seen: list[Before] = []
-    other = threading.Thread(target=lambda: seen.append(second.before(signed)), daemon=True)
+    begins = threading.Event()
+
+    def again() -> None:
+        begins.set()
+        seen.append(second.before(signed("0" * 43)))
+
+    other = threading.Thread(target=again, daemon=True)
     other.start()
+    begins.wait(60)
     other.join(0.3)
     waits = other.is_alive()
     now = replace(begun, stage="pilot", number=2, opened_at=1)
     first.keep(now)
     first.close()
     other.join(60)
-    # The second one has it now; a third waits, as long as it is told to.
-    waited = site_module.WAIT_SECONDS
-    vars(site_module).update(WAIT_SECONDS=0)
-    third = site()
-    held = code_of(lambda: third.before(signed))
-    third.close()
-    vars(site_module).update(WAIT_SECONDS=waited)
+    # The second one has it now; a third does not wait for it.
+    held = code_of(lambda: hurried().begin(signed("0" * 43)))
     told = {
         "waits": waits,
         "not for ever": held,
@@ -157,36 +172,143 @@ def kept_once() -> dict[str, Any]:
     return told
 
 
+def a_child_left() -> str:
+    """What training forked has the lock's file open, and lives on: the next answer goes on."""
+    first = site()
+    first.before(signed("c" * 42 + "A"))
+    child = os.fork()
+    if not child:
+        signal.pause()
+    try:
+        first.close()
+        return code_of(lambda: hurried().begin(signed("c" * 42 + "A")))
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def signed(campaign: str) -> SignedCampaign:
+    """As far as what is kept asks."""
+    return cast("SignedCampaign", SimpleNamespace(campaign_hash=campaign))
+
+
+def hurried() -> Keeping:
+    """An answer that waits for no other."""
+    return Keeping(MemberHome.read(PLACE / "member.toml"), 0)
+
+
+def follow(**lines: str) -> None:
+    """The member's settings, with what follows what: of each campaign the first letter."""
+    told = [f'"{new * 43}" = "{old * 43}"\n' for new, old in lines.items()]
+    (PLACE / "member.toml").write_text(MEMBER + "[follows]\n" + "".join(told))
+
+
+def rounds(campaign: str, most: int = 99) -> int:
+    """Rounds of a campaign, each kept, until the budget that the member says is spent."""
+    for done in range(most):
+        made = site()
+        try:
+            before = made.before(signed(campaign * 43))
+            spent = after_round(PRIVACY, before.spent)
+            if spent is None:
+                return done
+            number, opened_at = before.number + 1, before.opened_at + 1
+            now = replace(before, stage="pilot", number=number, opened_at=opened_at)
+            made.keep(replace(now, spent=spent))
+        finally:
+            made.close()
+    return most
+
+
 def done_anew() -> dict[str, Any]:
     """A campaign that does another's rounds anew goes on with what the member kept of that."""
-    old, new, strange = ("A" * 43, "E" * 43, "I" * 43)
-    follows = f'[follows]\n"{new}" = "{old}"\n"{strange}" = "{"M" * 43}"\n'
-    (PLACE / "member.toml").write_text(MEMBER + follows)
+    follow(E="A", I="M")
 
     def before(campaign: str) -> Before:
         made = site()
         try:
-            return made.before(cast("SignedCampaign", SimpleNamespace(campaign_hash=campaign)))
+            return made.before(signed(campaign * 43))
         finally:
             made.close()
 
     spent = Spent().after(Step(0.5, 2.0), 3)
-    kept = replace(before(old), stage="pilot", number=2, opened_at=1, spent=spent)
+    kept = replace(before("A"), stage="pilot", number=2, opened_at=1, spent=spent)
     site().keep(replace(kept, out=frozenset({"gone"})))
-    begun = before(new)
-    not_kept = code_of(lambda: before(strange))
-    site().keep(
-        replace(begun, stage="pilot", number=1, opened_at=2, spent=spent.after(Step(1.0, 1.0)))
-    )
+    begun = before("E")
+    not_kept = code_of(lambda: before("I"))
+    rounds("E", 1)
     (PLACE / "member.toml").write_text(MEMBER)
     return {
-        "begins": [begun.campaign == new, begun.stage, begun.number, begun.opened_at],
+        "begins": [begun.campaign == "E" * 43, begun.stage, begun.number, begun.opened_at],
         "spent": begun.spent == spent,
         "out": sorted(begun.out),
-        "then its own": before(new).spent != spent,
-        "others begin": before("Q" * 43).spent == Spent(),
+        "then its own": before("E").spent != spent,
+        "others begin": before("Q").spent == Spent(),
         "not kept": not_kept,
     }
+
+
+def spent_once() -> dict[str, Any]:
+    """However campaigns follow each other, their rounds are as many as one budget pays for."""
+    (PLACE / "member.toml").write_text(MEMBER)
+    alone = rounds("U")
+    first = rounds("Y", 1)
+    follow(c="Y", g="Y")
+    # It may have to be begun anew: nothing is marked before anything is spent.
+    made = site()
+    begun = made.before(signed("c" * 43))
+    held = code_of(lambda: hurried().begin(signed("Y" * 43)))
+    made.close()
+    goes_on = rounds("Y", 1)
+    rest = rounds("c")
+    found = {
+        "under way": held,
+        "begun alone": begun.number == 0,
+        "rounds": first + goes_on + rest == alone,
+        "it goes on": code_of(lambda: rounds("Y")),
+        "a second one": code_of(lambda: rounds("g")),
+    }
+    # Ended between the two files: what follows is the only one that may.
+    rounds("k", 1)
+    follow(o="k", s="k")
+    made = site()
+    into = made.before(signed("o" * 43))
+    with patch("federation.flower.keeping.write_private", one_alone()), suppress(Crash):
+        made.keep(replace(into, stage="pilot", number=1, opened_at=9))
+    made.close()
+    found["ended between"] = [code_of(partial(rounds, one, 1)) for one in ("k", "s", "o")]
+    # The line is written when the campaign has begun.
+    rounds("w", 1)
+    follow(w="k")
+    found["too late"] = code_of(lambda: rounds("w", 1))
+    (PLACE / "member.toml").write_text(MEMBER)
+    return found
+
+
+class Crash(Exception):
+    """Whatever ends a process."""
+
+
+def one_alone() -> Callable[[Path, bytes], None]:
+    """Writes one file, and ends at the second one."""
+    left = [write_private]
+
+    def write(file: Path, data: bytes) -> None:
+        if not left:
+            raise Crash
+        left.pop()(file, data)
+
+    return write
+
+
+def told_why() -> bool:
+    """What is wrong with the settings of a campaign is told to the member, with its cure."""
+    follow(I="M")
+    made = site()
+    code_of(lambda: made.before(signed("I" * 43)))
+    made.close()
+    (PLACE / "member.toml").write_text(MEMBER)
+    return "[follows]" in made.hint
 
 
 def kept_models() -> dict[str, str]:
@@ -241,7 +363,10 @@ if __name__ == "__main__":
                 "places": places(),
                 "brokers": brokers(),
                 "kept": kept_once(),
+                "child": a_child_left(),
                 "anew": done_anew(),
+                "once": spent_once(),
+                "why": told_why(),
                 "models": kept_models(),
                 "cures": cures(),
                 "unusable": unusable(),

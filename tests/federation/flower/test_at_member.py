@@ -37,6 +37,17 @@ EXPECTED: Mapping[str, Any] = {
         "others begin": True,
         "not kept": "settings_wrong",
     },
+    "child": "",
+    "once": {
+        "under way": "answer_under_way",
+        "begun alone": True,
+        "rounds": True,
+        "it goes on": "campaign_followed",
+        "a second one": "campaign_followed",
+        "ended between": ["campaign_followed", "campaign_followed", ""],
+        "too late": "settings_wrong",
+    },
+    "why": True,
     "cures": {
         "lost": "the coordinator takes this",
         "not admitted": "the coordinator does not",

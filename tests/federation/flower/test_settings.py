@@ -43,6 +43,8 @@ def test_the_examples_can_be_read_and_paths_are_the_files(tmp_path: Path) -> Non
         (("port = 9092", "port = 90920"), "port is a number"),
         (("# [begins]", '[begins]\n"fc-1" = 1 #'), "begins"),
         (("grace = 60", 'grace = 60\nbegins = "fc-1"'), "begins"),
+        (("# [begins]", f'[begins]\n"fc-1" = "{"A" * 42}" #'), "MODEL.*'fc-1' names is not"),
+        (("# [begins]", f'[begins]\n"{"A" * 43}" = "{"A" * 43}" #'), "an? campaign's id"),
         (('host = "0.0.0.0"', 'hosts = "0.0.0.0"'), "there is no hosts"),
         (("coordinator =", "# coordinator ="), "coordinator is missing"),
         (('self_signed = "link.example"', ""), "members come in by TLS"),
@@ -56,6 +58,28 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: tuple[str, str], said: s
     with pytest.raises(SettingsWrong, match=said) as refused:
         CoordinatorHome.read(file)
     assert str(file) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("new", "old"),
+    [
+        ("fc-new", "A" * 43),
+        ("A" * 42, "E" * 43),
+        ("A" * 42 + "N", "E" * 43),
+        ("A" * 43, "E" * 44),
+        ("A" * 43, "fc-old"),
+        ("A" * 43, "A" * 43),
+    ],
+)
+def test_a_campaign_that_is_misspelt_follows_nothing_unseen(
+    tmp_path: Path, new: str, old: str
+) -> None:
+    """Passed over, the campaign would begin with a budget of its own."""
+    file = written(tmp_path, f'{MEMBER}[follows]\n"{new}" = "{old}"\n')
+    with pytest.raises(SettingsWrong, match=r"\[follows\] is lines .*campaign show.*43 letters"):
+        MemberHome.read(file)
+    good = written(tmp_path, f'{MEMBER}[follows]\n"{"A" * 43}" = "{"E" * 43}"\n')
+    assert MemberHome.read(good).follows == {"A" * 43: "E" * 43}
 
 
 def test_what_a_file_names_is_looked_at_too(tmp_path: Path) -> None:
