@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, false, or_, select
 
 from broker.store.consents import CONSENT, REQUEST, ConsentRequestRow, ConsentRow
 from broker.store.contacts import CONTACT, INVITATION, ContactRow, InvitationRow
@@ -65,12 +65,21 @@ def wards(tx: Connection, tenant_id: str, contact_ids: Collection[str]) -> list[
     return [ContactRow(**row._mapping) for row in rows]  # noqa: SLF001
 
 
-def signed_for_others(
-    tx: Connection, tenant_id: str, subject_id: str, *, lock: bool = False
+def for_others(
+    tx: Connection,
+    tenant_id: str,
+    subject_id: str | None,
+    ward_ids: Collection[str],
+    *,
+    lock: bool = False,
 ) -> list[ConsentRow]:
-    """The consents that a customer gave as a minor's guardian, oldest first; `lock` as above."""
+    """The consents that a customer gave as a minor's guardian, and all of these wards.
+
+    Oldest first; `lock` as above. Of a customer without a wallet (None) those of the wards alone.
+    """
+    given = false() if subject_id is None else CONSENT.c.guardian_id == subject_id
     chosen = select(CONSENT).where(
-        CONSENT.c.guardian_id == subject_id, CONSENT.c.tenant_id == tenant_id
+        or_(given, CONSENT.c.contact_id.in_(ward_ids)), CONSENT.c.tenant_id == tenant_id
     )
     chosen = chosen.order_by(CONSENT.c.id if lock else CONSENT.c.created_at, CONSENT.c.id)
     rows = tx.execute(chosen.with_for_update() if lock else chosen)

@@ -1,9 +1,9 @@
 """Erase a customer (PIPL 47, GDPR 17): at once what may go, the rest when the law lets go of it.
 
 1. One transaction begins it: every granted consent is withdrawn, each recipient gets a deletion
-   task, and references, wallet keys and offers are emptied. So are those that the customer alone
-   signed as a child's guardian, unless another is named by now: nobody's wallet could withdraw
-   them any more. Decisions deny at once; what else the
+   task, and references, wallet keys and offers are emptied. So is what a guardian alone signed for
+   a child, this customer or one before, unless another than this one is named by now: nobody's
+   wallet could withdraw it any more. Decisions deny at once; what else the
    partner may fetch shows it at a time of its own (`shown_from`), as a withdrawal of everything is
    shown (decision 0080): two partners whose customer is erased in the same second would find by it
    that the customer is one.
@@ -173,27 +173,29 @@ def _withdraw(
             withdraw_consent(ctx, tx, row, None, officer_id=officer_id, held=held)
             withdrawn += 1
     for row in _alone(tx, person, lock=True):
+        # The same task as of a withdrawal: it is the guardian that is erased, not the child.
+        tasks += open_task(ctx, tx, row, "withdrawn", since=since) is not None
         withdraw_consent(ctx, tx, row, None, officer_id=officer_id, held=held)
         withdrawn += 1
     return withdrawn, tasks
 
 
 def _alone(tx: Connection, person: Person, *, lock: bool = False) -> list[ConsentRow]:
-    """The consents in force that only this customer's wallet can withdraw, as a child's guardian.
+    """The consents in force that nobody's wallet can withdraw after them, of children.
 
-    In the order of status lists.
+    A guardian gave them alone, this customer or one before. In the order of status lists.
     """
-    if person.subject_id is None:
-        return []
     found = []
-    for row in people.signed_for_others(tx, person.tenant_id, person.subject_id, lock=lock):
+    wards = [one.id for one in people.wards(tx, person.tenant_id, person.contact_ids)]
+    for row in people.for_others(tx, person.tenant_id, person.subject_id, wards, lock=lock):
         if row.state != ConsentState.GRANTED:
             continue
         terms = Terms.from_json(orjson.loads(row.terms))
         if terms.guardian is None or not terms.guardian.alone:
             continue  # the minor has a wallet
         child = contacts.find(tx, row.tenant_id, row.contact_id)
-        if signer(tx, child, GUARDIAN).subject_id in {None, person.subject_id}:
+        guardian = signer(tx, child, GUARDIAN)
+        if guardian.erasure_id is not None or guardian.subject_id in {None, person.subject_id}:
             found.append(row)
     return sorted(found, key=lambda row: (row.status_list_id or "", row.id))
 

@@ -1,7 +1,8 @@
 """What an export tells of somebody as the guardian of others: for whom, and what they signed.
 
 Of the minor it tells no more than the guardian has signed: neither the partner's reference nor the
-age band, and nothing that the minor signed.
+age band, and nothing that the minor signed; and of a consent how it stands only while they are the
+guardian, or where they have withdrawn it themselves.
 """
 
 from collections.abc import Collection
@@ -39,16 +40,21 @@ def _signed(
 ) -> list[dict[str, Any]]:
     subject_id = person.subject_id or ""
     copies = {one.id for one in credentials.of_subject(tx, subject_id, None)}
-    given = people.signed_for_others(tx, person.tenant_id, subject_id)
-    # The guardian of now may have withdrawn what the one before signed.
-    of_wards = people.consents(tx, [one.id for one in wards])
-    others = [row for row in of_wards if row.guardian_id not in {None, subject_id}]
-    told = [_consent(ctx, tx, row, copies) for row in given]
-    return told + [one for row in others if (one := _consent(ctx, tx, row, copies))["evidence"]]
+    of_now = {one.id for one in wards}
+    # The guardian of now may have withdrawn what the one before signed; of what no guardian signed
+    # they withdraw nothing.
+    found = people.for_others(tx, person.tenant_id, subject_id, of_now)
+    rows = [row for row in found if row.guardian_id is not None]
+    told = [_consent(ctx, tx, row, copies, is_ward=row.contact_id in of_now) for row in rows]
+    return [
+        one
+        for row, one in zip(rows, told, strict=True)
+        if one["evidence"] or row.guardian_id == subject_id
+    ]
 
 
 def _consent(
-    ctx: Context, tx: Connection, row: ConsentRow, copies: Collection[str]
+    ctx: Context, tx: Connection, row: ConsentRow, copies: Collection[str], *, is_ward: bool
 ) -> dict[str, Any]:
     shown = row.as_published(ctx.now())
     evidence = []
@@ -57,16 +63,18 @@ def _consent(
         if parse(content["presentation"]).payload().get("jti") in copies:
             times = {"created_at": kept.created_at, "kept_until": kept.kept_until}
             evidence.append({"kind": kept.kind, **times, "content": content})
+    # Whoever is the guardian no more learns nothing new: what they have withdrawn they know.
+    is_told = is_ward or any(one["kind"] == "withdrawal" for one in evidence)
     return {
         "id": row.id,
         "partner": row.partner_id,
         "item": row.item,
-        "state": shown.state,
+        "state": shown.state if is_told else None,
         "terms": orjson.loads(row.terms) if row.terms else None,
         "terms_hash": row.terms_hash,
         "valid_from": row.valid_from,
         "valid_until": row.valid_until,
         "decided_at": row.decided_at,
-        "ended_at": shown.ended_at,
+        "ended_at": shown.ended_at if is_told else None,
         "evidence": evidence,
     }

@@ -281,12 +281,13 @@ def test_the_minors_page_hands_nobody_the_guardians_card(broker: World, child: C
     assert "You need an invitation" in page
 
 
-def erase(broker: World, subject_ref: str) -> None:
+def erase(broker: World, subject_ref: str) -> Any:  # noqa: ANN401 (an answer)
     named = {"partner": broker.partner, "subject_ref": subject_ref}
     headers = {"Idempotency-Key": f"erase-{subject_ref}"}
     path = "/v1/subject-erasures"
     done = broker.api("POST", path, broker.officer, json=named, headers=headers)
     assert done.status_code == 201, done.text
+    return done.json()
 
 
 @pytest.mark.parametrize("erased", [False, True])

@@ -108,6 +108,10 @@ def test_what_a_guardian_signed_is_in_their_export(broker: World, *, alone: bool
     for secret in ("crm-child", "under_13", theirs["subject"], *copies(theirs)):
         assert secret not in text
     assert (theirs["guardian_of"], theirs["signed_as_guardian"]) == ([], [])
+    # What they have withdrawn themselves they know for good.
+    name_the_aunt(broker)
+    told = export(broker, partner=broker.partner, subject_ref="crm-parent")
+    assert (told["guardian_of"], told["signed_as_guardian"]) == ([], [given])
 
 
 def copies(told: dict[str, Any]) -> list[str]:
@@ -123,11 +127,16 @@ def test_who_withdraws_what_another_guardian_signed_has_it_in_theirs(
     aunt = broker.customer("crm-aunt")
     name_the_aunt(broker)
     consent = request["consents"][0]["id"]
+    broker.advance(1)
     aunt.sign(broker.withdrawal(consent).json()["wallet_link"], "other_key")
-    for subject_ref, kinds in (("crm-parent", ["grant"]), ("crm-aunt", ["withdrawal"])):
+    for subject_ref, kind, state in (
+        ("crm-parent", "grant", None),  # the guardian no more: it is not theirs to know
+        ("crm-aunt", "withdrawal", "withdrawn"),
+    ):
         told = export(broker, partner=broker.partner, subject_ref=subject_ref)
         (given,) = told["signed_as_guardian"]
-        assert [one["kind"] for one in given["evidence"]] == kinds
+        assert [one["kind"] for one in given["evidence"]] == [kind]
+        assert (given["state"], given["ended_at"] is None) == (state, state is None)
         assert len(told["guardian_of"]) == (subject_ref == "crm-aunt")
 
 
@@ -161,6 +170,42 @@ def test_what_nobody_could_withdraw_ends_with_the_guardians_erasure(
     assert broker.consent(consent)["state"] == "withdrawn"
     assert broker.api("GET", "/v1/deletion-tasks").json()["tasks"]
     assert broker.evidence(consent).verdict == "verified"
+
+
+@pytest.mark.parametrize("aunt_first", [False, True])
+def test_no_childs_consent_outlives_all_its_guardians(
+    broker: World, parent: Customer, *, aunt_first: bool
+) -> None:
+    mark(broker, "under_13", alone=True)
+    request = broker.ask("crm-child")
+    parent.sign(request["wallet_link"], "consent_base")
+    broker.customer("crm-aunt")
+    name_the_aunt(broker)
+    first, second = ("crm-aunt", "crm-parent") if aunt_first else ("crm-parent", "crm-aunt")
+    told = [erase(broker, first), erase(broker, second)]
+    # It ends with the guardian of now, with the recipient's task.
+    at = 0 if aunt_first else 1
+    assert [one["withdrawn"] for one in told] == [int(at == 0), int(at == 1)]
+    assert [one["deletion_tasks"] for one in told] == [int(at == 0), int(at == 1)]
+    assert broker.reasons("crm-child") == ["consent_withdrawn"]
+    broker.advance(121)
+    release_due(broker.ctx)
+    consent = request["consents"][0]["id"]
+    assert broker.consent(consent)["state"] == "withdrawn"
+    assert [one["consent"] for one in broker.api("GET", "/v1/deletion-tasks").json()["tasks"]] == [
+        consent
+    ]
+
+
+def test_a_childs_consent_ends_with_a_guardian_who_never_had_a_wallet(
+    broker: World, parent: Customer
+) -> None:
+    mark(broker, "under_13", alone=True)
+    request = broker.ask("crm-child")
+    parent.sign(request["wallet_link"], "consent_base")
+    name_the_aunt(broker)
+    erase(broker, "crm-aunt")
+    assert broker.reasons("crm-child") == ["consent_withdrawn"]
 
 
 def test_what_a_minor_can_withdraw_outlives_the_guardians_erasure(

@@ -140,7 +140,13 @@ def test_the_whole_way(served: Served, tmp_path: Path) -> None:
         assert list(vault.lying()) == []
 
 
-def test_the_doctor_puts_a_probe_into_each(served: Served, tmp_path: Path) -> None:
+def unreachable(*_: object) -> bytes:
+    raise VaultUnreachable("it may not be read")
+
+
+def test_the_doctor_puts_a_probe_into_each(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with world(tmp_path / "home") as made:
         settings = replace(made.ctx.settings, vaults={"archive": served.place})
 
@@ -154,6 +160,10 @@ def test_the_doctor_puts_a_probe_into_each(served: Served, tmp_path: Path) -> No
         vars(made.ctx)["settings"] = settings
         claim_vault(made.ctx, "archive")
         assert examined() == [("vault_fine", "fine")]
+        assert list(open_vault(made.ctx, "archive").lying()) == []
+        with monkeypatch.context() as unreadable:
+            unreadable.setattr(ObjectVault, "read", unreachable)
+            assert examined() == [("vault_not_writable", "problem")]
         assert list(open_vault(made.ctx, "archive").lying()) == []
         wrong = "user" if served.place.kind == "s3" else "secret"
         assert examined(**{wrong: "wrong"}) == [("vault_unreachable", "problem")]

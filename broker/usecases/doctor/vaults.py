@@ -41,10 +41,12 @@ def _service(name: str, vault: Vault) -> Finding:
     # A path like an envelope's: what is left of it where this is interrupted is a stray.
     path = f"doctor/probe/{secrets.token_hex(8)}"
     try:
-        vault.put(path, PROBE)
-        if vault.read(path, 0, len(PROBE)) != PROBE:
-            raise EnvelopeDamaged("it gives back something else than was put there")
-        vault.delete(path)
+        try:
+            vault.put(path, PROBE)
+            if vault.read(path, 0, len(PROBE)) != PROBE:
+                raise EnvelopeDamaged("it gives back something else than was put there")
+        finally:  # also where it cannot be read, or where putting it ended halfway
+            vault.delete(path)
     except (VaultUnreachable, EnvelopeDamaged) as error:
         return problem("home", "vault_not_writable", name=name, message=str(error))
     return fine("home", "vault_fine", name=name)
