@@ -42,12 +42,11 @@ def set_demand(ctx: Context, tenant_id: str, purpose_id: str, value: object) -> 
 
 def _check_together(ctx: Context, tenant_id: str, demand: Demand) -> None:
     kinds = {kind.schema.id: kind.schema for kind in attribute_types(ctx, tenant_id)}
-    known = {CREDENTIAL: kinds[demand.schema]} if demand.schema in kinds else {}
     today = dt.datetime.fromtimestamp(ctx.now(), dt.UTC).date().isoformat()
     meant = [
         replace(one, on=today) if isinstance(one, OlderThan) else one for one in demand.statements
     ]
-    check_together(meant, known)
+    check_together(meant, {CREDENTIAL: demand.schema}, kinds)
 
 
 def trust_issuer(

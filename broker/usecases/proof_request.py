@@ -35,7 +35,7 @@ from wallet_adapters.openid4vp.dcql import parse_dcql
 from wallet_adapters.openid4vp.proof import FORMAT, QUERY, ProofQuery, proof_request
 from wallet_adapters.openid4vp.request import x509_hash_client_id
 from wallet_adapters.status_token import EPOCH_SECONDS
-from zkp import NotRevoked, ProofRequest, Schema
+from zkp import NotRevoked, ProofRequest
 
 NONCE_BYTES = 32
 
@@ -76,7 +76,7 @@ def open_request(
     ctx = at_one_moment(ctx)
     query = _query(meta)
     check_statements(query.statements, ctx.now())
-    check_together(query.statements, _kinds(ctx, tenant_id, query))
+    _check_together(ctx, tenant_id, query)
     _check_binding(query, bound, subject_ref)
     _check_epochs(ctx, tenant_id, query)
     try:
@@ -138,11 +138,10 @@ def _query(meta: Mapping[str, Any]) -> ProofQuery:
         raise InvalidRequest(str(problem)) from problem
 
 
-def _kinds(ctx: Context, tenant_id: str, query: ProofQuery) -> dict[str, Schema]:
-    """The schemas of the asked credentials whose kind is one of this tenant's."""
-    own = {kind.schema.id: kind.schema for kind in attribute_types(ctx, tenant_id)}
+def _check_together(ctx: Context, tenant_id: str, query: ProofQuery) -> None:
     asked = {name: one.schema for name, one in query.credentials.items()}
-    return {name: own[schema] for name, schema in asked.items() if schema in own}
+    own = {kind.schema.id: kind.schema for kind in attribute_types(ctx, tenant_id)}
+    check_together(query.statements, asked, own)
 
 
 def _check_binding(query: ProofQuery, bound: Sequence[str], subject_ref: str | None) -> None:
