@@ -12,8 +12,9 @@ Sums are taken as exponents of e(., BP2), so that all five are of one kind. Each
 random weight of 128 bits, drawn after every proof is fixed, and all are added up: one
 multiplication of many points, one product of pairings with a factor for each key. If some equation
 does not hold, the product is one with a probability of at most 2**-128; the weight of the first may
-be one, since a sum of which that one alone fails is not zero. A batch that fails is halved until
-the bad ones are found.
+be one, since a sum of which that one alone fails is not zero. A batch that fails is halved, and
+parts of at most `ONE_BY_ONE` are checked one by one: whatever is bad, finding it costs little more
+than no batch would.
 """
 
 from collections import defaultdict
@@ -49,6 +50,7 @@ from zkp.schema import TYPED
 from zkp.suite import P1
 
 MOST_PRESENTATIONS = 4096
+ONE_BY_ONE = 16
 _ONE = Scalar(1)
 
 Issuers = Mapping[str, frozenset[bytes]]
@@ -142,6 +144,8 @@ def _bad(batch: Sequence[tuple[int, _Checkable]]) -> list[int]:
         return []
     if len(batch) == 1:
         return [batch[0][0]]
+    if len(batch) <= ONE_BY_ONE:
+        return [number for number, one in batch if not _hold([one])]
     half = len(batch) // 2
     return _bad(batch[:half]) + _bad(batch[half:])
 

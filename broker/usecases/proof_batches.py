@@ -1,8 +1,9 @@
 """Verify together the proofs that wait at the same moment: of a batch each costs a third of one.
 
 Nobody waits for company: who comes while nothing is verified begins at once, and whoever comes
-meanwhile is of the next batch. So batches grow with the load, to `MOST`. A proof that does not hold
-fails its batch alone: it is found by halving, in at most three times the work of the batch.
+meanwhile is of the next batch. So batches grow with the load, to `MOST`. A batch that fails is
+verified one by one, and the next is half as long at most, down to one; each that holds doubles
+that. So who sends bad proofs on and on costs what they would without batches, and little more.
 """
 
 import threading
@@ -11,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from zkp import ProvenPresentation, ToVerify, verify_batch
+from zkp import ProvenPresentation, ToVerify, ZkpError, verify_batch
+from zkp.errors import ProofInvalid
 
 Found = ProvenPresentation | Exception
 
@@ -30,6 +32,7 @@ class ProofBatches:
     def __init__(self) -> None:
         self._turn = threading.Lock()
         self._waiting: deque[_Waiting] = deque()
+        self._most = self.MOST
 
     def verify(self, asked: ToVerify) -> ProvenPresentation:
         """As `zkp.verify`, which see. Raises `ZkpError`."""
@@ -45,9 +48,17 @@ class ProofBatches:
         return mine.found
 
     def _verify_next(self) -> None:
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self.MOST))]
-        for one, found in zip(batch, _verified([one.asked for one in batch]), strict=True):
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
+        told = _verified([one.asked for one in batch])
+        failed = any(_is_costly(found) for found in told)
+        self._most = max(1, len(batch) // 2) if failed else min(2 * self._most, self.MOST)
+        for one, found in zip(batch, told, strict=True):
             one.found = found
+
+
+def _is_costly(found: Found) -> bool:
+    """Whether a batch has to be verified anew for it: what cannot be read is out before."""
+    return isinstance(found, ProofInvalid) or not isinstance(found, ProvenPresentation | ZkpError)
 
 
 def _verified(batch: Sequence[ToVerify]) -> Sequence[Found]:

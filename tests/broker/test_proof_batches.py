@@ -1,6 +1,7 @@
 """Proofs that wait at the same moment are verified together, and each is told of its own."""
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -57,9 +58,13 @@ def at_once(batches: ProofBatches, slow: Slow, proofs: Sequence[ToVerify]) -> li
         told = [pool.submit(one, proofs[0])]
         assert slow.begun.wait(60)
         told += [pool.submit(one, asked) for asked in proofs[1:]]
-        while len(batches._waiting) < len(proofs) - 1:  # noqa: SLF001
-            threading.Event().wait(0.01)
-        slow.go.set()
+        try:
+            until = time.monotonic() + 60
+            while len(batches._waiting) < len(proofs) - 1:  # noqa: SLF001
+                assert time.monotonic() < until
+                time.sleep(0.01)
+        finally:
+            slow.go.set()
         return [found.result() for found in told]
 
 
@@ -92,3 +97,26 @@ def test_what_nobody_expected_is_of_one_alone(
     told = at_once(batches, slow, [*proofs[:2], broken, *proofs[3:]])
     assert isinstance(told[2], AttributeError)
     assert all(isinstance(told[number], ProvenPresentation) for number in (0, 1, 3, 4))
+
+
+def test_after_a_failure_batches_are_shorter_and_grow_again(
+    proofs: list[ToVerify], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches, slow = ProofBatches(), Slow(monkeypatch)
+    at_once(batches, slow, [proofs[0], *map(spoilt, proofs[1:])])  # four bad ones wait together
+    assert slow.sizes == [1, 4]
+
+    def sizes_then() -> list[int]:
+        slow.sizes.clear()
+        slow.begun.clear()
+        slow.go.clear()
+        told = at_once(batches, slow, proofs)
+        assert all(isinstance(found, ProvenPresentation) for found in told)
+        return slow.sizes
+
+    # Two at most, which the first one that holds has doubled.
+    assert sizes_then() == [1, 4]
+    with pytest.raises(ProofInvalid):
+        batches.verify(spoilt(proofs[0]))
+    # One at most, then two.
+    assert sizes_then() == [1, 2, 2]

@@ -1,6 +1,7 @@
 """Many proofs at once: as one would find them, and the bad ones by number."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,15 @@ import pytest
 from tests.faults.lengths import short_or_long
 from tests.zkp.world import EPOCH, LI, PERSON, TODAY, World, of, request
 from zkp import batch as checks
-from zkp.batch import ProvenPresentation, ToVerify, _equations, _hold, verify, verify_batch
+from zkp.batch import (
+    ProvenPresentation,
+    ToVerify,
+    _Checkable,
+    _equations,
+    _hold,
+    verify,
+    verify_batch,
+)
 from zkp.curve import ORDER, Scalar
 from zkp.errors import Malformed, ProofInvalid, TooLarge, ZkpError
 from zkp.holder import COMMITMENT_BYTES, HolderCommitment, commit, sign_bound
@@ -58,6 +67,27 @@ def test_the_bad_ones_are_named(worlds: list[World], bad: set[int]) -> None:
         batch[number] = spoilt(batch[number])
     found = verify_batch(batch)
     assert {number for number, one in enumerate(found) if isinstance(one, ZkpError)} == bad
+
+
+def test_bad_ones_cost_little_more_than_no_batch_would(
+    worlds: list[World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def hold(checked: Sequence[_Checkable]) -> bool:
+        sizes.append(len(checked))
+        return _hold(checked)
+
+    monkeypatch.setattr(checks, "_hold", hold)
+    first, second = mixed(worlds, 2)
+    bad = spoilt(first)
+    verify_batch([second] + [bad] * 7)
+    assert sizes == [8] + [1] * 8
+    sizes.clear()
+    # Longer ones are halved first: what holds of them is not looked at one by one.
+    monkeypatch.setattr(checks, "ONE_BY_ONE", 4)
+    verify_batch([second] * 7 + [bad])
+    assert sizes == [8, 4, 4] + [1] * 4
 
 
 def test_errors_that_cancel_under_equal_weights(worlds: list[World]) -> None:
