@@ -83,13 +83,15 @@ class Demonstration:
         """What came of it."""
         self.say("the campaign is over; models are judged 评估模型")
         rounds, models = made.rounds(), made.models()
+        closed = [one for one in rounds if one["state"] == "closed"]
+        if not closed:
+            raise RuntimeError("the campaign ended, and no round of it was closed")
         judged = json.loads(
             made.in_flower(
                 *("-m", "dev.federation.data", "judge", self.given.seed, self.directory),
                 *(WITHDRAWN, *models),
             )
         )
-        closed = [one for one in rounds if one["state"] == "closed"]
         # A round that was open as the customer withdrew may have left the row out already.
         shown = self.evidence(made, first.consents[WITHDRAWN])
         used = sum(one == "included" for one in shown.values())
@@ -142,7 +144,7 @@ class Demonstration:
         made.broker.run("federation", *asked)
         finished = made.broker.run("federation", *verified)
         if finished.returncode:
-            return {"not verified": finished.stderr.strip()}
+            raise RuntimeError(f"the evidence does not verify: {finished.stderr.strip()}")
         return {str(one["number"]): one["shows"] for one in json.loads(finished.stdout)["shown"]}
 
 

@@ -67,9 +67,7 @@ class Program:
     def kill(self) -> None:
         """End it and all that it started as a lost machine does: nothing says goodbye."""
         if self.process is not None:
-            for pid in family(self.process.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            kill_family(self.process.pid)
             self._end()
 
     def stop(self) -> None:
@@ -97,13 +95,31 @@ def until(come: Callable[[], bool], what: str) -> None:
 
 
 def children(pid: int) -> list[int]:
-    """The programs that a program has started, oldest first. Linux alone."""
-    try:
-        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):  # it has ended
-        return []
+    """The programs that a program has started, by whichever of its threads. Linux alone."""
+    found: set[int] = set()
+    for thread in Path(f"/proc/{pid}/task").glob("*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            found.update(int(one) for one in (thread / "children").read_text().split())
+    return sorted(found)
 
 
 def family(pid: int) -> list[int]:
     """A program, what it has started and what these have, each before its own."""
     return [pid, *(one for child in children(pid) for one in family(child))]
+
+
+def kill_family(pid: int) -> None:
+    """End a program and all that it has started: until nobody is left who would start another.
+
+    Each is stopped before it is asked for its children, and killed after they are known: killed
+    first, it would have left them to somebody else.
+    """
+    stopped: list[int] = []
+    while new := [one for one in family(pid) if one not in stopped]:
+        for one in new:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGSTOP)
+        stopped += new
+    for one in stopped:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)

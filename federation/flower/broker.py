@@ -10,16 +10,13 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import httpx  # noqa: TID251 (Flower's own client; httpx2 is not in its environment)
 
 from credentials.jws import Signer, sign_jws
 from credentials.keys import SoftwareKey
 from federation.errors import FederationError, Malformed
-from federation.flower.batches import body_of, in_calls
-from federation.flower.models import Checkpoint
-from federation.flower.rounds import HandedOn, LastRound, Opening, RoundNotClosed
 from federation.opening import Round
 from federation.presence import RoundKey
 from wallet_adapters.oauth import make_dpop_proof
@@ -35,9 +32,9 @@ KEY_BYTES: Final = 32
 LONGEST_PAUSE: Final = 10.0
 BUSY: Final = frozenset({429, 502, 503, 504})
 OK: Final = 200
+NO_BROKER: Final = "is it the broker that answers?"
 UNAUTHORIZED: Final = 401
-OF_THE_RECEIPT: Final = frozenset({400, 403, 409, 413, 422})
-OF_THE_MODEL: Final = frozenset({400, 409, 413, 422})
+Kind = TypeVar("Kind")
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 
 
@@ -123,10 +120,7 @@ class BrokerClient:
         self._token, self._until = "", 0
         now = self.now()
         answer = self._sent("POST", "/oauth/token", form=self._form)
-        token, seconds = answer.get("access_token"), answer.get("expires_in")
-        if not isinstance(token, str) or type(seconds) is not int:
-            # What stands between may answer in the broker's stead: a portal, a proxy.
-            raise BrokerRefused(OK, "malformed", "this is no token: is it the broker that answers?")
+        token, seconds = said(answer, "access_token", str), said(answer, "expires_in", int)
         self._token, self._until = token, now + seconds // 2
 
     def _form(self) -> dict[str, str]:
@@ -193,72 +187,6 @@ class BrokerClient:
         return self._http.request(method, self._base + path, headers=headers, **body)
 
 
-class BrokerDesk:
-    """The rounds of one campaign at the broker: `rounds.Desk`, by a coordinator's client."""
-
-    def __init__(self, client: BrokerClient, campaign: str) -> None:
-        """Work on the campaign of that id (`fc-...`)."""
-        self._client = client
-        self._path = f"/v1/federation/campaigns/{campaign}"
-
-    def told(self) -> dict[str, Any]:
-        """The campaign as the broker tells it: document, board, members. Raises `BrokerRefused`."""
-        return self._client.get(self._path)
-
-    def last(self) -> LastRound | None:
-        """The newest round of the campaign."""
-        found = self.told()["last_round"]
-        return None if found is None else LastRound(found["stage"], found["number"], found["state"])
-
-    def open(self, stage: str, number: int, model_in: str) -> Opening:
-        """Open a round. Raises `BrokerRefused`, `privacy_budget_spent` among its codes."""
-        body = {"stage": stage, "number": number, "model_in": model_in}
-        opened = self._client.post(f"{self._path}/rounds", body)
-        return Opening(opened["opened_at"], tuple(opened["taking_part"]))
-
-    def receipts(self, stage: str, number: int, given: Mapping[str, HandedOn]) -> dict[str, str]:
-        """Hand on receipts; of those that are not taken, by member, why. Raises `BrokerRefused`."""
-        refused: dict[str, str] = {}
-        path = f"{self._round(stage, number)}/receipts/batch"
-        calls = in_calls(given)
-        while calls:
-            some = calls.pop()
-            try:
-                told = self._client.post(path, body_of(some))
-            except BrokerRefused as error:
-                if error.status not in OF_THE_RECEIPT:
-                    raise
-                if len(some) > 1:
-                    # One of them may be nothing that the broker reads: the others go without it.
-                    calls += [{member: one} for member, one in some.items()]
-                else:
-                    refused |= dict.fromkeys(some, error.told)
-                continue
-            refused |= {one["member"]: one["code"] for one in told["refused"]}
-        return refused
-
-    def close(self, checkpoint: Checkpoint) -> None:
-        """Say which model came of a round. Raises `RoundNotClosed`, `BrokerRefused`."""
-        body = {
-            "model_out": checkpoint.model_out,
-            "metrics": dict(checkpoint.metrics),
-            "epsilon": checkpoint.epsilon,
-        }
-        try:
-            self._client.post(f"{self._round(checkpoint.stage, checkpoint.number)}/close", body)
-        except BrokerRefused as error:
-            if error.status in OF_THE_MODEL:
-                raise RoundNotClosed(error.told, error.detail) from None
-            raise
-
-    def fail(self, stage: str, number: int, code: str) -> None:
-        """Give a round up. Raises `BrokerRefused`."""
-        self._client.post(f"{self._round(stage, number)}/fail", {"code": code})
-
-    def _round(self, stage: str, number: int) -> str:
-        return f"{self._path}/rounds/{stage}/{number}"
-
-
 def round_key(client: BrokerClient, campaign: str, opened: Round) -> RoundKey:
     """The key of a member's own leaves, by the member's client.
 
@@ -314,16 +242,30 @@ def _pause(answer: httpx.Response) -> float:
     """How long to wait before the next try, in seconds: as the broker asks, within a bound."""
     asked = answer.headers.get("Retry-After", "")
     # Digits alone, and few: a date is as good as nothing said.
-    said = float(asked) if _SECONDS.fullmatch(asked) else 0.0
-    return min(max(said, AGAIN_SECONDS), LONGEST_PAUSE)
+    told = float(asked) if _SECONDS.fullmatch(asked) else 0.0
+    return min(max(told, AGAIN_SECONDS), LONGEST_PAUSE)
+
+
+def said(told: object, name: str, kind: type[Kind]) -> Kind:
+    """A member of what the broker told. Raises `BrokerRefused`: `malformed`.
+
+    What stands between may answer in the broker's stead: a portal, a proxy.
+    """
+    value = told.get(name) if isinstance(told, dict) else None
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise BrokerRefused(OK, "malformed", f"no {name} is told: {NO_BROKER}")
+    return value
 
 
 def _read(answer: httpx.Response) -> dict[str, Any]:
     try:
         told = answer.json()
     except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        if answer.is_success and answer.content:
+            raise BrokerRefused(answer.status_code, "malformed", NO_BROKER)
         told = {}
-    told = told if isinstance(told, dict) else {}
     if answer.is_success:
         return told
     named = str(told.get("code", told.get("error", "unknown")))

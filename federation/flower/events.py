@@ -55,7 +55,8 @@ class Events:
     def tell(self, event: str, **facts: Any) -> None:  # noqa: ANN401 (facts are JSON)
         """Tell an event of `TEXTS`."""
         if self._as_json:
-            line = json.dumps({"at": int(time.time()), "event": event, **facts}, ensure_ascii=False)
+            # ASCII: others say some of it, and whoever looks on may be a terminal.
+            line = json.dumps({"at": int(time.time()), "event": event, **facts})
         else:
             line = f"{time.strftime('%H:%M:%S')}  {TEXTS[event].format_map(_shown(facts))}".rstrip()
         try:

@@ -26,9 +26,11 @@ from federation.flower.supervised import Supervised, until_told
 TURN_SECONDS: Final = 1.0
 CHECK_SECONDS: Final = 60.0
 UNAUTHORIZED: Final = frozenset({400, 401, 403})
-REFUSED: Final = ("401", "403", "Unauthorized", "PERMISSION", "not registered", "NODE_")
+REFUSED: Final = (
+    *("401", "403", "Unauthorized", "PERMISSION", "not registered", "NODE_"),
+    "Failed to activate SuperNode",
+)
 UNREACHABLE: Final = ("ConnectError", "Connection refused", "ConnectTimeout", "unreachable")
-STILL: Final = "Failed to activate SuperNode"
 UNTRUSTED: Final = ("CERTIFICATE_VERIFY_FAILED", "certificate verify failed")
 
 
@@ -148,15 +150,12 @@ def cure(log: str) -> str:
         return "the coordinator's certificate is not in root_certificates: ask for the file anew"
     if any(word in log for word in UNREACHABLE):
         return "no coordinator answers: is `superlink` its address, does it run?"
-    if STILL in log:
-        return (
-            "the coordinator takes this node for running, as it does for a minute after it was "
-            "lost: it is let in then; where it is not, another one runs with the same keys"
-        )
     if any(word in log for word in REFUSED):
+        # Flower says the same of a key that was never registered and of one that it takes to run.
         return (
             "the coordinator does not let this node in: the operator registers the two public "
-            "keys (federation member add) and admits you (federation member admit)"
+            "keys (federation member add) and admits you (federation member admit). One that was "
+            "lost is let in a minute later; where it is not, another one runs with the same keys"
         )
     return ""
 

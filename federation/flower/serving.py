@@ -22,7 +22,8 @@ from flwr.serverapp import Grid
 
 from federation.board import Board, read_signed_campaign
 from federation.errors import FederationError
-from federation.flower.broker import AGAIN_SECONDS, BrokerClient, BrokerDesk
+from federation.flower.broker import AGAIN_SECONDS, BrokerClient
+from federation.flower.desk import BrokerDesk
 from federation.flower.events import append
 from federation.flower.locks import held
 from federation.flower.models import Checkpoint, CheckpointBroken, Checkpoints, Model, kept_model
@@ -74,16 +75,19 @@ class _Desk(BrokerDesk):
     def __init__(self, client: BrokerClient, campaign: str, directory: Path) -> None:
         super().__init__(client, campaign)
         self.directory = directory
+        self.rollout: dict[str, frozenset[str]] = {}
+        """The members of each stage, as the board signed them."""
         self.nodes: dict[str, int] = {}
         self.keys: dict[str, Mapping[str, Any]] = {}
 
     def open(self, stage: str, number: int, model_in: str) -> Opening:
         """Open a round with the members of this moment.
 
-        Who has just been admitted is waited for, until the coordinator has registered the node.
+        Who of the stage has just been admitted is waited for, until the coordinator has registered
+        the node.
         """
         until = time.monotonic() + TURN_SECONDS
-        while self._admitted() - read_json(members_file(self.directory)).keys():
+        while self._admitted(stage) - read_json(members_file(self.directory)).keys():
             if time.monotonic() > until:
                 break
             time.sleep(AGAIN_SECONDS)
@@ -96,9 +100,10 @@ class _Desk(BrokerDesk):
         self.tell("round_opened", stage, number, members=len(opening.taking_part))
         return opening
 
-    def _admitted(self) -> set[str]:
+    def _admitted(self, stage: str) -> frozenset[str]:
         told = self.told()["members"]
-        return {one["member"] for one in told if one["state"] == "admitted"}
+        admitted = {one["member"] for one in told if one["state"] == "admitted"}
+        return self.rollout.get(stage, frozenset()) & admitted
 
     def fail(self, stage: str, number: int, code: str) -> None:
         """Give a round up, and tell."""
@@ -128,35 +133,54 @@ def _run(grid: Grid, home: CoordinatorHome, campaign: str, first: Model) -> Mode
     with client_of(home) as client:
         desk = _Desk(client, campaign, directory)
         told = desk.told()
-        board = Board.of(told["board"]["keys"], told["board"]["threshold"])
-        document = json.dumps(told["document"]).encode()
-        signed = read_signed_campaign(document, board)
-        checkpoints = Checkpoints(home.models, signed.campaign_hash)
-        more = {"at-broker": campaign}
-        if told["passed"] is not None:
-            more["passed"] = json.dumps(told["passed"])
-            first = _promoted(checkpoints, told["passed"]["model"])
-        elif campaign in home.begins:
-            first = kept_model(home.models, home.begins[campaign])
-        rounds = Rounds(
-            signed,
-            document,
-            told["stage"],
-            desk,
-            checkpoints,
-            desk.nodes,
-            desk.keys,
-            patience=home.patience,
-            more=more,
-            tell=desk.closed,
-        )
         try:
-            return rounds.go_on(grid, first)
+            board = Board.of(told["board"]["keys"], told["board"]["threshold"])
+            document = json.dumps(told["document"]).encode()
+            signed = read_signed_campaign(document, board)
+            desk.rollout = {one.stage: frozenset(one.members) for one in signed.campaign.rollout}
+            checkpoints = Checkpoints(home.models, signed.campaign_hash)
+            more = {"at-broker": campaign}
+            if told["passed"] is not None:
+                more["passed"] = json.dumps(told["passed"])
+            rounds = Rounds(
+                signed,
+                document,
+                told["stage"],
+                desk,
+                checkpoints,
+                desk.nodes,
+                desk.keys,
+                patience=home.patience,
+                more=more,
+                tell=desk.closed,
+            )
+            return rounds.go_on(grid, _begun(home, campaign, told, checkpoints, first))
         except FederationError as error:
             left_out = dict(error.left_out) if isinstance(error, RoundFailed) else {}
             facts = {"stage": told["stage"], "code": error.code, "why": str(error)[:500]}
             append(events_file(directory), "run_failed", **facts, left_out=left_out)
             raise
+
+
+def _begun(
+    home: CoordinatorHome,
+    campaign: str,
+    told: Mapping[str, Any],
+    checkpoints: Checkpoints,
+    first: Model,
+) -> Model:
+    """What the stage's first round begins with; read while nothing of the stage is kept alone.
+
+    Raises `CheckpointBroken`.
+    """
+    kept = checkpoints.last()
+    if kept is not None and kept.stage == told["stage"]:
+        return first
+    if told["passed"] is not None:
+        return _promoted(checkpoints, told["passed"]["model"])
+    if campaign in home.begins:
+        return kept_model(home.models, home.begins[campaign])
+    return first
 
 
 def _promoted(checkpoints: Checkpoints, model: str) -> Model:

@@ -36,6 +36,8 @@ from federation.flower.supervised import Supervised, until_told
 TURN_SECONDS: Final = 2.0
 FIRST_PAUSE: Final = 4.0
 LONGEST_PAUSE: Final = 300.0
+GRACES: Final = 5
+"""A run waits at most so many times `grace`, however often there are too few meanwhile."""
 CAMPAIGNS: Final = "/v1/federation/campaigns?state="
 UNAUTHORIZED: Final = frozenset({400, 401, 403})
 ENDS_BY_ITSELF: Final = frozenset({"paused", "finished"})
@@ -64,7 +66,8 @@ class Reconciler:
     tried: dict[str, Tried] = field(default_factory=dict)
     tails: dict[str, Tail] = field(default_factory=dict)
     rounds: dict[str, int] = field(default_factory=dict)
-    enough: dict[str, float] = field(default_factory=dict)
+    enough: dict[str, tuple[float, float | None]] = field(default_factory=dict)
+    """When enough members were first online, and since when they are; None while they are not."""
 
     def __post_init__(self) -> None:
         """Tell each thing once."""
@@ -236,13 +239,17 @@ class Reconciler:
         }
         if len(online) >= campaign.minimum_members:
             gone = {one["member"] for one in told["members"] if one["state"] in GONE}
-            since = self.enough.setdefault(told["id"], time.monotonic())
-            waited = time.monotonic() - since >= self.home.grace
+            now = time.monotonic()
+            first, since = self.enough.get(told["id"], (now, now))
+            since = now if since is None else since
+            # One that comes and goes would have the others wait for ever.
+            waited = now - since >= self.home.grace or now - first >= GRACES * self.home.grace
+            self.enough[told["id"]] = first, since
             if waited or online >= set(stage.members) - gone:
                 self.enough.pop(told["id"])
                 return True
-        else:
-            self.enough.pop(told["id"], None)
+        elif told["id"] in self.enough:
+            self.enough[told["id"]] = self.enough[told["id"]][0], None
         facts = {"online": len(online), "needed": campaign.minimum_members}
         missing = sorted(set(stage.members) - online)
         self.changes.tell(

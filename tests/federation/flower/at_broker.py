@@ -25,11 +25,11 @@ from federation.errors import FederationError
 from federation.flower.batches import in_calls
 from federation.flower.broker import (
     BrokerClient,
-    BrokerDesk,
     BrokerRefused,
     download_lists,
     round_key,
 )
+from federation.flower.desk import BrokerDesk
 from federation.flower.in_process import InProcess
 from federation.flower.member import Task, Trained, answer
 from federation.flower.models import Checkpoints, Model

@@ -26,7 +26,8 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from credentials.keys import SoftwareKey
 from federation.board import SignedCampaign
 from federation.errors import FederationError
-from federation.flower.broker import BrokerClient
+from federation.flower.broker import BrokerClient, BrokerRefused
+from federation.flower.desk import BrokerDesk
 from federation.flower.events import Changes, Events
 from federation.flower.in_process import InProcess
 from federation.flower.keeping import Keeping
@@ -34,6 +35,7 @@ from federation.flower.member import Task, Trained
 from federation.flower.member_up import ask_broker, cure
 from federation.flower.models import kept_model, model_bytes, model_hash
 from federation.flower.places import write_private
+from federation.flower.rounds import HandedOn
 from federation.flower.settings import MEMBER, MemberHome
 from federation.flower.site import NAMED, FileSite, take_part
 from federation.flower.strategy import CONFIG
@@ -130,12 +132,87 @@ def brokers() -> dict[str, str]:
             carrier=httpx.MockTransport(lambda _, told=told: told),
         ) as client:
             found[name] = code_of(client.log_in)
+    found |= no_brokers()
     shown = StringIO()
     home = MemberHome.read(PLACE / "member.toml")
     ask_broker(home, Changes(Events(as_json=True, output=shown)))
     told = json.loads(shown.getvalue())
     found["no key"] = f"{told['event']} {'client_key' in told['hint']}"
     return found
+
+
+def no_brokers() -> dict[str, str]:
+    """What stands between answers in the broker's stead, after the token: refused as malformed."""
+    found = {}
+    for name, told in (
+        ("a page", httpx.Response(200, text="<html>log in")),
+        ("a list", httpx.Response(200, json=[])),
+        ("nothing in it", httpx.Response(200, json={})),
+        ("strange", httpx.Response(200, json={"opened_at": True, "refused": [1]})),
+    ):
+        with client_of(partial(always, told)) as client:
+            desk = BrokerDesk(client, "fc-1")
+            given = {"p-0": HandedOn("t", b"")}
+            told_each = {
+                told_of(desk.last),
+                told_of(partial(desk.open, "pilot", 1, "m")),
+                told_of(partial(desk.receipts, "pilot", 1, given)),
+            }
+            found[name] = " ".join(told_each)
+    return found
+
+
+def older_broker() -> dict[str, Any]:
+    """One that takes no receipts in batches takes them one by one; one with none says so."""
+    seen: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/batch"):
+            seen.append("batch")
+            return httpx.Response(404, json={"code": "not_found"})
+        member = json.loads(request.content)["member"]
+        seen.append(member)
+        if member == "p-1":
+            return httpx.Response(409, json={"code": "member_not_admitted"})
+        return httpx.Response(200, json={})
+
+    given = {f"p-{number}": HandedOn("t", b"") for number in range(3)}
+    with client_of(answer) as client:
+        desk = BrokerDesk(client, "fc-1")
+        refused = [desk.receipts("pilot", number, given) for number in (1, 2)]
+    with client_of(lambda _: httpx.Response(404, json={"code": "not_found"})) as client:
+        none = told_of(partial(BrokerDesk(client, "fc-1").receipts, "pilot", 1, given))
+    return {"refused": refused, "seen": seen, "none": none}
+
+
+def client_of(answer: Callable[[httpx.Request], httpx.Response]) -> BrokerClient:
+    """A member's client of a broker that gives a token and then answers so."""
+
+    def carried(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/oauth/token":
+            return httpx.Response(200, json={"access_token": "t", "expires_in": 600})
+        return answer(request)
+
+    return BrokerClient(
+        "https://broker.example",
+        "p-0",
+        SoftwareKey.generate(),
+        now=lambda: 1,
+        carrier=httpx.MockTransport(carried),
+    )
+
+
+def always(told: httpx.Response, _: httpx.Request) -> httpx.Response:
+    return told
+
+
+def told_of(act: Callable[[], object]) -> str:
+    """The broker's code, as far as it was refused."""
+    try:
+        act()
+    except BrokerRefused as error:
+        return error.told
+    return "done"
 
 
 def kept_once() -> dict[str, Any]:
@@ -327,12 +404,14 @@ def kept_models() -> dict[str, str]:
 def cures() -> dict[str, str]:
     """What the end of a SuperNode's log says to do, by what Flower writes there."""
     said = {
-        "lost": "[code: 2004] Failed to activate SuperNode.",
+        "lost or never registered": "[code: 2004] Failed to activate SuperNode.",
         "not admitted": "httpx.HTTPStatusError: Client error '401 Unauthorized' for url",
         "nobody there": "httpx.ConnectError: [Errno 111] Connection refused",
         "strange": "KeyError",
     }
-    return {name: " ".join(cure(log).split()[:4]) for name, log in said.items()}
+    told = {name: " ".join(cure(log).split()[:4]) for name, log in said.items()}
+    both = cure(said["lost or never registered"])
+    return told | {"both": str("member add" in both and "same keys" in both)}
 
 
 def unusable() -> dict[str, Any]:
@@ -362,6 +441,7 @@ if __name__ == "__main__":
             {
                 "places": places(),
                 "brokers": brokers(),
+                "older": older_broker(),
                 "kept": kept_once(),
                 "child": a_child_left(),
                 "anew": done_anew(),

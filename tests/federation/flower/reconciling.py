@@ -6,25 +6,31 @@ ends where it is told to, at each call of a turn.
 """
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
+from unittest.mock import patch
 
-from federation.flower import up
+from federation.flower import serving, up
 from federation.flower.broker import BrokerRefused
 from federation.flower.bundle import Bundle, make_entity_key, read_entity_key
 from federation.flower.control import ControlRefused, Kept, Node, Run
+from federation.flower.desk import BrokerDesk
 from federation.flower.events import Events, append
+from federation.flower.in_process import InProcess
+from federation.flower.models import Checkpoint, CheckpointBroken, Checkpoints, model_hash
 from federation.flower.places import Places, write_private
+from federation.flower.rounds import Opening, Rounds
 from federation.flower.serving import events_file, members_file
 from federation.flower.settings import CoordinatorHome
-from tests.federation.flower.training import BUNDLE, World
+from tests.federation.flower.training import BUNDLE, FIRST, World
 
 CAMPAIGN = "fc-1"
 
@@ -85,6 +91,7 @@ class Link:
             "document": json.loads(signed.document),
             "board": {"keys": keys, "threshold": 2},
             "last_round": last,
+            "passed": None,
             "last_accepted": {"number": number} if state == "closed" else None,
             "members": [
                 {
@@ -257,6 +264,14 @@ def others_waited_for() -> dict[str, Any]:
     CLOCK.now += made.home.grace
     made.turns()
     found["not for ever"] = len(link.running())
+    # Now enough, now too few: not for ever either.
+    made, turns = Coordinators(), 0
+    while not made.link.running() and turns < 99:
+        CLOCK.now += made.home.grace / 2
+        turns += 1
+        made.link.offline = {"p-1", "p-2"} if turns % 2 else {"p-2"}
+        made.turns()
+    found["comes and goes"] = len(made.link.running())
     made = Coordinators()
     made.link.admitted_members.discard("p-2")
     made.turns(2)
@@ -310,6 +325,72 @@ def unsigned() -> dict[str, Any]:
     return {"runs": made.link.started, "said": len(made.said("bundle_missing"))}
 
 
+def first_models() -> dict[str, Any]:
+    """What a run begins with is read while nothing is kept alone; that it is gone is told."""
+    made = Coordinators()
+    home = replace(made.home, begins={CAMPAIGN: "A" * 43})
+    checkpoints = Checkpoints(home.models, made.link.world.signed.campaign_hash)
+    begun: list[dict[str, Any]] = []
+
+    def run() -> str:
+        grid, context = InProcess({}), SimpleNamespace(run_config={"campaign": CAMPAIGN})
+        with (
+            patch.dict(os.environ, {serving.NAMED: str(home.file)}),
+            patch.object(CoordinatorHome, "read", lambda _: home),
+            patch.object(serving, "client_of", lambda _: made.link),
+            patch.object(Rounds, "go_on", lambda _, __, first: begun.append(first)),
+        ):
+            try:
+                serving.run_stage(grid, context, FIRST)
+            except CheckpointBroken as error:
+                return error.code
+        return ""
+
+    gone = run()
+    told = [
+        json.loads(line) for line in events_file(home.campaign(CAMPAIGN)).read_text().splitlines()
+    ]
+    checkpoint = Checkpoint(
+        campaign=made.link.world.signed.campaign_hash,
+        stage="pilot",
+        number=1,
+        model_in=model_hash(FIRST),
+        model_out=model_hash(FIRST),
+        members=("p-0", "p-1"),
+        metrics={},
+        epsilon=None,
+    )
+    checkpoints.keep(checkpoint, FIRST)
+    return {
+        "gone": gone,
+        "told": [(one["event"], one["code"]) for one in told],
+        "then": [run(), len(begun)],
+    }
+
+
+def strangers_to_the_stage() -> dict[str, Any]:
+    """A round waits for the node of an admitted member of its own stage, and for nobody else's."""
+    made = Coordinators()
+    slept: list[float] = []
+    directory = made.home.campaign(CAMPAIGN)
+    directory.mkdir(parents=True)
+    write_private(members_file(directory), b'{"p-0": {"node": 1, "receipt_key": {}}}')
+    desk = serving._Desk(made.link, CAMPAIGN, directory)  # type: ignore[arg-type] # noqa: SLF001
+    clock = SimpleNamespace(monotonic=lambda: float(len(slept)), sleep=slept.append)
+    opened = patch.object(BrokerDesk, "open", lambda *_: Opening(1, ("p-0",)))
+    found = {}
+    with patch.object(serving, "time", clock), opened:
+        for name, members in (("own", {"p-0", "p-1"}), ("others", {"p-0"})):
+            desk.rollout = {"pilot": frozenset(members)}
+            desk.open("pilot", 1, "m")
+            found[name] = bool(slept)
+            slept.clear()
+    return {"waits": found}
+
+
 if __name__ == "__main__":
-    parts = (usual, others_waited_for, ended_at_each_call, membership, unsigned)
+    parts = (
+        *(usual, others_waited_for, ended_at_each_call, membership, unsigned),
+        *(first_models, strangers_to_the_stage),
+    )
     sys.stdout.write(json.dumps({part.__name__: part() for part in parts}))

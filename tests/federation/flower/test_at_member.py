@@ -20,6 +20,12 @@ EXPECTED: Mapping[str, Any] = {
         "half a token": "broker_refused",
         "no number": "broker_refused",
         "no key": "broker_silent True",
+        **dict.fromkeys(("a page", "a list", "nothing in it", "strange"), "malformed"),
+    },
+    "older": {
+        "refused": [{"p-1": "member_not_admitted"}] * 2,
+        "seen": ["batch", *["p-0", "p-1", "p-2"] * 2],
+        "none": "not_found",
     },
     "kept": {
         "waits": True,
@@ -49,7 +55,8 @@ EXPECTED: Mapping[str, Any] = {
     },
     "why": True,
     "cures": {
-        "lost": "the coordinator takes this",
+        "lost or never registered": "the coordinator does not",
+        "both": "True",
         "not admitted": "the coordinator does not",
         "nobody there": "no coordinator answers: is",
         "strange": "",

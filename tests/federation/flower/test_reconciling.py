@@ -35,7 +35,7 @@ EXPECTED: Mapping[str, Any] = {
     },
     "others_waited_for": {
         **dict.fromkeys(("strangers", "invited", "offline", "anew"), 0),
-        **dict.fromkeys(("not for ever", "revoked"), 1),
+        **dict.fromkeys(("not for ever", "comes and goes", "revoked"), 1),
     },
     "ended_at_each_call": {"running": [1] * 11},
     "membership": {
@@ -57,6 +57,12 @@ EXPECTED: Mapping[str, Any] = {
         ],
     },
     "unsigned": {"runs": {}, "said": 1},
+    "first_models": {
+        "gone": "checkpoint_broken",
+        "told": [["run_failed", "checkpoint_broken"]],
+        "then": ["", 1],
+    },
+    "strangers_to_the_stage": {"waits": {"own": True, "others": False}},
 }
 
 

@@ -109,6 +109,10 @@ def test_what_others_say_moves_no_terminal() -> None:
     line = shown.getvalue().removesuffix("\n")
     assert line.isprintable()
     assert "pilot" in line
+    raw = StringIO()
+    Events(as_json=True, output=raw).tell("broken", stage="\x9b2J\u202e\ud800\x7f", number=1)
+    assert raw.getvalue().replace("\x7f", "").isascii()
+    assert json.loads(raw.getvalue())["stage"] == "\x9b2J\u202e\ud800\x7f"
 
 
 def test_a_plot_is_one_picture_of_every_round() -> None:

@@ -229,7 +229,7 @@ SECURE = {
 }
 
 
-if SOAK:  # a hundred cold starts of Flower's programs
+if SOAK:  # most of it are cold starts of Flower's programs
     test_each_is_killed_at_each_step = each_is_killed_at_each_step_and_a_row_that_left_stays_out
     test_rounds_are_done_anew = rounds_are_done_anew_from_the_model_before_the_row
     test_each_kind_of_campaign = a_private_pilot_a_consortium_and_a_secure_campaign
