@@ -51,6 +51,7 @@ def mark(
             raise UnknownPartner("the partner is suspended")
         # Always in the same order: two who mark at once wait for each other.
         refs = sorted((subject_ref, guardian_ref))
+        _hold(ctx, tx, partner_id, refs)
         found = {ref: _contact(ctx, tx, tenant_id, partner_id, ref) for ref in refs}
         contact, guardian = found[subject_ref], found[guardian_ref]
         if any(one.minor is not None for one in _same_person(tx, guardian)):
@@ -133,6 +134,20 @@ def _same_person(tx: Connection, contact: ContactRow) -> list[ContactRow]:
         return [contact]
     found = contacts.of_subject(tx, contact.tenant_id, contact.subject_id)
     return [one for one in found if one.partner_id == contact.partner_id]
+
+
+def _hold(ctx: Context, tx: Connection, partner_id: str, refs: Sequence[str]) -> None:
+    """Hold the contacts of these references, with all of the same wallets, by their ids.
+
+    So nobody makes a minor's person a guardian through another contact of theirs meanwhile.
+    """
+    key = ctx.keys.hmac_key("contact")
+    every = set[str]()
+    for ref in refs:
+        hashed = contacts.subject_ref_hash(key, partner_id, ref)
+        contact = contacts.by_ref(tx, partner_id, hashed)
+        every |= set() if contact is None else {one.id for one in _same_person(tx, contact)}
+    people.hold(tx, sorted(every))
 
 
 def _contact(

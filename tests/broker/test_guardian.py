@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 from alembic import command
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from broker.domain.bundle import pack, unpack
 from broker.domain.evidence import MANIFEST_TYPE, Report, file_hash, verify_evidence
@@ -371,13 +371,17 @@ def test_whose_guardian_somebody_was_may_be_marked_once_they_are_none(broker: Wo
     assert (refused.status_code, refused.json()["code"]) == (400, "invalid_request")
 
 
-def test_marks_of_before_are_found_by_their_guardian(broker: World) -> None:
+@pytest.mark.parametrize("before", ["0033", "0034"])
+def test_marks_of_before_are_found_by_their_guardian(broker: World, before: str) -> None:
     mark(broker)
-    downgrade(broker, "0033")
+    downgrade(broker, before)
     with acting_for_all(), broker.ctx.db.transaction() as tx:
+        if before == "0034":  # marked by an older broker beside it
+            tx.execute(CONTACT.update().values(guardian_contact_id=None))
         config = _config()
         config.attributes["connection"] = tx
         command.upgrade(config, "head")
+        assert tx.execute(text("SELECT oldest FROM schema_support")).scalar_one() == "0034"
     guardian = {"subject_ref": "crm-grand", "relation": "parent"}
     young = {"subject_ref": "crm-parent", "age_band": "under_14", "guardian": guardian}
     assert broker.api("PUT", "/v1/minors", json=young).status_code == 409
