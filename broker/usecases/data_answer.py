@@ -30,13 +30,14 @@ from broker.usecases.attribute_keys import stolen_keys
 from broker.usecases.context import Context, at_one_moment
 from broker.usecases.data_request import CREDENTIAL, attributes_of, question_of
 from broker.usecases.decide import Asking, decide
-from broker.usecases.proof import check_proof, read_answer
+from broker.usecases.proof import check_not_stolen, check_proof, read_answer
 from broker.usecases.proof_request import query_of
 from broker.usecases.sealing_key import sealing_key_of
 from broker.usecases.wallet_refusal import ERRORS
 from wallet_adapters.envelope import UNMASKED, Sealed, seal_envelope
 from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.masking import masked
+from wallet_adapters.openid4vp.proof import ReceivedProof
 from wallet_adapters.openid4vp.response import WalletRefusal
 from zkp import Value, ZkpError
 
@@ -52,19 +53,18 @@ def answer(ctx: Context, tenant_id: str, request_id: str, body: bytes) -> Accept
     2. The answer is decrypted and read; it shows what was asked, by a trusted issuer, for this
        contact (`proof.check_proof`).
     3. Each attribute is masked as the role of the request demands, and sealed to the partner.
-    4. One transaction keeps that for some minutes, if the consent is still in force, and tells.
+    4. One transaction keeps that for some minutes, if the consent is still in force, the request
+       open and no key stolen meanwhile, and tells.
 
     Raises `NotFound`, `Gone`, `LogUnavailable`; whatever else is refused is returned, and logged.
     """
-    ctx = at_one_moment(ctx)
+    later, ctx = ctx, at_one_moment(ctx)
     with ctx.db.reading() as tx:
         row = data_requests.find(tx, tenant_id, request_id)
         stolen = stolen_keys(tx, tenant_id)
     try:
         # 1.
-        state = row.state_at(ctx.now())
-        if state != "open":
-            raise Gone(f"this data request is {state}: it is answered once, while it is open")
+        _check_open(ctx, row)
         if not ctx.log.permits(ctx.now()):
             raise LogUnavailable("the audit log takes no answers at the moment; try again soon")
         # 2.
@@ -74,7 +74,8 @@ def answer(ctx: Context, tenant_id: str, request_id: str, body: bytes) -> Accept
             return Accepted((), {})
         shown = check_proof(ctx, row, response.proof, stolen).credentials[CREDENTIAL].revealed
         # 3. and 4.
-        _keep(ctx, row, _sealed(ctx, row, shown))
+        ctx = at_one_moment(later)
+        _keep(ctx, row, response.proof, _sealed(ctx, row, shown))
         return Accepted((), {})
     except (ZkpError, WalletProtocolError, ConsentNotLive, NoSealingKey) as error:
         return _reject(ctx, row, error.code, str(error))
@@ -201,8 +202,18 @@ def _sealed(ctx: Context, row: DataRequestRow, shown: Mapping[str, Value]) -> li
     return found
 
 
-def _keep(ctx: Context, row: DataRequestRow, answers: list[DataAnswerRow]) -> None:
+def _check_open(ctx: Context, row: DataRequestRow) -> None:
+    state = row.state_at(ctx.now())
+    if state != "open":
+        raise Gone(f"this data request is {state}: it is answered once, while it is open")
+
+
+def _keep(
+    ctx: Context, row: DataRequestRow, received: ReceivedProof, answers: list[DataAnswerRow]
+) -> None:
+    _check_open(ctx, row)
     with ctx.db.transaction() as tx:
+        check_not_stolen(received, stolen_keys(tx, row.tenant_id))
         # Who ends the consent waits for this, and deletes what it has kept.
         if not vault.hold_live(tx, row.tenant_id, row.consent_id, ctx.now()):
             raise ConsentNotLive("the consent has ended: nothing is handed on")

@@ -19,12 +19,13 @@ def log_malformed(ctx: Context, tenant_id: str, token_hash: str, code: str) -> N
     Nothing of what was sent is kept. Whoever has no such token has asked nothing.
     """
     now = ctx.now()
-    with ctx.db.transaction() as tx:
+    with ctx.db.reading() as tx:
         token = access_tokens.find(tx, tenant_id, token_hash)
-        if token is None or token.role != "partner" or token.expires_at <= now:
-            return
-        once = digest(f"{tenant_id}\x00{token.subject}\x00{code}\x00{now // REFUSALS_LOGGED_EVERY}")
-        expires_at = now + REFUSALS_LOGGED_EVERY
+    if token is None or token.role != "partner" or token.expires_at <= now:
+        return
+    once = digest(f"{tenant_id}\x00{token.subject}\x00{code}\x00{now // REFUSALS_LOGGED_EVERY}")
+    expires_at = now + REFUSALS_LOGGED_EVERY
+    with ctx.db.transaction() as tx:
         if used_once.spend(tx, MALFORMED, once, expires_at=expires_at, now=now):
             body = {"decision": False, "partner": token.subject, "code": code}
             audit.record(ctx, tx, tenant_id=tenant_id, type=MALFORMED, body=body)

@@ -56,13 +56,14 @@ def verify_for_partner(
 
     Raises `NotFound`, `LogUnavailable`; every other refusal is returned, and logged.
     """
-    ctx = at_one_moment(ctx)
+    later, ctx = ctx, at_one_moment(ctx)
     with ctx.db.reading() as tx:
         row = proofs.find(tx, tenant_id, request_id, partner_id)
         stolen = stolen_keys(tx, tenant_id)
     try:
         _check_open(ctx, row)
-        return _take(ctx, _check(ctx, row, read_proof(presentation), stolen))
+        checked = _check(ctx, row, read_proof(presentation), stolen)
+        return _take(at_one_moment(later), checked)
     except (ZkpError, WalletProtocolError, Gone) as error:
         return _reject(ctx, row, error.code, str(error))
     except Refused as error:
@@ -74,7 +75,7 @@ def answer(ctx: Context, tenant_id: str, request_id: str, body: bytes) -> Accept
 
     Raises `NotFound`, `Gone`, `LogUnavailable`; whatever else is refused is returned, and logged.
     """
-    ctx = at_one_moment(ctx)
+    later, ctx = ctx, at_one_moment(ctx)
     with ctx.db.reading() as tx:
         row = proofs.find(tx, tenant_id, request_id)
         stolen = stolen_keys(tx, tenant_id)
@@ -84,7 +85,8 @@ def answer(ctx: Context, tenant_id: str, request_id: str, body: bytes) -> Accept
         if isinstance(response, WalletRefusal):
             _refused(ctx, row, response)
         else:
-            _take(ctx, _check(ctx, row, response.proof, stolen))
+            checked = _check(ctx, row, response.proof, stolen)
+            _take(at_one_moment(later), checked)
         return Accepted((), {})
     except (ZkpError, WalletProtocolError) as error:
         return _reject(ctx, row, error.code, str(error))
@@ -140,12 +142,8 @@ def check_proof(
     # 2.
     if set(received.credentials) != set(query.credentials):
         raise Refused("proof_credentials_differ", "the proof is over other credentials than asked")
+    check_not_stolen(received, stolen)
     for name, shown in received.credentials.items():
-        if shown.key in stolen:
-            raise Refused(
-                "issuer_key_compromised",
-                f"the credential {name} was signed by a key that is no longer trusted",
-            )
         if shown.key not in query.credentials[name].keys:
             raise Refused(
                 "issuer_not_trusted",
@@ -158,6 +156,20 @@ def check_proof(
     with span("verification"):
         accepted = {name: asked.keys for name, asked in query.credentials.items()}
         return ctx.proofs.verify(ToVerify(request, received.presentation(), accepted))
+
+
+def check_not_stolen(received: ReceivedProof, stolen: frozenset[bytes]) -> None:
+    """Raise `Refused` where a key of these signed what was shown.
+
+    A proof waits for others, so it is looked at twice: before it is verified, and by whoever takes
+    it, in the same transaction.
+    """
+    for name, shown in received.credentials.items():
+        if shown.key in stolen:
+            raise Refused(
+                "issuer_key_compromised",
+                f"the credential {name} was signed by a key that is no longer trusted",
+            )
 
 
 def _check(
@@ -191,12 +203,15 @@ def _check_header(name: str, asked: AskedCredential, shown: ReceivedCredential) 
 def _take(ctx: Context, checked: _Checked) -> OpenedProof:
     """Write what was proven, once: of several proofs at the same time one is taken.
 
+    It has waited since it came: that the request is open and no key was stolen is looked at again.
     Kept is the proof, sealed; no attribute is in it, since no statement that shows one is asked.
     """
     row, now = checked.row, ctx.now()
+    _check_open(ctx, row)
     proof = _kept(checked)
     sealed = ctx.master.seal(proof, f"proof:{row.id}")
     with ctx.db.transaction() as tx:
+        check_not_stolen(checked.received, stolen_keys(tx, row.tenant_id))
         template = registry.template(tx, row.tenant_id, row.template_id, row.template_version)
         subject_id = None
         if row.contact_id is not None:

@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from sqlalchemy import Connection
 
 from broker.api.authzen import parse_evaluation, parse_evaluations, parse_search
 from broker.domain.errors import InvalidRequest
 from broker.store import tables
+from broker.store.db import Database
 from broker.usecases.withdrawal import withdraw_by_officer
 from tests.broker.access_client import (
     EVALUATION,
@@ -174,6 +177,23 @@ def test_what_cannot_be_read_is_in_the_log_once_a_minute_and_nothing_of_it(clien
     assert len(client.at.broker.logged("decision.malformed")) == 2
     assert client.post(EVALUATION, b"{", Authorization="Bearer nobody").status_code == 400
     assert len(client.at.broker.logged("decision.malformed")) == 2
+
+
+def test_who_has_no_token_makes_the_database_write_nothing(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[None] = []
+    real = Database.transaction
+
+    def counted(self: Database) -> AbstractContextManager[Connection]:
+        begun.append(None)
+        return real(self)
+
+    monkeypatch.setattr(Database, "transaction", counted)
+    assert client.post(EVALUATION, b"junk", Authorization="Bearer nobody").status_code == 400
+    assert begun == []
+    assert client.post(EVALUATION, b"junk").status_code == 400
+    assert begun != []
 
 
 def test_the_request_id_comes_back(client: Client) -> None:
