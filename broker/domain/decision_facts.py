@@ -4,7 +4,8 @@ An entry holds identifiers, codes and flags, never a text of the caller's own: w
 registered is asked again as something unregistered, an agent by its keyed hash, a territory that is
 no country as `other`. So a policy that names such a thing cannot be tried on past decisions.
 
-How the form evolves: a member that is not there means what it meant before there was one.
+How the form evolves: a member that is not there means what it meant before there was one. Where
+that was not one thing, as with `binding` and `agent_registered`, the entry is not asked again.
 """
 
 from typing import Any

@@ -58,6 +58,8 @@ def recorded(
     kept_facts = body.get("facts")
     if kept_facts is None or ("consent" in kept_facts) is not (terms is not None):
         return None
+    if "binding" not in kept_facts:
+        return None  # of before bindings and programs were kept: what they were, nobody knows
     try:
         found = _recorded(body, kept_facts, terms)
         return _with_own(found, kept_facts.get("own", {}), own)
@@ -135,7 +137,7 @@ def _recorded(
         minor=None if "guardian" not in kept_facts else _ASKED_FOR,
         source=_sourced(kept_facts.get("source"), purpose, body, kept_facts["country"]),
         test_subject="test_subject" in flags,
-        binding=kept_facts.get("binding", "none"),
+        binding=kept_facts["binding"],
         agent_registered="agent_registered" in flags,
     )
     question = Question(

@@ -53,6 +53,11 @@ def acting() -> str:
     return found
 
 
+def is_acting() -> bool:
+    """Whether somebody has said for whom."""
+    return _acting.get() is not None
+
+
 @contextmanager
 def _acting_for(whom: str) -> Iterator[None]:
     token = _acting.set(whom)

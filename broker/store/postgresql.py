@@ -13,7 +13,7 @@ from typing import Any
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine, PoolProxiedConnection, create_engine
 
-from broker.store.acting import acting
+from broker.store.acting import acting, is_acting
 from broker.store.row_security import SETTING
 
 
@@ -54,6 +54,10 @@ def postgresql_engine(url: str, *, pool_size: int) -> Engine:
 
 
 def _ping(driver: Any) -> bool:  # noqa: ANN401 (the driver's connection)
+    if not is_acting():
+        # The transaction that is to come says so; the pool would give a sound connection up.
+        driver.execute("SELECT 1", prepare=False)
+        return True
     statement = _opening()
     driver.execute(statement, prepare=False)
     _next.begun = driver, statement

@@ -70,12 +70,15 @@ def open_round(
     5. Enough members are admitted.
     6. From the next second on, which is when the round opens, their lists are signed anew.
 
-    Raises `NotFound`, `StateConflict`, `PrivacyBudgetSpent`, `TooFewMembers`, `Malformed`.
+    Raises `NotFound`, `StateConflict`, `PrivacyBudgetSpent`, `TooFewMembers`, `Malformed`, and
+    `SearchNotOver` where what was withdrawn is looked for and that takes long.
     """
     reading.hash_bytes(model_in, "model_in")
     with ctx.db.reading() as tx:
-        begins = training_rounds.last(tx, campaign_id, state="closed") is None
-    if begins:
+        campaign = campaigns.find(tx, tenant_id, campaign_id)
+        told = training_rounds.of_campaign(tx, campaign.id)
+    is_new = all((one.stage, one.number) != (stage, number) for one in told)
+    if is_new and all(one.state != "closed" for one in told):
         search(ctx, tenant_id, within=SECONDS)
     opens_at = ctx.now() + 1
     with ctx.db.transaction() as tx:

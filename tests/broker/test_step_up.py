@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from broker.domain import policy
 from broker.domain.consent import BindingGrade
+from broker.domain.decision_facts import kept
 from broker.store.contacts import CONTACT
 from broker.usecases.agent import add_agent
 from broker.usecases.policy_preview import preview
@@ -74,6 +76,28 @@ def test_past_decisions_are_tried_by_how_it_was_bound_then(at: Desk) -> None:
     at.broker.keep_log()
     found = preview(at.broker.ctx, TENANT, RECOGNISED, last=10)
     assert (found.tried, found.now_denied, found.otherwise) == (2, 1, 0)
+
+
+def test_past_decisions_that_kept_neither_binding_nor_program_are_not_tried(
+    at: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at.consent()
+    bound(at, BindingGrade.VERIFIED_PERSON)
+    agent = add_agent(at.broker.ctx, TENANT, at.partner_id, name="Coupon writer")
+
+    def as_before(*given: Any) -> dict[str, Any]:  # noqa: ANN401
+        told = kept(*given)
+        del told["binding"]
+        told["flags"].remove("agent_registered")
+        return told
+
+    with monkeypatch.context() as before:
+        before.setattr(policy, "kept", as_before)
+        assert at.codes(agent=agent.id) == []
+    at.broker.keep_log()
+    for text in (RECOGNISED, NO_STRANGERS):
+        found = preview(at.broker.ctx, TENANT, text, last=10)
+        assert (found.tried, found.skipped, found.now_denied) == (0, 1, 0)
 
 
 def test_programs_are_told_from_their_partner_and_strangers_from_registered_ones(at: Desk) -> None:

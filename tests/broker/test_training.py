@@ -16,10 +16,11 @@ from sqlalchemy import text
 
 from broker.domain.errors import StateConflict
 from broker.domain.kill_switch import KillSwitch
-from broker.domain.training_errors import MemberNotAdmitted, ReceiptConflict
+from broker.domain.training_errors import MemberNotAdmitted, ReceiptConflict, SearchNotOver
 from broker.store import federation_members, partners
 from broker.usecases import campaign as campaigns
 from broker.usecases import federation_member as members
+from broker.usecases import training_round
 from broker.usecases.kill_switch import turn
 from broker.usecases.partner import set_partner_state
 from broker.usecases.rollout import promote, retire
@@ -102,10 +103,19 @@ def test_rounds_of_two_members_with_a_withdrawal_between(made: World) -> None:
     assert not [one for one in mine if one in json.dumps([dict(each.body) for each in entries])]
 
 
-def test_every_call_may_be_repeated(broker: World) -> None:
+def never_over(*_given: Any, **_named: Any) -> int:  # noqa: ANN401
+    raise SearchNotOver
+
+
+def test_every_call_may_be_repeated(broker: World, monkeypatch: pytest.MonkeyPatch) -> None:
     at = training(broker)
     opened = at.open(1)
-    assert at.call("POST", "/rounds", ONE).json() == opened
+    with monkeypatch.context() as busy:
+        busy.setattr(training_round, "search", never_over)
+        assert at.call("POST", "/rounds", ONE).json() == opened
+        assert code(replace(at, campaign=f"{at.campaign}x").call("POST", "/rounds", ONE))[0] == 404
+        another = at.call("POST", "/rounds", ONE | {"number": 2})
+        assert code(another) == (503, "search_not_over")
     assert code(at.call("POST", "/rounds", ONE | {"model_in": model(7)})) == (409, "state_conflict")
     sent = invented(at, opened)
     kept = at.hand_in(opened, sent)

@@ -1,6 +1,7 @@
 """A transaction on PostgreSQL begins by the statement that says whether its connection lives."""
 
 from collections.abc import Iterator
+from contextvars import Context
 from typing import Any
 
 import psycopg
@@ -8,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import InternalError
 
-from broker.store.acting import acting_for, acting_for_all
+from broker.store.acting import NobodyActing, acting_for, acting_for_all
 from broker.store.db import Database
 
 WHOM = text("SELECT current_setting('broker.tenant')")
@@ -77,3 +78,17 @@ def test_a_connection_taken_for_one_tenant_begins_for_whom_it_begins(db: Databas
         tx.execute(text("CREATE TABLE kept (x int)"))
     with acting_for("one"), db.reading() as tx:
         assert tx.execute(text("SELECT count(*) FROM kept")).scalar_one() == 0
+
+
+def test_a_connection_that_is_taken_for_nobody_is_sound_still(db: Database) -> None:
+    with acting_for_all(), db.reading() as tx:
+        before = tx.execute(PID).scalar_one()
+
+    def for_nobody() -> None:
+        with db.engine.connect() as connection, pytest.raises(NobodyActing):
+            connection.execute(PID)
+
+    Context().run(for_nobody)
+    with acting_for("one"), db.transaction() as tx:
+        assert tx.execute(PID).scalar_one() == before
+        assert tx.execute(WHOM).scalar_one() == "one"
