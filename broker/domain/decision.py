@@ -1,7 +1,7 @@
 """A decision: permit or deny, with every reason, and with what the caller owes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import orjson
@@ -50,6 +50,8 @@ class Decision:
     """What was charged for the use, where the caller declared its value."""
     access_request: dict[str, Any] | None = None
     """Of a denial that a consent could turn: how to ask for it."""
+    rests_on: tuple[str, ...] = ()
+    """The mechanisms of a transfer abroad that were chosen for it; known where it was made."""
 
     def to_json(self) -> dict[str, Any]:
         """The decision as an AuthZEN 1.0 evaluation response (section 5.5)."""
@@ -71,7 +73,8 @@ class Decision:
 
     def dump(self) -> bytes:
         """The decision as JSON, for keeping the first answer to an `Idempotency-Key`."""
-        return orjson.dumps(self)
+        names = [one.name for one in fields(self) if one.name != "rests_on"]
+        return orjson.dumps({name: getattr(self, name) for name in names})
 
     @classmethod
     def load(cls, data: bytes) -> Self:

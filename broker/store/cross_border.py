@@ -14,9 +14,8 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from broker.domain.cross_border import Count, Mechanism, Room, TransferFacts
 from broker.domain.errors import NotFound
 from broker.store import tables
-from broker.store.partners import PARTNER
 from broker.store.prepared import Prepared
-from broker.store.registry import ATTRIBUTE, TENANT
+from broker.store.registry import TENANT
 
 MECHANISM = tables.TransferMechanism.__table__  # type: ignore[attr-defined]
 SUBJECT = tables.TransferSubject.__table__  # type: ignore[attr-defined]
@@ -36,15 +35,6 @@ _THIS_YEAR = Prepared(
         COUNT.c.tenant_id == bindparam("tenant_id"),
         COUNT.c.exporter == bindparam("exporter"),
         COUNT.c.year == bindparam("year"),
-    )
-)
-_PLACES = Prepared(
-    select(ATTRIBUTE.c.stored_in, PARTNER.c.country)
-    .join(PARTNER, PARTNER.c.tenant_id == ATTRIBUTE.c.tenant_id)
-    .where(
-        ATTRIBUTE.c.tenant_id == bindparam("b_tenant"),
-        ATTRIBUTE.c.id == bindparam("b_attribute"),
-        PARTNER.c.id == bindparam("b_partner"),
     )
 )
 _COUNT_KEY = ("tenant_id", "exporter", "year")
@@ -94,15 +84,6 @@ def of_partner(tx: Connection, tenant_id: str, exporter: str, partner_id: str) -
     """What a handler has filed for transfers to a partner and has not ended, over or not."""
     named = {"tenant_id": tenant_id, "exporter": exporter, "partner_id": partner_id}
     return [_mechanism(row) for row in _OF_PARTNER.rows(tx, named)]
-
-
-def places(
-    tx: Connection, tenant_id: str, attribute: str, partner_id: str
-) -> tuple[str, str] | None:
-    """Where an attribute is stored, and the partner's country; None where one is not there."""
-    values = {"b_tenant": tenant_id, "b_attribute": attribute, "b_partner": partner_id}
-    rows = _PLACES.rows(tx, values)
-    return (rows[0][0], rows[0][1]) if rows else None
 
 
 def in_force(tx: Connection, tenant_id: str, mechanism_ids: Collection[str], now: int) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from broker.domain.access import Question, best_consent, stored_terms, territory_of
+from broker.domain.access import Question, best_consent, territory_of
 from broker.domain.cross_border import (
     PIPL,
     Count,
@@ -29,8 +29,8 @@ from broker.domain.cross_border import (
 )
 from broker.domain.errors import InvalidRequest
 from broker.domain.ids import new_id
-from broker.store import consents, partners, registry
 from broker.store import cross_border as store
+from broker.store import partners, registry
 from broker.store.decisions import Snapshot
 from broker.usecases import audit
 from broker.usecases.context import Context
@@ -81,28 +81,6 @@ def with_transfer(ctx: Context, tx: Connection, question: Question, snapshot: Sn
     return replace(snapshot, facts=replace(facts, transfer=found))
 
 
-def rests_on(
-    tx: Connection, question: Question, attribute: str, tenant_id: str, partner_id: str, now: int
-) -> tuple[str, ...]:
-    """The mechanisms that a use under the consent of `question` rests on; none where on none.
-
-    `attribute` is its canonical name. What takes longer than a decision looks by them whether it
-    may go on.
-    """
-    found = store.places(tx, tenant_id, attribute, partner_id)
-    if found is None:
-        return ()
-    stored_in, country = found
-    to = destinations(stored_in, country, question.territory or country)
-    terms = consents.terms_of(tx, [question.consent_id or ""]) if to is not None else {}
-    if to is None or not any(terms.values()):
-        return ()
-    exporter = stored_terms(terms[question.consent_id or ""]).controller_id
-    filed = store.of_partner(tx, tenant_id, exporter, partner_id)
-    _, _, used = chosen(filed, to, question.purpose_id, now)
-    return tuple(one.id for one in used)
-
-
 def stands(transfer: TransferFacts | None, now: int) -> bool:
     """Whether what a permit rests on is not over meanwhile: its mechanisms, and the year."""
     if transfer is None:
@@ -111,9 +89,14 @@ def stands(transfer: TransferFacts | None, now: int) -> bool:
     return in_time and (transfer.law != PIPL or year_and_month(now)[0] == transfer.year)
 
 
+def is_counted(transfer: TransferFacts | None) -> bool:
+    """Whether the year's count has the subject, or nothing is counted."""
+    return transfer is None or transfer.law != PIPL or transfer.counted
+
+
 def count(tx: Connection, tenant_id: str, transfer: TransferFacts | None) -> bool:
     """Count the subject of a permitted transfer; False where its band has no place left."""
-    if transfer is None or transfer.law != PIPL or transfer.counted:
+    if transfer is None or is_counted(transfer):
         return True
     return store.count(
         tx, tenant_id, transfer, room(transfer.filed, sensitive=transfer.is_sensitive)

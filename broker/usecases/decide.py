@@ -35,14 +35,14 @@ from broker.domain.tracing import span
 from broker.store import access_tokens, idempotency
 from broker.store.decisions import Asker, Shared
 from broker.store.idempotency import KeyTaken
-from broker.usecases import judgement
+from broker.usecases import cross_border, judgement
 from broker.usecases.context import Context
 from broker.usecases.decision_write import Charge, Write
 from broker.usecases.judgement import Asking
 from broker.usecases.loaded_policies import Policies
 from broker.usecases.policy_set import in_force
 
-__all__ = ["Asking", "decide", "decide_all", "judge_now", "refuse_now"]
+__all__ = ["Asking", "decide", "decide_all", "judge_now", "permits_still", "refuse_now"]
 
 ATTEMPTS = 3
 # The event loop, and everybody who writes, waits for so many: 20 to 80 milliseconds.
@@ -163,6 +163,20 @@ def judge_now(ctx: Context, tx: Connection, asking: Asking) -> Write:
     return Write(ctx, policies, asking, asker, standing, verdict, None, ctx.now())
 
 
+def permits_still(
+    ctx: Context, tx: Connection, asking: Asking, asker: Asker, permit: Decision
+) -> bool:
+    """Whether what was permitted, and counted, would be by what `tx` reads now; nothing is written.
+
+    False too where a transfer abroad would have to be counted anew. The token may be over by now.
+    """
+    standing = judgement.read(ctx, tx, asker, asking)
+    if standing is None or not cross_border.is_counted(standing.snapshot.facts.transfer):
+        return False
+    policies = in_force(ctx, tx, asking.tenant_id, standing.snapshot.policies)
+    return judgement.judge(ctx, policies, asking, standing, permit).permit
+
+
 async def _decide(ctx: Context, asking: Asking) -> Decision:
     charge = Charge.of(ctx, asking)
     asker = judgement.asker_of(ctx, asking)
@@ -180,7 +194,7 @@ async def _decide(ctx: Context, asking: Asking) -> Decision:
         judged_at = ctx.now()
         verdict = judgement.judge(ctx, policies, asking, standing, answered)
         if verdict.permit and answered is not None:
-            return answered
+            return replace(answered, rests_on=standing.rests_on)
         write = Write(ctx, policies, asking, asker, standing, verdict, charge, judged_at)
         write.check_key()
         try:

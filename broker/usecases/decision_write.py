@@ -245,6 +245,7 @@ class Write:
             policies=self.policies.version,
             time=now,
             fee=self._charged(tx, entry_id),
+            rests_on=self.standing.rests_on,
         )
 
     def _charged(self, tx: Connection, entry_id: str) -> dict[str, Any] | None:

@@ -66,6 +66,12 @@ class Standing:
     snapshot: Snapshot
     tariff: Tariff | None
 
+    @property
+    def rests_on(self) -> tuple[str, ...]:
+        """The mechanisms of a transfer abroad; none where it is no transfer."""
+        transfer = self.snapshot.facts.transfer
+        return () if transfer is None else transfer.mechanisms
+
 
 def asker_of(ctx: Context, asking: Asking) -> Asker:
     """Who asks, as the rows know them."""

@@ -6,14 +6,14 @@
    deny, so that nothing is counted for data that do not come, and the log has it.
 3. Read the following pieces, a few at once, and check each against its digest; before each is sent
    look again whether the consent is in force, nobody was stopped, and what a transfer abroad rests
-   on still counts.
+   on still counts. Where that ended the question is judged again, by what is there instead.
 
 A transfer that is stopped has its entry, and ends before its announced length: the partner sees
 that it is not whole. Parts of one transfer carry one `Idempotency-Key`, and are one use.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 from sqlalchemy import Connection
@@ -41,11 +41,12 @@ from broker.domain.masking import masking_for, stored_maskings
 from broker.domain.vault import Span, check_piece, piece_span, read_range
 from broker.outbound.vaults import Vault
 from broker.store import access_tokens, consents, cross_border, vault
+from broker.store.decisions import Asker
 from broker.store.vault import EnvelopeRow, InUse
 from broker.usecases import audit
 from broker.usecases.context import Context
-from broker.usecases.cross_border import rests_on
-from broker.usecases.decide import Asking, decide
+from broker.usecases.decide import Asking, decide, permits_still
+from broker.usecases.judgement import asker_of
 from broker.usecases.vault_register import open_vault
 from wallet_adapters.envelope import UNMASKED
 
@@ -78,7 +79,7 @@ class Transfer:
     span: Span
     whole: bool
     in_use: InUse
-    mechanisms: tuple[str, ...]
+    asked: tuple[Asking, Asker] = field(repr=False)
     place: Vault = field(repr=False)
     first: bytes = field(repr=False)
 
@@ -108,9 +109,11 @@ class Transfer:
 
     def _in_force(self, tx: Connection) -> bool:
         now = self.ctx.now()
-        return vault.in_use(tx, self.in_use, now) and cross_border.in_force(
-            tx, self.row.tenant_id, self.mechanisms, now
-        )
+        if not vault.in_use(tx, self.in_use, now):
+            return False
+        return cross_border.in_force(
+            tx, self.row.tenant_id, self.decision.rests_on, now
+        ) or permits_still(self.ctx, tx, *self.asked, self.decision)
 
     async def _stop(self, sent: int, why: str) -> NoReturn:
         await self.ctx.db.write(lambda tx: self._record(tx, sent, why))
@@ -178,7 +181,7 @@ async def open_transfer(ctx: Context, wanted: Wanted) -> Transfer | Decision:
         span or Span(0, row.size),
         span is None,
         in_use,
-        found.mechanisms,
+        (asking, asker_of(ctx, asking)),
         place,
         first,
     )
@@ -186,12 +189,11 @@ async def open_transfer(ctx: Context, wanted: Wanted) -> Transfer | Decision:
 
 @dataclass(frozen=True)
 class _Found:
-    """The envelope to give out, if there is one, what the log says of it, and what it rests on."""
+    """The envelope to give out, if there is one, and what the log says of it."""
 
     row: EnvelopeRow | None
     masked_otherwise: bool
     logged: Mapping[str, str]
-    mechanisms: tuple[str, ...] = ()
 
 
 def _span(
@@ -213,11 +215,8 @@ def _find(tx: Connection, ctx: Context, wanted: Wanted) -> tuple[str, _Found]:
     )
     if not rows:
         return token.subject, _Found(None, masked_otherwise=False, logged={})
-    attribute = rows[0].attribute
-    maskings = stored_maskings(vault.maskings(tx, wanted.tenant_id, attribute))
-    about = (question, attribute, wanted.tenant_id, token.subject)
-    mechanisms = rests_on(tx, *about, ctx.now())
-    return token.subject, replace(_chosen(rows, maskings, question.role), mechanisms=mechanisms)
+    maskings = stored_maskings(vault.maskings(tx, wanted.tenant_id, rows[0].attribute))
+    return token.subject, _chosen(rows, maskings, question.role)
 
 
 def _chosen(
