@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from broker.usecases.training_receipt import RefusedReceipt, Sent, accept_receip
 from tests.broker.builders import TENANT
 from tests.broker.deciding import desk
 from tests.broker.flow_world import World, world
+from tests.broker.test_unlearning_races import OURS
 from tests.broker.training import invented, training
 
 WAIT_SECONDS = 30
@@ -102,13 +102,17 @@ def test_two_counted_uses_of_one_customer(
         asked = ("home_city", "purchase_count_12m")
         for attribute in asked:
             at.consent(attributes=(attribute,), uses_left=2)
-        both = threading.Barrier(2)
+        used = list[int]()
 
         class Slow:
             def changed(self, tx: Any, values: Any) -> int:  # noqa: ANN401 (as a `Prepared`)
                 count = USE.changed(tx, values)
-                with suppress(threading.BrokenBarrierError):  # the other waits for this one
-                    both.wait(0.5)
+                used.append(count)
+                end = time.monotonic() + WAIT_SECONDS
+                # Until the other has come as far, or waits for what this one holds.
+                while len(used) == 1 and not tx.execute(text(OURS)).scalar_one():
+                    assert time.monotonic() < end
+                    time.sleep(0.02)
                 return count
 
         monkeypatch.setattr(decisions, "USE", Slow())
