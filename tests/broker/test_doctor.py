@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import sqlite3
 import threading
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 from broker.cli import app
 from broker.cli.doctor_texts import texts
 from broker.composition import build_context, prepare
+from broker.domain.conditions import POLICY_ERROR, UNJUDGED
 from broker.domain.finding import AREAS, Finding
 from broker.domain.policy import ConsentPolicies
 from broker.outbound.own_address import ask_own_address
@@ -452,3 +454,15 @@ def test_texts_are_complete_and_each_has_its_test() -> None:
         assert len({bool(text.cure) for text in told}) == 1
         if told[0].cure and code != "settings_invalid":
             assert f'"{code}"' in source, f"nothing provokes {code}"
+
+
+def test_texts_name_only_codes_that_there_are() -> None:
+    codes = {one.code for one in (*UNJUDGED, POLICY_ERROR)}
+    named = [
+        code
+        for languages in texts().values()
+        for text in languages.values()
+        for code in re.findall(r"[(（]([a-z]+(?:_[a-z]+)+)[)）]", f"{text.why} {text.cure}")
+    ]
+    assert named
+    assert set(named) <= codes
