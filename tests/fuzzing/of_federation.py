@@ -284,7 +284,7 @@ PARSERS = (
 )
 _OPERATORS = "files of whoever types the command, in the environment with Flower"
 EXCLUDED = {
-    "federation.flower.broker.BrokerDesk.open": "opens a round at the broker",
+    "federation.flower.desk.BrokerDesk.open": "opens a round at the broker",
     "federation.flower.bundle.Bundle.read": _OPERATORS,
     "federation.flower.bundle.read_entity_key": _OPERATORS,
     "federation.flower.places.Places.open": "makes a directory",
@@ -292,6 +292,7 @@ EXCLUDED = {
     "federation.flower.settings.MemberHome.read": _OPERATORS,
     "federation.flower.settings.read_json": _OPERATORS,
     "federation.flower.settings.read_key": _OPERATORS,
+    "federation.flower.keeping.Kept.from_json": "a file of our own, around Before.from_json",
     "federation.flower.models.Checkpoint.from_json": "files of our own, in a directory of our own",
     "federation.flower.models.read_model": "checked by its hash before it is read",
     "credentials.merkle.verify_consistency": "reached through `broker.domain.merkle`",
