@@ -29,6 +29,7 @@ from credentials.pki import create_root, issue_leaf, x5c
 from credentials.status import verify_status_token
 from tests.broker.flow_world import PUBLIC_URL, World, presentation, world
 from tests.broker.training import BEGAN, invented, model, training
+from tests.waiting import somebody_waits
 from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.loopback import (
     HeldCredential,
@@ -644,21 +645,11 @@ def _meanwhile(
         try:
             assert there.wait(60)
             second = pool.submit(run, act)
-            while not (second.done() or _waits(made)):
+            while not (second.done() or somebody_waits(made.ctx.db)):
                 time.sleep(0.01)
         finally:
             on.set()
     return first, second
-
-
-def _waits(made: World) -> bool:
-    """Whether a transaction of this database waits for another's lock."""
-    with made.ctx.db.reading() as tx:
-        found = tx.exec_driver_sql(
-            "SELECT count(*) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        return bool(found.scalar_one())
 
 
 def _status_of(node: Node) -> tuple[str, StatusReference]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from broker.store import consents, decisions
 from broker.store.acting import acting_for
@@ -25,14 +25,10 @@ from broker.usecases.training_receipt import RefusedReceipt, Sent, accept_receip
 from tests.broker.builders import TENANT
 from tests.broker.deciding import desk
 from tests.broker.flow_world import World, world
-from tests.broker.test_unlearning_races import OURS
 from tests.broker.training import invented, training
+from tests.waiting import somebody_waits, waited_for
 
 WAIT_SECONDS = 30
-WAITING = text(
-    "SELECT count(*) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-)
 
 
 @pytest.fixture
@@ -110,7 +106,7 @@ def test_two_counted_uses_of_one_customer(
                 used.append(count)
                 end = time.monotonic() + WAIT_SECONDS
                 # Until the other has come as far, or waits for what this one holds.
-                while len(used) == 1 and not tx.execute(text(OURS)).scalar_one():
+                while len(used) == 1 and not waited_for(tx):
                     assert time.monotonic() < end
                     time.sleep(0.02)
                 return count
@@ -136,12 +132,11 @@ def test_a_revocation_and_receipts(broker: World, monkeypatch: pytest.MonkeyPatc
 
     def slow(*given: Any) -> Any:  # noqa: ANN401 (as it is)
         holds.set()  # the partner is held by now, the member not yet
-        with broker.ctx.db.reading() as tx:
-            for _ in range(WAIT_SECONDS * 50):
-                if tx.execute(WAITING).scalar():
-                    waits.set()
-                    break
-                time.sleep(0.02)
+        for _ in range(WAIT_SECONDS * 50):
+            if somebody_waits(broker.ctx.db):
+                waits.set()
+                break
+            time.sleep(0.02)
         return real(*given)
 
     monkeypatch.setattr(federation_member, "_end_memberships", slow)

@@ -9,7 +9,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from broker.domain.errors import InvalidRequest
 from broker.store import people
@@ -17,7 +17,7 @@ from broker.store.acting import acting_for
 from broker.store.contacts import CONTACT, ContactRow
 from broker.usecases.guardian import Marked, mark
 from tests.broker.flow_world import World, world
-from tests.broker.test_unlearning_races import OURS
+from tests.waiting import waited_for
 
 WAIT_SECONDS = 60
 
@@ -58,7 +58,7 @@ def test_no_minor_becomes_a_guardian_through_another_contact_of_theirs(
             looked.set()
             other = partial(marked, broker, "crm-sibling", "crm-same-minor")
             begun.append(threads.submit(copy_context().run, other))
-            while not begun[0].done() and not tx.execute(text(OURS)).scalar_one():
+            while not begun[0].done() and not waited_for(tx):
                 wait(begun, timeout=0.05)
         return found
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from broker.domain.errors import StateConflict
 from broker.domain.kill_switch import KillSwitch
@@ -45,6 +44,7 @@ from tests.broker.training import (
     signed_document,
     training,
 )
+from tests.waiting import waited_for
 
 ONE = {"stage": "consortium", "number": 1, "model_in": BEGAN}
 
@@ -521,11 +521,6 @@ def test_of_two_receipts_at_once_one_is_kept(made: World) -> None:
     assert len(made.logged("training.receipt_refused")) == 1
 
 
-OURS = (
-    "SELECT count(*) FROM pg_locks WHERE NOT granted AND transactionid = pg_current_xact_id()::xid"
-)
-
-
 @pytest.mark.parametrize("how", ["revoked", "suspended"])
 def test_a_receipt_waits_for_an_end_that_is_on_its_way(
     tmp_path: Path, postgres_database: str, how: str
@@ -546,7 +541,7 @@ def test_a_receipt_waits_for_an_end_that_is_on_its_way(
                     accept_receipt, made.ctx, "demo", at.campaign, "consortium", 1, told
                 )
                 end = threads.submit(copy_context().run, hand_in)
-                while not end.done() and not tx.execute(text(OURS)).scalar_one():
+                while not end.done() and not waited_for(tx):
                     wait([end], timeout=0.05)
             with pytest.raises(MemberNotAdmitted):
                 end.result()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from broker.domain.errors import StateConflict
 from broker.store import campaigns, model_versions
@@ -21,10 +21,7 @@ from broker.usecases.unlearning_task import Residual, close_task
 from tests.broker.flow_world import World, world
 from tests.broker.test_unlearning import consents, open_task, states, told_round, withdraw
 from tests.broker.training import Training, invented, model, training
-
-OURS = (
-    "SELECT count(*) FROM pg_locks WHERE NOT granted AND transactionid = pg_current_xact_id()::xid"
-)
+from tests.waiting import waited_for
 
 
 @pytest.fixture
@@ -67,7 +64,7 @@ def behind(at: Training, change: Callable[[Connection], None], act: Callable[[],
             campaigns.find(tx, "demo", at.campaign, lock=True)
             change(tx)
             end: Future[Any] = threads.submit(copy_context().run, act)
-            while not end.done() and not tx.execute(text(OURS)).scalar_one():
+            while not end.done() and not waited_for(tx):
                 wait([end], timeout=0.05)
         end.result()
 
