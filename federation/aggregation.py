@@ -5,6 +5,9 @@
     trimmed_mean  per coordinate, without the lowest and highest `trim` share
     krum          the update nearest to its n - f - 2 nearest others, `byzantine` = f of n hostile
 
+With `server_clip`, an update of fedavg or fedprox that is longer than it (Euclidean norm, over all
+tensors together) is first shortened to it: no member moves the mean by more than its share of that.
+
 `secure` is secure aggregation (`federation.flower.masking`): the server learns the sum of the
 updates and none of them. What has to look at one update, at the server, therefore cannot be had
 with it: the choosing of Krum, the sorting of trimmed mean, the clipping of one member's update.
@@ -78,6 +81,11 @@ class Aggregation:
             raise CombinationImpossible(
                 f"secure aggregation shows the server a sum; {self.method} needs each update: "
                 "choose fedavg or fedprox, or give up secure"
+            )
+        if self.method in {"krum", "trimmed_mean"} and self.server_clip is not None:
+            raise CombinationImpossible(
+                f"{self.method} deals with outliers itself: leave server_clip null, or choose "
+                "fedavg or fedprox"
             )
         if self.secure and self.server_clip is not None:
             raise CombinationImpossible(

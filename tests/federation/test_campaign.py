@@ -101,6 +101,18 @@ def test_secure_aggregation_goes_with_nothing_that_looks_at_one_update(
         read(aggregation(**changes) | crowd)
 
 
+@pytest.mark.parametrize(
+    "method", [{"method": "krum", "byzantine": 1}, {"method": "trimmed_mean", "trim": "0.3"}]
+)
+def test_what_deals_with_outliers_itself_has_nothing_clipped(method: dict[str, Any]) -> None:
+    many = [f"p-{number:02}" for number in range(9)]
+    stage = {"stage": "consortium", "members": many, "gates": [], "approvals": 1}
+    crowd = {"members": many, "minimum_members": 9, "rollout": [stage]}
+    read(aggregation(**method) | crowd)
+    with pytest.raises(CombinationImpossible, match="server_clip"):
+        read(aggregation(**method, server_clip="1") | crowd)
+
+
 def test_secure_aggregation_takes_three_members() -> None:
     three = [CAMPAIGN["rollout"][1]]
     read(aggregation(secure=True) | {"minimum_members": 3, "rollout": three})

@@ -91,16 +91,22 @@ EXPECTED: Mapping[str, Any] = {
     "poisoned": {
         "fedavg": ["right", "wrong"],
         "fedprox": ["right", "wrong"],
+        "fedavg_clipped": ["right", "right"],
+        "fedprox_clipped": ["right", "right"],
         "krum": ["right", "right"],
         "trimmed_mean": ["right", "right"],
         "mu_holds_back": True,
+    },
+    "shortening": {
+        "float32": {"within": True, "left_alone": True, "one_direction": True},
+        "float64": {"within": True, "left_alone": True, "one_direction": True},
+        "ends": True,
     },
     "refusals": {
         "running": "done",
         "changed": "bundle_differs",
         "checkpoint": "checkpoint_broken",
         "announcement": "malformed",
-        "clipped": "combination_impossible",
         "bundle": "same",
     },
 }

@@ -45,6 +45,7 @@ from federation.flower.rounds import (
     RoundNotClosed,
     Rounds,
 )
+from federation.flower.strategy import shortened
 from federation.guard import Before
 from federation.opening import Round
 from federation.presence import CampaignSalt, RoundKey, leaf_of, read_leaves
@@ -534,6 +535,8 @@ def without_node() -> dict[str, Any]:
 HOSTILE: dict[str, dict[str, Any]] = {
     "fedavg": {"method": "fedavg"},
     "fedprox": {"method": "fedprox", "mu": "0.01"},
+    "fedavg_clipped": {"method": "fedavg", "server_clip": "1"},
+    "fedprox_clipped": {"method": "fedprox", "mu": "0.01", "server_clip": "1"},
     "krum": {"method": "krum", "byzantine": 1},
     "trimmed_mean": {"method": "trimmed_mean", "trim": "0.2"},
 }
@@ -564,6 +567,45 @@ def poisoned() -> dict[str, Any]:
     return found
 
 
+def shortening() -> dict[str, Any]:
+    """Updates of every size, each against the model that it began with: how long what is left is.
+
+    By kind of numbers: whether none is longer than asked (but for rounding), whether those that
+    are no longer stay as they are, and whether the direction is kept.
+    """
+    found: dict[str, Any] = {}
+    draw = np.random.default_rng(5)
+    for kind, sizes in (("float32", (0, 1e-30, 0.1, 3, 1e30)), ("float64", (0, 1e-300, 3, 1e307))):
+        told = {"within": True, "left_alone": True, "one_direction": True}
+        for size in sizes:
+            begun = {"a": draw.normal(size=(2, 3)).astype(kind), "b": np.ones((), kind)}
+            update = {name: draw.normal(size=one.shape) for name, one in begun.items()}
+            trained = {
+                name: (one + size * update[name]).astype(kind) for name, one in begun.items()
+            }
+            near = shortened(trained, begun, 0.5)
+            far = {name: one / 1e10 - begun[name] / 1e10 for name, one in trained.items()}
+            moved = {name: near[name].astype(float) - begun[name] for name in begun}
+            left, whole = _flat(moved), _flat(far)
+            told["within"] &= bool(np.linalg.norm(left) <= 0.5 * (1 + 1e-6))
+            told["within"] &= all(near[name].dtype == kind for name in near)
+            if np.abs(whole).max() * 1e10 < 0.1:
+                told["left_alone"] &= model_hash(near) == model_hash(trained)
+            elif np.abs(whole).max() < 1e100:
+                cosine = left @ whole / np.linalg.norm(left) / np.linalg.norm(whole)
+                told["one_direction"] &= bool(cosine > 1 - 1e-6)
+        found[kind] = told
+    # From one end of the numbers to the other: the difference itself would be infinite.
+    end = {"a": np.full(2, 1.7e308)}
+    near = shortened({"a": -end["a"]}, end, 1.0)
+    found["ends"] = bool(np.isfinite(near["a"]).all())
+    return found
+
+
+def _flat(model: Model) -> Any:  # noqa: ANN401
+    return np.concatenate([np.ravel(model[name]).astype(float) for name in sorted(model)])
+
+
 def refusals(directory: Path) -> dict[str, str]:
     def code(call: Callable[[], object]) -> str:
         try:
@@ -586,7 +628,6 @@ def refusals(directory: Path) -> dict[str, str]:
         file.write_bytes(file.read_bytes()[:-1] + b"\1")
     found["checkpoint"] = code(lambda: last and kept.model(last))
     found["announcement"] = _unannounced()
-    found["clipped"] = code(lambda: World(3, 1, method="fedavg", server_clip="1").run())
     digest = hashlib.sha256(BUNDLE.content).hexdigest()
     found["bundle"] = "same" if Bundle.build(APPLICATION).hash == digest else "differs"
     return found
@@ -619,6 +660,7 @@ def main(directory: Path) -> dict[str, Any]:
         "not_closed": not_closed(),
         "without_node": without_node(),
         "poisoned": poisoned(),
+        "shortening": shortening(),
         "refusals": refusals(directory),
     }
 
