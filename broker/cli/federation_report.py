@@ -22,6 +22,7 @@ from broker.web.training_report import not_drawn, page, pictures
 
 BAR_WIDTH = 20
 FOLLOW_SECONDS = 2
+TAINTS = {"used": "  used withdrawn rows", "descends": "  comes of one that used withdrawn rows"}
 
 
 def register(commands: typer.Typer) -> None:
@@ -106,23 +107,22 @@ def _shown(told: list[dict[str, Any]], waiting: int) -> RenderableType:
 
 
 def _campaign(told: dict[str, Any]) -> list[RenderableType]:
-    document = told["document"]["campaign"]
-    of_stage = [one for one in told["rounds"] if one["stage"] == told["stage"]]
-    over = sum(one["state"] != "open" for one in of_stage)
-    head = Table.grid(padding=(0, 2))
-    bar = ProgressBar(total=document["rounds"], completed=over, width=BAR_WIDTH)
-    rounds = f"{over}/{document['rounds']} rounds"
-    head.add_row(told["id"], document["id"], told["state"], told["stage"], bar, rounds)
+    document, progress = told["document"]["campaign"], told["progress"]
+    bar = Table.grid(padding=(0, 2))
+    done = ProgressBar(total=progress["rounds"], completed=progress["closed"], width=BAR_WIDTH)
+    # One that failed has used its number up: it is no progress, and none comes in its place.
+    failed = f", {progress['failed']} failed" if progress["failed"] else ""
+    bar.add_row(" ", done, f"{progress['closed']}/{progress['rounds']} rounds{failed}")
     states = {one["member"]: one["state"] for one in told["members"]}
     named = (f"{name} {states.get(name, 'not registered')}" for name in document["members"])
     lines = [f"  members  {', '.join(named)}"]
     if document["privacy"] is not None:
-        spent = next((one["epsilon"] for one in reversed(told["models"]) if one["epsilon"]), "0")
-        lines.append(f"  epsilon  {spent} of {document['privacy']['epsilon']}")
+        lines.append(f"  epsilon  {told['epsilon']} of {document['privacy']['epsilon']}")
     lines += [_round_line(one) for one in told["rounds"]]
     lines += [_model_line(one) for one in told["models"]]
     lines += [f"  {line}" for one in told["tasks"] for line in lines_of(one)]
-    return [head, *(Text(line) for line in lines)]
+    head = f"{told['id']}  {document['id']}  {told['state']}  {told['stage']}"
+    return [Text(head), bar, *(Text(line) for line in lines)]
 
 
 def _round_line(one: dict[str, Any]) -> str:
@@ -135,7 +135,7 @@ def _round_line(one: dict[str, Any]) -> str:
 def _model_line(one: dict[str, Any]) -> str:
     spent = "" if one["epsilon"] is None else f"  epsilon {one['epsilon']}"
     metrics = "".join(f"  {name} {value}" for name, value in sorted(one["metrics"].items()))
-    taint = "" if one["taint"] is None else f"  {one['taint']} withdrawn rows"
+    taint = TAINTS.get(one["taint"], "")
     where = "began with" if one["parent"] is None else f"{one['stage']} {one['number']}"
     parent = "" if one["parent"] is None else f"  from {one['parent']}"
     return f"  model    {one['id']}  {where:15} {one['state']}{taint}{spent}{metrics}{parent}"

@@ -1,16 +1,22 @@
 """All of a campaign in one piece: members, rounds, receipts, models, what is to be unlearnt."""
 
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection
 
 from broker.store import campaigns, model_versions, registry, training_rounds
 from broker.store.campaigns import CampaignRow
+from broker.store.model_versions import VersionRow
 from broker.usecases import model_version
 from broker.usecases.campaign import progress_in, told, told_round
 from broker.usecases.context import Context
 from broker.usecases.unlearning_task import tasks_in
 from broker.usecases.unlearning_task import told as told_task
+from federation.privacy import RowPrivacy, epsilon_after
 
 TASKS_TOLD = 500
 
@@ -20,7 +26,11 @@ def reports(
 ) -> list[dict[str, Any]]:
     """Each campaign of a tenant, or one, as the API tells it, with `rounds`, `models`, `tasks`.
 
-    Of tasks the first 500. Raises `NotFound` (tenant, campaign).
+    Of tasks the first 500. `progress` counts the rounds of the campaign's stage: those that it has,
+    and of them `closed` and `failed`, whose numbers are used up alike. `epsilon` is what is spent
+    by all rounds that were opened, of every stage and state; None without privacy.
+
+    Raises `NotFound` (tenant, campaign).
     """
     with ctx.db.reading() as tx:
         registry.tenant(tx, tenant_id)
@@ -34,14 +44,29 @@ def reports(
 
 def _report(ctx: Context, tx: Connection, row: CampaignRow) -> dict[str, Any]:
     receipts = training_rounds.who_told(tx, row.id)
+    rounds = training_rounds.of_campaign(tx, row.id)
+    models = model_versions.of_tenant(tx, row.tenant_id, row.id)
+    campaign = json.loads(row.document)["campaign"]
+    states = Counter(one.state for one in rounds if one.stage == row.stage)
     return {
         **told(ctx, progress_in(tx, row)),
-        "rounds": [
-            told_round(ctx, row, one, receipts.get(one.id, []))
-            for one in training_rounds.of_campaign(tx, row.id)
-        ],
-        "models": [
-            model_version.told(one) for one in model_versions.of_tenant(tx, row.tenant_id, row.id)
-        ],
+        "progress": {
+            "rounds": campaign["rounds"],
+            "closed": states["closed"],
+            "failed": states["failed"],
+        },
+        "epsilon": _spent(campaign["privacy"], len(rounds), models),
+        "rounds": [told_round(ctx, row, one, receipts.get(one.id, [])) for one in rounds],
+        "models": [model_version.told(one) for one in models],
         "tasks": [told_task(one) for one in tasks_in(tx, row.tenant_id, row.id, limit=TASKS_TOLD)],
     }
+
+
+def _spent(
+    privacy: Mapping[str, Any] | None, rounds: int, models: Sequence[VersionRow]
+) -> str | None:
+    if privacy is None:
+        return None
+    said = [Decimal(one.epsilon) for one in models if one.epsilon is not None]
+    ours = epsilon_after(RowPrivacy.from_json(privacy), rounds) if rounds else Decimal(0)
+    return str(max([ours, *said]))

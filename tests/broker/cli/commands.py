@@ -18,13 +18,18 @@ from broker.usecases.context import Context
 
 def home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     """A broker in `folder` that the environment names, and nothing else of it."""
+    environment(folder, monkeypatch)
+    made = build_context(read_settings())
+    ensure_demo_tenant(made)
+    return made
+
+
+def environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the commands work on the broker in `folder`, and on nothing else that is named."""
     for name in list(os.environ):
         if name == "DATABASE_URL" or name.startswith("BROKER_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("BROKER_HOME", str(folder))
-    made = build_context(read_settings())
-    ensure_demo_tenant(made)
-    return made
 
 
 @dataclass(frozen=True)
