@@ -204,7 +204,16 @@ class Campaign:
         except Malformed:
             given = ""
         if not hmac.compare_digest(given, self.parameters_hash):
-            raise ParametersDiffer("the run's parameters are not those that the board signed")
+            told = parameters if isinstance(parameters, dict) else {}
+            changed = sorted(
+                name
+                for name, value in self.parameters.items()
+                if type(told.get(name)) is not type(value) or told[name] != value
+            )
+            named = f": see {', '.join(changed)[:200]}" if changed else ""
+            raise ParametersDiffer(
+                f"the run's parameters are not those that the board signed{named}"
+            )
 
     def check_bundle(self, bundle: bytes) -> None:
         """Check that an application is the signed one. Raises `BundleDiffers`."""

@@ -12,6 +12,8 @@ from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
+from federation.flower.run_settings import Settings
+
 UNAVAILABLE: Final = 5
 """Flower's code for a node that is not there."""
 
@@ -71,9 +73,18 @@ class InProcess(Grid):
         return node(message)
 
 
-def node_of(application: ClientApp, node: int, config: Mapping[str, str]) -> Node:
-    """A node that runs an application; its state stays from message to message."""
+def node_of(
+    application: ClientApp, node: int, config: Mapping[str, str], settings: Settings | None = None
+) -> Node:
+    """A node that runs an application; its state stays from message to message.
+
+    `settings` are the run's, which a SuperNode would have from the bundle and the run.
+    """
     context = Context(
-        run_id=1, node_id=node, node_config=dict(config), state=RecordDict(), run_config={}
+        run_id=1,
+        node_id=node,
+        node_config=dict(config),
+        state=RecordDict(),
+        run_config=dict(settings or {}),
     )
     return lambda message: application(message, context)

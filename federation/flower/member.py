@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 
 from credentials.jws import Signer
 from federation.board import Board, PassedStage, SignedCampaign, read_signed_campaign
@@ -25,6 +25,7 @@ from federation.errors import BundleDiffers, CampaignInvalid, FederationError, M
 from federation.flower.dp_sgd import learning_rate, private_training
 from federation.flower.masking import WrongShares
 from federation.flower.models import Model, model_hash, of_record, to_record
+from federation.flower.run_settings import check_settings, with_settings
 from federation.flower.secure_member import (
     SECURE,
     Masking,
@@ -121,21 +122,27 @@ class PrivateSite(Site, Protocol):
         """
 
 
-def answer(message: Message, site: Site, state: RecordDict | None = None) -> Message:
+def answer(message: Message, site: Site, context: Context) -> Message:
     """Take part in a round. A refusal is a reply with its code, and never an error of Flower's.
 
-    `state` is Flower's of the node (`context.state`): secure aggregation keeps its keys there
-    from one message of a round to the next (`secure_member`, whose `SecureSite` it takes).
+    `context` is Flower's: its settings of the run have to be what the board signed
+    (`run_settings`), and in its state secure aggregation keeps its keys from one message of a round
+    to the next (`secure_member`, whose `SecureSite` it takes).
     """
     try:
-        content = _answered(message, site, state)
+        content = answered(message, site, context)
     except FederationError as error:
-        refused = {"code": error.code}
-        if isinstance(error, WrongShares):
-            # Else nobody learnt who ends a round for all.
-            refused["of"] = error.sender
-        content = RecordDict({"refused": ConfigRecord(dict(refused))})
+        content = refusal(error)
     return Message(content, reply_to=message)
+
+
+def refusal(error: FederationError) -> RecordDict:
+    """What a member answers that takes no part."""
+    refused = {"code": error.code}
+    if isinstance(error, WrongShares):
+        # Else nobody learnt who ends a round for all.
+        refused["of"] = error.sender
+    return RecordDict({"refused": ConfigRecord(dict(refused))})
 
 
 def check_running(bundle: bytes, directory: Path) -> None:
@@ -153,15 +160,17 @@ def check_running(bundle: bytes, directory: Path) -> None:
                 raise BundleDiffers(f"{name} is not as in the bundle that the campaign names")
 
 
-def _answered(message: Message, site: Site, state: RecordDict | None) -> RecordDict:
+def answered(message: Message, site: Site, context: Context) -> RecordDict:
+    """What `answer` replies with. Raises `FederationError` where this member takes no part."""
     now, told = site.now(), _told(message)
     signed = read_signed_campaign(told.document, site.board)
     secure = message.content.get(SECURE)
     if not signed.campaign.aggregation.secure:
         if secure is not None:
             raise CampaignInvalid("the campaign has no secure aggregation")
-        return _trained(message, site, signed, _opened(site, signed, told, now), None)
-    peered, kept = of_site(site, state)
+        opened = _opened(site, signed, told, context, now)
+        return _trained(message, site, signed, opened, None)
+    peered, kept = of_site(site), context.state
     if not isinstance(secure, ConfigRecord):
         raise Malformed("the campaign has secure aggregation, and the message none of its steps")
     # Of a round that was opened once: these two come when it takes long, too.
@@ -169,7 +178,7 @@ def _answered(message: Message, site: Site, state: RecordDict | None) -> RecordD
         return give_shares(secure, signed, peered, kept)
     if secure.get("step") == "unmask":
         return unmask(secure, peered, kept)
-    opened = _opened(site, signed, told, now)
+    opened = _opened(site, signed, told, context, now)
     if secure.get("step") == "keys":
         return give_keys(opened, len(set(told.taking_part)), peered, kept)
     masking = Masking.begin(secure, opened, kept)
@@ -181,20 +190,22 @@ def _answered(message: Message, site: Site, state: RecordDict | None) -> RecordD
     return reply
 
 
-def _opened(site: Site, signed: SignedCampaign, told: "_Told", now: int) -> Round:
-    return open_round(
+def _opened(site: Site, signed: SignedCampaign, told: "_Told", context: Context, now: int) -> Round:
+    bundle, parameters = site.bundle(), signed.campaign.parameters
+    opened = open_round(
         signed,
         stage=told.stage,
         number=told.number,
         member=site.member,
         taking_part=told.taking_part,
-        bundle=site.bundle(),
-        # What a run's settings say is signed by nobody: an application takes these alone.
-        parameters=signed.campaign.parameters,
+        bundle=bundle,
+        parameters=with_settings(parameters, context.run_config),
         opened_at=told.opened_at,
         now=now,
         passed=site.passed(signed),
     )
+    check_settings(context.run_config, bundle, parameters)
+    return opened
 
 
 def _trained(

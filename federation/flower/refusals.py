@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from federation.errors import FederationError
+from federation.errors import FederationError, ParametersDiffer
 
 
 class RowsDiffer(FederationError):
@@ -46,4 +46,15 @@ CURES: Final = {
     "broker_refused": "the broker did not give the key of the round: are you still admitted?",
     "settings_wrong": "something that your settings name is not there or cannot be read",
     "stage_shut": "the stage before is not shown to be passed",
+    "parameters_differ": "the coordinator started the run with settings that the board did not "
+    "sign: it starts it without them, or the board signs a campaign with them",
 }
+_SAYS_IT: Final = frozenset({"settings_wrong", "campaign_followed"})
+
+
+def cure_of(error: FederationError) -> str:
+    """What is told to the member of a refusal: the cure, and why where only its message says it."""
+    cure = CURES.get(error.code, "")
+    if error.code in _SAYS_IT:
+        return str(error)[:500]
+    return f"{error}; {cure}"[:500] if isinstance(error, ParametersDiffer) else cure

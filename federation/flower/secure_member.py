@@ -255,14 +255,13 @@ def unmask(told: ConfigRecord, site: SecureSite, state: RecordDict) -> RecordDic
     return _told({"of": list(session.held), "shares": shares})
 
 
-def of_site(site: object, state: RecordDict | None) -> tuple[SecureSite, RecordDict]:
-    """A site and a state that secure aggregation can be done with. Raises `CampaignInvalid`."""
-    if not isinstance(site, SecureSite) or state is None:
+def of_site(site: object) -> SecureSite:
+    """A site that secure aggregation can be done with. Raises `CampaignInvalid`."""
+    if not isinstance(site, SecureSite):
         raise CampaignInvalid(
-            "secure aggregation takes a site that knows its peers' keys (SecureSite) and the "
-            "node's state: answer(message, site, context.state)"
+            "secure aggregation takes a site that knows its peers' keys: SecureSite"
         )
-    return site, state
+    return site
 
 
 def _told(values: dict[str, Any]) -> RecordDict:

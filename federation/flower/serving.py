@@ -5,7 +5,7 @@
         run_stage(grid, context, first_model)
 
 `first_model` is what the first round of a campaign begins with. The run's setting `campaign` is
-the broker's id of it (`[tool.flwr.app.config]` names it, empty); the coordinator's settings file
+the broker's id of it (`[tool.flwr.app.config]` declares it, empty); the coordinator's settings file
 is named by the environment variable `FEDERATION_COORDINATOR`, which `federation up` sets.
 """
 
@@ -28,6 +28,7 @@ from federation.flower.events import append
 from federation.flower.locks import held
 from federation.flower.models import Checkpoint, CheckpointBroken, Checkpoints, Model, kept_model
 from federation.flower.rounds import Opening, RoundFailed, Rounds, Told
+from federation.flower.run_settings import CAMPAIGN
 from federation.flower.settings import CoordinatorHome, SettingsWrong, read_json, read_key
 
 NAMED: Final = "FEDERATION_COORDINATOR"
@@ -47,7 +48,7 @@ def run_stage(grid: Grid, context: Context, first: Model) -> Model:
     if not file:
         raise SettingsWrong(f"{NAMED} names no settings: start the SuperLink by `federation up`")
     home = CoordinatorHome.read(Path(file))
-    campaign = str(context.run_config["campaign"])
+    campaign = str(context.run_config[CAMPAIGN])
     directory = home.campaign(campaign)
     with _alone(directory):
         return _run(grid, home, campaign, first)

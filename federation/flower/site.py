@@ -3,7 +3,7 @@
     @app.train()
     def train(message, context):
         here = Path(__file__).parent.parent
-        return take_part(message, train_rows, count_rows, here, context.state)
+        return take_part(message, train_rows, count_rows, here, context)
 
 `train_rows(task, rows, data)` trains on these places of the rows that lie at `data`, of which there
 are `count_rows(data)`. For campaigns with `privacy` it brings `Private` besides. The file is named
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import Context, Message
 
 from credentials.jws import Signer
 from federation.board import Board, PassedStage, SignedCampaign, pass_stage
@@ -29,9 +29,9 @@ from federation.errors import BundleDiffers, FederationError, Malformed
 from federation.flower.broker import BrokerClient, download_lists, round_key
 from federation.flower.events import append
 from federation.flower.keeping import Keeping
-from federation.flower.member import Task, Trained, answer, check_running
+from federation.flower.member import Task, Trained, answered, check_running, refusal
 from federation.flower.models import Model
-from federation.flower.refusals import CURES, CampaignFollowed, RowsDiffer
+from federation.flower.refusals import CURES, RowsDiffer, cure_of
 from federation.flower.settings import MemberHome, SettingsWrong, read_json, read_key
 from federation.flower.strategy import ARRAYS, CONFIG
 from federation.guard import Before
@@ -64,7 +64,6 @@ class FileSite:
     noted: dict[str, int] = field(default_factory=dict)
     trained_on: int = 0
     reached: dict[str, float] = field(default_factory=dict)
-    hint: str = ""
 
     @classmethod
     def of(
@@ -143,11 +142,7 @@ class FileSite:
 
     def before(self, signed: SignedCampaign) -> Before:
         """What is kept of the last round. Raises what `Keeping.begin` does."""
-        try:
-            return self.keeping.begin(signed)
-        except (SettingsWrong, CampaignFollowed) as error:
-            self.hint = str(error)[:500]
-            raise
+        return self.keeping.begin(signed)
 
     def keep(self, before: Before) -> None:
         """Keep it durably. Raises what `Keeping.keep` does."""
@@ -214,12 +209,12 @@ def take_part(
     training: Training,
     counting: Counting,
     running: Path,
-    state: RecordDict | None = None,
+    context: Context,
     private: Private | None = None,
 ) -> Message:
     """Answer a message of a round; `running` is the folder that the application was unpacked to.
 
-    `state` is Flower's (`context.state`), for campaigns with secure aggregation.
+    `context` is Flower's: `member.answer` says what it is for.
     """
     try:
         site = (
@@ -230,25 +225,27 @@ def take_part(
     except FederationError as fault:
         return _unable(message, fault)
     about = {"stage": site.told.get("stage"), "number": site.told.get("server-round")}
-    answered = False
+    cure, done = "", False
     try:
-        reply = answer(message, site, state)
-        answered = True
+        content = answered(message, site, context)
+        done = True
+    except FederationError as fault:
+        content, cure, done = refusal(fault), cure_of(fault), True
     finally:
         site.close()
         # Whatever the application raised goes on to Flower; here it is told to this member.
         error = sys.exc_info()[1]
-        if not answered and error is not None:
+        if not done and error is not None:
             why = f"{type(error).__name__}: {error}"
             append(site.home.events, "broken", **about, why=why[:500])
-    if reply.has_content() and "refused" in reply.content:
-        code = str(reply.content["refused"]["code"])
-        more = {"left_out": site.noted, "hint": site.hint or CURES.get(code, "")}
+    if "refused" in content:
+        code = str(content["refused"]["code"])
+        more = {"left_out": site.noted, "hint": cure or CURES.get(code, "")}
         append(site.home.events, "refused", **about, code=code, **more)
-    elif ARRAYS in reply.content:
+    elif ARRAYS in content:
         facts = {"rows": site.trained_on, "left_out": site.noted, "seconds": site.seconds()}
         append(site.home.events, "trained", **about, **facts)
-    return reply
+    return Message(content, reply_to=message)
 
 
 def _unable(message: Message, error: FederationError) -> Message:
@@ -263,5 +260,4 @@ def _unable(message: Message, error: FederationError) -> Message:
     else:
         more = {"left_out": {}, "hint": str(error)[:500]}
         append(home.events, "refused", **about, code=error.code, **more)
-    content = RecordDict({"refused": ConfigRecord({"code": error.code})})
-    return Message(content, reply_to=message)
+    return Message(refusal(error), reply_to=message)

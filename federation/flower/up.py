@@ -29,6 +29,7 @@ from federation.flower.bundle import Bundle
 from federation.flower.control import Control, ControlRefused, Node, Run
 from federation.flower.events import Changes, Events, Tail
 from federation.flower.places import Places, write_private
+from federation.flower.run_settings import settings_of
 from federation.flower.serving import NAMED, client_of, events_file, members_file
 from federation.flower.settings import CoordinatorHome, read_json
 from federation.flower.supervised import Supervised, until_told
@@ -210,7 +211,8 @@ class Reconciler:
         bundle = self._bundle(campaign, signed)
         if bundle is None:
             return
-        started = control.start(control.put(bundle), {"campaign": campaign})
+        config = settings_of(bundle.content, signed.campaign.parameters, campaign)
+        started = control.start(control.put(bundle), config)
         write_private(kept, json.dumps({"run": started}).encode())
         self.changes.tell(campaign, "run_started", campaign=campaign, stage=stage, run=started)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx  # noqa: TID251 (Flower's own client; httpx2 is not in its environment)
 import numpy as np
-from flwr.app import Message
+from flwr.app import Context, Message, RecordDict
 
 from credentials.jws import Signer
 from credentials.keys import SoftwareKey
@@ -185,9 +185,10 @@ def main(given: dict[str, Any], directory: Path) -> dict[str, Any]:
         )
 
     answered: list[str] = []
+    contexts = {name: Context(1, 1, {}, RecordDict(), {}) for name in sites}
 
     def node(name: str, message: Message) -> Message:
-        reply = answer(message, sites[name])
+        reply = answer(message, sites[name], contexts[name])
         answered.append(name)
         if len(answered) == 2:
             ask("withdraw")

@@ -21,11 +21,12 @@ from unittest.mock import patch
 
 import httpx  # noqa: TID251 (Flower's own client; httpx2 is not in its environment)
 import numpy as np
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from credentials.keys import SoftwareKey
 from federation.board import SignedCampaign
 from federation.errors import FederationError
+from federation.flower import refusals
 from federation.flower.broker import BrokerClient, BrokerRefused
 from federation.flower.desk import BrokerDesk
 from federation.flower.events import Changes, Events
@@ -381,11 +382,14 @@ def one_alone() -> Callable[[Path, bytes], None]:
 def told_why() -> bool:
     """What is wrong with the settings of a campaign is told to the member, with its cure."""
     follow(I="M")
-    made = site()
-    code_of(lambda: made.before(signed("I" * 43)))
+    made, told = site(), ""
+    try:
+        made.before(signed("I" * 43))
+    except FederationError as error:
+        told = refusals.cure_of(error)
     made.close()
     (PLACE / "member.toml").write_text(MEMBER)
-    return "[follows]" in made.hint
+    return "[follows]" in told
 
 
 def kept_models() -> dict[str, str]:
@@ -421,7 +425,7 @@ def unusable() -> dict[str, Any]:
         file = PLACE / name
         kept = file.read_bytes()
         file.write_bytes(b"[]")
-        reply = take_part(message(), never, count_rows, PLACE)
+        reply = take_part(message(), never, count_rows, PLACE, Context(1, 1, {}, RecordDict(), {}))
         file.write_bytes(kept)
         found[name] = reply.content["refused"]["code"]
     told = [json.loads(line) for line in (PLACE / "state" / "events.jsonl").open()]

@@ -85,14 +85,16 @@ def rounds(
     control: Control, bundle: Bundle, nodes: dict[str, int], directory: Path
 ) -> dict[str, Any]:
     """Two rounds of FedAvg; in the second, one of the two members is revoked while it trains."""
-    run = control.start(control.put(bundle), {"rounds": 2, "members": 2, "report": "rounds"})
+    kept = control.put(bundle)
+    undeclared = refused(lambda: control.start(kept, {"epochs": 9}))
+    run = control.start(kept, {"rounds": 2, "members": 2, "report": "rounds"})
     held = directory / "b" / "reached"
     wait("the second round", lambda: held.exists() or control.run(run).over)
     control.admit([nodes["a"]])
     wait("the end of the run", lambda: control.run(run).over)
     (directory / "b" / "released").touch()
     report = json.loads((directory / "reports" / "rounds").read_text())
-    return {"ended": control.run(run).status, "rounds": report}
+    return {"ended": control.run(run).status, "rounds": report, "undeclared": undeclared}
 
 
 def unsigned(control: Control, bundle: Bundle, reports: Path) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class SecureWorld(World):
 
         @application.train()
         def train(message: Message, context: Context) -> Message:
-            return answer(message, self.sites[name], context.state)
+            return answer(message, self.sites[name], context)
 
         inner = self.made[name] = node_of(application, int(name[2:]) + 1, {})
 

@@ -19,6 +19,9 @@ PYTHON = ROOT / ".venv-federation" / "bin" / "python"
 SECONDS = 1_500
 UNANSWERED, INVALID_BUNDLE = 3, 7  # Flower's codes of errors in replies
 
+# Members read what the run was started with: `run_settings` looks at it for that reason.
+TOLD = {"telemetry": 0.0, "members": 2.0}
+
 EXPECTED = {
     "version": "1.42.0",
     "some_of_each": True,
@@ -35,13 +38,16 @@ EXPECTED = {
     "registered_again": True,
     "rounds": {
         "rounds": [
-            {"answered": 2, "errors": [], "weight": 1.0, "telemetry": 0.0},
-            {"answered": 1, "errors": [UNANSWERED], "weight": 2.0, "telemetry": 0.0},
+            {"answered": 2, "errors": [], "weight": 1.0, **TOLD},
+            {"answered": 1, "errors": [UNANSWERED], "weight": 2.0, **TOLD},
         ],
         "telemetry": 0,
     },
     "ended": "completed",
-    "unsigned": [{"answered": 0, "errors": [INVALID_BUNDLE], "weight": None, "telemetry": None}],
+    "unsigned": [
+        {"answered": 0, "errors": [INVALID_BUNDLE], "weight": None, **dict.fromkeys(TOLD)}
+    ],
+    "undeclared": "refused",
     "stopped": "stopped",
 }
 

@@ -45,6 +45,7 @@ from federation.flower.rounds import (
     RoundNotClosed,
     Rounds,
 )
+from federation.flower.run_settings import Settings
 from federation.flower.strategy import shortened
 from federation.guard import Before
 from federation.opening import Round
@@ -241,6 +242,7 @@ class World:
         self.sites = {name: self.site(name, salt) for name in names}
         self.directory = Path(tempfile.mkdtemp(dir=sys.argv[1]))
         self.changed: dict[str, Callable[[Message], Message]] = {}
+        self.settings: dict[str, Settings] = {}
 
     def site(self, name: str, salt: CampaignSalt) -> Site:
         return Site(name, salt, self.clock)
@@ -250,10 +252,10 @@ class World:
 
         @application.train()
         def train(message: Message, context: Context) -> Message:
-            reply = answer(message, self.sites[name], context.state)
+            reply = answer(message, self.sites[name], context)
             return self.changed.get(name, lambda same: same)(reply)
 
-        return node_of(application, int(name[2:]) + 1, {})
+        return node_of(application, int(name[2:]) + 1, {}, self.settings.get(name))
 
     def rounds(self, stage: str = "pilot") -> Rounds:
         return Rounds(

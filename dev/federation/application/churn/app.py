@@ -63,7 +63,7 @@ def evaluate(task: Task, model: Model) -> Mapping[str, float]:  # noqa: ARG001 (
 def train(message: Message, context: Context) -> Message:
     """A round at a member."""
     private = Private(gradients, evaluate)
-    return take_part(message, train_rows, count_rows, HERE, context.state, private)
+    return take_part(message, train_rows, count_rows, HERE, context, private)
 
 
 @server.main()

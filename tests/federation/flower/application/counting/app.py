@@ -30,7 +30,13 @@ def train(message: Message, context: Context) -> Message:
         RecordDict(
             {
                 "arrays": ArrayRecord([weights + 1]),
-                "metrics": MetricRecord({"num-examples": 1, "telemetry": _telemetry()}),
+                "metrics": MetricRecord(
+                    {
+                        "num-examples": 1,
+                        "telemetry": _telemetry(),
+                        "members": int(context.run_config["members"]),
+                    }
+                ),
             }
         ),
         reply_to=message,
@@ -57,6 +63,7 @@ class Counting(FedAvg):
                 "errors": sorted(reply.error.code for reply in replies if reply.has_error()),
                 "weight": None if arrays is None else float(arrays.to_numpy_ndarrays()[0][0]),
                 "telemetry": None if metrics is None else metrics["telemetry"],
+                "members": None if metrics is None else metrics["members"],
             }
         )
         return arrays, metrics
