@@ -10,16 +10,15 @@ from sqlalchemy import Connection
 from broker.domain.addresses import tenant_url
 from broker.domain.errors import NotFound, UnknownPartner
 from broker.store import coordinators, partners, used_once
-from broker.usecases import audit
 from broker.usecases.context import Context
+from broker.usecases.refusal_log import log_refusals
 from credentials.jcs import b64url
 from wallet_adapters.openid4vci import verify_client_assertion
 from wallet_adapters.openid4vci.client_assertion import UnverifiedClientAssertion
 from wallet_adapters.openid4vci.errors import ClientAssertionInvalid
 
 JTI_KIND = "client_assertion"
-REFUSAL_KIND = "token_refusal_logged"
-REFUSALS_LOGGED_EVERY = 60
+REFUSAL_KIND = "token.refused"
 
 
 @dataclass(frozen=True)
@@ -113,13 +112,8 @@ def log_refusal(ctx: Context, tenant_id: str, client: RegisteredClient | None, c
 
     Whoever is refused may be anybody, and the log is not theirs to fill.
     """
-    now = ctx.now()
-    known = None if client is None else client.id
-    once = digest(f"{tenant_id}\x00{known}\x00{code}\x00{now // REFUSALS_LOGGED_EVERY}")
-    body = {"code": code} if known is None else {"client": known, "code": code}
-    with ctx.db.transaction() as tx:
-        if used_once.spend(tx, REFUSAL_KIND, once, expires_at=now + REFUSALS_LOGGED_EVERY, now=now):
-            audit.record(ctx, tx, tenant_id=tenant_id, type="token.refused", body=body)
+    body = {"code": code} if client is None else {"client": client.id, "code": code}
+    log_refusals(ctx, tenant_id, REFUSAL_KIND, [body])
 
 
 def digest(text: str) -> str:

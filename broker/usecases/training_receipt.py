@@ -5,22 +5,21 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from sqlalchemy import Connection
 
 from broker.domain.errors import BrokerError, InvalidRequest, StateConflict
 from broker.domain.training_errors import MemberNotAdmitted, ReceiptConflict, TrainingReceiptRefused
 from broker.domain.training_round import check_receipt, names_of
-from broker.store import campaigns, federation_members, training_rounds, used_once
+from broker.store import campaigns, federation_members, training_rounds
 from broker.store.campaigns import CampaignRow
 from broker.store.federation_members import Standing
 from broker.store.sealed_columns import context_of
 from broker.store.training_rounds import KeptReceipt, ReceiptRow, RoundRow
 from broker.usecases import audit
 from broker.usecases.campaign import signed_of
-from broker.usecases.client_authentication import digest
 from broker.usecases.context import Context
+from broker.usecases.refusal_log import log_refusals
 from broker.usecases.status import list_uri
 from broker.usecases.training_round import check_member, check_switches
 from credentials.errors import CredentialError
@@ -32,7 +31,6 @@ from federation.errors import FederationError
 from federation.receipt import Asked, Receipt, check_leaves, read_receipt
 
 REFUSAL_KIND = "training.receipt_refused"
-REFUSALS_LOGGED_EVERY = 60
 KEYS_CACHED = 4_096
 
 
@@ -266,25 +264,17 @@ def _log_refusals(ctx: Context, at: _Round, refused: Sequence[RefusedReceipt]) -
     """Log that receipts were refused: once a minute for each round, member and cause."""
     if not refused:
         return
-    row, now = at.row, ctx.now()
-    minute, expires_at = now // REFUSALS_LOGGED_EVERY, now + REFUSALS_LOGGED_EVERY
-    bodies: dict[str, dict[str, Any]] = {}
-    for one in refused:
-        known, code = one.member in at.taking_part, one.error.code
-        once = digest(f"{row.id}\x00{one.member if known else ''}\x00{code}\x00{minute}")
-        bodies[once] = {
+    bodies = [
+        {
             "campaign": at.campaign.id,
-            "stage": row.stage,
-            "number": row.number,
-            "code": code,
-            **({"member": one.member} if known else {}),
+            "stage": at.row.stage,
+            "number": at.row.number,
+            "code": one.error.code,
+            **({"member": one.member} if one.member in at.taking_part else {}),
         }
-    with ctx.db.transaction() as tx:
-        # In one order for all: who hands in the same at once waits, and not for one another.
-        for once in sorted(bodies):
-            if used_once.spend(tx, REFUSAL_KIND, once, expires_at=expires_at, now=now):
-                body = bodies[once]
-                audit.record(ctx, tx, tenant_id=row.tenant_id, type=REFUSAL_KIND, body=body)
+        for one in refused
+    ]
+    log_refusals(ctx, at.row.tenant_id, REFUSAL_KIND, bodies)
 
 
 @lru_cache(maxsize=KEYS_CACHED)
