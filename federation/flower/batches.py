@@ -4,7 +4,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
-from federation.flower.rounds import HandedOn
+from federation.flower.round_values import HandedOn
 
 LARGEST_CALL: Final = 512 * 1024
 """So many bytes of a body: a broker takes twice as many unless it is told otherwise."""

@@ -6,9 +6,11 @@ from typing import Any, Final
 from federation.flower.batches import body_of, in_calls
 from federation.flower.broker import BrokerClient, BrokerRefused, said
 from federation.flower.models import Checkpoint
-from federation.flower.rounds import HandedOn, LastRound, Opening, RoundNotClosed
+from federation.flower.round_values import HandedOn, LastRound, Opening, RoundNotClosed
+from federation.remarks import Remarks
 
 NOT_FOUND: Final = 404
+MALFORMED: Final = 400
 OF_THE_RECEIPT: Final = frozenset({400, 403, 409, 413, 422})
 OF_THE_MODEL: Final = frozenset({400, 409, 413, 422})
 
@@ -92,16 +94,29 @@ class BrokerDesk:
             "metrics": dict(checkpoint.metrics),
             "epsilon": checkpoint.epsilon,
         }
+        path = f"{self._round(checkpoint.stage, checkpoint.number)}/close"
         try:
-            self._client.post(f"{self._round(checkpoint.stage, checkpoint.number)}/close", body)
+            self._with_remarks(path, body, Remarks(checkpoint.left_out, checkpoint.notices))
         except BrokerRefused as error:
             if error.status in OF_THE_MODEL:
                 raise RoundNotClosed(error.told, error.detail) from None
             raise
 
-    def fail(self, stage: str, number: int, code: str) -> None:
+    def fail(self, stage: str, number: int, code: str, remarks: Remarks) -> None:
         """Give a round up. Raises `BrokerRefused`."""
-        self._client.post(f"{self._round(stage, number)}/fail", {"code": code})
+        self._with_remarks(f"{self._round(stage, number)}/fail", {"code": code}, remarks)
+
+    def _with_remarks(self, path: str, body: dict[str, Any], remarks: Remarks) -> None:
+        """Send a body with what is remarked of members, where there is any."""
+        told = {"left_out": dict(remarks.left_out), "notices": dict(remarks.notices)}
+        more = {name: said for name, said in told.items() if said}
+        try:
+            self._client.post(path, body | more)
+        except BrokerRefused as error:
+            if not more or error.status != MALFORMED:
+                raise
+            # An older broker takes no remarks; no round is to be lost for them.
+            self._client.post(path, body)
 
     def _round(self, stage: str, number: int) -> str:
         return f"{self._path}/rounds/{stage}/{number}"

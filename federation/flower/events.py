@@ -33,8 +33,8 @@ TEXTS: Final = {
     "run_ended": "{campaign} {stage}: run {run} {status} {details} 训练已结束",
     "round_opened": "{campaign} {stage} round {number}/{rounds} opened, {members} members 轮次开始",
     "round_closed": "{campaign} {stage} [{bar}] {number}/{rounds} closed {metrics} {left_out} "
-    "轮次完成",
-    "round_failed": "{campaign} {stage} round {number} failed: {why} {left_out} 轮次失败",
+    "{notices} 轮次完成",
+    "round_failed": "{campaign} {stage} round {number} failed: {why} {left_out} {notices} 轮次失败",
     "run_failed": "{campaign} {stage}: {why} 运行出错",
     "stage_over": "{campaign}: stage {stage} is over 阶段完成{hint}",
     "campaign_state": "{campaign} is {state} 活动状态",

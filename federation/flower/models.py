@@ -8,7 +8,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, Final, Self
@@ -103,7 +103,10 @@ def misfit(update: Model, model: Model) -> str:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is kept of a round. Hashes are base64url; `metrics` decimals in text."""
+    """What is kept of a round. Hashes are base64url; `metrics` decimals in text.
+
+    `left_out` and `notices` are what is remarked of members (`federation.remarks`).
+    """
 
     campaign: str
     stage: str
@@ -113,6 +116,8 @@ class Checkpoint:
     members: tuple[str, ...]
     metrics: Mapping[str, str]
     epsilon: str | None
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    notices: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

@@ -7,7 +7,8 @@ A round, in this order; whatever ends this process between two steps, `Rounds.go
 3. Each reply is looked at: its receipt verifies under the member's registered key, is of this
    round and these models, its leaves are those it covers; the update fits the model; its weight is
    the bucket of rows that the receipt covers; masked ones tell the same metrics. What fails counts
-   for nothing (`Told.left_out`).
+   for nothing (`Told.left_out`). Of those that count it is noticed which lie far out
+   (`distances`), except under masks.
 4. The broker takes their receipts (`Desk.receipts`), all in one call: one that it refuses counts
    for nothing either.
 5. Too few are left: the round has failed (`Desk.fail`), its number is used up, no model changes.
@@ -15,19 +16,22 @@ A round, in this order; whatever ends this process between two steps, `Rounds.go
    by `secure.Secure`, whose first steps come before 2.
 7. The model is kept on disk (`models.Checkpoints`), and then the round is closed. Where the broker
    refuses that for good, the model is discarded and the round has failed (`RoundNotClosed`).
+
+With 5 and 7 the broker is told who was left out and why, and who was noticed (`remarks`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from federation.board import SignedCampaign
-from federation.errors import FederationError, MaskingFailed
+from federation.errors import MaskingFailed
+from federation.flower.distances import distances
 from federation.flower.models import (
     Checkpoint,
     Checkpoints,
@@ -38,91 +42,22 @@ from federation.flower.models import (
     to_record,
 )
 from federation.flower.replies import Due, decimals, fault_of, updates
+from federation.flower.round_values import (
+    Desk,
+    HandedOn,
+    Made,
+    Opening,
+    RoundFailed,
+    RoundNotClosed,
+    Told,
+)
 from federation.flower.secure import Secure
 from federation.flower.secure_member import SECURE
 from federation.flower.strategy import Chosen, strategy_of
 from federation.privacy import epsilon_after
 from federation.receipt import Asked
+from federation.remarks import Remarks, far_out
 from federation.secure_keys import Of
-
-
-class RoundFailed(FederationError):
-    """Fewer members than a round takes gave an update that counts; `left_out` says why."""
-
-    code = "round_failed"
-
-    def __init__(self, number: int, left_out: Mapping[str, str]) -> None:
-        """Name the round and what became of its members."""
-        self.left_out = dict(left_out)
-        told = ", ".join(f"{member}: {why}" for member, why in sorted(left_out.items()))
-        super().__init__(f"round {number} had too few updates that count ({told})")
-
-
-class RoundNotClosed(FederationError):
-    """The broker refuses the model of a round, and would each time; `told` is its code."""
-
-    code = "round_not_closed"
-
-    def __init__(self, told: str, detail: str = "") -> None:
-        """Keep the broker's code."""
-        self.told = told
-        super().__init__(f"the broker does not close the round: {told} {detail}".rstrip())
-
-
-@dataclass(frozen=True)
-class Opening:
-    """A round as the broker opened it; `opened_at` is Unix seconds."""
-
-    opened_at: int
-    taking_part: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class LastRound:
-    """The newest round at the broker; its state is `open`, `closed` or `failed`."""
-
-    stage: str
-    number: int
-    state: str
-
-
-@dataclass(frozen=True)
-class HandedOn:
-    """A member's receipt, and its leaves one after the other."""
-
-    token: str
-    leaves: bytes
-
-
-class Desk(Protocol):
-    """The broker, as far as rounds need it. Repeating a call answers as the first time."""
-
-    def last(self) -> LastRound | None:
-        """The newest round of the campaign."""
-
-    def open(self, stage: str, number: int, model_in: str) -> Opening:
-        """Open a round that begins with a model. Raises what it refuses."""
-
-    def receipts(self, stage: str, number: int, given: Mapping[str, HandedOn]) -> Mapping[str, str]:
-        """Hand on receipts by member; of those that are not taken, by member, the broker's code."""
-
-    def close(self, checkpoint: Checkpoint) -> None:
-        """Say which model came of it. Raises `RoundNotClosed`."""
-
-    def fail(self, stage: str, number: int, code: str) -> None:
-        """Give a round up."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """What came of a round: the model, whose updates are in it, and why others' are not."""
-
-    checkpoint: Checkpoint
-    left_out: Mapping[str, str]
-
-
-Made = tuple[Mapping[str, Message], dict[str, str], Model, Mapping[str, Any] | None]
-"""What came of members' replies: those that count, why others do not, the model, and metrics."""
 
 
 @dataclass
@@ -175,7 +110,7 @@ class Rounds:
                 with suppress(RoundNotClosed):
                     self._close(kept)
             else:
-                self.desk.fail(last.stage, last.number, "interrupted")
+                self.desk.fail(last.stage, last.number, "interrupted", Remarks())
         return last.number + 1
 
     def _close(self, checkpoint: Checkpoint) -> None:
@@ -185,7 +120,8 @@ class Rounds:
         except RoundNotClosed:
             # In this order: what is kept of a failed round would be gone on from.
             self.checkpoints.discard(checkpoint)
-            self.desk.fail(checkpoint.stage, checkpoint.number, "close_refused")
+            told = Remarks(checkpoint.left_out, checkpoint.notices)
+            self.desk.fail(checkpoint.stage, checkpoint.number, "close_refused", told)
             raise
 
     def _round(self, grid: Grid, number: int, model: Model) -> Model:
@@ -195,24 +131,28 @@ class Rounds:
         if len(self._reached(opening)) < self.signed.campaign.minimum_members:
             missing = set(opening.taking_part) - set(self._reached(opening))
             raise self._given_up(number, "no_node", dict.fromkeys(missing, "no_node"))
-        counted, left_out, after, metrics = self._made(grid, opening, number, model)
+        made = self._made(grid, opening, number, model)
+        after = made.model
         if misfit(after, model):
             # Each update was finite; their sum need not be, and no later round could mend it.
-            why = {**left_out, **dict.fromkeys(counted, "sum_not_finite")}
-            raise self._given_up(number, "model_not_finite", why)
+            why = {**made.left_out, **dict.fromkeys(made.counted, "sum_not_finite")}
+            raise self._given_up(number, "model_not_finite", why, made.far)
+        remarks = Remarks.of(made.left_out, opening.taking_part, made.far)
         checkpoint = Checkpoint(
             campaign=self.signed.campaign_hash,
             stage=self.stage,
             number=number,
             model_in=model_in,
             model_out=model_hash(after),
-            members=tuple(sorted(counted)),
-            metrics=decimals(metrics),
+            members=tuple(sorted(made.counted)),
+            metrics=decimals(made.metrics),
             epsilon=self._epsilon(),
+            left_out=remarks.left_out,
+            notices=remarks.notices,
         )
         self.checkpoints.keep(checkpoint, after)
         self._close(checkpoint)
-        self.told.append(Told(checkpoint, left_out))
+        self.told.append(Told(checkpoint, made.left_out))
         self.tell(self.told[-1])
         return after
 
@@ -235,18 +175,21 @@ class Rounds:
                 raise self._given_up(number, "too_few_updates", left_out)
             if secure is not None:
                 after, metrics = secure.opened(counted, model)
-                return counted, left_out | secure.out, after, metrics
+                return Made(counted, left_out | secure.out, after, metrics)
         except MaskingFailed as error:
             out = {} if secure is None else secure.out
             raise self._given_up(number, error.code, left_out | out) from error
-        made, metrics = strategy.aggregate_train(
-            number, updates([counted[member] for member in sorted(counted)])
-        )
-        return counted, left_out, of_record(made), metrics
+        given = [counted[member] for member in sorted(counted)]
+        far = far_out(distances(counted, model))
+        made, metrics = strategy.aggregate_train(number, updates(given))
+        return Made(counted, left_out, of_record(made), metrics, far)
 
-    def _given_up(self, number: int, code: str, left_out: Mapping[str, str]) -> RoundFailed:
-        self.desk.fail(self.stage, number, code)
-        return RoundFailed(number, {member: why for member, why in left_out.items() if why})
+    def _given_up(
+        self, number: int, code: str, left_out: Mapping[str, str], far: Iterable[str] = ()
+    ) -> RoundFailed:
+        why = {member: told for member, told in left_out.items() if told}
+        self.desk.fail(self.stage, number, code, Remarks.of(why, self.signed.campaign.members, far))
+        return RoundFailed(number, why)
 
     def _secure(self, grid: Grid, opening: Opening, number: int) -> Secure | None:
         if not self.signed.campaign.aggregation.secure:

@@ -27,9 +27,11 @@ from federation.flower.desk import BrokerDesk
 from federation.flower.events import append
 from federation.flower.locks import held
 from federation.flower.models import Checkpoint, CheckpointBroken, Checkpoints, Model, kept_model
-from federation.flower.rounds import Opening, RoundFailed, Rounds, Told
+from federation.flower.round_values import Opening, RoundFailed, Told
+from federation.flower.rounds import Rounds
 from federation.flower.run_settings import CAMPAIGN
 from federation.flower.settings import CoordinatorHome, SettingsWrong, read_json, read_key
+from federation.remarks import Remarks
 
 NAMED: Final = "FEDERATION_COORDINATOR"
 TURN_SECONDS: Final = 10
@@ -106,10 +108,11 @@ class _Desk(BrokerDesk):
         admitted = {one["member"] for one in told if one["state"] == "admitted"}
         return self.rollout.get(stage, frozenset()) & admitted
 
-    def fail(self, stage: str, number: int, code: str) -> None:
+    def fail(self, stage: str, number: int, code: str, remarks: Remarks) -> None:
         """Give a round up, and tell."""
-        super().fail(stage, number, code)
-        self.tell("round_failed", stage, number, why=code)
+        super().fail(stage, number, code, remarks)
+        told = {"left_out": dict(remarks.left_out), "notices": dict(remarks.notices)}
+        self.tell("round_failed", stage, number, why=code, **told)
 
     def tell(self, event: str, stage: str, number: int, **facts: object) -> None:
         """Write an event down."""
@@ -118,7 +121,11 @@ class _Desk(BrokerDesk):
     def closed(self, told: Told) -> None:
         """A round that closed."""
         kept = told.checkpoint
-        facts = {"metrics": dict(kept.metrics), "left_out": dict(told.left_out)}
+        facts = {
+            "metrics": dict(kept.metrics),
+            "left_out": dict(told.left_out),
+            "notices": dict(kept.notices),
+        }
         self.tell(
             "round_closed",
             kept.stage,

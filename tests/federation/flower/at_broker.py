@@ -33,7 +33,8 @@ from federation.flower.desk import BrokerDesk
 from federation.flower.in_process import InProcess
 from federation.flower.member import Task, Trained, answer
 from federation.flower.models import Checkpoints, Model
-from federation.flower.rounds import HandedOn, RoundFailed, Rounds
+from federation.flower.round_values import HandedOn, RoundFailed
+from federation.flower.rounds import Rounds
 from federation.guard import Before
 from federation.opening import Round
 from federation.presence import RoundKey

@@ -36,7 +36,7 @@ from federation.flower.member import Task, Trained
 from federation.flower.member_up import ask_broker, cure
 from federation.flower.models import kept_model, model_bytes, model_hash
 from federation.flower.places import write_private
-from federation.flower.rounds import HandedOn
+from federation.flower.round_values import HandedOn
 from federation.flower.settings import MEMBER, MemberHome
 from federation.flower.site import NAMED, FileSite, take_part
 from federation.flower.strategy import CONFIG

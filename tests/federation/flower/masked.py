@@ -31,7 +31,8 @@ from federation.flower.masking import (
 )
 from federation.flower.member import Task, Trained, answer
 from federation.flower.models import Model
-from federation.flower.rounds import RoundFailed, Rounds
+from federation.flower.round_values import RoundFailed
+from federation.flower.rounds import Rounds
 from federation.flower.secure_member import SECURE
 from federation.presence import CampaignSalt
 from federation.secure_keys import Of, PublicKeys

@@ -21,7 +21,7 @@ from federation.flower.dp_sgd import PARTS, clipped, noisy_gradient, private_tra
 from federation.flower.member import Task
 from federation.flower.models import Model
 from federation.flower.noise import discrete_gaussian, sampled
-from federation.flower.rounds import RoundFailed
+from federation.flower.round_values import RoundFailed
 from federation.presence import CampaignSalt
 from federation.privacy import RowPrivacy, Spent, epsilon_after, rounds_left, step_of
 from tests.federation.flower.training import FIRST, Site, World

@@ -27,7 +27,8 @@ from federation.flower.events import Events, append
 from federation.flower.in_process import InProcess
 from federation.flower.models import Checkpoint, CheckpointBroken, Checkpoints, model_hash
 from federation.flower.places import Places, write_private
-from federation.flower.rounds import Opening, Rounds
+from federation.flower.round_values import Opening
+from federation.flower.rounds import Rounds
 from federation.flower.serving import events_file, members_file
 from federation.flower.settings import CoordinatorHome
 from tests.federation.flower.training import BUNDLE, FIRST, World

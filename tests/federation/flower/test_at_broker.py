@@ -95,6 +95,8 @@ def test_rounds_of_real_consents_over_http(tmp_path: Path) -> None:
         assert seen["calls"] == [["p-0"], ["p-1"], ["p-2", "p-3"]]
         found = at.call("GET", "").json()
         assert (found["last_round"]["number"], found["last_round"]["state"]) == (3, "failed")
+        # Why, the broker knows too.
+        assert found["last_round"]["left_out"] == seen["failed"]
         assert found["last_accepted"]["model_out"] == seen["models"][1]
         models = made.api("GET", "/v1/federation/models", made.officer).json()["models"]
         assert [one["id"] for one in models][1:] == seen["models"]

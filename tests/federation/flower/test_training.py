@@ -72,6 +72,7 @@ EXPECTED: Mapping[str, Any] = {
     "failed": {
         "why": {"p-2": "refused_lists_unavailable"},
         "said": ["open 1", "fail 1 too_few_updates", "open 2", "close 2"],
+        "remarked": [{"p-2": "refused_lists_unavailable"}, {}],
     },
     "not_closed": {
         "said": [
@@ -96,6 +97,11 @@ EXPECTED: Mapping[str, Any] = {
         "krum": ["right", "right"],
         "trimmed_mean": ["right", "right"],
         "mu_holds_back": True,
+        # In each round the one that is hostile is noticed, and no other; the honest never.
+        "noticed": {
+            method: [[{}] * 3, [{"p-4": "far_out"}] * 3]
+            for method in ("fedavg", "fedprox", "krum", "trimmed_mean")
+        },
     },
     "shortening": {
         "float32": {"within": True, "left_alone": True, "one_direction": True},
@@ -123,7 +129,7 @@ def test_rounds_of_gate_training_receipt_and_aggregation(tmp_path: Path) -> None
     # Seen on 2026-11-27, honest and with one of five hostile: FedAvg .973 and .123, FedProx .972
     # and .121, Krum .987 and .986, trimmed mean .978 and .992.
     for method, scores in seen["poisoned"].items():
-        if method != "mu_holds_back":
+        if method not in {"mu_holds_back", "noticed"}:
             seen["poisoned"][method] = [_told(score) for score in scores]
     for part, expected in EXPECTED.items():
         assert seen[part] == expected, part

@@ -37,19 +37,20 @@ from federation.flower.bundle import Bundle
 from federation.flower.in_process import InProcess, Node, node_of
 from federation.flower.member import Task, Trained, answer, check_running
 from federation.flower.models import Checkpoint, Checkpoints, Model, model_hash, to_record
-from federation.flower.rounds import (
+from federation.flower.round_values import (
     HandedOn,
     LastRound,
     Opening,
     RoundFailed,
     RoundNotClosed,
-    Rounds,
 )
+from federation.flower.rounds import Rounds
 from federation.flower.run_settings import Settings
 from federation.flower.strategy import shortened
 from federation.guard import Before
 from federation.opening import Round
 from federation.presence import CampaignSalt, RoundKey, leaf_of, read_leaves
+from federation.remarks import Remarks
 from tests.federation.world import (
     BOARD,
     BOARD_KEYS,
@@ -163,6 +164,7 @@ class Desk:
     said: list[str] = field(default_factory=list)
     leaves: dict[tuple[int, str], bytes] = field(default_factory=dict)
     taken: dict[tuple[int, str], set[str]] = field(default_factory=lambda: defaultdict(set))
+    remarks: list[Remarks] = field(default_factory=list)
     state: LastRound | None = None
     end_at: str = ""
     refuse: str = ""
@@ -201,11 +203,13 @@ class Desk:
             self._say(f"refuse {checkpoint.number}")
             raise RoundNotClosed("state_conflict")
         self._say(f"close {checkpoint.number}")
+        self.remarks.append(Remarks(checkpoint.left_out, checkpoint.notices))
         self.state = LastRound(checkpoint.stage, checkpoint.number, "closed")
         self._end(f"after {checkpoint.number}")
 
-    def fail(self, stage: str, number: int, code: str) -> None:
+    def fail(self, stage: str, number: int, code: str, remarks: Remarks) -> None:
         self._say(f"fail {number} {code}")
+        self.remarks.append(remarks)
         self.state = LastRound(stage, number, "failed")
 
 
@@ -480,7 +484,8 @@ def failed() -> dict[str, Any]:
         why = error.left_out
     world.sites["p-2"].late = 0
     world.run()
-    return {"why": why, "said": world.desk.said}
+    remarked = [one.left_out for one in world.desk.remarks]
+    return {"why": why, "said": world.desk.said, "remarked": remarked}
 
 
 def not_closed() -> dict[str, Any]:
@@ -500,7 +505,7 @@ def not_closed() -> dict[str, Any]:
     for world in (restarted, given_up):
         with suppress(Ended):
             world.run()
-    given_up.desk.fail("pilot", 1, "stopped")
+    given_up.desk.fail("pilot", 1, "stopped", Remarks())
     began = [world.run()[1].told[0].checkpoint.model_in for world in (restarted, given_up)]
     vast = World(5, 1, method="trimmed_mean", trim="0.2")
     trained = Trained({"weights": np.full(3, 1e308), "bias": np.ones(1)}, {"accuracy": 0.5})
@@ -557,16 +562,18 @@ def poisoned() -> dict[str, Any]:
     All but keys is seeded: the figures are the same in each run.
     """
     found: dict[str, Any] = {}
+    noticed: dict[str, Any] = {}
     for name, method in HOSTILE.items():
         honest, hostile = World(5, 3, **method), World(5, 3, **method)
         hostile.sites["p-4"].scale = -50
         found[name] = [round(accuracy(world.run()[0]), 3) for world in (honest, hostile)]
+        noticed[name] = [[one.notices for one in world.desk.remarks] for world in (honest, hostile)]
     near, _ = World(3, 1, method="fedprox", mu="0.5").run()
     free, _ = World(3, 1, method="fedavg").run()
     found["mu_holds_back"] = bool(
         np.linalg.norm(near["weights"]) < 0.5 * np.linalg.norm(free["weights"])
     )
-    return found
+    return found | {"noticed": noticed}
 
 
 def shortening() -> dict[str, Any]:
