@@ -22,7 +22,7 @@ from benchmarks.figure import Figure, ratio_at_most
 from benchmarks.probe import Measurement, interleaved, seconds_per_call
 from benchmarks.seeding import new_partner
 from broker.store.acting import acting_for_all
-from broker.usecases import model_version, training_receipt, training_round
+from broker.usecases import model_version, training_opening, training_receipt, training_round
 from broker.usecases.training_receipt import RefusedReceipt, Sent
 from credentials.jcs import b64url
 from federation.presence import RoundKey
@@ -77,7 +77,7 @@ class _Rounds:
         at, number = self._at, next(self._numbers)
         ctx, where = at.world.ctx, (TENANT, at.campaign)
         start = time.thread_time()
-        opened = training_round.open_round(
+        opened = training_opening.open_round(
             ctx, *where, stage=STAGE, number=number, model_in=self._before
         )
         names = tuple(at.members)

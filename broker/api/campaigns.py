@@ -41,6 +41,12 @@ class RoundOut(BaseModel):
     lists: list[str] = Field(description="Addresses of the status lists of their consents.")
     receipts: list[str] = Field(description="Members whose receipt is there.")
     code: str | None = Field(description="Why it failed.")
+    left_out: dict[str, str] = Field(
+        description="By member, why it is not in what came of the round, as the coordinator says."
+    )
+    notices: dict[str, str] = Field(
+        description="By member, what the coordinator noticed of it: `far_out`, `wrong_shares`."
+    )
 
 
 class AcceptedOut(BaseModel):
@@ -66,6 +72,9 @@ class CampaignOut(BaseModel):
     id: str
     hash: str = Field(description=HASH)
     state: Literal["draft", "running", "paused", "finished", "stopped"]
+    reason: Literal["privacy_budget_spent", "no_round_accepted"] | None = Field(
+        description="Why it is in this state, where nobody chose that."
+    )
     stage: Literal["pilot", "consortium"]
     document: dict[str, Any] = Field(description="The campaign as its board signed it.")
     board: dict[str, Any] = Field(description="The board: `keys` (JWKs) and `threshold`.")

@@ -9,9 +9,16 @@ from starlette.responses import Response
 from broker.api.campaigns import HASH, RoundOut
 from broker.api.deps import CoordinatorCaller, Ctx, FederationReader, PartnerCaller
 from broker.store.training_rounds import KeptReceipt
-from broker.usecases import campaign, model_version, training_receipt, training_round
+from broker.usecases import (
+    campaign,
+    model_version,
+    training_opening,
+    training_receipt,
+    training_round,
+)
 from broker.usecases.training_receipt import RefusedReceipt, Sent, receipt_hash
 from credentials.jcs import b64url
+from federation.remarks import Remarks
 
 router = APIRouter(tags=["federation"])
 
@@ -22,6 +29,15 @@ MOST_RECEIPTS = 1_000
 _ROUND = "/v1/federation/campaigns/{campaign_id}/rounds/{stage}/{number}"
 _HASH_PATTERN = r"^[A-Za-z0-9_-]{43}$"
 StageName = Literal["pilot", "consortium"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/-]{1,128}$", description="Its client id.")]
+Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Remarked = Annotated[dict[Name, Code], Field(max_length=MOST_RECEIPTS)]
+LEFT_OUT: dict[str, str] = Field(
+    default_factory=dict, description="By member, why it is not in what came of the round."
+)
+NOTICES: dict[str, str] = Field(
+    default_factory=dict, description="By member, what else was noticed: `far_out`."
+)
 Number = Annotated[int, Path(ge=1, le=MOST_ROUNDS, description="Of its stage, from 1.")]
 
 
@@ -49,7 +65,7 @@ class ReceiptIn(BaseModel):
     """A member's receipt, as it came, and the leaves that its root covers."""
 
     model_config = ConfigDict(extra="forbid")
-    member: str = Field(pattern=r"^[A-Za-z0-9._:/-]{1,128}$", description="Its client id.")
+    member: Name
     receipt: str = Field(min_length=1, max_length=131_072, description="A compact JWS.")
     leaves: str = Field(description="All leaves one after the other, base64url without padding.")
 
@@ -96,13 +112,17 @@ class ClosingIn(BaseModel):
     epsilon: str | None = Field(
         default=None, max_length=40, description="What is spent so far, a decimal in text."
     )
+    left_out: Remarked = LEFT_OUT
+    notices: Remarked = NOTICES
 
 
 class FailureIn(BaseModel):
     """Why a round is given up."""
 
     model_config = ConfigDict(extra="forbid")
-    code: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    code: Code
+    left_out: Remarked = LEFT_OUT
+    notices: Remarked = NOTICES
 
 
 class ModelOut(BaseModel):
@@ -142,7 +162,7 @@ def post_round(ctx: Ctx, caller: CoordinatorCaller, campaign_id: str, body: Roun
 
     Status lists are signed anew from `opened_at` on, the next second: download them then.
     """
-    opened = training_round.open_round(
+    opened = training_opening.open_round(
         ctx,
         caller.tenant_id,
         campaign_id,
@@ -247,6 +267,7 @@ def post_close(
         model_out=body.model_out,
         metrics=body.metrics,
         epsilon=body.epsilon,
+        remarks=Remarks(body.left_out, body.notices),
     )
     return ModelOut(**model_version.told(version))
 
@@ -261,7 +282,10 @@ def post_fail(
     body: FailureIn,
 ) -> RoundOut:
     """Give up a round that is open; its number is used up. Coordinators only."""
-    failed = training_round.fail_round(ctx, caller.tenant_id, campaign_id, stage, number, body.code)
+    remarks = Remarks(body.left_out, body.notices)
+    failed = training_round.fail_round(
+        ctx, caller.tenant_id, campaign_id, stage, number, body.code, remarks=remarks
+    )
     return RoundOut(**campaign.told_round(ctx, failed.campaign, failed.row, failed.receipts))
 
 

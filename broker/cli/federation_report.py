@@ -18,6 +18,7 @@ from broker.domain.addresses import ROOT_TENANT
 from broker.usecases import unlearning
 from broker.usecases.context import Context
 from broker.usecases.training_report import reports
+from broker.web.training_remarks import ended, remarks_of
 from broker.web.training_report import not_drawn, page, pictures
 
 BAR_WIDTH = 20
@@ -118,7 +119,11 @@ def _campaign(told: dict[str, Any]) -> list[RenderableType]:
     lines = [f"  members  {', '.join(named)}"]
     if document["privacy"] is not None:
         lines.append(f"  epsilon  {told['epsilon']} of {document['privacy']['epsilon']}")
-    lines += [_round_line(one) for one in told["rounds"]]
+    if ended(told):
+        lines.append(f"  {told['state']:8} {ended(told)}")
+    for one in told["rounds"]:
+        lines.append(_round_line(one))
+        lines += [f"           {name} {code}: {text}" for name, code, text in remarks_of(one)]
     lines += [_model_line(one) for one in told["models"]]
     lines += [f"  {line}" for one in told["tasks"] for line in lines_of(one)]
     head = f"{told['id']}  {document['id']}  {told['state']}  {told['stage']}"

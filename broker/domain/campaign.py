@@ -28,6 +28,10 @@ LARGEST_BOARD: Final = 262_144
 LARGEST_NODE_KEY: Final = 4_096
 CURVES: Final[Mapping[str, ec.EllipticCurve]] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1()}
 
+BUDGET_SPENT: Final = "privacy_budget_spent"
+NO_ROUND_ACCEPTED: Final = "no_round_accepted"
+"""Why a campaign is in its state where nobody chose that: finished, paused."""
+
 _NEXT: Final[Mapping[str, frozenset[str]]] = {
     "draft": frozenset({"running", "stopped"}),
     "running": frozenset({"paused", "stopped", "finished"}),

@@ -12,6 +12,7 @@ from broker.domain.training_errors import PrivacyBudgetSpent, TrainingReceiptRef
 from federation.campaign import Campaign
 from federation.privacy import Budget, Spent, epsilon_after, step_of
 from federation.receipt import Receipt
+from federation.remarks import Remarks, notice_of, reason_of
 
 CLOCKS_APART: Final = 60
 MOST_METRICS: Final = 100
@@ -41,17 +42,38 @@ def check_number(campaign: Campaign, number: int, before: Sequence[int]) -> None
         raise StateConflict(f"the next round of this stage is number {following}")
 
 
-def check_budget(campaign: Campaign, rounds: int) -> None:
-    """Raise `PrivacyBudgetSpent` where so many rounds spend more than the campaign allows."""
+def affords(campaign: Campaign, rounds: int) -> bool:
+    """Whether so many rounds spend no more privacy than the campaign allows."""
     privacy = campaign.privacy
     if privacy is None:
-        return
+        return True
     steps = rounds * privacy.steps_per_round
-    if not Budget.of(privacy).allows(Spent(), step_of(privacy), steps):
+    return Budget.of(privacy).allows(Spent(), step_of(privacy), steps)
+
+
+def check_budget(campaign: Campaign, rounds: int) -> None:
+    """Raise `PrivacyBudgetSpent` where so many rounds spend more than the campaign allows."""
+    if not affords(campaign, rounds):
         raise PrivacyBudgetSpent(
-            f"round {rounds} of this campaign would spend more than its epsilon of "
-            f"{privacy.epsilon}: the rounds are over"
+            f"round {rounds} of this campaign would spend more privacy than its budget allows: "
+            "the rounds are over"
         )
+
+
+def check_remarks(
+    left_out: Mapping[str, str], notices: Mapping[str, str], taking_part: Collection[str]
+) -> Remarks:
+    """What a coordinator remarks of a round's members; a code that is unknown is an `other`.
+
+    A newer coordinator may have more of them, and no round is to be lost for a word. Raises
+    `InvalidRequest` for a member that takes no part.
+    """
+    if not {*left_out, *notices} <= set(taking_part):
+        raise InvalidRequest("remarks are of members that take part in the round")
+    return Remarks(
+        {member: reason_of(code) for member, code in sorted(left_out.items())},
+        {member: notice_of(code) for member, code in sorted(notices.items())},
+    )
 
 
 def epsilon_of(campaign: Campaign, rounds: int, said: str | None) -> str | None:

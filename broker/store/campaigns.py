@@ -30,6 +30,7 @@ class CampaignRow:
     passed: str | None
     created_at: int
     changed_at: int
+    reason: str | None = None
 
 
 def add_salt(

@@ -16,7 +16,10 @@ RECEIPT = tables.TrainingReceipt.__table__  # type: ignore[attr-defined]
 
 @dataclass(frozen=True)
 class RoundRow:
-    """A round; `taking_part` and `lists` are JSON lists, times Unix seconds."""
+    """A round; times are Unix seconds.
+
+    `taking_part` and `lists` are JSON lists, `left_out` and `notices` JSON codes by member.
+    """
 
     id: str
     tenant_id: str
@@ -31,6 +34,8 @@ class RoundRow:
     code: str | None
     opened_at: int
     over_at: int | None
+    left_out: str | None = None
+    notices: str | None = None
 
 
 @dataclass(frozen=True)

@@ -134,14 +134,33 @@ def set_state(ctx: Context, tenant_id: str, campaign_id: str, state: str) -> Cam
         return move(ctx, tx, row, state)
 
 
-def move(ctx: Context, tx: Connection, row: CampaignRow, state: str) -> CampaignRow:
-    """Bring a campaign that `tx` holds into a state that follows, and log it."""
+def pause_for(ctx: Context, tenant_id: str, campaign_id: str, reason: str) -> Progress:
+    """Pause a running campaign for a coordinator, which says why; one that is paused stays so.
+
+    Raises `NotFound`, `StateConflict`.
+    """
+    with ctx.db.transaction() as tx:
+        row = campaigns.find(tx, tenant_id, campaign_id, lock=True)
+        if row.state != "paused":
+            row = move(ctx, tx, row, "paused", reason)
+        return progress_in(tx, row)
+
+
+def move(
+    ctx: Context, tx: Connection, row: CampaignRow, state: str, reason: str | None = None
+) -> CampaignRow:
+    """Bring a campaign that `tx` holds into a state that follows, and log it.
+
+    `reason` is said where nobody chose the state.
+    """
     check_transition(row.state, state)
-    now = ctx.now()
-    campaigns.change(tx, row.id, state=state, changed_at=now)
+    values = {"state": state, "changed_at": ctx.now(), "reason": reason}
+    campaigns.change(tx, row.id, **values)
     body = {"campaign": row.id, "from": row.state, "to": state}
+    if reason is not None:
+        body["reason"] = reason
     audit.record(ctx, tx, tenant_id=row.tenant_id, type="campaign.state", body=body)
-    return CampaignRow(**{**vars(row), "state": state, "changed_at": now})
+    return CampaignRow(**{**vars(row), **values})
 
 
 def signed_of(row: CampaignRow) -> SignedCampaign:
@@ -211,6 +230,7 @@ def told(ctx: Context, found: Progress) -> dict[str, Any]:
         "id": row.id,
         "hash": row.hash,
         "state": row.state,
+        "reason": row.reason,
         "stage": row.stage,
         "document": json.loads(row.document),
         "board": json.loads(row.board),
@@ -255,4 +275,6 @@ def told_round(
         "lists": [list_uri(ctx, row.tenant_id, one) for one in json.loads(row.lists)],
         "receipts": receipts,
         "code": row.code,
+        "left_out": json.loads(row.left_out or "{}"),
+        "notices": json.loads(row.notices or "{}"),
     }

@@ -14,9 +14,19 @@ from broker.store.unlearning import TaintRow
 from broker.usecases import audit
 from broker.usecases.campaign import signed_of
 from broker.usecases.context import Context
-from broker.usecases.training_round import check_switches, finish_after
+from broker.usecases.refusal_log import refusals_logged
+from broker.usecases.training_round import (
+    NOTHING,
+    check_switches,
+    columns,
+    finish_after,
+    remarks_in,
+)
 from federation import reading
 from federation.receipt import receipts_root
+from federation.remarks import Remarks
+
+CLOSING_REFUSED = "training.closing_refused"
 
 
 def close_round(
@@ -29,6 +39,7 @@ def close_round(
     model_out: str,
     metrics: Mapping[str, str],
     epsilon: str | None,
+    remarks: Remarks = NOTHING,
 ) -> VersionRow:
     """Close a round with the model that it gave: a version, a candidate so far.
 
@@ -44,7 +55,11 @@ def close_round(
     """
     reading.hash_bytes(model_out, "model_out")
     check_metrics(metrics)
-    with ctx.db.transaction() as tx:
+    where = {"campaign": campaign_id, "stage": stage, "number": number}
+    with (
+        refusals_logged(ctx, tenant_id, CLOSING_REFUSED, where),
+        ctx.db.transaction() as tx,
+    ):
         campaign = campaigns.find(tx, tenant_id, campaign_id, lock=True)
         # Behind the lock: a search that held it has looked at rounds that were over by then.
         now = ctx.now()
@@ -96,8 +111,11 @@ def close_round(
         task = unlearning.open_of(tx, campaign.id) if version.state == "tainted" else None
         if task is not None:
             unlearning.taint(tx, [TaintRow(task.id, model_out, tenant_id, "candidate", used=False)])
-        training_rounds.change(tx, row.id, state="closed", model_out=model_out, over_at=now)
-        body = told(version)
+        remarked = remarks_in(row, remarks)
+        training_rounds.change(
+            tx, row.id, state="closed", model_out=model_out, over_at=now, **columns(remarked)
+        )
+        body = {**told(version), **vars(remarked)}
         audit.record(ctx, tx, tenant_id=tenant_id, type="training.round_closed", body=body)
         finish_after(ctx, tx, campaign, signed, row)
     return version

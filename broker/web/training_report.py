@@ -7,6 +7,7 @@ from typing import Any
 
 from broker.web.documents import document
 from broker.web.plot import Bound, Line, Mark, Picture, Point, draw
+from broker.web.training_remarks import ended, remarks_of
 
 MOST_LABELS, MOST_PICTURES = 12, 24
 STAGES = {"pilot": "试点 Pilot", "consortium": "联盟 Consortium"}
@@ -95,6 +96,8 @@ def page(told: Mapping[str, Any], made_at: int) -> str:
         "states": STATES,
         "taints": TAINTS,
         "policies": POLICIES,
+        "ended": ended(told),
+        "remarks": [(one, *remark) for one in told["rounds"] for remark in remarks_of(one)],
         "made_at": moment(made_at),
         "moment": moment,
     }

@@ -19,7 +19,7 @@ from broker.domain.training_errors import MemberNotAdmitted, ReceiptConflict, Se
 from broker.store import federation_members, partners
 from broker.usecases import campaign as campaigns
 from broker.usecases import federation_member as members
-from broker.usecases import training_round
+from broker.usecases import training_opening
 from broker.usecases.kill_switch import turn
 from broker.usecases.partner import set_partner_state
 from broker.usecases.rollout import promote, retire
@@ -111,7 +111,7 @@ def test_every_call_may_be_repeated(broker: World, monkeypatch: pytest.MonkeyPat
     at = training(broker)
     opened = at.open(1)
     with monkeypatch.context() as busy:
-        busy.setattr(training_round, "search", never_over)
+        busy.setattr(training_opening, "search", never_over)
         assert at.call("POST", "/rounds", ONE).json() == opened
         assert code(replace(at, campaign=f"{at.campaign}x").call("POST", "/rounds", ONE))[0] == 404
         another = at.call("POST", "/rounds", ONE | {"number": 2})

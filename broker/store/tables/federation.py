@@ -23,7 +23,8 @@ class CampaignSalt(SQLModel, table=True):
 class Campaign(SQLModel, table=True):
     """A campaign as the board signed it (`document`), by a `board` (both JSON text).
 
-    `stage` is the one that rounds are of now; `passed` (JSON) what the stage before ended with.
+    `stage` is the one that rounds are of now; `passed` (JSON) what the stage before ended with;
+    `reason` a code for its state where nobody chose that.
     """
 
     __tablename__ = "campaign"
@@ -43,6 +44,7 @@ class Campaign(SQLModel, table=True):
     passed: str | None = Field(default=None, sa_type=SqlText)
     created_at: int = time()
     changed_at: int = time()
+    reason: str | None = None
 
 
 class FederationMember(SQLModel, table=True):
@@ -113,7 +115,10 @@ class JoinRequest(SQLModel, table=True):
 
 
 class TrainingRound(SQLModel, table=True):
-    """A round of a campaign; `taking_part` and `lists` are JSON lists."""
+    """A round of a campaign; `taking_part` and `lists` are JSON lists.
+
+    `left_out` and `notices` are JSON, a code by member, of rounds that are over.
+    """
 
     __tablename__ = "training_round"
     __table_args__ = (
@@ -133,6 +138,8 @@ class TrainingRound(SQLModel, table=True):
     code: str | None = None
     opened_at: int = time()
     over_at: int | None = time(nullable=True)
+    left_out: str | None = Field(default=None, sa_type=SqlText)
+    notices: str | None = Field(default=None, sa_type=SqlText)
 
 
 class TrainingReceipt(SQLModel, table=True):
