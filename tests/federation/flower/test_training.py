@@ -100,7 +100,10 @@ EXPECTED: Mapping[str, Any] = {
         # In each round the one that is hostile is noticed, and no other; the honest never.
         "noticed": {
             method: [[{}] * 3, [{"p-4": "far_out"}] * 3]
-            for method in ("fedavg", "fedprox", "krum", "trimmed_mean")
+            for method in (
+                *("fedavg", "fedprox", "fedavg_clipped", "fedprox_clipped"),
+                *("krum", "trimmed_mean"),
+            )
         },
     },
     "shortening": {
