@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from broker.domain.algorithm_versions import covers_version
 from broker.domain.cross_border import TransferFacts
 from broker.domain.data_source import SANDBOX, SourceFacts
 from broker.domain.demand import DemandFacts
@@ -128,6 +129,21 @@ class GrantedTerms:
     """How the algorithm decides, as it was shown and signed: in Chinese and in English."""
     countries: tuple[str, ...] = ()
     """Where those sit who process: the controller and the partner (ISO 3166-1)."""
+    minor_versions: tuple[str, bool] | None = None
+    """Where minor versions are covered: risk tier and whether it decides by itself, as signed."""
+
+    def names(self, algorithm_id: str, version: str) -> bool:
+        """Whether an algorithm is the one signed, in a version that the terms cover by its name."""
+        minor = self.minor_versions is not None
+        covered = covers_version(self.algorithm_version, version, minor_versions=minor)
+        return covered and algorithm_id == self.algorithm_id
+
+    def covers(self, algorithm: AlgorithmFacts) -> bool:
+        """Whether the algorithm is covered as it is registered, if it is."""
+        stays = (algorithm.risk_tier, algorithm.automated_decision)
+        if algorithm.registered and self.minor_versions not in (None, stays):
+            return False
+        return self.names(algorithm.id, algorithm.version)
 
 
 NO_TERMS = GrantedTerms("", "", "", "", "", (), (), (), (), (), 0)
@@ -231,6 +247,12 @@ def read_terms(text: str) -> GrantedTerms:
                 terms["algorithm"]["explanation"]["en"],
             ),
             countries=(terms["controller"]["country"], terms["partner"]["country"]),
+            minor_versions=(
+                terms["algorithm"]["risk_tier"],
+                terms["algorithm"]["automated_decision"],
+            )
+            if terms.get("minor_versions")
+            else None,
         )
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise InvalidTerms("the stored terms of a consent cannot be read") from error
@@ -270,8 +292,7 @@ def best_consent(question: Question, facts: Facts, now: int) -> ConsentFacts | N
         terms = consent.terms
         return (
             terms.purpose_id == question.purpose_id,
-            (terms.algorithm_id, terms.algorithm_version)
-            == (question.algorithm_id, question.algorithm_version),
+            terms.covers(facts.algorithm),
             facts.attribute.name in terms.attributes,
             territory in terms.territories,
             question.action in terms.actions,
@@ -303,8 +324,7 @@ def separate_consents(
         if consent.live(now)
         and not consent.exhausted
         and consent.terms.purpose_id == question.purpose_id
-        and consent.terms.algorithm_id == question.algorithm_id
-        and consent.terms.algorithm_version == question.algorithm_version
+        and consent.terms.covers(facts.algorithm)
         and facts.attribute.name in consent.terms.attributes
         and consent.terms.partner_id == facts.partner.id
         and question.action in consent.terms.actions

@@ -37,6 +37,7 @@ def consent_claims(terms: Terms, *, evidence: Mapping[str, Any], grade: str) -> 
         "evidence": dict(evidence),
         "signature_grade": grade,
         "guardian": None if terms.guardian is None else terms.guardian.to_json(),
+        "minor_versions": terms.minor_versions or None,
     }
     return {name: value for name, value in claims.items() if value is not None}
 

@@ -21,61 +21,17 @@ from broker.domain.access import (
     Separate,
     territory_of,
 )
+from broker.domain.algorithm_versions import line, lines_of
 from broker.domain.cross_border import ASSESSMENT_BAND, CONTRACT_BAND, SENSITIVE_BAND, edge
 from broker.domain.data_source import SourceFacts
 from broker.domain.demand import DemandFacts
 from broker.domain.guardian import GDPR, PIPL
 from broker.domain.own_attribute import Own, OwnValues
+from broker.domain.policy_numbers import Measures, Proof
 from broker.domain.terms import ACTIONS
 
 OTHER_ACTION = "other"
-LARGEST = 2**63 - 1
 TERMS = {"type": "Terms", "id": "granted"}
-
-
-class Proof(NamedTuple):
-    """What is demanded to be proven and what was, in seconds; None: nothing was, or no epoch."""
-
-    max_age: int
-    age: int | None
-    status_until: int | None
-
-
-class Measures(NamedTuple):
-    """The numbers of a request: times in Unix seconds, and the uses left where they are counted."""
-
-    now: int
-    valid_from: int
-    valid_until: int
-    uses_left: int | None
-    proof: Proof | None
-
-    def compared(self) -> "Measures":
-        """How each number stands to the one that it is compared with, and no more.
-
-        Whoever only compares them in that way (`policy_measures`) finds the same in both. What the
-        engine cannot hold stays as it is, for the engine to refuse.
-        """
-        proof = self.proof
-        numbers = [self.now, self.valid_from, self.valid_until, self.uses_left or 0]
-        if proof is not None:
-            numbers += [proof.age or 0, proof.max_age, proof.status_until or 0]
-        if max(numbers) > LARGEST or min(numbers) < -LARGEST:
-            return self
-        if proof is not None:
-            until = proof.status_until
-            proof = Proof(
-                1,
-                None if proof.age is None else 1 + _sign(proof.age - proof.max_age),
-                None if until is None else 1 + _sign(until - self.now),
-            )
-        return Measures(
-            now=1,
-            valid_from=1 + _sign(self.valid_from - self.now),
-            valid_until=1 + _sign(self.valid_until - self.now),
-            uses_left=None if self.uses_left is None else _sign(self.uses_left),
-            proof=proof,
-        )
 
 
 class Transfer(NamedTuple):
@@ -230,6 +186,7 @@ def entities_of(about: Slice) -> list[dict[str, Any]]:
                 "killSwitch": algorithm.kill_switch,
             },
             _uid("Purpose", algorithm.purpose_id),
+            *[_algorithm(algorithm.id, one) for one in lines_of(algorithm.version)],
         ),
         _entity(
             TERMS,
@@ -237,10 +194,10 @@ def entities_of(about: Slice) -> list[dict[str, Any]]:
                 "recipient": _uid("Brand", terms.partner_id),
                 "controller": terms.controller_id,
                 "purpose": _uid("Purpose", terms.purpose_id),
-                "algorithm": _algorithm(terms.algorithm_id, terms.algorithm_version),
                 "attributes": terms.attributes,
                 "actions": terms.actions,
                 "territories": terms.territories,
+                **_granted(terms),
             },
         ),
     ]
@@ -328,10 +285,6 @@ def _own(kept: OwnValues | None) -> dict[str, Any]:
     return {} if kept is None else dict(kept.values)
 
 
-def _sign(number: int) -> int:
-    return (number > 0) - (number < 0)
-
-
 def _action(name: str) -> str:
     return name if name in ACTIONS else OTHER_ACTION
 
@@ -342,6 +295,16 @@ def _uid(kind: str, name: str) -> dict[str, str]:
 
 def _algorithm(name: str, version: str) -> dict[str, str]:
     return _uid("Algorithm", f"{name}@{version}")
+
+
+def _granted(terms: GrantedTerms) -> dict[str, Any]:
+    """The algorithm in the version signed; or its line, and what in it has to stay as signed."""
+    name, version = terms.algorithm_id, terms.algorithm_version
+    if terms.minor_versions is None:
+        return {"algorithm": _algorithm(name, version)}
+    risk_tier, decides = terms.minor_versions
+    stays = {"riskTier": risk_tier, "automatedDecision": decides}
+    return {"algorithm": _algorithm(name, line(version)), "stays": stays}
 
 
 def _entity(

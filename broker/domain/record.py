@@ -227,6 +227,7 @@ def _purpose(terms: Terms) -> dict[str, Any]:
             "explanation": terms.algorithm.explanation.to_json(),
             "automated_decision": terms.algorithm.automated_decision,
             "risk_tier": terms.algorithm.risk_tier,
+            **({"minor_versions": True} if terms.minor_versions else {}),
         },
         "processing_methods": [
             {"processing": PROCESSING[one], "label": LABELS[PROCESSING[one]].to_json()}

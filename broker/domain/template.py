@@ -81,6 +81,8 @@ class TemplateItem:
     max_uses: int | None
     sentence: Label
     separate: Separate | None = None
+    minor_versions: bool = False
+    """Whether minor versions of the algorithm are covered (`algorithm_versions`)."""
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,7 @@ def build_terms(
         notice=Notice(template.id, template.version, language, template.notice_hash()),
         withdrawal=withdrawal_url,
         guardian=guardian,
+        minor_versions=item.minor_versions,
     )
 
 
@@ -312,6 +315,7 @@ def _item(value: Mapping[str, Any]) -> TemplateItem:
         max_uses=value.get("max_uses"),
         sentence=Label.from_json(value["sentence"]),
         separate=value.get("separate"),
+        minor_versions=value.get("minor_versions", False),
     )
 
 

@@ -27,6 +27,8 @@ from credentials.jcs import b64url, canonical
 SCHEMA = "urn:consent-broker:terms:1"
 GUARDED_SCHEMA = "urn:consent-broker:terms:2"
 """Terms of a minor, which name the guardian's role; whoever knows no guardian refuses them."""
+COVERING_SCHEMA = "urn:consent-broker:terms:3"
+"""Terms that cover minor versions of the algorithm, of a minor too."""
 Separate = Literal["sensitive", "cross_border", "publication", "public_place", "third_party"]
 PUBLISH = "publish"
 TRAIN = "train"
@@ -163,6 +165,15 @@ class Terms:
     withdrawal: str
     legal_basis: tuple[str, ...] = field(default=("PIPL-13(1)(1)", "GDPR-6(1)(a)"))
     guardian: GuardianTerms | None = None
+    minor_versions: bool = False
+    """Whether minor versions (`algorithm_versions`) are covered while risk and deciding stay."""
+
+    @property
+    def schema(self) -> str:
+        """The lowest schema that says all that these terms do."""
+        if self.minor_versions:
+            return COVERING_SCHEMA
+        return SCHEMA if self.guardian is None else GUARDED_SCHEMA
 
     @property
     def purpose_wire(self) -> str:
@@ -172,7 +183,7 @@ class Terms:
     def to_json(self) -> dict[str, Any]:
         """The terms as the JSON object whose canonical form is signed."""
         return {
-            "schema": SCHEMA if self.guardian is None else GUARDED_SCHEMA,
+            "schema": self.schema,
             "consent_id": self.consent_id,
             "controller": self.controller.to_json(),
             "partner": self.partner.to_json(),
@@ -221,6 +232,7 @@ class Terms:
             "withdrawal": self.withdrawal,
             "legal_basis": list(self.legal_basis),
             **({} if self.guardian is None else {"guardian": self.guardian.to_json()}),
+            **({"minor_versions": True} if self.minor_versions else {}),
         }
 
     def canonical(self) -> bytes:
@@ -238,7 +250,8 @@ class Terms:
         Raises `InvalidTerms`.
         """
         terms = read_object(value, "terms")
-        if terms.get("schema") not in (SCHEMA, GUARDED_SCHEMA):
+        schema = terms.get("schema")
+        if schema not in (SCHEMA, GUARDED_SCHEMA, COVERING_SCHEMA):
             raise InvalidTerms("the schema of the terms is not known to this version")
         purpose, algorithm = (
             read_object(terms.get("purpose"), "purpose"),
@@ -286,9 +299,10 @@ class Terms:
             ),
             withdrawal=read_text(terms, "withdrawal"),
             legal_basis=read_texts(terms, "legal_basis"),
-            guardian=None
-            if terms["schema"] == SCHEMA
-            else GuardianTerms.from_json(terms.get("guardian")),
+            guardian=GuardianTerms.from_json(terms.get("guardian"))
+            if schema == GUARDED_SCHEMA or "guardian" in terms
+            else None,
+            minor_versions=schema == COVERING_SCHEMA,
         )
         # Rebuilding it is the check that nothing unknown was signed along.
         try:

@@ -5,6 +5,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from broker.domain.access import Question
+from broker.domain.algorithm_versions import covers_version
 from broker.domain.template import Template, TemplateItem
 from broker.store import registry
 
@@ -45,8 +46,12 @@ def covers(item: TemplateItem, question: Question, attribute: str) -> bool:
     """Whether the item asks for consent to this use of the attribute (its canonical name)."""
     territories = {*item.territories.processing, *item.territories.access}
     return (
-        (item.purpose, item.algorithm, item.algorithm_version)
-        == (question.purpose_id, question.algorithm_id, question.algorithm_version)
+        (item.purpose, item.algorithm) == (question.purpose_id, question.algorithm_id)
+        and covers_version(
+            item.algorithm_version,
+            question.algorithm_version,
+            minor_versions=item.minor_versions,
+        )
         and question.action in item.actions
         and (question.territory is None or question.territory in territories)
         and any(one.id == attribute for one in item.attributes)

@@ -156,8 +156,8 @@ def _check_covered(
     terms = stored_terms(row.terms)
     if not set(attributes) <= set(terms.attributes):
         raise UnknownAttribute("the consent does not cover each of these attributes")
-    named = (terms.purpose_id, terms.algorithm_id, terms.algorithm_version)
-    if named != (question.purpose_id, question.algorithm_id, question.algorithm_version):
+    named = terms.names(question.algorithm_id, question.algorithm_version)
+    if terms.purpose_id != question.purpose_id or not named:
         raise InvalidRequest("purpose: the consent is for another purpose, algorithm or version")
 
 

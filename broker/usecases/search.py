@@ -214,11 +214,10 @@ def _consent_of(snapshot: Snapshot | None, asked: Question, attribute: str, now:
         and one.terms.purpose_id == asked.purpose_id
         and attribute in one.terms.attributes
     ]
-    algorithm = (asked.algorithm_id, asked.algorithm_version)
     return max(
         of_purpose,
         key=lambda one: (
-            (one.terms.algorithm_id, one.terms.algorithm_version) == algorithm,
+            one.terms.names(asked.algorithm_id, asked.algorithm_version),
             asked.action in one.terms.actions,
             not one.exhausted,
         ),

@@ -86,6 +86,7 @@ def add_algorithm(ctx: Context, tenant_id: str, purpose_id: str, algorithm: Algo
                 "purpose": purpose_id,
                 "algorithm": f"{algorithm.id}@{algorithm.version}",
                 "risk_tier": algorithm.risk_tier,
+                "automated_decision": algorithm.automated_decision,
             },
         )
 

@@ -37,9 +37,10 @@ from broker.web.views import (
 def who(state: PageState, spoken: Language) -> WhoView:
     """Step 1: each purpose and algorithm once, however many consents they are split into."""
     request = describe_request(state, spoken)
-    seen: dict[tuple[str, str, str], ConsentView] = {}
+    seen: dict[tuple[str, str, str, bool], ConsentView] = {}
     for consent in request.consents:
-        seen.setdefault((consent.purpose, consent.algorithm, consent.algorithm_version), consent)
+        algorithm = (consent.algorithm, consent.algorithm_version, consent.minor_versions)
+        seen.setdefault((consent.purpose, *algorithm), consent)
     return WhoView(request, tuple(seen.values()))
 
 
@@ -177,6 +178,7 @@ def describe_consent(
         purpose=spoken.text(terms.purpose.label),
         algorithm=spoken.text(terms.algorithm.label),
         algorithm_version=terms.algorithm.version,
+        minor_versions=terms.minor_versions,
         explanation=spoken.text(terms.algorithm.explanation),
         automated_decision=terms.algorithm.automated_decision,
         necessary_for_service=terms.purpose.necessary_for_service,

@@ -76,6 +76,7 @@ class ConsentView:
     purpose: str
     algorithm: str
     algorithm_version: str
+    minor_versions: bool
     explanation: str
     automated_decision: bool
     necessary_for_service: bool

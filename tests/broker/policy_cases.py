@@ -155,6 +155,10 @@ ONE_CONDITION: dict[str, tuple[str, Callable[[Case], Case]]] = {
     "recipient": ("wrong_recipient", lambda case: case.terms(partner_id="p-2")),
     "purpose": ("purpose_not_granted", lambda case: case.terms(purpose_id="dpv:Marketing")),
     "algorithm": ("algorithm_not_granted", lambda case: case.terms(algorithm_version="2")),
+    "algorithm.changed": (
+        "algorithm_changed",
+        lambda case: case.terms(minor_versions=("minimal", True)),
+    ),
     "attribute": (
         "attribute_outside_terms",
         lambda case: case.terms(attributes=("purchase_count_12m",)),

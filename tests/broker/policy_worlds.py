@@ -62,7 +62,7 @@ class _Drawing:
         choice = self._choice
         purpose = self.mostly(PURPOSE, "dpv:Marketing", "")
         algorithm = self.mostly("churn-v3", "shop-nearby", "")
-        version = self.mostly("1", "2")
+        version = self.mostly("1", "1.2", "10", "2")
         attribute = self.mostly("home_city", "phone", "visit_log")
         question = Question(
             action=self.mostly("read", "profile", "train", "share", "publish", "delete"),
@@ -165,6 +165,7 @@ class _Drawing:
             countries=choice(
                 [("CN", "CN"), ("CN", "SG"), ("DE", "PT"), ("FR", "CN"), ("SG", "US")]
             ),
+            minor_versions=choice([None] * 5 + [(self.mostly("limited", "high"), True)]),
         )
         return ConsentFacts(
             id="c-1",

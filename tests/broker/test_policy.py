@@ -37,6 +37,7 @@ def test_a_denial_names_every_condition_that_fails_at_once() -> None:
     states |= {"source.unregistered", "source.state"}  # another source, another state
     states |= {"transfer.contract", "transfer.assessment"}  # of one transfer one alone
     states |= {"guardian.of-age"}  # of a consent that no guardian signed it cannot be
+    states |= {"algorithm.changed"}  # of an algorithm that was granted
     together = set(ONE_CONDITION) - states - {"validity.ahead"}
     for condition in sorted(together):
         case = ONE_CONDITION[condition][1](case)
@@ -148,6 +149,8 @@ def test_a_state_that_the_policies_do_not_know_permits_nothing() -> None:
     [
         "consent.withdrawn",
         "recipient",
+        "algorithm",
+        "algorithm.changed",
         "attribute",
         "validity.over",
         "proof.none",

@@ -67,7 +67,11 @@ def model(question: Question, facts: Facts, now: int) -> set[str]:
     best = min(
         range(len(lacks)),
         key=lambda place: (
-            *(fails for name, fails in lacks[place].items() if name in TERMS_FIRST),
+            *(
+                fails or (name == "algorithm" and lacks[place]["algorithm.changed"])
+                for name, fails in lacks[place].items()
+                if name in TERMS_FIRST
+            ),
             any(lacks[place][name] for name in LIVE),
             lacks[place]["uses"],
             any(signed[place].values()),
@@ -111,11 +115,17 @@ def lacking(consent: ConsentFacts, question: Question, facts: Facts, now: int) -
     """What one consent lacks, in the order of `TERMS_FIRST` as far as that goes."""
     terms = consent.terms
     where = question.territory or facts.partner.country
+    signed, asked = terms.algorithm_version.split("."), facts.algorithm.version.split(".")
+    within = terms.minor_versions is not None and asked[: len(signed)] == signed
+    named = terms.algorithm_id == facts.algorithm.id and (asked == signed or within)
     return {
         "recipient": terms.partner_id != facts.partner.id,
         "purpose": terms.purpose_id != facts.purpose.id,
-        "algorithm": (terms.algorithm_id, terms.algorithm_version)
-        != (facts.algorithm.id, facts.algorithm.version),
+        "algorithm": not named,
+        "algorithm.changed": named
+        and facts.algorithm.registered
+        and terms.minor_versions
+        not in (None, (facts.algorithm.risk_tier, facts.algorithm.automated_decision)),
         "attribute": facts.attribute.name not in terms.attributes,
         "territory": where not in terms.territories,
         "action": question.action not in terms.actions,

@@ -1,12 +1,14 @@
 """The way of a consent over its page, by a browser without script and a real wallet."""
 
 import json
+from importlib.resources import files
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from broker.domain.consent import BindingGrade
 from broker.store import consents
+from broker.usecases.tenant import add_template
 from tests.web.markup import Element, Markup
 from tests.web.page_world import PageWorld
 from tests.web.visiting import Visitor, forms, wallet_links
@@ -44,6 +46,17 @@ def test_step_one_says_who_and_why_and_what_refusing_means(world: PageWorld) -> 
     ):
         assert said in text
     assert page.main.one(aria_current="step").text.startswith("1 ")
+
+
+def test_minor_versions_are_said_before_they_are_signed(world: PageWorld) -> None:
+    told = json.loads(files("broker.usecases").joinpath("demonstration.json").read_text("utf-8"))
+    item = {**told["templates"][0]["items"][0], "minor_versions": True}
+    add_template(world.ctx, "demo", {**told["templates"][0], "id": "minor", "items": [item]})
+    visitor = Visitor(world, world.ask(template="minor"))
+    text = visitor.see().main.text
+    assert "流失预测，第 1 及 1.x 版" in text
+    assert "小版本（1.x）只要风险等级和决策方式不变，就不再另行询问" in text
+    assert "1.x" not in Visitor(world, world.ask()).see().main.text
 
 
 def test_nothing_is_ticked_for_the_customer(world: PageWorld) -> None:

@@ -20,6 +20,7 @@ know no exception: none stands behind the withdrawal, and none is of a later tim
 
 from collections.abc import Sequence
 
+from broker.domain.algorithm_versions import covers_version
 from broker.domain.consent import ConsentState, WithdrawalGrade
 from broker.domain.errors import EvidenceInvalid
 from broker.domain.evidence.opened import (
@@ -34,6 +35,7 @@ from broker.domain.evidence.opened import (
 from broker.domain.held import LONGEST_SECONDS
 from broker.domain.issued_claims import COARSE_SECONDS
 from broker.domain.signed_content import Kind
+from broker.domain.terms import Terms
 
 SAME_ACT_SECONDS = 60
 """How far the clock readings of one act, or of two machines, may lie apart."""
@@ -262,13 +264,27 @@ def _permit(
         raise EvidenceInvalid("the log holds a permit outside of the terms' validity")
     granted_by = {
         "attribute": [attribute.id for attribute in terms.attributes],
-        "purpose": [terms.purpose_wire],
         "action": terms.actions,
         "territory": [*terms.territories.processing, *terms.territories.access],
     }
+    if not _covered(terms, body.get("purpose")):
+        raise EvidenceInvalid("the log holds a permit of purpose outside of the terms")
     for name, allowed in granted_by.items():
         if body.get(name) not in allowed:
             raise EvidenceInvalid(f"the log holds a permit of {name} outside of the terms")
+
+
+def _covered(terms: Terms, wire: object) -> bool:
+    """Whether the terms cover a purpose that a decision named.
+
+    Which risk a minor version has the registry says, and the log where it was registered.
+    """
+    if not isinstance(wire, str):
+        return False
+    purpose, at, version = wire.rpartition("@")
+    return f"{purpose}{at}" == f"{terms.purpose.id}#algo:{terms.algorithm.id}@" and covers_version(
+        terms.algorithm.version, version, minor_versions=terms.minor_versions
+    )
 
 
 def _known_end(act: LoggedAct, end: LoggedAct | None) -> None:
