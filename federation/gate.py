@@ -14,12 +14,14 @@ judges every row:
    version, on all of its attributes, in all of its territories, and sets no number of uses.
 5. It is valid now, and its bit in the pinned list is clear.
 6. One row for each customer: a second one counts for nothing, or a customer would weigh more than
-   the privacy accounting says.
+   the privacy accounting says. Where the stage is of one business line, that row is of it. In this
+   order: a customer's row is the same in each stage, so that none of them shows by another one.
 7. The difference guard, in campaigns without `privacy`: where somebody of the last round is gone,
    `cohort - 1` further customers go too, drawn once, and none of them comes back. Who is new waits
    until `cohort` are, and they come at once. Who compares two models then sees a group of `cohort`
-   change, and not the one. With `privacy` there is no guard: the accounting is of one row, and
-   the guard would change `cohort` for one.
+   change, and not the one. Whose row leaves the stage's business line is gone like who withdraws,
+   and those of other lines are new as the stage of all begins. With `privacy` there is no guard:
+   the accounting is of one row, and the guard would change `cohort` for one.
 8. What is left must be the campaign's least number of rows, and the cohort; else none trains.
 9. With `privacy`, the budget covers this round after all that the member has spent in this campaign
    and in those that it does anew; else none trains. A round is spent when the gate lets it train.
@@ -76,16 +78,19 @@ def gate(
     *,
     before: Before,
     now: int,
+    lines: Sequence[str] | None = None,
     draw: Draw | None = None,
 ) -> Gated:
     """Judge every row: steps 3 to 9 of the module.
 
     `rows` holds for each row the key of its consent (`ConsentCache.key_of`); `before` is what the
-    gate gave in the round before (`Before.first` in the first); `now` Unix seconds; `draw` the
-    source of chance, the system's if None. Nothing is raised for a row: rows that may not train
+    gate gave in the round before (`Before.first` in the first); `now` Unix seconds; `lines` holds
+    for each row its business line ("" for none), which only a stage of one line asks for; `draw` is
+    the source of chance, the system's if None. Nothing is raised for a row: rows that may not train
     are counted.
     """
     fault = before.fault(opened) or ("" if pinned.opened == opened else "lists_of_another_round")
+    fault = fault or _lines_fault(opened, rows, lines)
     privacy = opened.campaign.privacy
     spent = before.spent if privacy is None else after_round(privacy, before.spent)
     if spent is None:
@@ -99,6 +104,11 @@ def gate(
         return Gated((), (), {"lists_unavailable": len(rows)}, "lists_stale", before)
     misfits = [_misfit(scope, opened) for scope in cache.scopes]
     places, trained, left_out = _judged(found, misfits, _ended(statuses, cache), now)
+    if opened.business_line is not None and lines is not None:
+        others = [place for place in places if lines[place] != opened.business_line]
+        left_out["other_business_line"] = len(others)
+        trained = trained.difference([found[place].subject for place in others])
+        places = sorted(set(places).difference(others))
     campaign, out = opened.campaign, before.out
     if campaign.privacy is None:
         left = guarded(found, places, trained, before, campaign.cohort, draw or system_draw)
@@ -149,6 +159,15 @@ def _judged(
         left_out["second_row"] = len(places) - len(first)
         places = sorted(first.values())
     return places, subjects, left_out
+
+
+def _lines_fault(opened: Round, rows: Sequence[bytes], lines: Sequence[str] | None) -> str:
+    """Why what is said of business lines fits no stage of one, "" where it does."""
+    if opened.business_line is None:
+        return ""
+    if lines is None:
+        return "business_lines_missing"
+    return "" if len(lines) == len(rows) else "business_lines_differ"
 
 
 def _reason(consent: Consent, misfits: Sequence[str], now: int) -> str:

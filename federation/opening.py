@@ -33,6 +33,12 @@ class Round:
     member: str
     opened_at: int
 
+    @property
+    def business_line(self) -> str | None:
+        """The business line that its stage is of, None for all."""
+        found = {one.stage: one.business_line for one in self.campaign.rollout}
+        return found.get(self.stage)
+
 
 @dataclass(frozen=True)
 class PinnedLists:

@@ -30,6 +30,7 @@ AT_COORDINATOR: Final = frozenset(
 AT_MEMBER: Final = frozenset(
     {
         *("answer_under_way", "before_of_another", "board_disagrees", "broker_refused"),
+        *("business_lines_differ", "business_lines_missing"),
         *("bundle_differs", "campaign_followed", "campaign_invalid", "lists_of_another_round"),
         *("lists_stale", "lists_unavailable", "malformed", "masking_failed", "parameters_differ"),
         *("privacy_budget_spent", "round_repeated", "rows_differ", "salt_differs"),

@@ -1,22 +1,29 @@
 """How far a model may go: one business line first (`pilot`), then everybody (`consortium`).
 
+A stage of schema 1 may lack `business_line`, and one without a line always does: each campaign has
+one spelling, and those that were signed before lines existed keep their hash.
+
 A stage is left for the next when its gates hold: each metric on its side of its bound, and enough
 approvals by the board. `shut_gates` says by name what does not hold; nothing shut is the permit.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Self
 
 from federation import reading
-from federation.errors import CampaignInvalid
+from federation.errors import CampaignInvalid, Malformed
 
 STAGES: Final = ("pilot", "consortium")
 RELATIONS: Final = ("at_least", "at_most")
 MOST_GATES: Final = 32
 _GATE: Final = frozenset({"metric", "relation", "bound"})
+BUSINESS_LINE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+"""What a business line is called, by the board and by each member: `retail`, `credit-cards`."""
 _STAGE: Final = frozenset({"stage", "members", "gates", "approvals"})
+_LINE: Final = frozenset({"business_line"})
 
 
 @dataclass(frozen=True)
@@ -53,27 +60,32 @@ class MetricGate:
 class Stage:
     """A stage: who trains in it, and what must hold before the next, or before use at the end.
 
-    `approvals` is how many members of the board must approve the model.
+    `approvals` is how many members of the board must approve the model. `business_line` is the one
+    whose rows train (`gate`), None for all of them.
     """
 
     stage: str
     members: tuple[str, ...]
     gates: tuple[MetricGate, ...]
     approvals: int
+    business_line: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The stage as a JSON object."""
+        """The stage as a JSON object, with `business_line` where it has one."""
+        line = {} if self.business_line is None else {"business_line": self.business_line}
         return {
             "stage": self.stage,
             "members": list(self.members),
             "gates": [gate.to_json() for gate in self.gates],
             "approvals": self.approvals,
+            **line,
         }
 
     @classmethod
     def from_json(cls, value: object, most_members: int) -> Self:
         """Read one strictly. Raises `Malformed`, `TooLarge`, `CampaignInvalid`."""
-        source = reading.members(value, "a stage", _STAGE)
+        given = value.keys() & _LINE if isinstance(value, dict) else frozenset()
+        source = reading.members(value, "a stage", _STAGE | given)
         gates = tuple(
             MetricGate.from_json(one) for one in reading.items(source, "gates", MOST_GATES)
         )
@@ -82,7 +94,12 @@ class Stage:
             reading.names(source, "members", most=most_members),
             gates,
             reading.whole(source, "approvals", 0, 100),
+            _business_line(source) if given else None,
         )
+        if read.business_line is not None and read.stage != STAGES[0]:
+            raise CampaignInvalid(
+                f"stage {read.stage} is of all business lines: {STAGES[0]} alone names one"
+            )
         if not read.members:
             raise CampaignInvalid(f"stage {read.stage} has no members")
         if not gates and not read.approvals:
@@ -120,6 +137,15 @@ def read_rollout(value: object, members: Collection[str]) -> tuple[Stage, ...]:
     if not set(stages[0].members) <= set(members):
         raise CampaignInvalid("a member of stage pilot is no member of the campaign")
     return stages
+
+
+def _business_line(source: Mapping[str, Any]) -> str:
+    line = source["business_line"]
+    if not isinstance(line, str) or not BUSINESS_LINE.fullmatch(line):
+        raise Malformed(
+            "business_line is 1 to 32 small letters, digits and -; leave it out for all lines"
+        )
+    return line
 
 
 def _measured(text: str | None) -> Decimal | None:

@@ -19,7 +19,7 @@ from broker.usecases import unlearning
 from broker.usecases.context import Context
 from broker.usecases.training_report import reports
 from broker.web.training_remarks import ended, remarks_of
-from broker.web.training_report import not_drawn, page, pictures
+from broker.web.training_report import business_lines, not_drawn, page, pictures
 
 BAR_WIDTH = 20
 FOLLOW_SECONDS = 2
@@ -126,7 +126,9 @@ def _campaign(told: dict[str, Any]) -> list[RenderableType]:
         lines += [f"           {name} {code}: {text}" for name, code, text in remarks_of(one)]
     lines += [_model_line(one) for one in told["models"]]
     lines += [f"  {line}" for one in told["tasks"] for line in lines_of(one)]
-    head = f"{told['id']}  {document['id']}  {told['state']}  {told['stage']}"
+    line = business_lines(document)[told["stage"]]
+    stage = told["stage"] if line is None else f"{told['stage']} (business line {line})"
+    head = f"{told['id']}  {document['id']}  {told['state']}  {stage}"
     return [Text(head), bar, *(Text(line) for line in lines)]
 
 

@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from broker.web.documents import document
-from broker.web.training_report import POLICIES, STAGES, STATES, TAINTS, moment
+from broker.web.training_report import (
+    POLICIES,
+    STAGES,
+    STATES,
+    TAINTS,
+    business_lines,
+    moment,
+)
 
 LINE_SHOWN = 50
 
@@ -25,6 +32,7 @@ def card(told: Mapping[str, Any]) -> str:
         "rows": sorted(rows.items()),
         "line": told["line"][:LINE_SHOWN],
         "more": max(0, len(told["line"]) - LINE_SHOWN),
+        "business_line": business_lines(told["campaign"]).get(told["model"]["stage"]),
         "states": STATES,
         "stages": STAGES,
         "taints": TAINTS,

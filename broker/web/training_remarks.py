@@ -23,6 +23,8 @@ WHY: Final = {
     "broker_refused": "服务端未给轮次密钥 the broker gave it no key of the round",
     "bundle_differs": "程序不是活动所指定的 its application is not the campaign's",
     "bundle_untrusted": "程序未经受信签名 nobody it trusts signed the application",
+    "business_lines_differ": "业务线与行数不符 as many business lines as rows it has not",
+    "business_lines_missing": "未说明各行的业务线 it names no business lines of its rows",
     "campaign_followed": "另一活动已接续 another campaign does this one anew",
     "campaign_invalid": "活动的时间、阶段或成员不符 time, stage or members do not fit",
     "flower_error": "传输出错 its message failed",

@@ -41,6 +41,11 @@ POLICIES = {
 }
 
 
+def business_lines(campaign: Mapping[str, Any]) -> dict[str, str | None]:
+    """The business line that each stage of a campaign is of, None for all, by stage."""
+    return {one["stage"]: one.get("business_line") for one in campaign["rollout"]}
+
+
 def metrics_of(models: Sequence[Mapping[str, Any]]) -> list[str]:
     """The names of all metrics that models have, ascending."""
     return sorted({name for one in models for name in one["metrics"]})
@@ -92,6 +97,7 @@ def page(told: Mapping[str, Any], made_at: int) -> str:
         "not_drawn": not_drawn(told),
         "rounds": [(one, models.get(one["model_out"])) for one in told["rounds"]],
         "registered": {one["member"]: one["state"] for one in told["members"]},
+        "business_lines": business_lines(campaign),
         "stages": STAGES,
         "states": STATES,
         "taints": TAINTS,

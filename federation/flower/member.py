@@ -44,11 +44,16 @@ from federation.receipt import Receipt, sign_receipt
 
 @dataclass(frozen=True)
 class Task:
-    """What to train: the campaign as signed, and the model to begin with."""
+    """What to train: the campaign as signed, and the model to begin with.
+
+    `business_line` is the one that the stage is of, None for all: the rows are of it already.
+    """
 
     campaign: Campaign
     number: int
     model: Model
+    stage: str
+    business_line: str | None
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,14 @@ class PrivateSite(Site, Protocol):
 
         On public or invented rows; none of a customer's, whom no accounting covers here.
         """
+
+
+@runtime_checkable
+class LinedSite(Site, Protocol):
+    """A member that takes part in stages of one business line too."""
+
+    def business_lines(self) -> Sequence[str] | None:
+        """For each row, its business line, "" for none; None where nobody has said."""
 
 
 def answer(message: Message, site: Site, context: Context) -> Message:
@@ -219,7 +232,8 @@ def _trained(
     if found.refused:
         return RecordDict({"refused": ConfigRecord({"code": found.refused})})
     site.keep(found.before)
-    trained = training(Task(signed.campaign, opened.number, model), found.rows)
+    line = opened.business_line
+    trained = training(Task(signed.campaign, opened.number, model, opened.stage, line), found.rows)
     tree = PresenceTree(leaves_of(site.round_key(opened), found.consents))
     weight = weight_of(signed.campaign, tree.size - SENTINELS)
     given = trained.model
@@ -277,8 +291,12 @@ def _gated(
     # The lists were downloaded meanwhile: they are of a later second than the round's beginning.
     now = site.now()
     pinned = pin_lists(tokens, needed=needed, issuer=site.cache.issuer, opened=opened, now=now)
+    lines = None
+    if opened.business_line is not None and isinstance(site, LinedSite):
+        lines = site.business_lines()
     before = site.before(signed)
-    return gate(opened, keys, site.cache, pinned, before=before, now=now), pinned
+    found = gate(opened, keys, site.cache, pinned, before=before, now=now, lines=lines)
+    return found, pinned
 
 
 @dataclass(frozen=True)

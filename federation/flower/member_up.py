@@ -105,8 +105,19 @@ def check(home: MemberHome, events: Events) -> None:
             f"({dict(refused) or 'it is empty'}): is trust the broker's, and broker its address "
             f"({home.broker})?"
         )
+    check_lines(home, len(credentials))
     facts = {"rows": len(credentials), "consents": len(cache.consents)}
     events.tell("checked", member=home.member, **facts, refused=refused.total(), why=dict(refused))
+
+
+def check_lines(home: MemberHome, rows: int) -> None:
+    """Check that each row has its business line, where lines are named. Raises `SettingsWrong`."""
+    lines = home.business_lines()
+    if lines is not None and len(lines) != rows:
+        raise SettingsWrong(
+            f"lines: {len(lines)} in {home.lines}, and {rows} in {home.consents}: one for each "
+            "row, in the rows' order, an empty one for a row of no business line"
+        )
 
 
 FROM: Final = {

@@ -33,6 +33,10 @@ CURES: Final = {
     "lists_unavailable": "the broker's status lists could not be had or are of before the round: "
     "is the broker reachable, is this machine's clock right?",
     "too_few_rows": "fewer rows with a consent than the campaign asks for",
+    "business_lines_missing": "this stage trains on one business line: say in `lines` of your "
+    "settings where the line of each row is, one a line in the rows' order",
+    "business_lines_differ": "lines has another number of lines than consents: one for each row, "
+    "in the rows' order, an empty one for a row of no business line",
     "board_disagrees": "the campaign is not signed by the board in your board file",
     "bundle_differs": "the application that runs is not in your bundles folder, or not the one "
     "that the campaign names",

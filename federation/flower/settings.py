@@ -18,6 +18,7 @@ from credentials.keys import SoftwareKey
 from federation.board import Board
 from federation.consents import ConsentIssuer
 from federation.errors import BoardInvalid, FederationError
+from federation.rollout import BUSINESS_LINE
 
 LARGEST_NUMBER: Final = 65_535
 OTHERS: Final = 0o077
@@ -44,6 +45,7 @@ superlink = "link.example:9092"          # where the coordinator is
 root_certificates = "members.pem"        # what its TLS is checked against
 rows = "rows"                            # your data, as the application reads it
 consents = "consents.txt"                # the consent credential of each row, one a line
+# lines = "lines.txt"                    # and its business line, for pilots that are of one
 state = "state"                          # keys and what is kept between rounds: never lose it
 port = 9094                              # of this machine alone
 # peers = "peers.json"                   # for secure aggregation: {member: public receipt key, JWK}
@@ -97,12 +99,13 @@ class MemberHome:
     state: Path
     port: int
     peers: Path | None = None
+    lines: Path | None = None
     follows: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, file: Path) -> Self:
         """Read a file. Raises `SettingsWrong`."""
-        given = _Given.read(file, MEMBER, ("peers", "follows"))
+        given = _Given.read(file, MEMBER, ("peers", "lines", "follows"))
         paths = {
             name: given.path(name)
             for name in (
@@ -117,6 +120,7 @@ class MemberHome:
             superlink=given.text("superlink"),
             port=given.number("port"),
             peers=given.path("peers") if "peers" in given.values else None,
+            lines=given.path("lines") if "lines" in given.values else None,
             follows=given.hashes("follows", HASH, FOLLOWS),
             **paths,
         )
@@ -168,6 +172,22 @@ class MemberHome:
     def credentials(self) -> list[str]:
         """The consent credential of each row. Raises `SettingsWrong`."""
         return _read(self.consents).decode("utf-8", "replace").splitlines()
+
+    def business_lines(self) -> list[str] | None:
+        """The business line of each row, "" for none; None where no file is named.
+
+        One that is misspelt would leave out its row unseen. Raises `SettingsWrong`.
+        """
+        if self.lines is None:
+            return None
+        found = _read(self.lines).decode("utf-8", "replace").splitlines()
+        for number, line in enumerate(found, start=1):
+            if line and not BUSINESS_LINE.fullmatch(line):
+                raise SettingsWrong(
+                    f"{self.lines}, line {number}: a business line is 1 to 32 small letters, "
+                    "digits and -, or nothing for a row of none"
+                )
+        return found
 
 
 @dataclass(frozen=True)

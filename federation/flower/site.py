@@ -135,6 +135,14 @@ class FileSite:
             raise RowsDiffer(f"{rows} rows, and {len(credentials)} lines in {self.home.consents}")
         return credentials
 
+    def business_lines(self) -> Sequence[str] | None:
+        """A line for each row, where the settings name them. Raises `SettingsWrong`."""
+        try:
+            return self.home.business_lines()
+        except SettingsWrong as error:
+            self.hint = str(error)[:500]
+            raise
+
     def lists(self, opened_at: int, addresses: Sequence[str]) -> Mapping[str, str]:
         """Whole lists, from the broker."""
         with self._client() as client:

@@ -117,8 +117,13 @@ def test_a_card_says_what_is_left_in_a_model(at: Training) -> None:
         told["model"]["receipts_root"],
         told["model"]["epsilon"],
         "Descends from one that did",
+        "| 业务线 Business line | 全部 All |",
     ):
         assert part in text, part
+    campaign = told["campaign"]
+    [stage] = campaign["rollout"]
+    of_line = told | {"campaign": campaign | {"rollout": [stage | {"business_line": "retail"}]}}
+    assert "| 业务线 Business line | 仅 `retail` alone |" in card(of_line)
     tainted = card(export_model(at.world.ctx, "demo", model(1)))
     assert "**Tainted: not to be used.**" in tainted
     with pytest.raises(StateConflict, match="tainted"):

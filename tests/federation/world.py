@@ -189,6 +189,7 @@ class Member:
     credentials: Sequence[str]
     signed: SignedCampaign = field(default_factory=signed)
     now: int = NOW
+    lines: Sequence[str] | None = None
 
     @cached_property
     def cache(self) -> ConsentCache:
@@ -243,4 +244,5 @@ class Member:
             self.pin(**follows | changes),
             before=before,
             now=self.now,
+            lines=self.lines,
         )

@@ -212,6 +212,7 @@ PARSERS = (
             b"1" + dumped(CAMPAIGN["privacy"]),
             b"2" + dumped(CAMPAIGN["rollout"][0]["gates"][0]),
             b"3" + dumped(CAMPAIGN["rollout"][0]),
+            b"3" + dumped(CAMPAIGN["rollout"][0] | {"business_line": "retail"}),
             b"4" + dumped(CAMPAIGN["rollout"]),
         ),
         FAMILY,

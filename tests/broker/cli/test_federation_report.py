@@ -1,5 +1,6 @@
 """`federation status` and `report` over campaigns with rounds that closed, failed and are open."""
 
+import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -18,7 +19,15 @@ from federation.privacy import RowPrivacy, epsilon_after
 from tests.broker.builders import Broker
 from tests.broker.cli.commands import Commands, environment
 from tests.broker.flow_world import world
-from tests.broker.training import BEGAN, PRIVACY, Training, invented, model, training
+from tests.broker.training import (
+    BEGAN,
+    PRIVACY,
+    Training,
+    another,
+    invented,
+    model,
+    training,
+)
 from tests.conftest import CHROMIUM_FLAGS
 from tests.e2e.browsing import inspect, watched
 from tests.programs import require
@@ -53,6 +62,7 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
             {"stage": stage, "members": members, "gates": [], "approvals": 1}
             for stage, members in (("pilot", [broker.partner]), ("consortium", named))
         ]
+        stages[0]["business_line"] = "retail"
         privacy = PRIVACY | {"epsilon": BUDGET}
         made = training(
             broker, *named, rollout=stages, privacy=privacy, rounds=ROUNDS, unlearning="exclude"
@@ -152,6 +162,25 @@ def test_status_counts_the_rounds_that_gave_a_model(at: Training) -> None:
         assert re.search(line, text), (line, text)
 
 
+def test_a_pilot_on_one_business_line_says_which(at: Training) -> None:
+    stages = [
+        {"stage": stage, "members": list(at.members), "gates": [], "approvals": 1}
+        for stage in ("pilot", "consortium")
+    ]
+    stages[0]["business_line"] = "credit-cards"
+    pilot = another(at, rollout=stages)
+    text = run("status", "--campaign", pilot.campaign).output
+    head, bar, *_ = text.splitlines()
+    assert head == f"{pilot.campaign}  churn-2026  running  pilot (business line credit-cards)"
+    assert bar.strip().endswith("0/3 rounds")
+    shown = json.loads(run("campaign", "show", pilot.campaign).stdout)
+    assert [one.get("business_line") for one in shown["document"]["campaign"]["rollout"]] == [
+        "credit-cards",
+        None,
+    ]
+    assert shown["hash"] == pilot.signed.campaign_hash
+
+
 def test_a_picture_of_each_metric_and_of_epsilon_is_written(at: Training, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     answer = told("report", at.campaign, "--out", str(out))
@@ -174,6 +203,8 @@ def test_a_picture_of_each_metric_and_of_epsilon_is_written(at: Training, tmp_pa
     for name in names[:3]:
         picture = (out / name).read_text("utf-8")
         assert picture.strip() in page
+    assert "试点 Pilot: 1 个成员 members, 业务线 business line <code>retail</code>" in page
+    assert "联盟 Consortium: 2 个成员 members, 全部业务线 all business lines" in page
     for part in ("too_few_updates", *(one[2] for one in CLOSED), "Consortium", "联盟"):
         assert part in page, part
 

@@ -33,7 +33,7 @@ from federation.flower.events import Changes, Events
 from federation.flower.in_process import InProcess
 from federation.flower.keeping import Keeping
 from federation.flower.member import Task, Trained
-from federation.flower.member_up import ask_broker, cure
+from federation.flower.member_up import ask_broker, check_lines, cure
 from federation.flower.models import kept_model, model_bytes, model_hash
 from federation.flower.places import write_private
 from federation.flower.round_values import HandedOn
@@ -114,6 +114,36 @@ def places() -> dict[str, str]:
         (PLACE / "rows").write_text(rows)
         (PLACE / "consents.txt").write_text(consents)
         found[name] = code_of(site().consents)
+    return found
+
+
+def business_lines() -> dict[str, Any]:
+    """What a member says of its rows' business lines, and what is wrong with it."""
+    found: dict[str, Any] = {"not said": site().business_lines()}
+    (PLACE / "member.toml").write_text(MEMBER.replace("# lines =", "lines ="))
+    found["no file"] = code_of(site().business_lines)
+    for name, told in (
+        ("said", "retail\n\ncredit-cards\n"),
+        ("carriage returns", "retail\r\n\r\ncredit-cards\r\n"),
+        ("capital letters", "retail\nRetail\n"),
+        ("spaces", "retail\nretail \n"),
+        ("a comment", "# lines\nretail\n"),
+        ("no letters", "retail\n零售\n"),
+        ("too long", "r" * 33 + "\n"),
+        ("nothing", ""),
+    ):
+        (PLACE / "lines.txt").write_text(told, newline="")
+        found[name] = code_of(site().business_lines) or site().business_lines()
+    (PLACE / "lines.txt").write_text("retail\nRetail\n")
+    made = site()
+    code_of(made.business_lines)
+    found["hint"] = made.hint.partition("lines.txt, ")[2].partition(":")[0]
+    (PLACE / "lines.txt").write_text("retail\n\n")
+    home = MemberHome.read(PLACE / "member.toml")
+    found["at the start"] = [code_of(partial(check_lines, home, rows)) for rows in (1, 2, 3)]
+    (PLACE / "lines.txt").write_bytes(b"\xff\n")
+    found["no text"] = code_of(site().business_lines)
+    (PLACE / "member.toml").write_text(MEMBER)
     return found
 
 
@@ -444,6 +474,7 @@ if __name__ == "__main__":
         json.dumps(
             {
                 "places": places(),
+                "lines": business_lines(),
                 "brokers": brokers(),
                 "older": older_broker(),
                 "kept": kept_once(),

@@ -15,6 +15,19 @@ EXPECTED: Mapping[str, Any] = {
         "a comment": "ValueError",
         "a comment behind": "ValueError",
     },
+    "lines": {
+        "not said": None,
+        "said": ["retail", "", "credit-cards"],
+        "carriage returns": ["retail", "", "credit-cards"],
+        "nothing": [],
+        **dict.fromkeys(
+            ("no file", "capital letters", "spaces", "a comment", "no letters", "too long"),
+            "settings_wrong",
+        ),
+        "no text": "settings_wrong",
+        "hint": "line 2",
+        "at the start": ["settings_wrong", "", "settings_wrong"],
+    },
     "brokers": {
         "a portal": "broker_refused",
         "half a token": "broker_refused",

@@ -89,6 +89,12 @@ EXPECTED: Mapping[str, Any] = {
         "left_out": [{"p-3": "no_node"}, {"p-2": "no_node"}],
         "said": [["open 1", "close 1"], ["open 1", "fail 1 no_node"]],
     },
+    "of_one_line": {
+        "left_out": {"p-3": "refused_business_lines_missing"},
+        "rows": [8],
+        "noted": [{"other_business_line": 16}],
+        "asked": [["pilot", "retail"]],
+    },
     "poisoned": {
         "fedavg": ["right", "wrong"],
         "fedprox": ["right", "wrong"],

@@ -539,6 +539,45 @@ def without_node() -> dict[str, Any]:
     return {"left_out": told, "said": [enough.desk.said, few.desk.said]}
 
 
+@dataclass
+class LinedSite(Site):
+    """A member that says of which business line each row is: every third one of retail."""
+
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+
+    def business_lines(self) -> Sequence[str]:
+        return ["credit" if row % 3 else "retail" for row in range(ROWS)]
+
+    def train(self, task: Task, rows: Sequence[int]) -> Trained:
+        self.asked.append((task.stage, task.business_line))
+        return super().train(task, rows)
+
+
+class OfLine(World):
+    def site(self, name: str, salt: CampaignSalt) -> Site:
+        """Of four members one says nothing of lines."""
+        return (Site if name == "p-3" else LinedSite)(name, salt, self.clock)
+
+
+def of_one_line() -> dict[str, Any]:
+    """A pilot on one business line: a member that says which rows are of it trains on these."""
+    names = list(KEYS)[:4]
+    stages = [
+        {"stage": "pilot", "business_line": "retail"},
+        {"stage": "consortium"},
+    ]
+    whole = [{**one, "members": names, "gates": [], "approvals": 1} for one in stages]
+    world = OfLine(4, 1, {"rollout": whole}, method="fedavg")
+    _, rounds = world.run()
+    site = world.sites["p-0"]
+    return {
+        "left_out": rounds.told[0].left_out,
+        "rows": site.trained_on,
+        "noted": site.notes,
+        "asked": site.asked if isinstance(site, LinedSite) else None,
+    }
+
+
 HOSTILE: dict[str, dict[str, Any]] = {
     "fedavg": {"method": "fedavg"},
     "fedprox": {"method": "fedprox", "mu": "0.01"},
@@ -668,6 +707,7 @@ def main(directory: Path) -> dict[str, Any]:
         "failed": failed(),
         "not_closed": not_closed(),
         "without_node": without_node(),
+        "of_one_line": of_one_line(),
         "poisoned": poisoned(),
         "shortening": shortening(),
         "refusals": refusals(directory),
