@@ -110,16 +110,22 @@ class ConsentCache:
         """The SHA-256 of a credential: what a row keeps to name its consent."""
         return hashlib.sha256(credential.encode("utf-8", "surrogatepass")).digest()
 
-    def learn(self, credentials: Iterable[str], now: int) -> Counter[str]:
+    def learn(
+        self, credentials: Iterable[str], now: int, keys: Sequence[bytes] | None = None
+    ) -> Counter[str]:
         """Verify the credentials that are new, remember those that hold.
+
+        `keys` are theirs (`key_of`), where they are known: hashing is most of it for those that are
+        not new.
 
         Gives the reasons of those that do not, counted by code: those of `credentials.errors`, and
         `key_refused` for a stolen key's, and `claims_unusable` for a credential that verifies and
         is no consent with a status. `now` is Unix seconds. The status is left to each round.
         """
         refused: Counter[str] = Counter()
-        for credential in credentials:
-            key = self.key_of(credential)
+        listed = list(credentials)
+        known = map(self.key_of, listed) if keys is None else keys
+        for credential, key in zip(listed, known, strict=True):
             if key in self.consents:
                 continue
             try:

@@ -284,8 +284,8 @@ def _gated(
     site: Site, signed: SignedCampaign, opened: Round, now: int
 ) -> tuple[Gated, PinnedLists]:
     credentials = site.consents()
-    site.cache.learn(credentials, now)
     keys = [site.cache.key_of(one) for one in credentials]
+    site.cache.learn(credentials, now, keys)
     needed = site.cache.needed(keys, now)
     tokens = site.lists(opened.opened_at, needed)
     # The lists were downloaded meanwhile: they are of a later second than the round's beginning.

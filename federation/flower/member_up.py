@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 from credentials.keys import SoftwareKey
-from federation.consents import ConsentCache
 from federation.errors import FederationError
 from federation.flower.broker import BrokerClient, BrokerRefused
 from federation.flower.bundle import Bundle
@@ -22,6 +21,7 @@ from federation.flower.places import Places, write_private
 from federation.flower.settings import MemberHome, SettingsWrong, read_key
 from federation.flower.site import NAMED
 from federation.flower.supervised import Supervised, until_told
+from federation.flower.warm import WarmCache
 
 TURN_SECONDS: Final = 1.0
 CHECK_SECONDS: Final = 60.0
@@ -97,7 +97,7 @@ def check(home: MemberHome, events: Events) -> None:
             f"bundles: there is no signed application in {home.bundles}: put the .fab and its "
             ".fab.signatures there, as the board gives them out"
         )
-    cache, credentials = ConsentCache(home.issuer()), home.credentials()
+    cache, credentials = WarmCache(home), home.credentials()
     refused = cache.learn([one for one in credentials if one], int(time.time()))
     if not cache.consents:
         raise SettingsWrong(

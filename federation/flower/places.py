@@ -143,11 +143,16 @@ class Places:
 def write_private(file: Path, data: bytes) -> None:
     """Write a file for its owner alone, whole or not at all; it is durable when this returns."""
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=".new-")
-    with os.fdopen(handle, "wb") as output:
-        output.write(data)
-        output.flush()
-        os.fsync(output.fileno())
-    Path(name).replace(file)
+    try:
+        with os.fdopen(handle, "wb") as output:
+            output.write(data)
+            output.flush()
+            os.fsync(output.fileno())
+        Path(name).replace(file)
+    except OSError:
+        # On a disk that is full, each try would leave another one.
+        Path(name).unlink(missing_ok=True)
+        raise
     sync(file.parent)
 
 

@@ -34,6 +34,7 @@ from federation.flower.models import Model
 from federation.flower.refusals import CURES, RowsDiffer, cure_of
 from federation.flower.settings import MemberHome, SettingsWrong, read_json, read_key
 from federation.flower.strategy import ARRAYS, CONFIG
+from federation.flower.warm import WarmCache
 from federation.guard import Before
 from federation.opening import Round
 from federation.presence import RoundKey
@@ -86,7 +87,7 @@ class FileSite:
     def __post_init__(self) -> None:
         """Read what is read once."""
         self.board: Board = self.home.decides()
-        self.cache = ConsentCache(self.home.issuer())
+        self.cache: ConsentCache = WarmCache(self.home)
         self.signer: Signer = self.home.signer()
         self.keeping = Keeping(self.home)
 

@@ -33,6 +33,7 @@ from federation.receipt import (
     read_receipt,
     sign_receipt,
 )
+from federation.remembered import AFTER_MAC, SECRET_BYTES, recall, remember, under_mac
 from federation.rollout import MetricGate, Stage, read_rollout
 from federation.secure_keys import KEYS_TYPE, Of, PublicKeys
 from tests.federation.world import (
@@ -154,6 +155,19 @@ def _credential(data: bytes) -> object:
     return ConsentCache(TRUSTED).learn([text(data)], NOW)
 
 
+SECRET = bytes(SECRET_BYTES)
+KNOWN = ConsentCache(TRUSTED)
+KNOWN.learn([BROKER.consent(number) for number in (1, 2)], NOW)
+WRITTEN = remember(KNOWN, SECRET, NOW)
+
+
+def _verified_before(data: bytes) -> object:
+    """A file, and the same bytes behind the MAC of the member's own secret."""
+    with suppress(FederationError):
+        recall(data, SECRET, TRUSTED, NOW)
+    return recall(under_mac(data, SECRET, TRUSTED), SECRET, TRUSTED, NOW)
+
+
 PARTS: tuple[Callable[[object], object], ...] = (
     Aggregation.from_json,
     RowPrivacy.from_json,
@@ -243,6 +257,13 @@ PARSERS = (
         ("federation.secure_keys.PublicKeys.read",),
         _round_keys,
         (PUBLIC.signed(OF_ROUND, "p-north", MEMBER_KEY).encode(), KEY_CLAIMS),
+        FAMILY,
+    ),
+    Parser(
+        "consents verified before",
+        ("federation.remembered.recall",),
+        _verified_before,
+        (WRITTEN, WRITTEN[AFTER_MAC:]),
         FAMILY,
     ),
     Parser("consent of a row", (), _credential, (BROKER.consent(1).encode(),), FAMILY),
