@@ -4,10 +4,12 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from broker.usecases.partner import NewClient
 from federation.campaign import SCHEMA, parameters_hash
+
+if TYPE_CHECKING:  # the environment with Flower, where the rest is used too, has no broker
+    from broker.usecases.partner import NewClient
 
 PURPOSE: Final = "dpv:ServicePersonalisation#algo:churn-v3@1"
 DAY: Final = 86_400
@@ -50,7 +52,7 @@ def campaign_json(
     }
 
 
-def write_key(file: Path, client: NewClient) -> None:
+def write_key(file: Path, client: "NewClient") -> None:
     """A client's id and key, as the broker prints them."""
     file.write_text(json.dumps(client.to_json()))
     file.chmod(0o600)

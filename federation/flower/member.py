@@ -227,7 +227,7 @@ def _trained(
     model = _model(message)
     begun = model_hash(model)
     training = _training(site, signed.campaign)
-    found, pinned = _gated(site, signed, opened, site.now())
+    found, pinned = gated(site, signed, opened, site.now())
     site.note(found.left_out)
     if found.refused:
         return RecordDict({"refused": ConfigRecord({"code": found.refused})})
@@ -280,9 +280,8 @@ def _training(site: Site, campaign: Campaign) -> Callable[[Task, Sequence[int]],
     return privately
 
 
-def _gated(
-    site: Site, signed: SignedCampaign, opened: Round, now: int
-) -> tuple[Gated, PinnedLists]:
+def gated(site: Site, signed: SignedCampaign, opened: Round, now: int) -> tuple[Gated, PinnedLists]:
+    """Which rows of a site may train in a round, and by which lists."""
     credentials = site.consents()
     keys = [site.cache.key_of(one) for one in credentials]
     site.cache.learn(credentials, now, keys)
