@@ -21,11 +21,15 @@ _BRACKETS_OR_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 def read_json(
-    data: bytes, *, max_bytes: int = MAX_JSON_BYTES, max_depth: int = MAX_DEPTH
+    data: bytes,
+    *,
+    max_bytes: int = MAX_JSON_BYTES,
+    max_depth: int = MAX_DEPTH,
+    max_containers: int = MAX_CONTAINERS,
 ) -> object:
     """Parse UTF-8 JSON of at most `max_bytes` bytes and `max_depth` nested containers.
 
-    At most `MAX_CONTAINERS` opening brackets are taken, those in strings counted too.
+    At most `max_containers` opening brackets are taken, those in strings counted too.
 
     A duplicate member name keeps the last value, as RFC 7519, section 4 allows.
     Raises `TooLarge` before parsing when a cap is exceeded, else `Malformed` if it is not JSON.
@@ -36,8 +40,8 @@ def read_json(
     # The number of opening brackets bounds the depth: honest input never needs the scan. It bounds
     # the work too: half a million small lists in 1 MiB take a parser and the collector 0.7 s.
     if size > max_depth and (opened := data.count(b"[") + data.count(b"{")) > max_depth:
-        if opened > MAX_CONTAINERS:
-            raise TooLarge(f"JSON text holds more than {MAX_CONTAINERS} lists and objects")
+        if opened > max_containers:
+            raise TooLarge(f"JSON text holds more than {max_containers} lists and objects")
         _check_depth(data, max_depth)
     try:
         return orjson.loads(data)
@@ -47,10 +51,14 @@ def read_json(
 
 
 def read_json_object(
-    data: bytes, *, max_bytes: int = MAX_JSON_BYTES, max_depth: int = MAX_DEPTH
+    data: bytes,
+    *,
+    max_bytes: int = MAX_JSON_BYTES,
+    max_depth: int = MAX_DEPTH,
+    max_containers: int = MAX_CONTAINERS,
 ) -> JsonObject:
     """Parse like `read_json` and require an object; raises the same errors."""
-    value = read_json(data, max_bytes=max_bytes, max_depth=max_depth)
+    value = read_json(data, max_bytes=max_bytes, max_depth=max_depth, max_containers=max_containers)
     if not isinstance(value, dict):
         raise Malformed("not a JSON object")
     return value

@@ -11,7 +11,7 @@ from typing import Any
 from credentials.errors import CredentialError
 from credentials.errors import TooLarge as JsonTooLarge
 from credentials.jcs import b64url, b64url_decode
-from credentials.json_reader import read_json_object
+from credentials.json_reader import MAX_CONTAINERS, read_json_object
 from federation.errors import Malformed, TooLarge
 
 HASH_BYTES = 32
@@ -19,10 +19,13 @@ _DECIMAL = re.compile(r"(0|[1-9][0-9]{0,8})(\.[0-9]{0,11}[1-9])?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 
 
-def json_object(data: bytes, *, largest: int) -> dict[str, Any]:
-    """Parse one JSON object of at most `largest` bytes. Raises `Malformed` or `TooLarge`."""
+def json_object(data: bytes, *, largest: int, containers: int = MAX_CONTAINERS) -> dict[str, Any]:
+    """Parse one JSON object of at most `largest` bytes, with so many objects and lists in it.
+
+    Raises `Malformed` or `TooLarge`.
+    """
     try:
-        return read_json_object(data, max_bytes=largest)
+        return read_json_object(data, max_bytes=largest, max_containers=containers)
     except JsonTooLarge as error:
         raise TooLarge(str(error)) from None
     except CredentialError as error:

@@ -21,8 +21,10 @@ from broker.domain.errors import InvalidRequest, StateConflict
 from credentials.errors import CredentialError
 from credentials.jcs import b64url_decode
 from credentials.json_reader import read_json_object
-from federation.board import Board
-from federation.errors import FederationError
+from federation import reading
+from federation.board import MOST_KEYS, Board, SignedCampaign, verify_campaign
+from federation.campaign import LARGEST_CAMPAIGN, Campaign
+from federation.errors import FederationError, Malformed
 
 LARGEST_BOARD: Final = 262_144
 LARGEST_NODE_KEY: Final = 4_096
@@ -45,6 +47,23 @@ def check_transition(before: str, after: str) -> None:
     """Raise `StateConflict` where a campaign in one state does not come to the other."""
     if after not in _NEXT[before]:
         raise StateConflict(f"a campaign that is {before} does not become {after}")
+
+
+def read_told(document: object, board: object) -> tuple[SignedCampaign, Board]:
+    """A campaign and its board as the broker tells them, verified.
+
+    Raises `FederationError`, such as `Malformed` or `BoardDisagrees`.
+    """
+    source = reading.members(document, "a signed campaign", frozenset({"campaign", "signatures"}))
+    told = reading.members(board, "a board", frozenset({"keys", "threshold"}))
+    keys = reading.items(told, "keys", MOST_KEYS)
+    signatures = reading.items(source, "signatures", LARGEST_CAMPAIGN)
+    if not all(isinstance(one, dict) for one in keys):
+        raise Malformed("keys of a board are JWKs")
+    if not all(isinstance(one, str) for one in signatures):
+        raise Malformed("signatures are compact JWS, as text")
+    decides = Board.of(keys, reading.whole(told, "threshold", 1, len(keys) or 1))
+    return verify_campaign(Campaign.from_json(source["campaign"]), signatures, decides), decides
 
 
 def read_board(data: bytes) -> Board:

@@ -1,10 +1,7 @@
 """The register of transfers as a regulator gets it: a file, and the broker's word on it beside it.
 
-The word is a compact JWS (`TYPE`) by the tenant's key for credentials, with its certificates, over
-what the file is:
+The word (`domain.word`, of type `TYPE`) says besides what the file is:
 
-    iss             the tenant's address, a name of the certificate
-    iat             when it was made, Unix seconds
     sha256          of the file's bytes, base64url
     year, form      what it tells, as `json`, `csv`, `html` or `svg`
     checkpoint      the log's newest signed checkpoint then (absent from an empty log)
@@ -13,7 +10,6 @@ The log has an entry `transfer.exported` with the same hash.
 """
 
 import csv
-import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,11 +20,9 @@ from broker.domain.cross_border import Count, Mechanism
 from broker.domain.errors import EvidenceInvalid, LogError
 from broker.domain.spreadsheet import plain
 from broker.domain.trust import Trust
-from credentials.chain import verify_chain
-from credentials.errors import CredentialError
-from credentials.jcs import b64url, canonical
-from credentials.json_reader import read_json_object
-from credentials.jws import Signer, parse_jws, sign_jws
+from broker.domain.word import Word, file_hash, give_word, read_word
+from credentials.jcs import canonical
+from credentials.jws import Signer
 
 SCHEMA: Final = "urn:consent-broker:cross-border:1"
 TYPE: Final = "cross-border-register+jwt"
@@ -132,56 +126,31 @@ def vouch(
     checkpoint: str | None,
 ) -> str:
     """The broker's word on a file, as a compact JWS."""
-    claims: dict[str, Any] = {
-        "iss": issuer,
-        "iat": now,
-        "sha256": digest_of(content),
-        "year": year,
-        "form": form,
-    }
+    said: dict[str, Any] = {"sha256": file_hash(content), "year": year, "form": form}
     if checkpoint is not None:
-        claims["checkpoint"] = checkpoint
-    return sign_jws(signer, {"typ": TYPE, "x5c": list(x5c)}, claims)
-
-
-def digest_of(content: bytes) -> str:
-    """SHA-256 of a file, base64url."""
-    return b64url(hashlib.sha256(content).digest())
+        said["checkpoint"] = checkpoint
+    return give_word(TYPE, Word(issuer, now, said), signer=signer, x5c=x5c)
 
 
 def verify_register(content: bytes, token: str, trust: Trust) -> Vouched:
     """Verify a broker's word on a file.
 
-    1. The JWS is of this type and its certificates lead to a trusted root at its `iat`.
-    2. Its certificate is none of those whose key somebody else may hold.
-    3. Its signature holds, and its issuer is a name of the certificate.
-    4. The file is the one that it is about.
-    5. The checkpoint is signed by a trusted log.
+    1. The word verifies (`domain.word`).
+    2. The file is the one that it is about.
+    3. The checkpoint is signed by a trusted log.
 
     Raises `EvidenceInvalid`, which says what fails.
     """
-    try:
-        jws = parse_jws(token, typ=TYPE)
-        claims = read_json_object(jws.payload)
-        made_at, year = claims["iat"], claims["year"]
-        said, form, issuer = claims["sha256"], claims["form"], claims["iss"]
-        if not all(type(one) is int for one in (made_at, year)) or not all(
-            isinstance(one, str) for one in (said, form, issuer)
-        ):
-            raise EvidenceInvalid("the signature is not over a register of transfers")
-        chain = verify_chain(jws.header.get("x5c", ()), trust.roots, made_at)
-        named = hashlib.sha256(chain.leaf).hexdigest()
-        if any(one.certificate == named for one in trust.compromised):
-            raise EvidenceInvalid("the key that signed it is one that somebody else may hold")
-        jws.verify(chain.key)
-        chain.check_issuer(issuer)
-    except KeyError:
-        raise EvidenceInvalid("the signature is not over a register of transfers") from None
-    except CredentialError as error:
-        raise EvidenceInvalid(f"the signature does not hold: {error}") from None
-    if digest_of(content) != said:
+    # 1.
+    word = read_word(token, TYPE, trust)
+    year, form = word.said.get("year"), word.said.get("form")
+    if type(year) is not int or not isinstance(form, str):
+        raise EvidenceInvalid("the signature is not over a register of transfers")
+    # 2.
+    if file_hash(content) != word.said.get("sha256"):
         raise EvidenceInvalid("the file is not the one that was signed")
-    return Vouched(issuer, made_at, year, form, _checkpoint(claims, trust))
+    # 3.
+    return Vouched(word.issuer, word.made_at, year, form, _checkpoint(word.said, trust))
 
 
 def _checkpoint(claims: Mapping[str, Any], trust: Trust) -> Checkpoint | None:

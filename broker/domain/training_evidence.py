@@ -1,7 +1,7 @@
 """For one customer: in which rounds of training their consents were used, by what members said.
 
-A file is one JSON object: `evidence`, and the broker's word on it, a compact JWS (`TYPE`) by the
-tenant's key for credentials, over the SHA-256 of the canonical JSON (RFC 8785) of `evidence`:
+A file is one JSON object: `evidence`, and `signature`, the broker's word on it (`domain.word`, of
+type `TYPE`), over the SHA-256 of the canonical JSON (RFC 8785) of `evidence`:
 
     schema      `SCHEMA`
     iss         the tenant's address
@@ -20,22 +20,20 @@ salt it is computed; whoever has that can test any consent number against leaves
 the file only where somebody asked for it.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from broker.domain.campaign import read_told
 from broker.domain.errors import EvidenceInvalid
 from broker.domain.training_errors import TrainingEvidenceTooLarge
 from broker.domain.trust import Trust
-from credentials.chain import verify_chain
+from broker.domain.word import Word, file_hash, give_word, read_word
 from credentials.errors import CredentialError
-from credentials.jcs import b64url, canonical
-from credentials.json_reader import read_json_object
-from credentials.jws import Signer, parse_jws, sign_jws
+from credentials.jcs import canonical
+from credentials.jws import Signer
 from federation import reading
-from federation.board import Board, SignedCampaign, verify_campaign
-from federation.campaign import Campaign
+from federation.board import Board, SignedCampaign
 from federation.errors import FederationError, Malformed
 from federation.presence import CampaignSalt, PresenceProof, RoundKey, Shows, leaf_of
 from federation.receipt import Asked, read_receipt
@@ -99,17 +97,13 @@ def check_size(rounds: int, size: int) -> None:
 
 def digest_of(evidence: Mapping[str, Any]) -> str:
     """SHA-256 over the canonical JSON of evidence, base64url."""
-    return b64url(hashlib.sha256(canonical(dict(evidence))).digest())
+    return file_hash(canonical(dict(evidence)))
 
 
 def vouch(evidence: Mapping[str, Any], *, signer: Signer, x5c: Sequence[str]) -> dict[str, Any]:
     """The file: the evidence, and the broker's word on it."""
-    claims = {
-        "iss": evidence["iss"],
-        "iat": evidence["made_at"],
-        "sha256": digest_of(evidence),
-    }
-    signature = sign_jws(signer, {"typ": TYPE, "x5c": list(x5c)}, claims)
+    word = Word(evidence["iss"], evidence["made_at"], {"sha256": digest_of(evidence)})
+    signature = give_word(TYPE, word, signer=signer, x5c=x5c)
     return {"evidence": dict(evidence), "signature": signature}
 
 
@@ -117,8 +111,7 @@ def verify_training_evidence(data: bytes, trust: Trust) -> TrainingEvidence:
     """Verify a file offline.
 
     1. It is of this schema.
-    2. The broker's word on it verifies: certificates that lead to a trusted root, a key that nobody
-       else may hold, an issuer that is a name of the certificate, these very contents.
+    2. The broker's word on it verifies (`domain.word`), and is about these very contents.
     3. Each campaign is signed by its board.
     4. Each receipt is by its member's key and of its campaign, stage, round and member.
     5. Each round's key follows from the campaign's salt, where that is there.
@@ -176,34 +169,15 @@ class _Campaign:
 def _broker(evidence: Mapping[str, Any], token: object, made_at: int, trust: Trust) -> str:
     if not isinstance(token, str):
         raise Malformed("signature is a compact JWS")
-    jws = parse_jws(token, typ=TYPE)
-    chain = verify_chain(jws.header.get("x5c", ()), trust.roots, made_at)
-    named = hashlib.sha256(chain.leaf).hexdigest()
-    if any(one.certificate == named for one in trust.compromised):
-        raise EvidenceInvalid("the key that signed it is one that somebody else may hold")
-    jws.verify(chain.key)
-    issuer = evidence["iss"]
-    stated = {"iss": issuer, "iat": made_at, "sha256": digest_of(evidence)}
-    if not isinstance(issuer, str) or read_json_object(jws.payload) != stated:
+    word = read_word(token, TYPE, trust)
+    if word != Word(evidence["iss"], made_at, {"sha256": digest_of(evidence)}):
         raise EvidenceInvalid("the evidence is not what the broker signed")
-    chain.check_issuer(issuer)
-    return issuer
+    return word.issuer
 
 
 def _campaign(value: object) -> _Campaign:
     source = reading.members(value, "a campaign of the evidence", _CAMPAIGN)
-    document = reading.members(
-        source["document"], "a signed campaign", frozenset({"campaign", "signatures"})
-    )
-    told = reading.members(source["board"], "a board", frozenset({"keys", "threshold"}))
-    keys = reading.items(told, "keys", MOST)
-    signatures = reading.items(document, "signatures", MOST)
-    if not all(isinstance(one, dict) for one in keys):
-        raise Malformed("keys of a board are JWKs")
-    if not all(isinstance(one, str) for one in signatures):
-        raise Malformed("signatures are compact JWS, as text")
-    board = Board.of(keys, reading.whole(told, "threshold", 1, len(keys) or 1))
-    signed = verify_campaign(Campaign.from_json(document["campaign"]), signatures, board)
+    signed, board = read_told(source["document"], source["board"])
     salt = source["salt"]
     kept = None if salt is None else CampaignSalt(signed, reading.hash_bytes(salt, "salt"))
     return _Campaign(signed, board, kept)

@@ -1,7 +1,8 @@
 """The register of transfers for the regulator: read at one moment, vouched for, told in the log."""
 
 from broker.domain.addresses import tenant_url
-from broker.domain.cross_border_export import Register, digest_of, vouch
+from broker.domain.cross_border_export import Register, vouch
+from broker.domain.word import file_hash
 from broker.store import cross_border as store
 from broker.store import log_tree, partners, registry
 from broker.usecases import audit, cross_border
@@ -54,7 +55,7 @@ def signed(
         now=found.made_at,
         checkpoint=None if latest is None else latest.note,
     )
-    body = {"year": found.year, "form": form, "sha256": digest_of(content), "by": by}
+    body = {"year": found.year, "form": form, "sha256": file_hash(content), "by": by}
     with ctx.db.transaction() as tx:
         audit.record(ctx, tx, tenant_id=found.tenant, type="transfer.exported", body=body)
     return token

@@ -19,8 +19,9 @@ receipt: it holds their hashes, in the credential and in the log. How it evolves
 manifest counts up; what is not known is refused, a file no less than a schema.
 """
 
-from broker.domain.evidence.opened import MANIFEST_TYPE, REISSUED_SCHEMA, SCHEMA, file_hash
+from broker.domain.evidence.opened import MANIFEST_TYPE, REISSUED_SCHEMA, SCHEMA
 from broker.domain.evidence.verify import Check, Report, verify_evidence
+from broker.domain.word import file_hash
 
 __all__ = [
     "MANIFEST_TYPE",

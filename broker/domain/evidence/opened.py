@@ -1,6 +1,5 @@
 """A bundle while it is checked: its files, whom to trust about them, what steps have read."""
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from broker.domain.errors import EvidenceInvalid
 from broker.domain.signed_content import Kind
 from broker.domain.terms import Terms
 from broker.domain.trust import Trust
+from broker.domain.word import file_hash
 from credentials.errors import CredentialError
-from credentials.jcs import b64url, canonical
+from credentials.jcs import canonical
 from credentials.json_reader import read_json_object
 from credentials.model import VerifiedCredential, VerifiedPresentation
 
@@ -136,11 +136,6 @@ class OpenedBundle:
             ],
             "terms": self.terms.hash(),
         }
-
-
-def file_hash(data: bytes) -> str:
-    """SHA-256, base64url: how manifest, credential and log name a file."""
-    return b64url(hashlib.sha256(data).digest())
 
 
 def require_canonical(value: object, data: bytes, name: str) -> None:

@@ -29,13 +29,13 @@ from broker.domain.evidence.opened import (
     REISSUED_SCHEMA,
     LoggedAct,
     OpenedBundle,
-    file_hash,
     integer,
 )
 from broker.domain.held import LONGEST_SECONDS
 from broker.domain.issued_claims import COARSE_SECONDS
 from broker.domain.signed_content import Kind
 from broker.domain.terms import Terms
+from broker.domain.word import file_hash
 
 SAME_ACT_SECONDS = 60
 """How far the clock readings of one act, or of two machines, may lie apart."""

@@ -19,7 +19,6 @@ from broker.domain.evidence.opened import (
     TERMS,
     OpenedBundle,
     SignedPart,
-    file_hash,
     integer,
     require_canonical,
     text,
@@ -31,6 +30,7 @@ from broker.domain.evidence.story import verify_story
 from broker.domain.evidence.times import has_times, verify_times
 from broker.domain.terms import Terms
 from broker.domain.trust import Trust
+from broker.domain.word import file_hash
 from credentials.chain import verify_chain
 from credentials.errors import CredentialError
 from credentials.json_reader import read_json_object
