@@ -102,13 +102,13 @@ def verify_campaign(campaign: Campaign, signatures: Sequence[str], board: Board)
     signers = _signers(signatures, CAMPAIGN_TYPE, {"campaign": campaign_hash}, board)
     if len(signers.counted) < board.threshold:
         raise BoardDisagrees(len(signers.counted), board.threshold, signers.faults)
-    return SignedCampaign(campaign, campaign_hash, signers.counted)
+    return SignedCampaign(campaign, campaign_hash, frozenset(signers.counted))
 
 
 def approvals(
     signed: SignedCampaign, stage: str, model: str, given: Sequence[str], board: Board
-) -> frozenset[str]:
-    """Who of the board approved this model for this stage: key thumbprints.
+) -> Mapping[str, str]:
+    """Who of the board approved this model for this stage: key thumbprints, each with its approval.
 
     How many are enough the stage says (`Stage.shut_gates`); approvals that do not hold are left
     out.
@@ -151,24 +151,24 @@ def pass_stage(
 
 @dataclass(frozen=True)
 class _Signers:
-    counted: frozenset[str]
+    counted: Mapping[str, str]
     faults: tuple[str, ...]
 
 
 def _signers(
     signatures: Sequence[str], typ: str, stated: Mapping[str, str], board: Board
 ) -> _Signers:
-    counted: set[str] = set()
+    counted: dict[str, str] = {}
     faults: list[str] = []
     for number, signature in enumerate(signatures, start=1):
         signer = _signer(signature, typ, stated, board)
         if signer.fault or signer.key in counted:
             faults.append(f"signature {number}: {signer.fault or 'of a key that signed already'}")
         else:
-            counted.add(signer.key)
+            counted[signer.key] = signature
         if len(counted) == len(board.keys):
             break
-    return _Signers(frozenset(counted), tuple(faults[:MOST_FAULTS]))
+    return _Signers(counted, tuple(faults[:MOST_FAULTS]))
 
 
 @dataclass(frozen=True)

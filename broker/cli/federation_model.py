@@ -6,22 +6,35 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
 
 from broker.cli.composed import REFUSED, USAGE, Json, Tenant, composed, read_file
 from broker.domain.addresses import ROOT_TENANT
+from broker.domain.campaign import LARGEST_BOARD
+from broker.domain.errors import BrokerError
+from broker.domain.model_card import (
+    CARD,
+    FACTS,
+    LARGEST_FILE,
+    WEIGHTS,
+    WORD,
+    ModelReport,
+    facts_file,
+    verify_model,
+)
+from broker.domain.trust import LARGEST as LARGEST_TRUST
+from broker.domain.trust import Trust
 from broker.usecases import model_version as models
 from broker.usecases import rollout
-from broker.usecases.model_card import export_model
+from broker.usecases.model_card import export_model, word_of
 from broker.web.model_card import card
+from broker.web.training_report import moment
 from credentials.jcs import b64url
 from federation.board import LARGEST_SIGNATURE, MOST_KEYS
 
 model = typer.Typer(help="Models that rounds have given. 模型登记。", no_args_is_help=True)
 
 MOST = 10_000
-WEIGHTS = "model.safetensors"
 
 ModelId = Annotated[str, typer.Argument(help="The model's hash, base64url. 模型哈希。")]
 
@@ -67,16 +80,15 @@ def export(
     tenant: Tenant = ROOT_TENANT,
     as_json: Json = False,
 ) -> None:
-    """Write a model's card and facts, and its weights where you have them. 导出模型卡与权重。"""
+    """Write a model's card and facts, signed, and its weights where you have them. 导出并签名。"""
     if weights is not None and _hash_of(weights) != model_id:
         typer.echo(f"consent-broker: {weights}: these are not the weights of the model", err=True)
         raise typer.Exit(REFUSED)
     with composed() as ctx:
         told = export_model(ctx, tenant, model_id, weights=weights is not None)
-    files = {
-        "MODEL_CARD.md": card(told).encode(),
-        "model.json": orjson.dumps(told, option=orjson.OPT_INDENT_2),
-    }
+        text = card(told).encode()
+        word = word_of(ctx, tenant, told, text)
+    files = {CARD: text, FACTS: facts_file(told), WORD: f"{word}\n".encode()}
     written = [str(out / name) for name in files]
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -89,6 +101,65 @@ def export(
         typer.echo(f"consent-broker: cannot write {error.filename}: {error.strerror}", err=True)
         raise typer.Exit(USAGE) from None
     typer.echo(json.dumps({"files": written}) if as_json else "\n".join(written))
+
+
+@model.command("verify")
+def verify(
+    directory: Annotated[Path, typer.Argument(help="What `export` wrote. 导出的目录。")],
+    trust: Annotated[
+        Path,
+        typer.Option("--trust", help="The trust file: consent-broker trust export. 信任文件。"),
+    ],
+    board: Annotated[
+        Path | None,
+        typer.Option("--board", help="The board's keys as you know them, JSON. 已知的委员会公钥。"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check an exported model: signature, weights, lineage, approvals; no server. 离线核验模型。
+
+    What holds is so as of the time that is told: a later withdrawal or retirement only the broker
+    can tell. Exit codes: 0 verified, 1 not, 2 wrong use.
+    """
+    if not directory.is_dir():
+        typer.echo(f"consent-broker: {directory}: no such directory", err=True)
+        raise typer.Exit(USAGE)
+    try:
+        trusted = Trust.parse(read_file(trust, LARGEST_TRUST))
+    except BrokerError as error:
+        typer.echo(f"consent-broker: {trust}: {error}", err=True)
+        raise typer.Exit(USAGE) from None
+    files = {
+        name: read_file(directory / name, LARGEST_FILE)
+        for name in (FACTS, CARD, WORD)
+        if (directory / name).exists()
+    }
+    weights = directory / WEIGHTS
+    known = None if board is None else read_file(board, LARGEST_BOARD)
+    found = verify_model(files, _hash_of(weights) if weights.exists() else None, trusted, known)
+    if as_json:
+        told = {"verified": found.verified, **vars(found)}
+        typer.echo(json.dumps(told | {"findings": [vars(one) for one in found.findings]}))
+    else:
+        _print(directory, found, of_broker=board is None)
+    if not found.verified:
+        raise typer.Exit(REFUSED)
+
+
+def _print(directory: Path, found: ModelReport, *, of_broker: bool) -> None:
+    for one in found.findings:
+        typer.echo(f"  {'✓' if one.holds else '✗'} {one.code}: {one.found}")
+    if of_broker:
+        typer.echo("  the board's keys, which the broker names; compare them, or give --board:")
+        for key in found.boards:
+            typer.echo(f"    {key}")
+    if found.made_at is None or not found.verified:
+        typer.echo(f"{directory}: not verified 未通过核验")
+        return
+    typer.echo(
+        f"{directory}: model {found.model} by {found.issuer}; {found.state} as of "
+        f"{moment(found.made_at)}: ask the broker whether that has changed"
+    )
 
 
 def _hash_of(weights: Path) -> str:

@@ -22,7 +22,10 @@ _PLACE = (
 
 @dataclass(frozen=True)
 class VersionRow:
-    """A model version; `members` and `metrics` are JSON text, `epsilon` a number in text."""
+    """A model version; `epsilon` is a number in text.
+
+    `members`, `metrics` and `approvals` (JWS, None before it passed its stage) are JSON text.
+    """
 
     tenant_id: str
     id: str
@@ -40,6 +43,7 @@ class VersionRow:
     created_at: int
     changed_at: int
     taint: str | None = None
+    approvals: str | None = None
 
 
 def add(tx: Connection, row: VersionRow) -> None:

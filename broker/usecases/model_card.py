@@ -1,14 +1,18 @@
 """What a model card says: what a model is, what it was trained on, what is left of whom in it."""
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection
 
+from broker.domain.addresses import tenant_url
 from broker.domain.errors import StateConflict
+from broker.domain.model_card import CARD, FACTS, SCHEMA, facts_file, vouch
+from broker.domain.word import file_hash
 from broker.store import campaigns, model_versions, training_rounds, unlearning
 from broker.store.model_versions import VersionRow
 from broker.usecases import audit
-from broker.usecases.campaign import signed_of
 from broker.usecases.context import Context
 from broker.usecases.model_lineage import line_of
 from broker.usecases.model_version import told
@@ -23,10 +27,8 @@ def export_model(
     """All that a model's card says; that it was handed out enters the log.
 
     What was withdrawn by now is looked for first; `looked_through` is false while some of it waits,
-    such as for an open round. `campaign` is the signed document, `line` the model and its
-    ancestors, itself first, each with `buckets`: by member, how many rows its receipt covers,
-    rounded up. `weights`: they go along. Raises `NotFound`, and `StateConflict` for the weights of
-    a model that is not to be used.
+    such as for an open round. It is what `domain.model_card` writes. `weights`: they go along.
+    Raises `NotFound`, and `StateConflict` for the weights of a model that is not to be used.
     """
     with ctx.db.reading() as tx:
         campaign_id = model_versions.find(tx, tenant_id, model_id).campaign_id
@@ -41,16 +43,40 @@ def export_model(
                 "its card is"
             )
         found = {
-            "model": told(row),
-            "campaign_hash": campaign.hash,
-            "campaign": signed_of(campaign).campaign.to_json(),
-            "line": [{**told(one), "buckets": _buckets(tx, one)} for one in line_of(tx, row)],
-            "looked_through": unlearning.waiting(tx, tenant_id) == 0,
+            "schema": SCHEMA,
+            "iss": tenant_url(ctx.settings.public_url, tenant_id),
             "made_at": ctx.now(),
+            "model": told(row),
+            "campaign": {
+                "id": campaign.id,
+                "hash": campaign.hash,
+                "document": json.loads(campaign.document),
+                "board": json.loads(campaign.board),
+            },
+            "line": [_in_line(tx, one) for one in line_of(tx, row)],
+            "looked_through": unlearning.waiting(tx, tenant_id) == 0,
         }
-        body = {"model": row.id, "state": row.state, "weights": weights, "by": by}
+        body = {
+            "model": row.id,
+            "state": row.state,
+            "weights": weights,
+            "sha256": file_hash(facts_file(found)),
+            "by": by,
+        }
         audit.record(ctx, tx, tenant_id=tenant_id, type="model.exported", body=body)
     return found
+
+
+def word_of(ctx: Context, tenant_id: str, facts: Mapping[str, Any], card: bytes) -> str:
+    """The broker's word on a model with these facts and this card, a compact JWS."""
+    key = ctx.keys.issuer(tenant_id)
+    files = {FACTS: facts_file(facts), CARD: card}
+    return vouch(facts, files, signer=key.signer, x5c=key.x5c)
+
+
+def _in_line(tx: Connection, row: VersionRow) -> dict[str, Any]:
+    approvals = json.loads(row.approvals or "[]")
+    return {**told(row), "buckets": _buckets(tx, row), "approvals": approvals}
 
 
 def _buckets(tx: Connection, row: VersionRow) -> dict[str, int]:

@@ -16,7 +16,7 @@ from broker.usecases.context import Context
 from broker.usecases.model_lineage import as_library, line_of
 from broker.usecases.training_round import check_switches
 from broker.usecases.unlearning import SECONDS, search
-from federation.board import pass_stage
+from federation.board import approvals, pass_stage
 from federation.errors import FederationError
 
 _PASSED = {"pilot": "pilot", "consortium": "active"}
@@ -35,7 +35,8 @@ def promote(
        the approvals `given` (JWS of the board) the stage's gates hold
        (`federation.board.pass_stage`).
     4. From the pilot on it is in state `pilot`, and the campaign goes on with it in stage
-       `consortium`; from there on it is `active`.
+       `consortium`; from there on it is `active`. The approvals that hold are kept with it, and the
+       log names their keys (thumbprints).
 
     Raises `NotFound`, `StateConflict`, `SearchNotOver`, and leaves of `FederationError` such as
     `StageShut`, which names what does not hold.
@@ -59,6 +60,8 @@ def promote(
         check_switches(tx, tenant_id, signed)
         board = read_board(campaign.board.encode())
         pass_stage(signed, row.stage, row.id, metrics=metrics, given=given, board=board)
+        approved = approvals(signed, row.stage, row.id, given, board)
+        kept = list(approved.values())
         # 4.
         if row.stage == "pilot":
             if campaign.stage != "pilot" or campaign.state not in {"running", "paused"}:
@@ -69,7 +72,7 @@ def promote(
                 "stage": row.stage,
                 "model": row.id,
                 "metrics": metrics,
-                "approvals": list(given),
+                "approvals": kept,
             }
             campaigns.change(
                 tx,
@@ -80,14 +83,19 @@ def promote(
             )
         changed = _become(ctx, campaign, row, _PASSED[row.stage])
         model_versions.change(
-            tx, tenant_id, row.id, state=changed.state, changed_at=changed.changed_at
+            tx,
+            tenant_id,
+            row.id,
+            state=changed.state,
+            changed_at=changed.changed_at,
+            approvals=json.dumps(kept),
         )
         body = {
             "model": row.id,
             "campaign": campaign.id,
             "stage": row.stage,
             "state": changed.state,
-            "approvals": len(given),
+            "approvals": sorted(approved),
             "by": by,
         }
         audit.record(ctx, tx, tenant_id=tenant_id, type="model.promoted", body=body)

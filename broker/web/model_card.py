@@ -18,7 +18,8 @@ LINE_SHOWN = 50
 
 def card(told: Mapping[str, Any]) -> str:
     """The card of what `usecases.model_card.export_model` tells."""
-    purpose, _, algorithm = told["campaign"]["purpose"].partition("#algo:")
+    campaign = told["campaign"]["document"]["campaign"]
+    purpose, _, algorithm = campaign["purpose"].partition("#algo:")
     rows: dict[str, int] = {}
     for one in told["line"]:
         for member, bucket in one["buckets"].items():
@@ -26,7 +27,8 @@ def card(told: Mapping[str, Any]) -> str:
     view = {
         "told": told,
         "model": told["model"],
-        "campaign": told["campaign"],
+        "campaign": campaign,
+        "approvals": told["line"][0]["approvals"],
         "purpose": purpose,
         "algorithm": algorithm,
         "rows": sorted(rows.items()),

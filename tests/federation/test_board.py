@@ -131,7 +131,7 @@ def test_approvals_are_of_one_model_in_one_stage_by_the_board() -> None:
         GOOD[1],
     ]
     found = approvals(signed(), "consortium", "model-1", given, BOARD)
-    assert found == {thumbprint(BOARD_KEYS[0].public_jwk())}
+    assert found == {thumbprint(BOARD_KEYS[0].public_jwk()): given[0]}
     stage = THIS.rollout[1]
     assert stage.shut_gates({}, found) == ("approvals 1 of 2",)
     given.append(approve_model(BOARD_KEYS[2], THIS, "consortium", "model-1"))

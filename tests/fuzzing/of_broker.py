@@ -14,7 +14,7 @@ from broker.api.authzen import (
     parse_search,
 )
 from broker.api.limits import deeper_than
-from broker.domain import cosignature, webhook
+from broker.domain import cosignature, model_card, webhook
 from broker.domain.access import read_terms
 from broker.domain.agent import ACTION_TYPE, claimed_agent, read_action
 from broker.domain.backup import DATABASE, BackupFile
@@ -28,8 +28,7 @@ from broker.domain.demand import read_demand
 from broker.domain.entry import Entry, LogKey, SealedEntry
 from broker.domain.errors import BrokerError
 from broker.domain.event import MEDIA_TYPE
-from broker.domain.evidence import verify_evidence
-from broker.domain.evidence.opened import MANIFEST_TYPE, file_hash
+from broker.domain.evidence import MANIFEST_TYPE, file_hash, verify_evidence
 from broker.domain.fee import Charge, read_month, read_rate, read_value
 from broker.domain.guardian import GuardianTerms
 from broker.domain.incoming import BATCH_TYPE, read_events
@@ -200,6 +199,36 @@ TRAINING = {
         }
     ],
 }
+VERSION = {
+    "id": b64url(bytes(32)),
+    "parent": None,
+    "campaign": "fc-1",
+    "stage": "consortium",
+    "number": 0,
+    "bundle_hash": SIGNED.campaign.bundle_hash,
+    "parameters_hash": SIGNED.campaign.parameters_hash,
+    "receipts_root": None,
+    "members": [],
+    "epsilon": None,
+    "metrics": {"auc": "0.8"},
+    "state": "candidate",
+    "taint": None,
+    "created_at": 1,
+}
+MODEL = {
+    "schema": model_card.SCHEMA,
+    "iss": honest.ISSUER,
+    "made_at": honest.GRANTED_AT,
+    "model": VERSION,
+    "campaign": {
+        "id": "fc-1",
+        "hash": SIGNED.campaign_hash,
+        "document": TRAINING["campaigns"][0]["document"],  # type: ignore[index]
+        "board": TRAINING["campaigns"][0]["board"],  # type: ignore[index]
+    },
+    "line": [VERSION | {"buckets": {"p-1": 64}, "approvals": ["a.b.c"]}],
+    "looked_through": True,
+}
 _FOLDER = Path(tempfile.gettempdir())
 
 
@@ -224,6 +253,24 @@ def _training_evidence(data: bytes) -> object:
     except CredentialError:
         return None  # it has no canonical form, so nobody could sign it
     return verify_training_evidence(dumped(file), honest.TRUST)
+
+
+def word_on_model(facts: dict[str, Any]) -> str:
+    files = {model_card.FACTS: dumped(facts), model_card.CARD: b"# card"}
+    return model_card.vouch(facts, files, signer=honest.LEAF, x5c=honest.CHAIN)
+
+
+def _model(data: bytes) -> object:
+    """Facts that nobody signed: each thing is looked at all the same, and nothing is raised."""
+    files = {model_card.FACTS: data, model_card.WORD: word_on_model(MODEL).encode()}
+    return model_card.verify_model(files, b64url(bytes(32)), honest.TRUST)
+
+
+def _model_claims(data: bytes) -> object:
+    """Claims that are signed all the same."""
+    token = sign_jws(honest.LEAF, {"typ": model_card.TYPE, "x5c": honest.CHAIN}, data)
+    files = {model_card.FACTS: dumped(MODEL), model_card.WORD: token.encode()}
+    return model_card.verify_model(files, None, honest.TRUST)
 
 
 def _note(data: bytes) -> object:
@@ -551,7 +598,7 @@ PARSERS = (
     ),
     _p(
         "word on a register of transfers",
-        "domain.cross_border_export.verify_register",
+        "domain.cross_border_export.verify_register domain.word.read_word",
         lambda data: verify_register(b"register", text(data), honest.TRUST),
         REGISTER.encode(),
     ),
@@ -563,7 +610,7 @@ PARSERS = (
     ),
     _p(
         "evidence of training",
-        "domain.training_evidence.verify_training_evidence",
+        "domain.training_evidence.verify_training_evidence domain.campaign.read_told",
         _training_evidence,
         dumped(TRAINING),
     ),
@@ -572,6 +619,24 @@ PARSERS = (
         "domain.training_evidence.verify_training_evidence",
         lambda data: verify_training_evidence(data, honest.TRUST),
         dumped(word(TRAINING, signer=honest.LEAF, x5c=honest.CHAIN)),
+    ),
+    _p(
+        "facts of a model",
+        "domain.model_card.verify_model",
+        _model,
+        dumped(MODEL),
+    ),
+    _p(
+        "word on a model",
+        "domain.model_card.verify_model domain.word.read_word",
+        lambda data: model_card.verify_model({model_card.WORD: data}, None, honest.TRUST, data),
+        word_on_model(MODEL).encode(),
+    ),
+    _p(
+        "claims of a word on a model",
+        "domain.model_card.verify_model domain.word.read_word",
+        _model_claims,
+        b64url_decode(word_on_model(MODEL).split(".")[1]),
     ),
     _p(
         "IP address",

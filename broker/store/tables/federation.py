@@ -165,7 +165,8 @@ class TrainingReceipt(SQLModel, table=True):
 class ModelVersion(SQLModel, table=True):
     """A model by its hash: what it came of, who trained it, what it spent and reached.
 
-    `members` and `metrics` are JSON; a model that a campaign began with has round 0 and no parent.
+    `members`, `metrics` and `approvals` (JWS of the board by which it passed its stage) are JSON; a
+    model that a campaign began with has round 0 and no parent.
     `taint` is `used` or `descends` where a withdrawn row is in it, whatever its state.
     """
 
@@ -190,6 +191,7 @@ class ModelVersion(SQLModel, table=True):
     created_at: int = time()
     changed_at: int = time()
     taint: str | None = None
+    approvals: str | None = Field(default=None, sa_type=SqlText)
 
 
 class UnlearningSearch(SQLModel, table=True):

@@ -14,10 +14,13 @@ from broker.store.acting import acting_for_all
 from broker.store.model_versions import VersionRow
 from broker.usecases.bootstrap import demo_clients
 from broker.usecases.context import Context
+from broker.usecases.trust import trust
 from credentials.jcs import b64url
+from federation.campaign import bundle_hash, parameters_hash
 from tests.broker.builders import Broker
 from tests.broker.cli.commands import Commands, home
 from tests.broker.training import board_file, member_keys, signed_document
+from tests.federation.world import BUNDLE, PARAMETERS
 
 REFUSED, USAGE = 1, 2
 COMMANDS = Commands("federation")
@@ -194,7 +197,8 @@ def test_a_report_and_a_card_are_written(ctx: Context, tmp_path: Path) -> None:
     named = b64url(hashlib.sha256(b"weights").digest())
     with acting_for_all(), ctx.db.transaction() as tx:
         version = VersionRow(
-            *("demo", named, None, added, "consortium", 0, salt, salt, None, "[]", None, "{}"),
+            *("demo", named, None, added, "consortium", 0, bundle_hash(BUNDLE)),
+            *(parameters_hash(PARAMETERS), None, "[]", None, "{}"),
             *("candidate", 1, 1),
         )
         model_versions.add(tx, version)
@@ -203,7 +207,35 @@ def test_a_report_and_a_card_are_written(ctx: Context, tmp_path: Path) -> None:
     assert (out / "model.safetensors").read_bytes() == b"weights"
     assert (out / "MODEL_CARD.md").read_text("utf-8").startswith("# ")
     assert json.loads((out / "model.json").read_bytes())["model"]["id"] == named
-    assert len(files) == len(list(out.iterdir())) - 1
+    assert {Path(one).name for one in files} == {one.name for one in out.iterdir()} - {
+        "report.html"
+    }
+    verified_by_command(ctx, out, board)
     other = run(*export, "--weights", board)
     assert (other.exit_code, "not the weights" in other.stderr) == (REFUSED, True)
     assert run(*export, "--weights", "absent").exit_code == USAGE
+
+
+def verified_by_command(ctx: Context, out: Path, board: str) -> None:
+    """What was exported verifies by itself; each file that is another one is named."""
+    known = out.parent / "trust.json"
+    with acting_for_all():
+        known.write_text(json.dumps(trust(ctx).to_json()))
+    verify = ("model", "verify", str(out), "--trust", str(known))
+    found = told(*verify, "--board", board)
+    assert (found["verified"], found["state"], found["made_at"] > 1) == (True, "candidate", True)
+    assert "compare them" not in run(*verify, "--board", board).output
+    shown = run(*verify)
+    assert "✓ model.safetensors: exactly those" in shown.output
+    assert all(one in shown.output for one in (*found["boards"], "candidate as of", "compare them"))
+    kept = {name: (out / name).read_bytes() for name in ("model.safetensors", "MODEL_CARD.md")}
+    (out / "model.safetensors").write_bytes(b"others")
+    (out / "MODEL_CARD.md").unlink()
+    refused = run(*verify)
+    assert refused.exit_code == REFUSED
+    for line in ("✗ MODEL_CARD.md: there is no", "✗ model.safetensors: these are", "not verified"):
+        assert line in refused.output
+    for name, data in kept.items():
+        (out / name).write_bytes(data)
+    assert run(*verify[:-1], board).exit_code == USAGE
+    assert run("model", "verify", str(out / "absent"), *verify[3:]).exit_code == USAGE

@@ -1,0 +1,339 @@
+"""A model as it is handed out: files that whoever has the trust file verifies without a server.
+
+    model.json          what the model is (below)
+    MODEL_CARD.md       the same, for people
+    model.safetensors   the weights, where they go along
+    model.jws           the broker's word on these (`domain.word`, of type `TYPE`)
+
+`model.json` is one JSON object:
+
+    schema          `SCHEMA`
+    iss, made_at    the tenant's address, and when this was so: states change later
+    model           the version: `id` is the SHA-256 of its weights
+    campaign        its campaign: `id`, `hash`, `document` as the board signed it, `board`
+    line            the version and its ancestors, itself first, each with `buckets` (by member, how
+                    many rows its receipt covers, rounded up) and `approvals` (JWS of the board)
+    looked_through  whether all that was withdrawn by then had been looked for
+
+The word says, besides by whom and when it was given, `model`, `state`, and `files`: by name
+the SHA-256 of each, the weights' too where these are elsewhere.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import orjson
+
+from broker.domain.campaign import LARGEST_BOARD, read_told
+from broker.domain.errors import BrokerError, EvidenceInvalid, StateConflict
+from broker.domain.trust import Trust
+from broker.domain.word import Word, file_hash, give_word, read_word
+from credentials.errors import CredentialError
+from credentials.json_reader import read_json_object
+from credentials.jws import Signer
+from federation import reading
+from federation.board import MOST_KEYS, Board, SignedCampaign, approvals
+from federation.campaign import MOST_MEMBERS, MOST_ROUNDS
+from federation.errors import FederationError, Malformed
+from federation.rollout import STAGES
+from federation.unlearning import Lineage, ModelVersion
+
+T = TypeVar("T")
+SCHEMA: Final = "urn:consent-broker:model:1"
+TYPE: Final = "model+jwt"
+FACTS, CARD, WEIGHTS, WORD = "model.json", "MODEL_CARD.md", "model.safetensors", "model.jws"
+LARGEST_FILE: Final = 32 * 1_048_576
+MOST_VERSIONS: Final = 100_000
+_CONTAINERS: Final = 6 * MOST_VERSIONS
+_FACTS = frozenset(
+    {"schema", "iss", "made_at", "model", "campaign", "line", "looked_through"},
+)
+_CAMPAIGN = frozenset({"id", "hash", "document", "board"})
+_MODEL = frozenset(
+    {
+        *("id", "parent", "campaign", "stage", "number", "bundle_hash", "parameters_hash"),
+        *("receipts_root", "members", "epsilon", "metrics", "state", "taint", "created_at"),
+    }
+)
+_LINE = _MODEL | {"buckets", "approvals"}
+STATES: Final = ("candidate", "pilot", "active", "tainted", "retired")
+_PASSED: Final = frozenset({"pilot", "active"})
+
+
+def facts_file(facts: Mapping[str, Any]) -> bytes:
+    """`model.json`. Raises `StateConflict` where it would be more than is read again."""
+    data = orjson.dumps(facts, option=orjson.OPT_INDENT_2)
+    if len(data) > LARGEST_FILE or len(facts["line"]) > MOST_VERSIONS:
+        raise StateConflict(
+            f"the model descends from so many versions that nobody could verify its facts: at most "
+            f"{MOST_VERSIONS}, in {LARGEST_FILE >> 20} MiB"
+        )
+    return data
+
+
+def vouch(
+    facts: Mapping[str, Any], files: Mapping[str, bytes], *, signer: Signer, x5c: Sequence[str]
+) -> str:
+    """The broker's word on the files of a model with these facts."""
+    model = facts["model"]
+    hashes = {name: file_hash(data) for name, data in files.items()} | {WEIGHTS: model["id"]}
+    said = {"model": model["id"], "state": model["state"], "files": hashes}
+    return give_word(TYPE, Word(facts["iss"], facts["made_at"], said), signer=signer, x5c=x5c)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: a stable code, whether it holds, and what was found."""
+
+    code: str
+    holds: bool
+    found: str
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """What a verification came to.
+
+    `issuer`, `made_at` and `state` are the word's, None where that does not hold: a later state
+    nobody can tell without the broker. `boards` are thumbprints of the board's keys.
+    """
+
+    findings: tuple[Finding, ...]
+    model: str | None
+    state: str | None
+    issuer: str | None
+    made_at: int | None
+    boards: tuple[str, ...]
+
+    @property
+    def verified(self) -> bool:
+        """Whether all of it holds."""
+        return all(one.holds for one in self.findings)
+
+
+def verify_model(
+    files: Mapping[str, bytes], weights: str | None, trust: Trust, board: bytes | None = None
+) -> ModelReport:
+    """Verify the files of a model offline; each thing is looked at, whatever else fails.
+
+    `files` are those that were found, by name, `weights` the SHA-256 of the weights where they are
+    there, `board` the file of the board that is known to the reader: else the one that the broker
+    names decides, whose keys are then to be compared.
+
+    1. `signature`: the broker's word verifies (`domain.word`), and is about such files.
+    2. `model.json`, `MODEL_CARD.md`, `model.safetensors`: each is the one that was signed.
+    3. `facts`: they are of this schema, and say what the word says.
+    4. `lineage`: the line leads from the model to where it began, each version behind its parent.
+    5. `campaign`: its board signed it, and its versions are of its bundle and parameters.
+    6. `approvals`: each is of the board for that model and stage, and the gates of each stage that
+       was passed hold by them and by the metrics.
+
+    Raises nothing: what fails is a finding.
+    """
+    looked = _Looked([])
+    # 1.
+    word = looked.at("signature", lambda: _word(files, trust))
+    named: Mapping[str, Any] = {} if word is None else word.said["files"]
+    # 2.
+    for name in (FACTS, CARD):
+        looked.at(name, partial(_file, name, files.get(name), named.get(name)))
+    looked.at(WEIGHTS, lambda: _weights(weights, named.get(WEIGHTS)))
+    # 3.
+    facts = looked.at("facts", lambda: _facts(files, word))
+    signed = None
+    if facts is not None:
+        # 4.
+        looked.at("lineage", lambda: _lineage(facts))
+        # 5.
+        signed = looked.at("campaign", lambda: _campaign(facts, board))
+        # 6.
+        if signed is not None:
+            looked.at("approvals", partial(_approvals, facts, *signed))
+    return ModelReport(
+        findings=tuple(looked.findings),
+        model=None if word is None else str(word.said["model"]),
+        state=None if word is None else str(word.said["state"]),
+        issuer=None if word is None else word.issuer,
+        made_at=None if word is None else word.made_at,
+        boards=() if signed is None else tuple(sorted(signed[1].keys)),
+    )
+
+
+@dataclass(frozen=True)
+class _Looked:
+    findings: list[Finding]
+
+    def at(self, code: str, step: Callable[[], tuple[T, str]]) -> T | None:
+        """What a step gives, None where it fails; both become findings."""
+        try:
+            found, told = step()
+        except (BrokerError, CredentialError, FederationError) as error:
+            self.findings.append(Finding(code, holds=False, found=str(error)))
+            return None
+        self.findings.append(Finding(code, holds=True, found=told))
+        return found
+
+
+@dataclass(frozen=True)
+class _Facts:
+    model: str
+    campaign: Mapping[str, Any]
+    line: tuple[ModelVersion, ...]
+    approvals: Mapping[str, Sequence[str]]
+
+
+# 1.
+def _word(files: Mapping[str, bytes], trust: Trust) -> tuple[Word, str]:
+    if WORD not in files:
+        raise EvidenceInvalid(f"there is no {WORD}: nobody vouches for these files")
+    word = read_word(files[WORD].decode("ascii", "replace").strip(), TYPE, trust)
+    said = reading.members(dict(word.said), WORD, frozenset({"model", "state", "files"}))
+    hashes = reading.members(said["files"], "files", frozenset({FACTS, CARD, WEIGHTS}))
+    for name in hashes:
+        reading.digest(hashes, name)
+    reading.choice(said, "state", STATES)
+    if hashes[WEIGHTS] != said["model"]:
+        raise EvidenceInvalid("the model is named by other weights than its own")
+    return word, f"by {word.issuer}"
+
+
+# 2.
+def _file(name: str, data: bytes | None, named: str | None) -> tuple[None, str]:
+    if data is None:
+        raise EvidenceInvalid(f"there is no {name}")
+    if named is None:
+        raise EvidenceInvalid("nobody has signed it")
+    if file_hash(data) != named:
+        raise EvidenceInvalid(f"{name} was changed: it is not the file that was signed")
+    return None, "as it was signed"
+
+
+def _weights(weights: str | None, named: str | None) -> tuple[None, str]:
+    if named is None:
+        raise EvidenceInvalid("nobody has signed them")
+    if weights is None:
+        return None, f"not here; their SHA-256 is {named}"
+    if weights != named:
+        raise EvidenceInvalid("these are the weights of another model")
+    return None, f"exactly those, SHA-256 {named}"
+
+
+# 3.
+def _facts(files: Mapping[str, bytes], word: Word | None) -> tuple[_Facts, str]:
+    if FACTS not in files:
+        raise EvidenceInvalid(f"there is no {FACTS}")
+    source = reading.members(
+        reading.json_object(files[FACTS], largest=LARGEST_FILE, containers=_CONTAINERS),
+        FACTS,
+        _FACTS,
+    )
+    reading.choice(source, "schema", (SCHEMA,))
+    made_at = reading.whole(source, "made_at", 0, 2**53 - 1)
+    reading.flag(source, "looked_through")
+    model = reading.members(source["model"], "a model", _MODEL)
+    campaign = reading.members(source["campaign"], "the campaign", _CAMPAIGN)
+    versions: list[ModelVersion] = []
+    given: dict[str, Sequence[str]] = {}
+    for one in reading.items(source, "line", MOST_VERSIONS):
+        version, approved = _version(one)
+        versions.append(version)
+        given[version.id] = approved
+    if not versions or model != {name: source["line"][0][name] for name in _MODEL}:
+        raise EvidenceInvalid("the line does not begin with the model")
+    state = versions[0].state
+    if word is not None and (source["iss"], made_at, versions[0].id, state) != (
+        *(word.issuer, word.made_at),
+        *(word.said["model"], word.said["state"]),
+    ):
+        raise EvidenceInvalid(
+            "they are not about the model, the state and the time that was signed"
+        )
+    return _Facts(versions[0].id, campaign, tuple(versions), given), f"of a model that is {state}"
+
+
+def _version(value: object) -> tuple[ModelVersion, Sequence[str]]:
+    source = reading.members(value, "a version of the line", _LINE)
+    metrics, buckets = source["metrics"], source["buckets"]
+    if not isinstance(metrics, dict) or not all(isinstance(one, str) for one in metrics.values()):
+        raise Malformed("metrics are decimals in text by name")
+    if not isinstance(buckets, dict) or not all(type(one) is int for one in buckets.values()):
+        raise Malformed("buckets are whole numbers by member")
+    approved = reading.items(source, "approvals", MOST_KEYS)
+    members = reading.items(source, "members", MOST_MEMBERS)
+    if not all(isinstance(one, str) for one in (*approved, *members)):
+        raise Malformed("members are names, and approvals compact JWS")
+    if source["taint"] is not None:
+        reading.choice(source, "taint", ("used", "descends"))
+    reading.whole(source, "created_at", 0, 2**53 - 1)
+    version = ModelVersion(
+        id=reading.digest(source, "id"),
+        parent=None if source["parent"] is None else reading.digest(source, "parent"),
+        campaign=reading.name(source, "campaign"),
+        stage=reading.choice(source, "stage", STAGES),
+        round=reading.whole(source, "number", 0, MOST_ROUNDS),
+        bundle_hash=reading.digest(source, "bundle_hash"),
+        parameters_hash=reading.digest(source, "parameters_hash"),
+        receipts_root=None
+        if source["receipts_root"] is None
+        else reading.digest(source, "receipts_root"),
+        members=tuple(members),
+        metrics=metrics,
+        state=reading.choice(source, "state", STATES),  # type: ignore[arg-type]
+    )
+    return version, approved
+
+
+# 4.
+def _lineage(facts: _Facts) -> tuple[None, str]:
+    if Lineage(facts.line).line(facts.model) != facts.line:
+        raise EvidenceInvalid("the versions of the line do not follow one another")
+    return None, f"{len(facts.line)} versions, from {facts.line[-1].id} on"
+
+
+# 5.
+def _campaign(facts: _Facts, board: bytes | None) -> tuple[tuple[SignedCampaign, Board], str]:
+    told = facts.campaign
+    known = told["board"] if board is None else read_json_object(board, max_bytes=LARGEST_BOARD)
+    signed, decides = read_told(told["document"], known)
+    if told["hash"] != signed.campaign_hash or facts.line[0].campaign != told["id"]:
+        raise EvidenceInvalid("the campaign is not the model's")
+    stated = (signed.campaign.bundle_hash, signed.campaign.parameters_hash)
+    for one in facts.line:
+        if one.campaign == told["id"] and (one.bundle_hash, one.parameters_hash) != stated:
+            raise EvidenceInvalid(f"{one.id} is of another bundle, or of other parameters")
+    signers = f"{len(signed.signers)} of {len(decides.keys)} keys"
+    whose = "the board that the broker names" if board is None else "your board"
+    return (signed, decides), f"{signed.campaign.id}, signed by {signers} of {whose}"
+
+
+# 6.
+def _approvals(facts: _Facts, signed: SignedCampaign, board: Board) -> tuple[None, str]:
+    own = [one for one in facts.line if one.campaign == facts.campaign["id"] and one.round]
+    counted = {}
+    for one in own:
+        given = facts.approvals[one.id]
+        counted[one.id] = approvals(signed, one.stage, one.id, given, board)
+        if len(counted[one.id]) != len(given):
+            raise EvidenceInvalid(
+                f"of the approvals of {one.id} {len(counted[one.id])} hold, and {len(given)} are "
+                "given"
+            )
+    stages = {one.stage: one for one in signed.campaign.rollout}
+    passed = [one for one in own if one.id == facts.model and one.state in _PASSED]
+    if own and own[0].stage == STAGES[1] and STAGES[0] in stages:
+        # A consortium's first round begins with the model that passed the pilot.
+        passed += [one for one in own if one.stage == STAGES[0]][:1]
+        if len(passed) < 1 or passed[-1].stage != STAGES[0]:
+            raise EvidenceInvalid("no model in its line has passed the pilot")
+    for one in passed:
+        shut = stages[one.stage].shut_gates(one.metrics, counted[one.id])
+        if shut:
+            raise EvidenceInvalid(
+                f"{one.id} has not passed stage {one.stage}: {', '.join(shut)} does not hold"
+            )
+    if not passed:
+        return None, "it has passed no stage"
+    told = (f"{one.stage} by {len(counted[one.id])} approvals" for one in passed)
+    return None, f"it has passed {', '.join(told)}"
