@@ -89,23 +89,23 @@ def resigned(at: Training, change: Callable[[Any], object]) -> dict[str, bytes]:
     return files | {WORD: word.encode()}
 
 
-def test_whoever_has_the_trust_file_verifies_all_of_it(at: Training) -> None:
-    for weights, told in ((None, "not here"), (ACTIVE, "exactly those")):
-        report = looked(at, exported(at), weights, board=False)
-        assert report.verified, failed(report)
-        found = {one.code: one.found for one in report.findings}
-        assert list(found) == ALL
-        assert told in found[WEIGHTS]
-        assert ACTIVE in found[WEIGHTS]
-        assert found["lineage"] == f"3 versions, from {BEGAN} on"
-        assert found["approvals"] == (
-            "it has passed consortium by 1 approvals, pilot by 2 approvals"
-        )
+@pytest.mark.parametrize(("weights", "told"), [(None, "not here"), (ACTIVE, "exactly those")])
+def test_whoever_has_the_trust_file_verifies_all_of_it(
+    at: Training, weights: str | None, told: str
+) -> None:
+    report = looked(at, exported(at), weights, board=False)
+    assert report.verified, failed(report)
+    found = {one.code: one.found for one in report.findings}
+    assert list(found) == ALL
+    assert told in found[WEIGHTS]
+    assert ACTIVE in found[WEIGHTS]
+    assert found["lineage"] == f"3 versions, from {BEGAN} on"
+    assert found["approvals"] == "it has passed consortium by 1 approvals, pilot by 2 approvals"
     assert (report.model, report.state) == (ACTIVE, "active")
     assert report.issuer == at.world.ctx.settings.public_url
     assert report.made_at == at.world.time[0]
     assert sorted(report.boards) == sorted(at.signed.signers)
-    known = looked(at, exported(at))
+    known = looked(at, exported(at), weights)
     assert known.verified
     assert "your board" in next(one.found for one in known.findings if one.code == "campaign")
 

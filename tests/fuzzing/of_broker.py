@@ -199,7 +199,7 @@ TRAINING = {
         }
     ],
 }
-VERSION = {
+VERSION: dict[str, Any] = {
     "id": b64url(bytes(32)),
     "parent": None,
     "campaign": "fc-1",
