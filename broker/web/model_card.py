@@ -34,7 +34,7 @@ def card(told: Mapping[str, Any]) -> str:
         "rows": sorted(rows.items()),
         "line": told["line"][:LINE_SHOWN],
         "more": max(0, len(told["line"]) - LINE_SHOWN),
-        "business_line": business_lines(told["campaign"]).get(told["model"]["stage"]),
+        "business_line": business_lines(campaign).get(told["model"]["stage"]),
         "states": STATES,
         "stages": STAGES,
         "taints": TAINTS,

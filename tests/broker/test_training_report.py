@@ -1,5 +1,6 @@
 """A campaign for people: pictures and page of its rounds, and the card of a model."""
 
+import copy
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -120,9 +121,9 @@ def test_a_card_says_what_is_left_in_a_model(at: Training) -> None:
         "| 业务线 Business line | 全部 All |",
     ):
         assert part in text, part
-    campaign = told["campaign"]
-    [stage] = campaign["rollout"]
-    of_line = told | {"campaign": campaign | {"rollout": [stage | {"business_line": "retail"}]}}
+    of_line = copy.deepcopy(told)
+    [stage] = of_line["campaign"]["document"]["campaign"]["rollout"]
+    stage["business_line"] = "retail"
     assert "| 业务线 Business line | 仅 `retail` alone |" in card(of_line)
     tainted = card(export_model(at.world.ctx, "demo", model(1)))
     assert "**Tainted: not to be used.**" in tainted
