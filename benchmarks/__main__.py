@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.catalogue import descriptions, measure
+from benchmarks.catalogue import GROUPS, descriptions, expanded, measure
 from benchmarks.figure import Figure
 
 COLUMNS = ("figure", "value", "unit", "probe", "ratio", "has to hold", "holds")
@@ -21,9 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = descriptions()
     parser = _parser(known)
     options = parser.parse_args(arguments)
-    names = list(known) if options.all else options.names
+    names = list(known) if options.all else expanded(options.names)
     if unknown := [name for name in names if name not in known]:
-        parser.error(f"no benchmark called {', '.join(unknown)}; there are: {', '.join(known)}")
+        parser.error(
+            f"no benchmark called {', '.join(unknown)}; there are: {', '.join([*known, *GROUPS])}"
+        )
     if not names:
         parser.print_help()
         return 0
@@ -45,7 +47,14 @@ def _parser(known: dict[str, str]) -> argparse.ArgumentParser:
         prog="python -m benchmarks",
         description="Measure figures against a probe of the same run; exit code 1 when a figure "
         "does not hold its bound.",
-        epilog="benchmarks:\n" + "\n".join(f"  {name:12} {line}" for name, line in known.items()),
+        epilog="\n".join(
+            [
+                "benchmarks:",
+                *(f"  {name:18} {line}" for name, line in known.items()),
+                "several by one name:",
+                *(f"  {name:18} {', '.join(of)}" for name, of in GROUPS.items()),
+            ]
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to measure")

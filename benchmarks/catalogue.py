@@ -2,11 +2,23 @@
 
 import ast
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.figure import Figure
 
 FOLDER = Path(__file__).parent
+GROUPS = {
+    "federation": (
+        "consent_gate",
+        "member_rows",
+        "training_rounds",
+        "federated_auc",
+        "dp_curve",
+        "federated_training",
+    )
+}
+"""Benchmarks that are asked for by one name: all figures of federated training."""
 
 
 def descriptions() -> dict[str, str]:
@@ -17,6 +29,11 @@ def descriptions() -> dict[str, str]:
         if any(isinstance(node, ast.FunctionDef) and node.name == "run" for node in tree.body):
             found[path.stem] = (ast.get_docstring(tree) or "").partition("\n")[0]
     return found
+
+
+def expanded(names: Iterable[str]) -> list[str]:
+    """The benchmarks that names stand for, each once; what is no group stands for itself."""
+    return list(dict.fromkeys(one for name in names for one in GROUPS.get(name, (name,))))
 
 
 def measure(name: str) -> list[Figure]:

@@ -5,15 +5,11 @@ members run; chance is seeded, so the figures are the same at each run of one re
 hold is that rows enough carry it, and that 250 a member do not.
 """
 
-import json
-import subprocess
-from pathlib import Path
 from typing import Any
 
 from benchmarks.figure import Bound, Figure
+from benchmarks.in_flower import told_by
 
-ROOT = Path(__file__).resolve().parent.parent
-PYTHON = ROOT / ".venv-federation" / "bin" / "python"
 LOST_BY_MANY, KEPT_BY_FEW = 0.97, 0.97
 MANY, FEW = 20_000, 250
 
@@ -27,17 +23,7 @@ def run() -> list[Figure]:
 
 def curve() -> list[dict[str, Any]]:
     """Of each number of rows and epsilon the mean AUC, as `dp_training` says; `LookupError`."""
-    if not PYTHON.exists():
-        raise LookupError("there is no .venv-federation: make federation prepares it")
-    finished = subprocess.run(
-        [PYTHON, "-m", "benchmarks.dp_training"],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-    )
-    lines: list[dict[str, Any]] = json.loads(finished.stdout)["curve"]
+    lines: list[dict[str, Any]] = told_by("dp_training")["curve"]
     return lines
 
 

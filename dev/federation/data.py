@@ -1,8 +1,7 @@
 """The demonstration's customers, and what a model is worth; run in the environment with Flower.
 
 `python -m dev.federation.data draw SEED DIRECTORY` writes each member's rows; `judge` compares the
-models that a coordinator kept with one trained on all rows and with each member alone, as JSON;
-`seeds` does whole comparisons in one process over several seeds.
+models that a coordinator kept with one trained on all rows and with each member alone, as JSON.
 
 Members share one rule with interactions, and their customers are shifted against each other: each
 sees a part of the space, so that a model of all is worth more than any member's own. A single
@@ -70,11 +69,23 @@ def draw(seed: int, directory: Path, count: int) -> None:
         np.savetxt(directory / f"rows-{member}.csv", rows, delimiter=",", fmt="%.9g")
 
 
+def beginning() -> dict[str, Any]:
+    """What the first round begins with."""
+    model: dict[str, Any] = first_model()
+    return model
+
+
 def trained(rows: tuple[Any, Any], steps: int, begun: Model | None = None) -> dict[str, Any]:
     """A model of these rows, by the parameters of the campaign."""
-    begun = first_model() if begun is None else begun
+    begun = beginning() if begun is None else begun
     model: dict[str, Any] = fitted(begun, *rows, steps=steps, rate=RATE, shrinkage=SHRINKAGE)
     return model
+
+
+def worth(model: Model, tested: tuple[Any, Any]) -> float:
+    """The AUC of a model on customers, as `test_customers` gives them."""
+    inputs, labels = tested
+    return float(auc(scores(model, inputs), labels))
 
 
 def judge(seed: int, directory: Path, models: list[Path], gone: int) -> dict[str, Any]:
@@ -83,18 +94,15 @@ def judge(seed: int, directory: Path, models: list[Path], gone: int) -> dict[str
     `gone` is the row of the first member that was withdrawn: `distances` are how far each round's
     model lies from one that is trained as long on all rows but that.
     """
-    inputs, labels = test_customers(seed)
+    tested = test_customers(seed)
     rows = [read_rows(directory / f"rows-{member}.csv") for member in range(MEMBERS)]
     steps = STEPS * max(1, len(models))
     together = np.vstack([one[0] for one in rows]), np.concatenate([one[1] for one in rows])
 
-    def worth(model: Model) -> float:
-        return float(auc(scores(model, inputs), labels))
-
     return {
-        "central": worth(trained(together, steps)),
-        "alone": [worth(trained(one, steps)) for one in rows],
-        "federated": [worth(load_file(file)) for file in models],
+        "central": worth(trained(together, steps), tested),
+        "alone": [worth(trained(one, steps), tested) for one in rows],
+        "federated": [worth(load_file(file), tested) for file in models],
         "replayed": _replayed(rows, len(models), gone) if gone >= 0 else [],
     }
 
@@ -105,7 +113,7 @@ def _replayed(rows: list[tuple[Any, Any]], rounds: int, gone: int) -> list[list[
         (np.delete(one[0], gone, axis=0), np.delete(one[1], gone)) if member == 0 else one
         for member, one in enumerate(rows)
     ]
-    model, found = first_model(), []
+    model, found = beginning(), []
     for _ in range(rounds):
         model = averaged(kept, model)
         found.append(flat(model))
@@ -126,35 +134,12 @@ def flat(model: Model) -> list[float]:
     return [float(one) for name in sorted(model) for one in model[name]]
 
 
-def over_seeds(seeds: int) -> list[dict[str, Any]]:
-    """Central, federated, best and mean single AUC of each seed, in this process."""
-    found = []
-    for seed in range(seeds):
-        inputs, labels = test_customers(seed)
-        rows = [customers(seed, member, CUSTOMERS, TRAINING) for member in range(MEMBERS)]
-        steps, model = STEPS * ROUNDS, first_model()
-        for _ in range(ROUNDS):
-            model = averaged(rows, model)
-        together = np.vstack([one[0] for one in rows]), np.concatenate([one[1] for one in rows])
-        made = {"central": [trained(together, steps)], "federated": [model]}
-        made["alone"] = [trained(one, steps) for one in rows]
-        found.append(
-            {
-                name: [auc(scores(one, inputs), labels) for one in models]
-                for name, models in made.items()
-            }
-        )
-    return found
-
-
 if __name__ == "__main__":
     command, *rest = sys.argv[1:]
     if command == "draw":
         draw(int(rest[0]), Path(rest[1]), int(rest[2]))
-    elif command == "judge":
+    else:
         files = [Path(one) for one in rest[3:]]
         judged = judge(int(rest[0]), Path(rest[1]), files, int(rest[2]))
         judged["models"] = [flat(load_file(file)) for file in files]
         print(json.dumps(judged))
-    else:
-        print(json.dumps(over_seeds(int(rest[0]))))

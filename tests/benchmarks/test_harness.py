@@ -129,6 +129,25 @@ def test_all_of_them_in_a_table(form: list[str], capsys: pytest.CaptureFixture[s
     assert "0.59" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("made")
+def test_several_are_asked_for_by_one_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(catalogue.GROUPS, "made", ("made_slow", "made_fast"))
+    assert command.main(["made_fast", "made", "--json"]) == 1
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert [one["value"] for one in figures] == [61, 59], "each once"
+    assert command.main([]) == 0
+    assert re.search(r"made +made_slow, made_fast", capsys.readouterr().out)
+
+
+def test_a_name_of_several_is_nobodys_own_and_names_what_there_is() -> None:
+    known = catalogue.descriptions()
+    assert not known.keys() & catalogue.GROUPS.keys()
+    assert {one for of in catalogue.GROUPS.values() for one in of} <= known.keys()
+    assert "consent_gate" in catalogue.GROUPS["federation"]
+
+
 def test_an_unknown_benchmark_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         command.main(["nonesuch"])

@@ -1,4 +1,4 @@
-"""Federated training: 100,000 rows through the consent gate, and the receipt of a round.
+"""The gate of federated training: 100,000 rows through it, and the receipt of a round.
 
 The gate is warm: signatures were verified before, validity and status bits are looked at anew. 5
 rows in 100 are withdrawn, and the difference guard is on. 100 ms were asked of it on the machine
@@ -79,21 +79,21 @@ def run() -> list[Figure]:
     )
     return [
         Figure(
-            name="federation: 100,000 rows through the warm gate, in verifications",
+            name="consent_gate: 100,000 rows through the warm gate, in verifications",
             value=1e3 * taken["gate"],
             unit="ms",
             probe=1e3 * taken["signature"],
             bound=ratio_at_most(ASKED_MS / VERIFIED_MS),
         ),
         Figure(
-            name="federation: receipt of 95,000 rows (131,074 leaves), in bare tree nodes",
+            name="consent_gate: receipt of 95,000 rows (131,074 leaves), in bare tree nodes",
             value=1e3 * taken["receipt"],
             unit="ms",
             probe=1e3 * taken["nodes"],
             bound=ratio_at_most(8),
         ),
         Figure(
-            name="federation: epsilon of a new kind of step, all orders",
+            name="consent_gate: epsilon of a new kind of step, all orders",
             value=1e3 * taken["epsilon"],
             unit="ms",
         ),
