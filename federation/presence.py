@@ -24,7 +24,8 @@ import secrets
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice
+from operator import lt
 from typing import Any, Final, Literal, NewType, Self
 
 from credentials.errors import CredentialError
@@ -140,9 +141,9 @@ def read_leaves(data: bytes) -> tuple[bytes, ...]:
         raise TooLarge(f"a receipt covers at most {LARGEST_BUCKET} rows")
     if len(data) % LEAF_BYTES or len(data) < SENTINELS * LEAF_BYTES:
         raise Malformed("leaves are 32 bytes each, two sentinels at least")
-    leaves = tuple(data[at : at + LEAF_BYTES] for at in range(0, len(data), LEAF_BYTES))
+    leaves = tuple([data[at : at + LEAF_BYTES] for at in range(0, len(data), LEAF_BYTES)])
     # 2.
-    if not all(lower < upper for lower, upper in pairwise(leaves)):
+    if not all(map(lt, leaves, islice(leaves, 1, None))):
         raise LeavesDiffer("the leaves do not ascend strictly")
     # 3.
     if leaves[0] != LOWEST or leaves[-1] != HIGHEST:

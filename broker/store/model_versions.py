@@ -1,12 +1,13 @@
 """Rows of model versions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, case, insert, literal, select, tuple_, update
+from sqlalchemy import Connection, bindparam, case, insert, literal, select, tuple_, update
 
 from broker.domain.errors import NotFound
 from broker.store import tables
+from broker.store.prepared import Prepared
 
 VERSION = tables.ModelVersion.__table__  # type: ignore[attr-defined]
 CONSORTIUM = "consortium"
@@ -53,9 +54,9 @@ def add(tx: Connection, row: VersionRow) -> None:
 
 def known(tx: Connection, tenant_id: str, version_id: str) -> VersionRow | None:
     """A version of the tenant by the model's hash."""
-    mine = (VERSION.c.tenant_id == tenant_id, VERSION.c.id == version_id)
-    row = tx.execute(select(VERSION).where(*mine)).one_or_none()
-    return None if row is None else VersionRow(**row._mapping)  # noqa: SLF001
+    for row in _KNOWN.rows(tx, {"b_tenant": tenant_id, "b_id": version_id}):
+        return VersionRow(*row)
+    return None
 
 
 def find(tx: Connection, tenant_id: str, version_id: str) -> VersionRow:
@@ -89,3 +90,11 @@ def change(tx: Connection, tenant_id: str, version_id: str, **columns: Any) -> N
     """Write columns of a version."""
     mine = (VERSION.c.tenant_id == tenant_id, VERSION.c.id == version_id)
     tx.execute(update(VERSION).where(*mine).values(**columns))
+
+
+# Asked three times a round.
+_KNOWN = Prepared(
+    select(*(VERSION.c[one.name] for one in fields(VersionRow))).where(
+        VERSION.c.tenant_id == bindparam("b_tenant"), VERSION.c.id == bindparam("b_id")
+    )
+)

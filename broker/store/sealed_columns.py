@@ -6,6 +6,7 @@ is neither here nor among those known to be something else (`NOT_SEALED`).
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -140,8 +141,13 @@ SEALED: Sequence[SealedColumn] = (
 
 def context_of(table: str, *values: str) -> str:
     """The context of a row of a table with one sealed column, by the values it is made of."""
+    return _only(table).context(*values)
+
+
+@lru_cache
+def _only(table: str) -> SealedColumn:
     (column,) = (one for one in SEALED if one.table == table)
-    return column.context(*values)
+    return column
 
 
 def counts(tx: Connection, column: SealedColumn, headers: Sequence[bytes]) -> Mapping[bytes, int]:

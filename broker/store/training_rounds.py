@@ -83,11 +83,7 @@ def find(tx: Connection, campaign_id: str, stage: str, number: int) -> RoundRow:
 
 def of_campaign(tx: Connection, campaign_id: str) -> list[RoundRow]:
     """A campaign's rounds in the order in which they were opened."""
-    # The pilot comes first, and a stage's numbers go up.
-    order = (ROUND.c.stage.desc(), ROUND.c.number)
-    rows = tx.execute(select(ROUND).where(ROUND.c.campaign_id == campaign_id).order_by(*order))
-    # SQLAlchemy's public accessor.
-    return [RoundRow(**row._mapping) for row in rows]  # noqa: SLF001
+    return [RoundRow(*row) for row in _OF_CAMPAIGN.rows(tx, {"b_campaign": campaign_id})]
 
 
 def last(tx: Connection, campaign_id: str, *, state: str | None = None) -> RoundRow | None:
@@ -97,6 +93,7 @@ def last(tx: Connection, campaign_id: str, *, state: str | None = None) -> Round
         found = found.where(ROUND.c.state == state)
     # The other way round than `of_campaign`.
     row = tx.execute(found.order_by(ROUND.c.stage, ROUND.c.number.desc()).limit(1)).one_or_none()
+    # SQLAlchemy's public accessor.
     return None if row is None else RoundRow(**row._mapping)  # noqa: SLF001
 
 
@@ -160,8 +157,15 @@ def who_told(tx: Connection, campaign_id: str) -> dict[str, list[str]]:
 
 
 # Asked with each key and each receipt of a round.
+_ROWS = select(*(ROUND.c[one.name] for one in fields(RoundRow)))
+# The pilot comes first, and a stage's numbers go up.
+_OF_CAMPAIGN = Prepared(
+    _ROWS.where(ROUND.c.campaign_id == bindparam("b_campaign")).order_by(
+        ROUND.c.stage.desc(), ROUND.c.number
+    )
+)
 _FIND = Prepared(
-    select(*(ROUND.c[one.name] for one in fields(RoundRow))).where(
+    _ROWS.where(
         ROUND.c.campaign_id == bindparam("b_campaign"),
         ROUND.c.stage == bindparam("b_stage"),
         ROUND.c.number == bindparam("b_number"),

@@ -205,6 +205,7 @@ def _keep(
     kept, standing = _known(ctx, tx, at, [one.sent for one in checked], lock=True)
     told: dict[str, Answered] = {}
     fresh: list[_Checked] = []
+    off = _switched_off(tx, at)
     for one in checked:
         member = one.sent.member
         try:
@@ -212,7 +213,9 @@ def _keep(
             if before is not None:
                 told[member] = before
                 continue
-            check_switches(tx, row.tenant_id, at.signed)
+            if off is not None:
+                told[member] = RefusedReceipt(member, off)
+                continue
             if standing[member].row.receipt_key != one.key:
                 raise MemberNotAdmitted("this member was given another key meanwhile")
             fresh.append(one)
@@ -222,6 +225,15 @@ def _keep(
     rows = [_row(ctx, row, one, entry) for one, entry in zip(fresh, entries, strict=True)]
     training_rounds.add_receipts(tx, rows)
     return told | {one.partner_id: one.kept() for one in rows}
+
+
+def _switched_off(tx: Connection, at: _Round) -> StateConflict | None:
+    """That a switch stops the campaign, looked at once for all that come together."""
+    try:
+        check_switches(tx, at.row.tenant_id, at.signed)
+    except StateConflict as refusal:
+        return refusal
+    return None
 
 
 def _row(ctx: Context, row: RoundRow, one: _Checked, entry: str) -> ReceiptRow:
