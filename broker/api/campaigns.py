@@ -3,9 +3,9 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from broker.api.deps import Ctx, FederationReader
+from broker.api.deps import CoordinatorCaller, Ctx, FederationReader
 from broker.usecases import campaign
 
 router = APIRouter(tags=["federation"])
@@ -91,6 +91,13 @@ class CampaignsOut(BaseModel):
     next: str | None
 
 
+class PauseIn(BaseModel):
+    """Why a coordinator pauses a campaign."""
+
+    model_config = ConfigDict(extra="forbid")
+    reason: Literal["no_round_accepted"]
+
+
 State = Annotated[
     Literal["draft", "running", "paused", "finished", "stopped"] | None,
     Query(description="Those in this state alone."),
@@ -117,4 +124,14 @@ def get_campaigns(
 def get_campaign(ctx: Ctx, caller: FederationReader, campaign_id: str) -> CampaignOut:
     """One campaign. Coordinators and officers."""
     found = campaign.progress(ctx, caller.tenant_id, campaign_id)
+    return CampaignOut(**campaign.told(ctx, found))
+
+
+@router.post("/v1/federation/campaigns/{campaign_id}/pause")
+def post_pause(ctx: Ctx, caller: CoordinatorCaller, campaign_id: str, body: PauseIn) -> CampaignOut:
+    """Pause a running campaign whose runs get nowhere. Coordinators only.
+
+    It goes on when an operator starts it again; one that is paused stays as it is.
+    """
+    found = campaign.pause_for(ctx, caller.tenant_id, campaign_id, body.reason)
     return CampaignOut(**campaign.told(ctx, found))

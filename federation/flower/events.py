@@ -37,7 +37,11 @@ TEXTS: Final = {
     "round_failed": "{campaign} {stage} round {number} failed: {why} {left_out} {notices} 轮次失败",
     "run_failed": "{campaign} {stage}: {why} 运行出错",
     "stage_over": "{campaign}: stage {stage} is over 阶段完成{hint}",
-    "campaign_state": "{campaign} is {state} 活动状态",
+    "campaign_state": "{campaign} is {state} {reason} 活动状态",
+    "campaign_paused": "{campaign}: {runs} runs in a row gave no accepted round; it is paused "
+    "多次运行无果，活动已暂停{hint}",
+    "budget_spent": "{campaign} {stage}: the privacy budget is spent, no further round; last model "
+    "{model} 隐私预算已用完",
     "trained": "{stage} round {number}: trained on {rows} rows, left out {left_out} 本轮已训练",
     "refused": "{stage} round {number}: took no part: {code} 本轮未参与{hint}",
     "broken": "{stage} round {number}: {why} 训练出错",

@@ -22,7 +22,7 @@ from flwr.serverapp import Grid
 
 from federation.board import Board, read_signed_campaign
 from federation.errors import FederationError
-from federation.flower.broker import AGAIN_SECONDS, BrokerClient
+from federation.flower.broker import AGAIN_SECONDS, BrokerClient, BrokerRefused
 from federation.flower.desk import BrokerDesk
 from federation.flower.events import append
 from federation.flower.locks import held
@@ -33,6 +33,7 @@ from federation.flower.run_settings import CAMPAIGN
 from federation.flower.settings import CoordinatorHome, SettingsWrong, read_json, read_key
 from federation.remarks import Remarks
 
+SPENT: Final = "privacy_budget_spent"
 NAMED: Final = "FEDERATION_COORDINATOR"
 TURN_SECONDS: Final = 10
 """Longer than the coordinator takes to register who was admitted."""
@@ -162,12 +163,26 @@ def _run(grid: Grid, home: CoordinatorHome, campaign: str, first: Model) -> Mode
                 more=more,
                 tell=desk.closed,
             )
-            return rounds.go_on(grid, _begun(home, campaign, told, checkpoints, first))
+            begun = _begun(home, campaign, told, checkpoints, first)
+            try:
+                return rounds.go_on(grid, begun)
+            except BrokerRefused as error:
+                if error.told != SPENT:
+                    raise
+                return _last(directory, told["stage"], checkpoints, begun)
         except FederationError as error:
             left_out = dict(error.left_out) if isinstance(error, RoundFailed) else {}
             facts = {"stage": told["stage"], "code": error.code, "why": str(error)[:500]}
             append(events_file(directory), "run_failed", **facts, left_out=left_out)
             raise
+
+
+def _last(directory: Path, stage: str, checkpoints: Checkpoints, begun: Model) -> Model:
+    """The last model of a campaign that affords no further round: the run ends as it should."""
+    kept = checkpoints.last()
+    model = "" if kept is None else kept.model_out
+    append(events_file(directory), "budget_spent", stage=stage, model=model)
+    return begun if kept is None else checkpoints.model(kept)
 
 
 def _begun(

@@ -29,7 +29,7 @@ FOLLOWS: Final = (
     'lines "NEW HASH" = "OLD HASH" of two campaigns (federation campaign show tells a hash)'
 )
 BEGINS: Final = 'lines "fc-..." = "MODEL", a campaign\'s id and the hash of a model'
-_USUAL: Final = ("state", "host", "port", "control_port", "patience", "grace")
+_USUAL: Final = ("state", "host", "port", "control_port", "patience", "grace", "attempts")
 
 MEMBER: Final = """\
 # A member of a consortium: consent-broker federation member up member.toml
@@ -69,6 +69,7 @@ self_signed = "link.example"             # makes state/link/members.pem for memb
 # key = "key.pem"
 patience = 120                           # seconds that a round waits for members
 grace = 60                               # that a run waits for those beside the fewest it takes
+attempts = 8                             # runs in a row without an accepted round: then it pauses
 # [begins]                               # a campaign that does rounds anew, and its first model:
 # "fc-..." = "MODEL"                     # one that is kept here; federation task list tells it
 """
@@ -208,6 +209,7 @@ class CoordinatorHome:
     key: Path | None
     patience: int
     grace: int
+    attempts: int
     begins: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -237,6 +239,7 @@ class CoordinatorHome:
             key=own[1],
             patience=given.number("patience"),
             grace=given.number("grace"),
+            attempts=given.number("attempts"),
             begins=given.hashes("begins", ID, BEGINS),
         )
 

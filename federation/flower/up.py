@@ -8,7 +8,8 @@ is like any other:
 2. Every admitted member's key is registered; exactly those nodes take part. One that is revoked is
    out within a turn, in mid-round too.
 3. A campaign whose stage is not over has one run. One that ended is followed by another, later each
-   time while none gets further: each may use up a round's number.
+   time while none gets further: each may use up a round's number. After so many in a row
+   (`attempts`) the campaign is paused, and goes on when somebody starts it again.
 4. A run that is of no running campaign is stopped; of one that is paused it ends by itself.
 """
 
@@ -21,11 +22,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from federation.board import Board, SignedCampaign, read_signed_campaign
+from federation.board import SignedCampaign
 from federation.campaign import bundle_hash
 from federation.errors import FederationError
-from federation.flower.broker import OK, BrokerClient, BrokerRefused
+from federation.flower.broker import OK, BrokerClient, BrokerRefused, said
 from federation.flower.bundle import Bundle
+from federation.flower.campaign_told import over, verified
 from federation.flower.control import Control, ControlRefused, Node, Run
 from federation.flower.events import Changes, Events, Tail
 from federation.flower.places import Places, write_private
@@ -33,27 +35,21 @@ from federation.flower.run_settings import settings_of
 from federation.flower.serving import NAMED, client_of, events_file, members_file
 from federation.flower.settings import CoordinatorHome, read_json
 from federation.flower.supervised import Supervised, until_told
+from federation.flower.tried import Tried
 
 TURN_SECONDS: Final = 2.0
-FIRST_PAUSE: Final = 4.0
-LONGEST_PAUSE: Final = 300.0
 GRACES: Final = 5
 """A run waits at most so many times `grace`, however often there are too few meanwhile."""
 CAMPAIGNS: Final = "/v1/federation/campaigns?state="
 UNAUTHORIZED: Final = frozenset({400, 401, 403})
+NOT_FOUND: Final = 404
+IN_VAIN: Final = "no_round_accepted"
 ENDS_BY_ITSELF: Final = frozenset({"paused", "finished"})
 GONE: Final = frozenset({"revoked", "expired"})
 PROMOTE: Final = "go on by: consent-broker federation model promote MODEL --approval FILE"
-
-
-@dataclass
-class Tried:
-    """When a campaign may be run again."""
-
-    pause: float = FIRST_PAUSE
-    not_before: float = 0.0
-    reached: object = None
-    run: int = 0
+LOOK: Final = (
+    "see why: consent-broker federation status; go on by: consent-broker federation campaign start"
+)
 
 
 @dataclass
@@ -114,10 +110,13 @@ class Reconciler:
         runs = {run.id: run for run in control.runs()}
         running = {told["id"] for told in campaigns}
         self._stop_others(control, running, runs)
+        for told in paused:
+            self._tried(told["id"]).anew()
         for campaign in sorted(set(self.rounds) - running):
             self._tell_rounds(campaign)
-            state = self._state(campaign)
-            self.changes.tell(campaign, "campaign_state", campaign=campaign, state=state)
+            self.changes.tell(
+                campaign, "campaign_state", campaign=campaign, **self._standing(campaign)
+            )
         for told in campaigns:
             self._tell_rounds(told["id"])
             try:
@@ -159,8 +158,7 @@ class Reconciler:
             campaign = known.get(run.id)
             if run.over or campaign in running:
                 continue
-            state = "" if campaign is None else self._state(campaign)
-            if state not in ENDS_BY_ITSELF:
+            if campaign is None or self._standing(campaign)["state"] not in ENDS_BY_ITSELF:
                 control.stop(run.id)
 
     def _listed(self, state: str) -> list[Mapping[str, Any]]:
@@ -176,11 +174,15 @@ class Reconciler:
             after = page.get("next")
         return found
 
-    def _state(self, campaign: str) -> str:
+    def _standing(self, campaign: str) -> dict[str, str]:
+        """A campaign's state, and why it is in it where nobody chose that."""
         told = self.client.get(f"/v1/federation/campaigns/{campaign}")
-        if not isinstance(told.get("state"), str):
-            raise BrokerRefused(OK, "malformed", "this is no campaign")
-        return str(told["state"])
+        return {"state": said(told, "state", str), "reason": str(told.get("reason") or "")}
+
+    def _tried(self, campaign: str) -> Tried:
+        if campaign not in self.tried:
+            self.tried[campaign] = Tried.read(self.home.campaign(campaign))
+        return self.tried[campaign]
 
     def _campaign(
         self,
@@ -193,18 +195,21 @@ class Reconciler:
         self.rounds[campaign] = signed.campaign.rounds
         directory = self.home.campaign(campaign)
         _write_members(directory, told, nodes)
-        kept = directory / "run.json"
-        run = runs.get(int(read_json(kept)["run"])) if kept.exists() else None
+        tried = self._tried(campaign)
+        run = None if tried.run is None else runs.get(tried.run)
         if run is not None and not run.over:
             return
         stage = str(told["stage"])
-        tried = self.tried.setdefault(campaign, Tried())
-        if run is not None and run.id != tried.run:
-            self._ended(campaign, stage, run, tried, told["last_accepted"])
-            tried = self.tried[campaign]
+        if run is not None and run.id != tried.told:
+            facts = {"run": run.id, "status": run.status, "details": run.details}
+            self.events.tell("run_ended", campaign=campaign, stage=stage, **facts)
+            tried.ended(told["last_accepted"], time.monotonic())
         if over(told, signed):
             hint = PROMOTE
             self.changes.tell(campaign, "stage_over", campaign=campaign, stage=stage, hint=hint)
+            return
+        if tried.in_vain >= self.home.attempts:
+            self._given_up(campaign, tried)
             return
         if time.monotonic() < tried.not_before or not self._enough(told, signed, nodes):
             return
@@ -213,18 +218,23 @@ class Reconciler:
             return
         config = settings_of(bundle.content, signed.campaign.parameters, campaign)
         started = control.start(control.put(bundle), config)
-        write_private(kept, json.dumps({"run": started}).encode())
+        tried.started(started, told["last_accepted"])
         self.changes.tell(campaign, "run_started", campaign=campaign, stage=stage, run=started)
 
-    def _ended(self, campaign: str, stage: str, run: Run, tried: Tried, reached: object) -> None:
-        """Tell of a run that ended, and let time pass before the next where nothing was reached."""
-        facts = {"run": run.id, "status": run.status, "details": run.details}
-        self.events.tell("run_ended", campaign=campaign, stage=stage, **facts)
-        further = reached != tried.reached
-        pause = FIRST_PAUSE if further else tried.pause
-        self.tried[campaign] = Tried(
-            min(2 * pause, LONGEST_PAUSE), time.monotonic() + pause, reached, run.id
-        )
+    def _given_up(self, campaign: str, tried: Tried) -> None:
+        """Pause a campaign whose runs get nowhere: somebody has to look at it.
+
+        A broker of before knows no such call, and the campaign is tried on.
+        """
+        facts = {"campaign": campaign, "runs": tried.in_vain}
+        try:
+            self.client.post(f"/v1/federation/campaigns/{campaign}/pause", {"reason": IN_VAIN})
+        except BrokerRefused as error:
+            if error.status != NOT_FOUND:
+                raise
+        else:
+            self.changes.tell(campaign, "campaign_paused", **facts, hint=LOOK)
+        tried.anew()
 
     def _enough(
         self, told: Mapping[str, Any], signed: SignedCampaign, nodes: Mapping[str, Node]
@@ -279,23 +289,6 @@ class Reconciler:
             name = event.pop("event")
             rounds = self.rounds.get(campaign, 0)
             self.events.tell(name, campaign=campaign, rounds=rounds, **event)
-
-
-def verified(told: Mapping[str, Any]) -> SignedCampaign:
-    """The campaign as the broker tells it, by the board that it tells."""
-    board = Board.of(told["board"]["keys"], told["board"]["threshold"])
-    return read_signed_campaign(json.dumps(told["document"]).encode(), board)
-
-
-def over(told: Mapping[str, Any], signed: SignedCampaign) -> bool:
-    """Whether the stage has had all its rounds; one that is open has yet to be ended."""
-    last = told["last_round"]
-    return (
-        last is not None
-        and last["stage"] == told["stage"]
-        and last["number"] >= signed.campaign.rounds
-        and last["state"] != "open"
-    )
 
 
 def _write_members(directory: Path, told: Mapping[str, Any], nodes: Mapping[str, Node]) -> None:

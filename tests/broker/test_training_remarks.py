@@ -213,3 +213,29 @@ def test_what_an_older_broker_left_running_with_its_budget_spent_is_finished(
     assert (shown["state"], shown["reason"]) == ("finished", "privacy_budget_spent")
     [told] = reports(broker.ctx, "demo", at.campaign)
     assert "no model yet" in printed([told])
+
+
+def test_a_coordinator_pauses_what_gets_nowhere_and_an_operator_starts_it_again(
+    made: World,
+) -> None:
+    at = training(made)
+    body = {"reason": "no_round_accepted"}
+    for wrong in ({"reason": "tired"}, {}, body | {"until": 1}):
+        assert code(at.call("POST", "/pause", wrong)) == (400, "invalid_request")
+    for caller in (made.partner, made.officer):
+        assert at.call("POST", "/pause", body, caller=caller).status_code == 403
+    paused = at.call("POST", "/pause", body)
+    assert paused.status_code == 200, paused.text
+    assert (paused.json()["state"], paused.json()["reason"]) == ("paused", "no_round_accepted")
+    assert at.call("POST", "/pause", body).json() == paused.json()
+    logged = [one for one in bodies(made, "campaign.state") if one["to"] == "paused"]
+    assert [one["reason"] for one in logged] == ["no_round_accepted"]
+    [told] = reports(made.ctx, "demo", at.campaign)
+    assert "no run gave a round that was accepted" in printed([told])
+    campaigns.set_state(made.ctx, "demo", at.campaign, "running")
+    assert at.call("GET", "").json()["reason"] is None
+    campaigns.set_state(made.ctx, "demo", at.campaign, "paused")
+    # An operator's pause is no coordinator's to explain.
+    assert at.call("POST", "/pause", body).json()["reason"] is None
+    campaigns.set_state(made.ctx, "demo", at.campaign, "stopped")
+    assert code(at.call("POST", "/pause", body)) == (409, "state_conflict")

@@ -326,6 +326,12 @@ def rounds(path: str, body: Callable[[Known], Any]) -> Callable[[Stage, Known, P
     return calls
 
 
+def pausing(_stage: Stage, known: Known, _person: Person) -> list[Call]:
+    """The victim's campaign."""
+    body = {"reason": "no_round_accepted"}
+    return [Call("POST", f"/v1/federation/campaigns/{known.campaign}/pause", json=body)]
+
+
 def training_receipt(known: Known) -> dict[str, str]:
     """The victim's own once more."""
     return {
@@ -693,6 +699,8 @@ DOORS: dict[str, Door] = {
         rounds("/consortium/1/fail", lambda _known: {"code": "lost"}),
         at_home=None,  # it is closed
     ),
+    # After its rounds' doors: it opens none then.
+    "POST /v1/federation/campaigns/{campaign_id}/pause": Door(pausing, at_home=COORDINATOR),
     "POST /v1/federation/evidence": Door(
         post("/v1/federation/evidence", lambda known: {"consent": known.consent}), at_home=OFFICER
     ),

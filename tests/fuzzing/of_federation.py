@@ -313,6 +313,7 @@ EXCLUDED = {
     "federation.flower.settings.CoordinatorHome.read": _OPERATORS,
     "federation.flower.settings.MemberHome.read": _OPERATORS,
     "federation.flower.settings.read_json": _OPERATORS,
+    "federation.flower.tried.Tried.read": "reads what `started` wrote",
     "federation.flower.settings.read_key": _OPERATORS,
     "federation.flower.keeping.Kept.from_json": "a file of our own, around Before.from_json",
     "federation.flower.models.Checkpoint.from_json": "files of our own, in a directory of our own",

@@ -47,6 +47,7 @@ class Link:
     world: World
     state: str = "running"
     last: tuple[int, str] = (0, "")
+    accepted: int = 0
     admitted_members: set[str] = field(default_factory=lambda: {"p-0", "p-1", "p-2"})
     registered: dict[int, bytes] = field(default_factory=dict)
     strangers: set[str] = field(default_factory=set)
@@ -58,6 +59,7 @@ class Link:
     calls: int = 0
     end_at: int = -1
     places: Places | None = None
+    paused_for: list[str] = field(default_factory=list)
 
     def _called(self) -> None:
         self.calls += 1
@@ -82,18 +84,20 @@ class Link:
 
     def told(self) -> dict[str, Any]:
         number, state = self.last
+        self.accepted = number if state == "closed" else self.accepted
         last = {"stage": "pilot", "number": number, "state": state} if number else None
         signed = self.world
         keys = [key.public_jwk() for key in up_keys()]
         return {
             "id": CAMPAIGN,
             "state": self.state,
+            "reason": self.paused_for[-1] if self.paused_for else None,
             "stage": "pilot",
             "document": json.loads(signed.document),
             "board": {"keys": keys, "threshold": 2},
             "last_round": last,
             "passed": None,
-            "last_accepted": {"number": number} if state == "closed" else None,
+            "last_accepted": {"number": self.accepted} if self.accepted else None,
             "members": [
                 {
                     "member": name,
@@ -110,6 +114,14 @@ class Link:
         if name in self.invited:
             return "invited"
         return "admitted" if name in self.admitted_members else "revoked"
+
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        assert path == f"/v1/federation/campaigns/{CAMPAIGN}/pause"
+        if self.silent == "older":
+            raise BrokerRefused(404, "not_found")
+        self.paused_for.append(body["reason"])
+        self.state = "paused"
+        return self.told()
 
     # and of the SuperLink
 
@@ -319,6 +331,74 @@ def membership() -> dict[str, Any]:
     }
 
 
+def in_vain() -> dict[str, Any]:
+    """Runs that give no accepted round, over the life of several coordinators; then one that does.
+
+    Started again by somebody, it is tried as often once more; with an older broker for ever.
+    """
+    made = Coordinators()
+    link = made.link
+
+    def fail(count: int) -> None:
+        for _ in range(count):
+            [run] = link.running()
+            link.started[run], link.last = "failed", (1, "failed")
+            made.turns()
+            made.at_once()
+            made.turns()
+
+    made.turns(2)
+    fail(made.home.attempts - 2)
+    # Another process goes on counting, and one accepted round begins anew.
+    made.begin()
+    fail(1)
+    [run] = link.running()
+    link.started[run], link.last = "failed", (2, "closed")
+    made.turns(2)
+    made.at_once()
+    made.turns()
+    first = list(link.paused_for)
+    fail(made.home.attempts)
+    paused, runs = list(link.paused_for), len(link.started)
+    made.turns(3)
+    link.state = "running"
+    made.turns(2)
+    again = len(link.running())
+    link.silent = "older"
+    fail(made.home.attempts + 1)
+    return {
+        "first": first,
+        "paused": paused,
+        "then": len(link.started) - runs,
+        "again": again,
+        "older": [len(link.paused_for), len(link.running())],
+        "said": [
+            [one["event"], one.get("reason")]
+            for one in made.said("campaign_paused", "campaign_state")
+        ],
+    }
+
+
+def spent() -> dict[str, Any]:
+    """A run whose campaign affords no further round ends as it should, with the last model."""
+    made = Coordinators()
+    found: list[object] = []
+    for told in ("privacy_budget_spent", "state_conflict"):
+        grid, context = InProcess({}), SimpleNamespace(run_config={"campaign": CAMPAIGN})
+        with (
+            patch.dict(os.environ, {serving.NAMED: str(made.home.file)}),
+            patch.object(serving, "client_of", lambda _: made.link),
+            patch.object(Rounds, "go_on", side_effect=BrokerRefused(409, told)),
+        ):
+            try:
+                found.append(serving.run_stage(grid, context, FIRST) is FIRST)
+            except BrokerRefused as error:
+                found.append(error.told)
+    file = events_file(made.home.campaign(CAMPAIGN))
+    events = [json.loads(line)["event"] for line in file.read_text().splitlines()]
+    return {"ended": found, "events": events}
+
+
 def unsigned() -> dict[str, Any]:
     """Without a signed bundle nothing is started; what is missing is said once."""
     made = Coordinators(signed=False)
@@ -392,6 +472,6 @@ def strangers_to_the_stage() -> dict[str, Any]:
 if __name__ == "__main__":
     parts = (
         *(usual, others_waited_for, ended_at_each_call, membership, unsigned),
-        *(first_models, strangers_to_the_stage),
+        *(first_models, strangers_to_the_stage, in_vain, spent),
     )
     sys.stdout.write(json.dumps({part.__name__: part() for part in parts}))

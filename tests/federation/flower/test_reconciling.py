@@ -62,6 +62,21 @@ EXPECTED: Mapping[str, Any] = {
         "told": [["run_failed", "checkpoint_broken"]],
         "then": ["", 1],
     },
+    "in_vain": {
+        "first": [],
+        "paused": ["no_round_accepted"],
+        "then": 10,
+        "again": 1,
+        "older": [1, 1],
+        "said": [
+            ["campaign_paused", None],
+            ["campaign_state", "no_round_accepted"],
+        ],
+    },
+    "spent": {
+        "ended": [True, "state_conflict"],
+        "events": ["budget_spent", "run_failed"],
+    },
     "strangers_to_the_stage": {"waits": {"own": True, "others": False}},
 }
 
