@@ -51,8 +51,4 @@ def _train(made: Consortium) -> None:
     made.sign_campaign(ROUNDS)
     made.settle()
     made.set_state("running")
-    coordinator = made.start_coordinator()
-    for member in made.members:
-        made.start_member(member)
-        made.admit(member)
-    coordinator.await_event(lambda event: event["event"] == "campaign_state", "the end")
+    made.start().await_event(lambda event: event["event"] == "campaign_state", "the end")

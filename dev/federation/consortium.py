@@ -1,8 +1,8 @@
 """A consortium of one's own: a broker, three members and a coordinator, each a process.
 
-Customers sign their consents with wallets, over HTTP; members and the coordinator are started by
-the commands that people use. What is set up here by function calls an operator does by
-`consent-broker`.
+Customers sign their consents with wallets, and withdraw on their pages, over HTTP; members and the
+coordinator are started by the commands that people use, and members join by the operator's offer.
+What is set up here by function calls an operator does by `consent-broker`.
 """
 
 import contextlib
@@ -29,16 +29,15 @@ from broker.outbound.client import Client
 from broker.settings import read_settings
 from broker.store.acting import acting_for_all
 from broker.usecases import campaign as campaigns
-from broker.usecases import federation_member as members
-from broker.usecases.bootstrap import demo_clients
 from broker.usecases.context import Context
 from broker.usecases.coordinator import add_coordinator
-from broker.usecases.partner import NewClient, add_partner
+from broker.usecases.partner import add_partner
 from broker.usecases.tenant import add_template
 from broker.usecases.training_report import reports
 from broker.usecases.trust import trust
 from credentials.keys import SoftwareKey
 from dev.federation.customers import signed
+from dev.federation.members import Member, RefusedError
 from dev.federation.papers import (
     campaign_json,
     write_coordinator,
@@ -50,6 +49,7 @@ from dev.federation.programs import Program, until
 from dev.running import CONSENT_BROKER, HOST, Broker, free_port, running_broker
 from federation.board import approve_model, sign_campaign, signed_campaign
 from federation.campaign import Campaign
+from federation.rollout import STAGES
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 PYTHON: Final = ROOT / ".venv-federation" / "bin" / "python"
@@ -60,21 +60,6 @@ TEMPLATE: Final = "train-together"
 
 class NoFlowerError(Exception):
     """`make federation` has not been run."""
-
-
-@dataclass
-class Member:
-    """A partner with its directory, its consents by row and its program."""
-
-    client: NewClient
-    directory: Path
-    consents: list[str] = field(default_factory=list)
-    program: Program | None = None
-
-    @property
-    def id(self) -> str:
-        """Its client id."""
-        return self.client.client_id
 
 
 @dataclass
@@ -144,21 +129,13 @@ class Consortium:
             list(pool.map(lambda one: self._signed(one, customers, progress), self.members))
 
     def _signed(self, member: Member, customers: int, progress: Callable[[], None]) -> None:
-        credentials, key = [], member.client.private_jwk
+        key = member.client.private_jwk
         with contextlib.closing(Client(self.broker.address, member.id, key)) as partner:
-            for consent, credential in signed(partner, TEMPLATE, self.anchors, customers):
-                member.consents.append(consent)
-                credentials.append(credential)
+            for one in signed(partner, TEMPLATE, self.anchors, customers):
+                member.customers.append(one)
                 progress()
-        (member.directory / "consents.txt").write_text("\n".join(credentials) + "\n")
-
-    def withdraw(self, member: Member, row: int) -> None:
-        """An officer writes down what a customer wants who has lost the wallet."""
-        _, officer = demo_clients(self.ctx)
-        known = officer["client_id"], officer["private_jwk"]
-        with contextlib.closing(Client(self.broker.address, *known)) as client:
-            path = f"/v1/consents/{member.consents[row]}/withdrawal"
-            client.post(path, {}, idempotent=True)
+        credentials = "".join(f"{one.credential}\n" for one in member.customers)
+        (member.directory / "consents.txt").write_text(credentials)
 
     def found_board(self) -> None:
         """The board makes its keys, and builds and signs an application."""
@@ -205,10 +182,10 @@ class Consortium:
         self.operate("federation", "model", "promote", model, "--approval", str(file))
 
     def operate(self, *arguments: str) -> str:
-        """What a command of the operator prints. Raises `RuntimeError` where it is refused."""
+        """What a command of the operator prints. Raises `RefusedError`."""
         finished = self.broker.run(*arguments)
         if finished.returncode:
-            raise RuntimeError(f"{' '.join(arguments)}: {finished.stderr.strip()}")
+            raise RefusedError(" ".join(arguments), finished.stderr.strip())
         return finished.stdout
 
     def settle(self, *, patience: int = 120, grace: int = 60) -> None:
@@ -253,28 +230,25 @@ class Consortium:
         until((self.state / "link" / "members.pem").exists, "the SuperLink's certificate")
         return self.coordinator
 
-    def start_member(self, member: Member) -> Program:
-        """As people do: `consent-broker federation member up`; the operator admits it."""
-        file = member.directory / "member.toml"
-        command = [*CONSENT_BROKER, "federation", "member", "up", str(file), "--json"]
-        member.program = Program(f"member {member.id}", command, self.told)
-        member.program.start()
-        return member.program
+    def start(self, members: Sequence[Member] | None = None) -> Program:
+        """The coordinator and members, of whom each joins: all of them unless said."""
+        coordinator = self.start_coordinator()
+        those = self.members if members is None else members
+        for member in those:
+            member.start(self.told)
+        with ThreadPoolExecutor(len(those)) as pool:
+            list(pool.map(self.admit, those))
+        return coordinator
 
     def admit(self, member: Member) -> None:
-        """Register a member's two public keys, and admit it."""
-        state = member.directory / "state"
-        node, receipts = state / "node.pub", state / "receipt.pub.jwk"
-        until((state / "receipt.jwk").exists, "the member's keys")
-        with acting_for_all():
-            members.add_member(
-                self.ctx,
-                ROOT_TENANT,
-                member.id,
-                node_key=node.read_bytes(),
-                receipt_key=receipts.read_bytes(),
-            )
-            members.admit_member(self.ctx, ROOT_TENANT, member.id)
+        """The operator offers the membership, and the member joins by it with its own keys."""
+        member.await_keys()
+        offered = self.operate("federation", "member", "offer", member.id, "--json")
+        member.join(self.broker.address, json.loads(offered))
+
+    def revoke(self, member: Member) -> None:
+        """The operator ends a membership: `federation member revoke`."""
+        self.operate("federation", "member", "revoke", member.id)
 
     def go_on_from(self, model: str, old: Campaign) -> None:
         """Have the campaign begin with a model, and members go on with what they kept of another.
@@ -308,8 +282,16 @@ class Consortium:
         return self.directory / "coordinator" / "state"
 
     def models(self) -> list[Path]:
-        """The models of the rounds that were kept."""
-        return sorted(self.state.glob("models/*/*.safetensors"))
+        """The models of the campaign's rounds that were kept, oldest first."""
+        if self.signed is None:
+            raise RuntimeError("there is no campaign yet")
+
+        def when(file: Path) -> tuple[int, int]:
+            stage, _, number = file.stem.rpartition("-")
+            return STAGES.index(stage), int(number)
+
+        kept = self.state / "models" / self.signed.hash()
+        return sorted(kept.glob("*-*.safetensors"), key=when)
 
     def told_campaign(self) -> dict[str, Any]:
         """All of the campaign at the broker."""
@@ -321,6 +303,10 @@ class Consortium:
         """The campaign's rounds at the broker."""
         found: list[dict[str, Any]] = self.told_campaign()["rounds"]
         return found
+
+    def rounds_that_closed(self) -> list[dict[str, Any]]:
+        """Those of them that gave a model, oldest first."""
+        return [one for one in self.rounds() if one["state"] == "closed"]
 
     def stop(self) -> None:
         """Everything that was started."""

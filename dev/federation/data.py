@@ -88,11 +88,13 @@ def worth(model: Model, tested: tuple[Any, Any]) -> float:
     return float(auc(scores(model, inputs), labels))
 
 
-def judge(seed: int, directory: Path, models: list[Path], gone: int) -> dict[str, Any]:
+def judge(
+    seed: int, directory: Path, models: list[Path], took_part: list[list[int]], gone: int
+) -> dict[str, Any]:
     """AUC on the test customers: each round's model, all rows together, each member alone.
 
-    `gone` is the row of the first member that was withdrawn: `distances` are how far each round's
-    model lies from one that is trained as long on all rows but that.
+    `gone` is the row of the first member that was withdrawn: `replayed` are the models of the same
+    rounds by the same members, as `took_part` says of each, on all rows but that.
     """
     tested = test_customers(seed)
     rows = [read_rows(directory / f"rows-{member}.csv") for member in range(MEMBERS)]
@@ -103,19 +105,21 @@ def judge(seed: int, directory: Path, models: list[Path], gone: int) -> dict[str
         "central": worth(trained(together, steps), tested),
         "alone": [worth(trained(one, steps), tested) for one in rows],
         "federated": [worth(load_file(file), tested) for file in models],
-        "replayed": _replayed(rows, len(models), gone) if gone >= 0 else [],
+        "replayed": _replayed(rows, took_part, gone),
     }
 
 
-def _replayed(rows: list[tuple[Any, Any]], rounds: int, gone: int) -> list[list[float]]:
+def _replayed(
+    rows: list[tuple[Any, Any]], took_part: list[list[int]], gone: int
+) -> list[list[float]]:
     """The models of the same rounds had the row never been there, as flat vectors."""
     kept = [
         (np.delete(one[0], gone, axis=0), np.delete(one[1], gone)) if member == 0 else one
         for member, one in enumerate(rows)
     ]
     model, found = beginning(), []
-    for _ in range(rounds):
-        model = averaged(kept, model)
+    for members in took_part:
+        model = averaged([kept[one] for one in members], model)
         found.append(flat(model))
     return found
 
@@ -139,7 +143,7 @@ if __name__ == "__main__":
     if command == "draw":
         draw(int(rest[0]), Path(rest[1]), int(rest[2]))
     else:
-        files = [Path(one) for one in rest[3:]]
-        judged = judge(int(rest[0]), Path(rest[1]), files, int(rest[2]))
+        files = [Path(one) for one in rest[4:]]
+        judged = judge(int(rest[0]), Path(rest[1]), files, json.loads(rest[3]), int(rest[2]))
         judged["models"] = [flat(load_file(file)) for file in files]
         print(json.dumps(judged))

@@ -13,9 +13,17 @@ TITLE: Final = "AUC by round: members together, all rows in one place, each memb
 
 
 def svg(
-    federated: Sequence[float], central: float, alone: Sequence[float], withdrawn_after: int
+    federated: Sequence[float],
+    central: float,
+    alone: Sequence[float],
+    *,
+    withdrawn_after: int,
+    promoted_after: int,
 ) -> str:
-    """The models of the rounds, beside one of all rows together and each member's own."""
+    """The models of the rounds, beside one of all rows together and each member's own.
+
+    `withdrawn_after` and `promoted_after` count rounds: of a withdrawal, and of the pilot's end.
+    """
     values = [*federated, central, *alone]
     low, high = min(values) - 0.005, max(values) + 0.005
     rounds = len(federated)
@@ -40,10 +48,14 @@ def svg(
         for number in range(1, rounds + 1)
     ]
     parts.append(_text(across((1 + rounds) / 2), HEIGHT - 10, "round", "#333", "middle"))
-    if 0 < withdrawn_after < rounds:
-        place = across(withdrawn_after + 0.5)
-        parts.append(_line(place, TOP, place, HEIGHT - BOTTOM, "#c1121f", dashed=True))
-        parts.append(_text(place + 4, TOP + 12, "a customer withdraws", "#c1121f"))
+    for after, text, colour, down in (
+        (promoted_after, "the pilot's model is promoted", COLOURS["central"], 28),
+        (withdrawn_after, "a customer withdraws", "#c1121f", 12),
+    ):
+        if 0 < after < rounds:
+            place = across(after + 0.5)
+            parts.append(_line(place, TOP, place, HEIGHT - BOTTOM, colour, dashed=True))
+            parts.append(_text(place + 4, TOP + down, text, colour))
     named = [("central", central, "all rows in one place")]
     named += [("alone", value, f"member {number} alone") for number, value in enumerate(alone, 1)]
     for kind, value, label in named:

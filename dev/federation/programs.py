@@ -108,18 +108,32 @@ def family(pid: int) -> list[int]:
     return [pid, *(one for child in children(pid) for one in family(child))]
 
 
+def halt_family(pid: int) -> list[int]:
+    """Stop a program and all that it has started as a hung machine does; whom it was."""
+    stopped: list[int] = []
+    while new := [one for one in family(pid) if one not in stopped]:
+        for one in new:
+            _send(one, signal.SIGSTOP)
+        stopped += new
+    return stopped
+
+
+def resume(halted: Sequence[int]) -> None:
+    """Let them go on."""
+    for one in halted:
+        _send(one, signal.SIGCONT)
+
+
 def kill_family(pid: int) -> None:
     """End a program and all that it has started: until nobody is left who would start another.
 
     Each is stopped before it is asked for its children, and killed after they are known: killed
     first, it would have left them to somebody else.
     """
-    stopped: list[int] = []
-    while new := [one for one in family(pid) if one not in stopped]:
-        for one in new:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(one, signal.SIGSTOP)
-        stopped += new
-    for one in stopped:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(one, signal.SIGKILL)
+    for one in halt_family(pid):
+        _send(one, signal.SIGKILL)
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended
+        os.kill(pid, number)

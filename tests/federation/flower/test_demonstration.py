@@ -1,7 +1,9 @@
 """How the demonstration ends what it started, and what it says where nothing came of it."""
 
+import json
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +11,11 @@ from typing import Any, cast
 
 import pytest
 
-from dev.federation.demo import Demonstration
+from dev.federation.consortium import PYTHON
+from dev.federation.demo import GATE, Demonstration
 from dev.federation.programs import children, family, kill_family
+from tests.faults.lengths import SOAK
+from tests.programs import ROOT, missing
 
 STARTS_BY_A_THREAD = """
 import subprocess, sys, threading
@@ -42,9 +47,12 @@ def demonstration(place: Path) -> Demonstration:
 
 
 def test_without_a_round_that_closed_nothing_is_judged(tmp_path: Path) -> None:
-    made: Any = SimpleNamespace(rounds=lambda: [{"state": "failed"}], models=list)
+    failed = {"rounds": lambda: [{"state": "failed"}], "rounds_that_closed": list, "models": list}
+    made: Any = SimpleNamespace(**failed)
     with pytest.raises(RuntimeError, match="no round of it was closed"):
-        demonstration(tmp_path).seen(made, cast("Any", None))
+        demonstration(tmp_path).seen(made, cast("Any", None), [])
+    with pytest.raises(RuntimeError, match="the pilot ended, and no round"):
+        demonstration(tmp_path).pilot_passed(made)
 
 
 def test_evidence_that_does_not_verify_ends_it(tmp_path: Path) -> None:
@@ -52,3 +60,80 @@ def test_evidence_that_does_not_verify_ends_it(tmp_path: Path) -> None:
     made: Any = SimpleNamespace(broker=SimpleNamespace(run=lambda *_: said))
     with pytest.raises(RuntimeError, match="does not verify: signature_invalid"):
         demonstration(tmp_path).evidence(made, "c-1")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+def what_it_shows_is_what_it_kept(tmp_path: Path) -> None:
+    """The whole of it, small: a pilot, gates, a withdrawal in mid-run; and the files it leaves."""
+    if not PYTHON.exists():
+        missing(".venv-federation is not there, needed to run Flower (make federation)")
+    asked = ["--json", "--out", str(tmp_path), "--customers", str(CUSTOMERS), "--rounds", "2"]
+    finished = subprocess.run(
+        [sys.executable, "-m", "dev.federation.demo", *asked],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert finished.returncode == 0, finished.stderr
+    seen = json.loads(finished.stdout)
+    assert json.loads((tmp_path / "result.json").read_text()) == seen
+    assert [
+        (one["stage"], one["number"], one["state"], one["receipts"]) for one in seen["rounds"]
+    ] == [
+        *(("pilot", number, "closed", 2) for number in (1, 2)),
+        *(("consortium", number, "closed", 3) for number in (1, 2)),
+    ]
+    # The model that knows nothing is stopped at the gate; each stage's last one is let through.
+    measured = [float(one["metrics"]["auc"]) for one in seen["gates"]]
+    assert [one["passed"] for one in seen["gates"]] == [False, True, True]
+    assert measured[0] == 0.5
+    assert min(measured[1:]) >= float(GATE["bound"])
+    assert "auc at_least 0.75" in seen["gates"][0]["said"]
+    assert [one["stage"] for one in seen["gates"]] == ["pilot", "pilot", "consortium"]
+    # The row is in the pilot, and out of the last round, with those who hide it.
+    shown, used = seen["evidence"], seen["withdrawn_after_round"]
+    assert list(shown) == ["pilot 1", "pilot 2", "consortium 1", "consortium 2"]
+    assert [one == "included" for one in shown.values()] == [place < used for place in range(4)]
+    assert used in {2, 3}
+    cohort = 5
+    rows = seen["rows_of_the_first_member"]
+    assert rows == [CUSTOMERS] * used + [CUSTOMERS - cohort] * (4 - used)
+    [task] = seen["unlearning"]
+    assert (task["state"], task["policy"], task["taint"]) == ("done", "exclude", "descends")
+    assert task["model"] == seen["gates"][-1]["model"]
+    assert {one["taint"] for one in task["tainted"][:used]} == {"used"}
+    told = {name: f"{seen['residual'][name]:.9f}" for name in ("before", "after")}
+    assert {name: one.rstrip("0") for name, one in told.items()} == {
+        name: one.rstrip("0") for name, one in task["residual"].items()
+    }
+    _drawn(tmp_path / "auc.svg", seen["auc"])
+    report = (tmp_path / "report.html").read_text()
+    for one in (*seen["gates"], *seen["unlearning"]):
+        assert one["model"] in report
+    assert all(one["metrics"]["auc"] in report for one in seen["gates"])
+    assert (tmp_path / "metric-01.svg").exists()
+
+
+CUSTOMERS = 12
+
+
+def _drawn(picture: Path, auc: dict[str, Any]) -> None:
+    """Each round's AUC is where the scale has it, and each figure beside its line."""
+    root = ET.parse(picture).getroot()  # noqa: S314 (our own)
+    space = "{http://www.w3.org/2000/svg}"
+    places = [float(one.attrib["cy"]) for one in root.findall(f"{space}circle")]
+    values = auc["federated"]
+    assert len(places) == len(values)
+    (low, down), *_, (high, top) = sorted(zip(values, places, strict=True))
+    steps = [down + (top - down) * (one - low) / (high - low) for one in values]
+    assert places == pytest.approx(steps, abs=0.2)
+    said = [one.text or "" for one in root.findall(f"{space}text")]
+    for one in (values[-1], auc["central"], *auc["alone"]):
+        assert any(text.endswith(f" {one:.3f}") for text in said)
+    assert {"a customer withdraws", "the pilot's model is promoted"} <= set(said)
+
+
+if SOAK:  # two hundred seconds of processor time
+    test_what_it_shows_is_what_it_kept = what_it_shows_is_what_it_kept

@@ -117,7 +117,8 @@ def test_what_others_say_moves_no_terminal() -> None:
 
 
 def test_a_plot_is_one_picture_of_every_round() -> None:
-    drawn = ET.fromstring(svg([0.7, 0.8, 0.85], 0.86, [0.6, 0.7], 2))  # noqa: S314 (our own)
+    marked = {"promoted_after": 1, "withdrawn_after": 2}
+    drawn = ET.fromstring(svg([0.7, 0.8, 0.85], 0.86, [0.6, 0.7], **marked))  # noqa: S314 (our own)
     circles = drawn.findall("{http://www.w3.org/2000/svg}circle")
     heights = [float(one.attrib["cy"]) for one in circles]
     assert heights == sorted(heights, reverse=True)

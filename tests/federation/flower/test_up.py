@@ -4,10 +4,12 @@ A broker, a coordinator and members, each a process: TLS, registered nodes, cons
 signed, over HTTP. Most of the time are cold starts of Flower's programs.
 """
 
+import logging
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,14 +18,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from broker.store import audit
+from broker.store.acting import acting_for_all
 from dev.federation.consortium import PYTHON, Consortium, consortium
-from dev.federation.programs import Program, children
+from dev.federation.members import RefusedError
+from dev.federation.programs import Program, children, halt_family, resume, until
 from dev.running import CONSENT_BROKER
 from tests.faults.lengths import SOAK
 from tests.programs import ROOT, missing
 
 CUSTOMERS, WITHDRAWN, ROUNDS = 10, 2, 18
+TOLD = logging.getLogger(__name__)
+PATIENCE = 120
+"""Seconds that a round waits for a member (`Consortium.settle`)."""
 STEPS = ("run_started", "round_opened", "trained", "round_closed")
 """Of a run, as they are told; killed in each of them, a round is before, in or behind it."""
 
@@ -64,7 +73,7 @@ class Killings:
         member = self.made.members[0]
         assert member.program is not None
         member.program.kill()
-        self.made.start_member(member)
+        member.start(self.made.told)
 
 
 @pytest.mark.slow
@@ -84,7 +93,7 @@ def each_is_killed_at_each_step_and_a_row_that_left_stays_out(tmp_path: Path) ->
         killings = Killings(made)
         for step in STEPS:
             killings.after(step, killings.kill_coordinator)
-        made.withdraw(made.members[0], WITHDRAWN)
+        made.members[0].customers[WITHDRAWN].withdraw()
         for step in STEPS:
             killings.after(step, killings.kill_superlink)
         for step in STEPS:
@@ -110,6 +119,63 @@ def each_is_killed_at_each_step_and_a_row_that_left_stays_out(tmp_path: Path) ->
     assert rows[f"member {first}"][-1] == CUSTOMERS - 2
     assert all(set(rows[f"member {one}"]) == {CUSTOMERS} for one in others)
     assert all(one.program is not None and ended(one.program.process) for one in made.members)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3_000)
+def test_a_member_is_revoked_in_mid_round(tmp_path: Path) -> None:
+    """It is out while its answer is waited for: the round goes on, and the next is without it."""
+    if not PYTHON.exists():
+        missing(".venv-federation is not there, needed to run Flower (make federation)")
+    with consortium(tmp_path, lambda _name, _event: None) as made:
+        begin(made, 2, minimum_members=2)
+        coordinator, gone = made.coordinator, made.members[-1]
+        others = sorted(one.id for one in made.members[:-1])
+        assert coordinator is not None
+        assert gone.program is not None
+        assert gone.program.process is not None
+        coordinator.await_event(lambda event: event["event"] == "round_opened", "a round")
+        # It hangs, so that the round cannot be over before the revocation.
+        halted = halt_family(gone.program.process.pid)
+        try:
+            made.revoke(gone)
+            began = time.monotonic()
+            coordinator.await_event(
+                lambda event: event["event"] == "members" and event["admitted"] == others,
+                "that it is out",
+            )
+            out_after = time.monotonic() - began
+            closed = coordinator.await_event(
+                lambda event: event["event"] in {"round_closed", "round_failed"}, "the round's end"
+            )
+            over_after = time.monotonic() - began
+        finally:
+            resume(halted)
+        coordinator.await_event(lambda event: event["event"] == "campaign_state", "the end")
+        # What it holds opens nothing any more.
+        with pytest.raises(RefusedError, match="not admitted"):
+            gone.join(made.broker.address)
+        told, logged = made.told_campaign(), entries(made)
+    TOLD.info("out after %.1f s, its round over after %.1f s", out_after, over_after)
+    # The round did not wait for it as it would have for one that hangs and is a member.
+    assert over_after < PATIENCE
+    assert (closed["event"], closed["members"]) == ("round_closed", others)
+    assert sorted(closed["left_out"]) == [gone.id]
+    first, second = told["rounds"]
+    assert sorted(first["taking_part"]) == sorted([*others, gone.id])
+    assert sorted(second["taking_part"]) == others
+    assert [(one["state"], sorted(one["receipts"])) for one in (first, second)] == [
+        ("closed", others)
+    ] * 2
+    states = {one["member"]: one["state"] for one in told["members"]}
+    assert states == {**dict.fromkeys(others, "admitted"), gone.id: "revoked"}
+    # In the log: admitted each by its credential, and revoked while the first round was open.
+    assert logged == [
+        *["federation.admitted"] * 3,
+        *("training.round_opened", "federation.revoked", "training.round_closed"),
+        *("training.round_opened", "training.round_closed"),
+        "federation.join_refused",
+    ]
 
 
 @pytest.mark.slow
@@ -167,7 +233,7 @@ def rounds_are_done_anew_from_the_model_before_the_row(tmp_path: Path) -> None:
     with consortium(tmp_path, lambda _name, _event: None) as made:
         *_, late = made.members
         begin(made, 30, grace=1, minimum_members=2, unlearning="rollback_replay")
-        made.start_member(late)
+        late.start(made.told)
         assert made.coordinator is not None
         assert late.program is not None
         made.coordinator.await_event(lambda event: event["event"] == "round_closed", "a round")
@@ -177,7 +243,7 @@ def rounds_are_done_anew_from_the_model_before_the_row(tmp_path: Path) -> None:
         made.coordinator.await_event(
             lambda event: event["event"] == "round_closed" and event["number"] >= trained, "it"
         )
-        made.withdraw(late, WITHDRAWN)
+        late.customers[WITHDRAWN].withdraw()
         # The broker begins no round with a tainted model.
         made.operate("federation", "task", "search")
         made.coordinator.await_event(lambda event: event["event"] == "run_failed", "its refusal")
@@ -248,10 +314,27 @@ def begin(
     made.sign_campaign(rounds, **{"cohort": 2, "minimum_members": 3, **changes})
     made.settle(grace=grace)
     made.set_state("running")
-    made.start_coordinator()
-    for member in made.members[: None if grace > 1 else -1]:
-        made.start_member(member)
-        made.admit(member)
+    made.start(made.members[: None if grace > 1 else -1])
+
+
+LOGGED = (
+    *("federation.admitted", "federation.revoked", "federation.join_refused"),
+    *("training.round_opened", "training.round_closed", "training.round_failed"),
+)
+
+
+def entries(made: Consortium) -> list[str]:
+    """What the log says of members and of rounds being opened and over, in its order."""
+    with acting_for_all():
+
+        def all_are_in() -> bool:
+            with made.ctx.db.reading() as tx:
+                return tx.execute(select(audit.PENDING.c.id)).first() is None
+
+        until(all_are_in, "the log's last entry")
+        with made.ctx.db.reading() as tx:
+            rows = tx.execute(select(audit.ENTRY.c.type).order_by(audit.ENTRY.c.log_index))
+            return [one.type for one in rows if one.type in LOGGED]
 
 
 def ended(process: subprocess.Popen[str] | None) -> bool:
