@@ -19,7 +19,7 @@ from dev.federation.consortium import PYTHON, ROOT, NoFlowerError
 
 ROWS = (1_000, 10_000, 100_000)
 PROCESSES = 5
-MOST_WARM = 0.2
+MOST_WARM = 0.3
 """Verifications for each row, where its consent was verified before."""
 
 

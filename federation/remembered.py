@@ -218,18 +218,17 @@ def _scope_to_json(scope: Scope) -> dict[str, Any]:
     }
 
 
-_SETS: Final = ("actions", "attributes", "recipients", "territories")
-
-
 def _scope_of(value: object) -> Scope:
+    """Read what `_scope_to_json` gave, every part of a scope. Raises `Malformed`."""
     source = reading.members(value, "a scope", frozenset(Scope._fields))
-    sets = {}
-    for name in _SETS:
-        listed = reading.items(source, name, LARGEST_HEAD)
-        if not all(isinstance(one, str) for one in listed):
-            raise Malformed(f"{name} are texts")
-        sets[name] = frozenset(listed)
-    purpose = source["purpose"]
-    if not isinstance(purpose, str):
-        raise Malformed("purpose is a text")
-    return Scope(purpose=purpose, limited=reading.flag(source, "limited"), **sets)
+    read: dict[str, Any] = {}
+    for name in Scope._fields:
+        if name == "limited":
+            read[name] = reading.flag(source, name)
+            continue
+        told = source[name]
+        listed = [told] if name == "purpose" else told
+        if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
+            raise Malformed(f"{name} of a scope is text")
+        read[name] = told if name == "purpose" else frozenset(listed)
+    return Scope(**read)

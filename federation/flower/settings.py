@@ -172,7 +172,11 @@ class MemberHome:
 
     def credentials(self) -> list[str]:
         """The consent credential of each row. Raises `SettingsWrong`."""
-        return _read(self.consents).decode("utf-8", "replace").splitlines()
+        try:
+            with self.consents.open("rb") as lines:
+                return [line.rstrip(b"\r\n").decode("utf-8", "replace") for line in lines]
+        except OSError as error:
+            raise _unreadable(self.consents, error) from None
 
     def business_lines(self) -> list[str] | None:
         """The business line of each row, "" for none; None where no file is named.
@@ -342,4 +346,8 @@ def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise SettingsWrong(f"cannot read {file}: {error.strerror}") from None
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(file: Path, error: OSError) -> SettingsWrong:
+    return SettingsWrong(f"cannot read {file}: {error.strerror}")

@@ -64,7 +64,7 @@ class FileSite:
     member: str = ""
     noted: dict[str, int] = field(default_factory=dict)
     trained_on: int = 0
-    reached: dict[str, float] = field(default_factory=dict)
+    reached: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -129,7 +129,7 @@ class FileSite:
 
     def consents(self) -> Sequence[str]:
         """A line for each row. Raises `RowsDiffer`."""
-        self.reached["gate"] = time.monotonic()
+        self.reached["gate"] = _clocks()
         credentials = self.home.credentials()
         rows = self.counting(self.home.rows)
         if rows != len(credentials):
@@ -157,7 +157,7 @@ class FileSite:
         """Keep it durably. Raises what `Keeping.keep` does."""
         self.keeping.keep(before)
         self.trained_on = len(before.trained or ())
-        self.reached["training"] = time.monotonic()
+        self.reached["training"] = _clocks()
 
     def close(self) -> None:
         """Let the next answer of the campaign go on."""
@@ -169,7 +169,7 @@ class FileSite:
 
     def round_key(self, opened: Round) -> RoundKey:
         """From the broker, as the partner that this member is."""
-        self.reached["receipt"] = time.monotonic()
+        self.reached["receipt"] = _clocks()
         campaign = self.told.get("at-broker")
         if not isinstance(campaign, str):
             raise Malformed("the message does not say which campaign of the broker's it is")
@@ -187,15 +187,25 @@ class FileSite:
         told = read_json(self.home.peers)
         return {member: told[member] for member in signed.campaign.members if member in told}
 
-    def seconds(self) -> dict[str, float]:
-        """How long the gate took (its lists with it), the training, and the receipt."""
-        ends = [*list(self.reached.values())[1:], time.monotonic()]
-        spans = zip(self.reached.items(), ends, strict=True)
-        return {part: round(end - begun, 4) for (part, begun), end in spans}
+    def seconds(self) -> dict[str, dict[str, float]]:
+        """How long the gate took (its lists with it), the training, and the receipt.
+
+        `seconds` passed; `processor` are those that this process itself worked.
+        """
+        ends = [*list(self.reached.values())[1:], _clocks()]
+        spans = list(zip(self.reached.items(), ends, strict=True))
+        return {
+            name: {part: round(end[clock] - begun[clock], 4) for (part, begun), end in spans}
+            for clock, name in enumerate(("seconds", "processor"))
+        }
 
     def _client(self) -> BrokerClient:
         key = read_key(self.home.client_key)
         return BrokerClient(self.home.broker, self.home.member, key, now=self.now)
+
+
+def _clocks() -> tuple[float, float]:
+    return time.monotonic(), time.process_time()
 
 
 @dataclass
@@ -252,7 +262,7 @@ def take_part(
         more = {"left_out": site.noted, "hint": cure or CURES.get(code, "")}
         append(site.home.events, "refused", **about, code=code, **more)
     elif ARRAYS in content:
-        facts = {"rows": site.trained_on, "left_out": site.noted, "seconds": site.seconds()}
+        facts = {"rows": site.trained_on, "left_out": site.noted, **site.seconds()}
         append(site.home.events, "trained", **about, **facts)
     return Message(content, reply_to=message)
 
