@@ -2,8 +2,9 @@
 
 The wire form is the canonical JSON (RFC 8785) of `Campaign.to_json()`; its SHA-256 is the
 campaign's hash, which the board signs (`federation.board`) and which receipts name. How it may
-evolve: a reader refuses a `schema` that it does not know, and every member is present; a new one
-means a new schema number, since half a campaign that is understood is another campaign.
+evolve: a reader refuses a `schema` or a member that it does not know, and every member is present
+but the `business_line` of a stage (`federation.rollout`), since half a campaign that is understood
+is another campaign.
 
 Flower carries code and parameters apart, and signs the code alone: both hashes stand here, and
 the gate on each member's machine compares them (`check_bundle`, `check_parameters`).

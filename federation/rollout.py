@@ -1,7 +1,7 @@
 """How far a model may go: one business line first (`pilot`), then everybody (`consortium`).
 
-A stage of schema 1 may lack `business_line`, and one without a line always does: each campaign has
-one spelling, and those that were signed before lines existed keep their hash.
+A stage of all business lines has no member `business_line`, not a null one: each campaign has one
+spelling, and those that were signed before there were lines keep their hash.
 
 A stage is left for the next when its gates hold: each metric on its side of its bound, and enough
 approvals by the board. `shut_gates` says by name what does not hold; nothing shut is the permit.
