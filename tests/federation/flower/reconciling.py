@@ -31,6 +31,7 @@ from federation.flower.round_values import Opening
 from federation.flower.rounds import Rounds
 from federation.flower.serving import events_file, members_file
 from federation.flower.settings import CoordinatorHome
+from federation.remarks import Remarks
 from tests.federation.flower.training import BUNDLE, FIRST, World
 
 CAMPAIGN = "fc-1"
@@ -399,6 +400,29 @@ def spent() -> dict[str, Any]:
     return {"ended": found, "events": events}
 
 
+def remarks_to_an_older_broker() -> dict[str, Any]:
+    """One that knows no remarks gets the rest; one that refuses the rest is heard."""
+    sent: list[list[str]] = []
+
+    def post(_path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        sent.append(sorted(body))
+        if body["code"] == "refused":
+            raise BrokerRefused(409, "state_conflict")
+        if "left_out" in body:
+            raise BrokerRefused(400, "invalid_request")
+        return {}
+
+    desk = BrokerDesk(SimpleNamespace(post=post), CAMPAIGN)  # type: ignore[arg-type]
+    remarks = Remarks({"p-0": "no_answer"})
+    desk.fail("pilot", 1, "few", remarks)
+    desk.fail("pilot", 1, "few", Remarks())
+    try:
+        desk.fail("pilot", 1, "refused", remarks)
+    except BrokerRefused as error:
+        return {"sent": sent, "heard": error.told}
+    return {"sent": sent}
+
+
 def unsigned() -> dict[str, Any]:
     """Without a signed bundle nothing is started; what is missing is said once."""
     made = Coordinators(signed=False)
@@ -472,6 +496,6 @@ def strangers_to_the_stage() -> dict[str, Any]:
 if __name__ == "__main__":
     parts = (
         *(usual, others_waited_for, ended_at_each_call, membership, unsigned),
-        *(first_models, strangers_to_the_stage, in_vain, spent),
+        *(first_models, strangers_to_the_stage, in_vain, spent, remarks_to_an_older_broker),
     )
     sys.stdout.write(json.dumps({part.__name__: part() for part in parts}))

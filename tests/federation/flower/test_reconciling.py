@@ -73,6 +73,10 @@ EXPECTED: Mapping[str, Any] = {
             ["campaign_state", "no_round_accepted"],
         ],
     },
+    "remarks_to_an_older_broker": {
+        "sent": [["code", "left_out"], ["code"], ["code"], ["code", "left_out"]],
+        "heard": "state_conflict",
+    },
     "spent": {
         "ended": [True, "state_conflict"],
         "events": ["budget_spent", "run_failed"],
