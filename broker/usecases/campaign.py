@@ -165,13 +165,28 @@ def move(
 
 def signed_of(row: CampaignRow) -> SignedCampaign:
     """The campaign of a row, verified again: what is in a database may have been changed there."""
-    return _verified(row.document, row.board)
+    return _verified(_Texts(row.id, row.document, row.board))
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """What of a campaign is verified. Equal by all of it; found by the id, which is short.
+
+    Each key and each receipt of a round asks, and to hash a long text takes longer than to compare.
+    """
+
+    id: str
+    document: str
+    board: str
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
 
 @lru_cache(maxsize=CAMPAIGNS_CACHED)
-def _verified(document: str, board: str) -> SignedCampaign:
+def _verified(of: _Texts) -> SignedCampaign:
     # By the very texts: whatever is changed in one is verified anew.
-    return read_signed_campaign(document.encode(), read_board(board.encode()))
+    return read_signed_campaign(of.document.encode(), read_board(of.board.encode()))
 
 
 def salt_of(ctx: Context, tx: Connection, row: CampaignRow, signed: SignedCampaign) -> CampaignSalt:

@@ -16,6 +16,7 @@ import pytest
 from broker.domain.errors import StateConflict
 from broker.domain.kill_switch import KillSwitch
 from broker.domain.training_errors import MemberNotAdmitted, ReceiptConflict, SearchNotOver
+from broker.store import campaigns as campaign_rows
 from broker.store import federation_members, partners
 from broker.usecases import campaign as campaigns
 from broker.usecases import federation_member as members
@@ -28,7 +29,7 @@ from credentials.jcs import b64url_decode
 from credentials.keys import SoftwareKey
 from credentials.status import verify_status_token
 from federation.board import Board, pass_stage
-from federation.errors import StageShut
+from federation.errors import BoardDisagrees, StageShut
 from federation.presence import LEAF_BYTES, RoundKey, leaf_of
 from federation.receipt import UsedList
 from tests.broker.flow_world import PURPOSE, World, world
@@ -546,3 +547,17 @@ def test_a_receipt_waits_for_an_end_that_is_on_its_way(
             with pytest.raises(MemberNotAdmitted):
                 end.result()
         assert not made.logged("training.receipt")
+
+
+def test_a_campaign_that_was_changed_in_the_database_is_no_longer_believed(
+    broker: World,
+) -> None:
+    at = training(broker)
+    with broker.ctx.db.reading() as tx:
+        row = campaign_rows.find(tx, "demo", at.campaign)
+    assert campaigns.signed_of(row).campaign_hash == row.hash
+    changed = row.document.replace('"rounds": 3', '"rounds": 4')
+    assert changed != row.document
+    with pytest.raises(BoardDisagrees):
+        campaigns.signed_of(replace(row, document=changed))
+    assert campaigns.signed_of(row).campaign_hash == row.hash
