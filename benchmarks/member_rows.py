@@ -7,15 +7,13 @@ judged (the files read, each consent's line hashed, what is kept read or each co
 same process.
 """
 
-import json
 import statistics
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from benchmarks.figure import Figure, ratio_at_most
-from dev.federation.consortium import PYTHON, ROOT, NoFlowerError
+from benchmarks.in_flower import told_by
 
 ROWS = (1_000, 10_000, 100_000)
 PROCESSES = 5
@@ -29,8 +27,10 @@ def run() -> list[Figure]:
     for rows in ROWS:
         with tempfile.TemporaryDirectory() as place:
             member = Path(place) / "member"
-            _python("settle", str(member), str(rows))
-            cold, *warm = (json.loads(_python("answer", str(member))) for _ in range(1 + PROCESSES))
+            told_by("member_process", "settle", member, rows)
+            cold, *warm = (
+                told_by("member_process", "answer", member) for _ in range(1 + PROCESSES)
+            )
         figures.append(_figure(f"member: {rows:,} rows until judged, verified anew", [cold]))
         name = f"member: {rows:,} rows until judged, verified before"
         figures.append(_figure(name, warm, MOST_WARM * rows))
@@ -41,10 +41,3 @@ def _figure(name: str, taken: list[dict[str, Any]], most: float | None = None) -
     value, probe = (statistics.median(one[part] for one in taken) for part in ("seconds", "verify"))
     bound = None if most is None else ratio_at_most(most)
     return Figure(name=name, value=1e3 * value, unit="ms", probe=1e3 * probe, bound=bound)
-
-
-def _python(*arguments: str) -> str:
-    if not PYTHON.exists():
-        raise NoFlowerError("Flower is not installed: make federation")
-    command = [str(PYTHON), "-m", "dev.federation.gating", *arguments]
-    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout

@@ -1,9 +1,9 @@
 """What a member's process spends on its rows until the gate has judged them.
 
-Run in the environment with Flower: `python -m dev.federation.gating settle DIRECTORY ROWS` writes a
-member's files with so many consents of one issuer; `answer DIRECTORY` does as the process of one
-message does, from its settings file until the gate has judged, and prints its processor times as
-JSON, in seconds: all of it, and its parts, with one ES256 verification of the same process.
+Run in the environment with Flower. `python -m benchmarks.member_process settle DIRECTORY ROWS`
+writes a member's files with so many consents of one issuer; `answer DIRECTORY` does as the process
+of one message does, from its settings file until the gate has judged, and prints its processor
+time as JSON, in seconds, with that of one ES256 verification of the same process.
 """
 
 import base64
@@ -164,5 +164,4 @@ if __name__ == "__main__":
     os.umask(0o077)
     if command == "settle":
         settle(Path(place), int(rest[0]))
-    else:
-        print(json.dumps(answer(Path(place))))
+    print(json.dumps(answer(Path(place)) if command == "answer" else {}))
