@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from broker.api.campaigns import HASH, RoundOut
 from broker.api.deps import CoordinatorCaller, Ctx, FederationReader, PartnerCaller
+from broker.domain.training_round import receipt_hash
 from broker.store.training_rounds import KeptReceipt
 from broker.usecases import (
     campaign,
@@ -16,7 +17,7 @@ from broker.usecases import (
     training_receipt,
     training_round,
 )
-from broker.usecases.training_receipt import RefusedReceipt, Sent, receipt_hash
+from broker.usecases.training_receipt import RefusedReceipt, Sent
 from credentials.jcs import b64url
 from federation.remarks import Remarks
 

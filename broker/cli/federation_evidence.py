@@ -72,6 +72,8 @@ def verify(
     except BrokerError as error:
         typer.echo(f"consent-broker: {file}: {error}", err=True)
         raise typer.Exit(REFUSED) from None
+    tree = found.checkpoint
+    log = None if tree is None else {"origin": tree.origin, "size": tree.size}
     keys = "computed from the salt" if found.keys_computed else "the broker's word"
     if as_json:
         told = {
@@ -81,6 +83,7 @@ def verify(
             "round_keys": keys,
             "boards": list(found.boards),
             "only": found.only,
+            "log": log,
             "shown": [vars(one) for one in found.shown],
         }
         typer.echo(json.dumps(told))
@@ -95,4 +98,5 @@ def verify(
     typer.echo(
         f"{file}: by {found.issuer}; used in {used} of {len(found.shown)} places{where} that were "
         f"looked at, by what members said; the rounds' keys are {keys}"
+        + ("" if tree is None else f"; each receipt is in the log {tree.origin} of {tree.size}")
     )

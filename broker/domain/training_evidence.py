@@ -11,8 +11,11 @@ type `TYPE`), over the SHA-256 of the canonical JSON (RFC 8785) of `evidence`:
     campaigns   each with `id`, `document` and `board` as the board signed it, `salt` or null
     rounds      each receipt that a member could have named them in: `campaign` (its hash), `stage`,
                 `number`, `member`, `receipt` (JWS), `receipt_key` (JWK), `key` (of the member's
-                leaves in that round), `entry` of the log, `model_out` of the round or null, and
-                `proofs`: by consent, as `federation.presence` writes them
+                leaves in that round), `log`, `model_out` of the round or null, and `proofs`: by
+                consent, as `federation.presence` writes them. `log` is the receipt's `entry` of the
+                log with its `salt` and `index`, and the `path` from there to the checkpoint: hashes
+                one behind the other, base64url
+    checkpoint  of the log, a signed note, above all of these; null where there is no round
 
 Receipts are their members' word, and so are the leaves; a proof of absence holds as the broker has
 seen all leaves ascend. Which key a round has is the broker's word where `salt` is null. With the
@@ -25,31 +28,39 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from broker.domain.campaign import read_told
-from broker.domain.errors import EvidenceInvalid
+from broker.domain.checkpoint import Checkpoint, open_checkpoint_of
+from broker.domain.entry import Entry, leaf_data
+from broker.domain.errors import EvidenceInvalid, LogError
+from broker.domain.merkle import HASH_BYTES, leaf_hash, verify_inclusion
 from broker.domain.training_errors import TrainingEvidenceTooLarge
+from broker.domain.training_round import receipt_hash
 from broker.domain.trust import Trust
 from broker.domain.word import Word, file_hash, give_word, read_word
 from credentials.errors import CredentialError
-from credentials.jcs import canonical
+from credentials.jcs import b64url_decode, canonical
 from credentials.jws import Signer
 from federation import reading
 from federation.board import Board, SignedCampaign
 from federation.errors import FederationError, Malformed
 from federation.presence import CampaignSalt, PresenceProof, RoundKey, Shows, leaf_of
-from federation.receipt import Asked, read_receipt
+from federation.receipt import Asked, Receipt, read_receipt
 
-SCHEMA: Final = "urn:consent-broker:training-evidence:1"
+SCHEMA: Final = "urn:consent-broker:training-evidence:2"
+OLD_SCHEMA: Final = "urn:consent-broker:training-evidence:1"
 TYPE: Final = "training-evidence+jwt"
+ENTRY: Final = "training.receipt"
 LARGEST_FILE: Final = 64 * 1_048_576
 MOST: Final = 100_000
 LARGEST_MADE: Final = LARGEST_FILE // 2
 """So many bytes of rounds does a file have: written for people it is half as large again."""
+_CONTAINERS: Final = 2_000_000
 _FILE = frozenset({"evidence", "signature"})
-_EVIDENCE = frozenset({"schema", "iss", "made_at", "consents", "campaigns", "rounds"})
+_EVIDENCE = frozenset({"schema", "iss", "made_at", "consents", "campaigns", "rounds", "checkpoint"})
+_LOG = frozenset({"entry", "salt", "index", "path"})
 _CAMPAIGN = frozenset({"id", "document", "board", "salt"})
 _ROUND = frozenset(
     {
-        *("campaign", "stage", "number", "member", "receipt", "receipt_key", "key", "entry"),
+        *("campaign", "stage", "number", "member", "receipt", "receipt_key", "key", "log"),
         *("model_out", "proofs"),
     }
 )
@@ -84,6 +95,7 @@ class TrainingEvidence:
     keys_computed: bool
     boards: tuple[str, ...]
     only: str | None = None
+    checkpoint: Checkpoint | None = None
 
 
 def check_size(rounds: int, size: int) -> None:
@@ -116,12 +128,14 @@ def verify_training_evidence(data: bytes, trust: Trust) -> TrainingEvidence:
     4. Each receipt is by its member's key and of its campaign, stage, round and member.
     5. Each round's key follows from the campaign's salt, where that is there.
     6. Of each consent there is a proof in each round, and it leads to the receipt's root.
+    7. The log has an entry of this very receipt, below a checkpoint that a trusted log key signed.
 
     Raises `EvidenceInvalid`, which says what fails.
     """
     try:
         # 1.
-        file = reading.members(reading.json_object(data, largest=LARGEST_FILE), "a file", _FILE)
+        source = reading.json_object(data, largest=LARGEST_FILE, containers=_CONTAINERS)
+        file = reading.members(source, "a file", _FILE)
         evidence = _evidence(file["evidence"])
         reading.choice(evidence, "schema", (SCHEMA,))
         made_at = reading.whole(evidence, "made_at", 0, 2**53 - 1)
@@ -135,23 +149,30 @@ def verify_training_evidence(data: bytes, trust: Trust) -> TrainingEvidence:
             found.signed.campaign_hash: found
             for found in (_campaign(one) for one in reading.items(evidence, "campaigns", MOST))
         }
-        # 4. to 6.
+        # 4. to 7.
+        rounds = reading.items(evidence, "rounds", MOST)
+        checkpoint = _checkpoint(evidence["checkpoint"], trust) if rounds else None
         shown = tuple(
-            one
-            for told in reading.items(evidence, "rounds", MOST)
-            for one in _round(told, campaigns, consents)
+            one for told in rounds for one in _round(told, campaigns, consents, checkpoint)
         )
-    except (FederationError, CredentialError) as error:
+    except (FederationError, CredentialError, LogError) as error:
         raise EvidenceInvalid(f"the evidence does not hold: {error}") from None
     boards = {key for one in campaigns.values() for key in one.board.keys}
     # Of no campaign nothing was computed.
     salts = [one.salt for one in campaigns.values()]
     computed = bool(salts) and None not in salts
     only = evidence.get("only")
-    return TrainingEvidence(issuer, made_at, consents, shown, computed, tuple(sorted(boards)), only)
+    return TrainingEvidence(
+        issuer, made_at, consents, shown, computed, tuple(sorted(boards)), only, checkpoint
+    )
 
 
 def _evidence(value: object) -> Mapping[str, Any]:
+    if isinstance(value, dict) and value.get("schema") == OLD_SCHEMA:
+        raise EvidenceInvalid(
+            "it is of an earlier version, without proofs that its receipts are in the log: ask the "
+            "broker for it anew"
+        )
     one = isinstance(value, dict) and "only" in value
     evidence = reading.members(value, "evidence", _EVIDENCE | ({"only"} if one else set()))
     if one:
@@ -183,8 +204,42 @@ def _campaign(value: object) -> _Campaign:
     return _Campaign(signed, board, kept)
 
 
+def _checkpoint(note: object, trust: Trust) -> Checkpoint:
+    if not isinstance(note, str):
+        raise Malformed("checkpoint is a signed note, as text")
+    return open_checkpoint_of(note, trust.verifiers())
+
+
+def _in_log(value: object, asked: Asked, token: str, receipt: Receipt, tree: Checkpoint) -> None:
+    """Check that the log has taken in this very receipt, and no other one for it."""
+    source = reading.members(value, "the log of a round", _LOG)
+    body = canonical(source["entry"])
+    entry = Entry.parse(body)
+    stated = {
+        "campaign_hash": asked.campaign,
+        "stage": asked.stage,
+        "number": asked.round,
+        "member": asked.member,
+        "receipt": receipt_hash(token),
+        "root": reading.encoded(receipt.root),
+    }
+    if entry.type != ENTRY or {name: entry.body.get(name) for name in stated} != stated:
+        raise EvidenceInvalid("an entry of the log is of another receipt than its round's")
+    salt = reading.hash_bytes(source["salt"], "salt")
+    index = reading.whole(source, "index", 0, 2**53 - 1)
+    if not isinstance(source["path"], str):
+        raise Malformed("path is base64url")
+    joined = b64url_decode(source["path"])
+    path = [joined[at : at + HASH_BYTES] for at in range(0, len(joined), HASH_BYTES)]
+    leaf = leaf_hash(leaf_data(salt, body))
+    verify_inclusion(leaf, index, tree.size, path, tree.root)
+
+
 def _round(
-    value: object, campaigns: Mapping[str, _Campaign], consents: Sequence[str]
+    value: object,
+    campaigns: Mapping[str, _Campaign],
+    consents: Sequence[str],
+    checkpoint: Checkpoint | None,
 ) -> list[Shown]:
     source = reading.members(value, "a round of the evidence", _ROUND)
     campaign = campaigns.get(str(source["campaign"]))
@@ -197,6 +252,8 @@ def _round(
         raise Malformed("a receipt is a compact JWS, its key a JWK")
     asked = Asked(campaign.signed.campaign_hash, stage, number, member)
     receipt = read_receipt(token, key, asked)
+    if checkpoint is not None:
+        _in_log(source["log"], asked, token, receipt, checkpoint)
     own = RoundKey(reading.hash_bytes(source["key"], "key"))
     if campaign.salt is not None and campaign.salt.key(stage, number, member) != own:
         raise EvidenceInvalid("the key of a round does not follow from its campaign's salt")

@@ -9,6 +9,7 @@ from typing import Final
 
 from broker.domain.errors import InvalidRequest, StateConflict
 from broker.domain.training_errors import PrivacyBudgetSpent, TrainingReceiptRefused
+from broker.domain.word import file_hash
 from federation.campaign import Campaign
 from federation.privacy import Budget, Spent, epsilon_after, step_of
 from federation.receipt import Receipt
@@ -143,3 +144,13 @@ def names_of(text: str) -> tuple[str, ...]:
     """A JSON list of names as a row holds it; each call of a round asks for the same ones."""
     found: list[str] = json.loads(text)
     return tuple(found)
+
+
+def receipt_hash(token: str) -> str:
+    """SHA-256 over what a receipt signs, base64url: its signature has a second spelling."""
+    return file_hash(signed_part(token))
+
+
+def signed_part(token: str) -> bytes:
+    """What a receipt's signature is over."""
+    return token.rpartition(".")[0].encode("utf-8", "replace")

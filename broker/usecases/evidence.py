@@ -173,19 +173,20 @@ def _wait_for_log(ctx: Context, consent_id: str) -> None:
             head = log_tree.head(tx)
         if not waiting and latest is not None and head is not None:
             break
-        _pause(deadline)
+        pause(deadline)
     # What has its index by now is below the head of now.
     while latest is None or latest.size < head.size:
-        _pause(deadline)
+        pause(deadline)
         ctx.log.wake()
         with ctx.db.reading() as tx:
             latest = log_tree.latest_checkpoint(tx)
 
 
-def _pause(deadline: float) -> None:
+def pause(deadline: float) -> None:
+    """Wait a moment for the log; raises `LogUnavailable` behind `deadline` (monotonic)."""
     if time.monotonic() > deadline:
         raise LogUnavailable(
-            "the log does not hold every act about this consent yet; try again soon"
+            "the log does not hold every act that this is about yet; try again soon"
         )
     time.sleep(POLL_SECONDS)
 
@@ -212,7 +213,7 @@ def _tells_of_an_end(ctx: Context, tx: Connection, logged: LoggedEntry) -> bool:
     """Whether a denial says that the consent has ended: its partner knows, from the answer."""
     if logged.sealed.type != "decision":
         return False
-    entry = orjson.loads(_opened(ctx, tx, logged))["entry"]
+    entry = orjson.loads(opened(ctx, tx, logged))["entry"]
     return not ENDS.keys().isdisjoint(entry["body"].get("conditions") or ())
 
 
@@ -243,7 +244,7 @@ def _log_files(ctx: Context, tx: Connection, told: Sequence[LoggedEntry]) -> dic
     files = {"log/checkpoint.txt": checkpoint.note.encode()}
     for entry in told:
         name = f"log/{entry.index:012d}"
-        files[f"{name}.json"] = _opened(ctx, tx, entry)
+        files[f"{name}.json"] = opened(ctx, tx, entry)
         files[f"{name}.tlog-proof"] = _proof(tree, entry, checkpoint)
     return files | _time_files(tx, tree, told, checkpoint)
 
@@ -268,7 +269,8 @@ def _time_files(
     return files
 
 
-def _opened(ctx: Context, tx: Connection, logged: LoggedEntry) -> bytes:
+def opened(ctx: Context, tx: Connection, logged: LoggedEntry) -> bytes:
+    """An entry as evidence holds it: canonical JSON of `entry`, `index` and `salt`."""
     sealed = logged.sealed
     key = ctx.keys.log_key(tx, sealed.tenant_id, sealed.subject_id)
     entry = orjson.loads(key.open(sealed).canonical())

@@ -1,6 +1,7 @@
 """Evidence of training for one customer: each round that could have used their consents, proven."""
 
 import json
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,8 +10,10 @@ import orjson
 from broker.domain.access import read_terms
 from broker.domain.addresses import tenant_url
 from broker.domain.errors import NotFound
+from broker.domain.merkle import inclusion_proof
 from broker.domain.training_evidence import SCHEMA, check_size, digest_of, vouch
-from broker.store import campaigns, people, training_rounds
+from broker.store import audit as audit_store
+from broker.store import campaigns, log_tree, people, training_rounds
 from broker.store.campaigns import CampaignRow
 from broker.store.consents import ConsentRow
 from broker.store.sealed_columns import context_of
@@ -18,6 +21,7 @@ from broker.store.training_rounds import ReceiptRow, RoundRow
 from broker.usecases import audit
 from broker.usecases.campaign import salt_of, signed_of
 from broker.usecases.context import Context, at_one_moment
+from broker.usecases.evidence import WAIT_SECONDS, opened, pause
 from broker.usecases.person import Named, find_person
 from credentials.jcs import b64url
 from federation.presence import CampaignSalt, PresenceTree, is_among, leaf_of, read_leaves
@@ -41,7 +45,7 @@ def training_evidence(
     that they gave one to, in a campaign of a purpose that they consented to, whatever they show,
     and all others in which one of the consents is, since that is abuse. That it was handed out
     enters the log. Raises `NotFound` where there is no such customer or campaign, or none of their
-    consents was ever granted, and `TrainingEvidenceTooLarge`.
+    consents was ever granted, `TrainingEvidenceTooLarge`, and `LogUnavailable`.
     """
     ctx = at_one_moment(ctx)
     with ctx.db.reading() as tx:
@@ -65,6 +69,7 @@ def training_evidence(
         **_found(ctx, held, given, with_salt=with_salt),
     }
     key = ctx.keys.issuer(tenant_id)
+    evidence |= _log(ctx, evidence["rounds"])
     file = vouch(evidence, signer=key.signer, x5c=key.x5c)
     body = {
         "sha256": digest_of(evidence),
@@ -153,6 +158,40 @@ def _proven(
         "proofs": {one: tree.prove(leaf_of(key, one)).to_json() for one in consents},
     }
     return [told]
+
+
+def _log(ctx: Context, rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """The checkpoint below which all entries of the rounds are; gives each its place there.
+
+    Waits for the log to hold them (seconds at most). Raises `LogUnavailable`,
+    `TrainingEvidenceTooLarge`.
+    """
+    if not rounds:
+        return {"checkpoint": None}
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        ctx.log.wake()
+        with ctx.db.reading() as tx:
+            logged = [audit_store.entry(tx, one["entry"]) for one in rounds]
+            latest = log_tree.latest_checkpoint(tx)
+        size = 0 if latest is None else latest.size
+        entries = [one for one in logged if one is not None and one.index < size]
+        if latest is not None and len(entries) == len(rounds):
+            break
+        pause(deadline)
+    size = 0
+    with ctx.db.reading() as tx:
+        tree = log_tree.TileReader(tx, latest.size)
+        for told, entry in zip(rounds, entries, strict=True):
+            del told["entry"]
+            path = inclusion_proof(entry.index, latest.size, tree)
+            told["log"] = {
+                **orjson.loads(opened(ctx, tx, entry)),
+                "path": b64url(b"".join(path)),
+            }
+            size += len(orjson.dumps(told))
+            check_size(len(rounds), size)
+    return {"checkpoint": latest.note}
 
 
 def leaves_of(ctx: Context, receipt: ReceiptRow) -> bytes:

@@ -1,6 +1,5 @@
 """Receipts of a round: checked, kept once for each member, written into the log."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from sqlalchemy import Connection
 
 from broker.domain.errors import BrokerError, InvalidRequest, StateConflict
 from broker.domain.training_errors import MemberNotAdmitted, ReceiptConflict, TrainingReceiptRefused
-from broker.domain.training_round import check_receipt, names_of
+from broker.domain.training_round import check_receipt, names_of, receipt_hash, signed_part
 from broker.store import campaigns, federation_members, training_rounds
 from broker.store.campaigns import CampaignRow
 from broker.store.federation_members import Standing
@@ -23,7 +22,7 @@ from broker.usecases.refusal_log import log_refusals
 from broker.usecases.status import list_uri
 from broker.usecases.training_round import check_member, check_switches
 from credentials.errors import CredentialError
-from credentials.jcs import b64url, b64url_decode
+from credentials.jcs import b64url_decode
 from credentials.jws import PublicKey
 from federation import reading
 from federation.board import SignedCampaign
@@ -129,11 +128,6 @@ def accept_receipts(
     return [told[one.member] for one in sent]
 
 
-def receipt_hash(token: str) -> str:
-    """SHA-256 over what a receipt signs, base64url: its signature has a second spelling."""
-    return b64url(hashlib.sha256(_signed_part(token)).digest())
-
-
 def _round(ctx: Context, campaign: CampaignRow, row: RoundRow) -> _Round:
     return _Round(
         campaign,
@@ -165,7 +159,7 @@ def _settled(
     # 1.
     before = kept.get(sent.member)
     if before is not None:
-        if _signed_part(before.token) != _signed_part(sent.receipt):
+        if signed_part(before.token) != signed_part(sent.receipt):
             raise ReceiptConflict(
                 "the member has given a receipt for this round that says something else: the first "
                 "one counts, and two claims about one round are none"
@@ -300,7 +294,3 @@ def _leaves(text: str) -> bytes:
         return b64url_decode(text)
     except CredentialError:
         raise TrainingReceiptRefused("leaves are base64url without padding") from None
-
-
-def _signed_part(token: str) -> bytes:
-    return token.rpartition(".")[0].encode("utf-8", "replace")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from broker.domain.errors import EvidenceInvalid, NotFound
+from broker.domain.errors import EvidenceInvalid, LogUnavailable, NotFound
+from broker.domain.note import Ed25519Signer, parse_note, sign_note
 from broker.domain.training_evidence import verify_training_evidence, vouch
 from broker.usecases.person import Named
 from broker.usecases.training_evidence import training_evidence
@@ -28,6 +29,7 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
         made.round(1, BEGAN, model(1))
         assert broker.withdrawal(given[0], broker.officer, json={}).status_code == 200
         made.round(2, model(1), model(2))
+        broker.advance(2)
         yield made
 
 
@@ -88,6 +90,13 @@ def resigned(at: Training, data: bytes, change: Callable[[Any], object]) -> byte
     return json.dumps(vouch(evidence, signer=key.signer, x5c=key.x5c)).encode()
 
 
+def other_log(note: str) -> str:
+    """The same tree, signed by somebody who says that it is this log."""
+    read = parse_note(note)
+    signer = Ed25519Signer.from_seed(read.text.splitlines()[0], bytes(32))
+    return sign_note(read.text, [signer])
+
+
 LIES: dict[str, tuple[Callable[[Any], object], str]] = {
     "another key": (
         lambda found: found["rounds"][0].update(key=b64url(b"k" * 32)),
@@ -110,6 +119,40 @@ LIES: dict[str, tuple[Callable[[Any], object], str]] = {
             receipt_key=found["campaigns"][0]["board"]["keys"][0]
         ),
         "registered",
+    ),
+    "another round's entry": (
+        lambda found: found["rounds"][0].update(log=found["rounds"][1]["log"]),
+        "entry of the log is of another receipt",
+    ),
+    "another place in the log": (
+        lambda found: found["rounds"][0]["log"].update(index=found["rounds"][1]["log"]["index"]),
+        "the proof",
+    ),
+    "another path": (
+        lambda found: found["rounds"][0]["log"].update(path=found["rounds"][1]["log"]["path"]),
+        "the proof",
+    ),
+    "another salt": (
+        lambda found: found["rounds"][0]["log"].update(salt=b64url(b"s" * 32)),
+        "the proof",
+    ),
+    "an entry of another time": (
+        lambda found: found["rounds"][0]["log"]["entry"].update(time=1),
+        "the proof",
+    ),
+    "no proof of the log": (lambda found: found["rounds"][0].pop("log"), "lacks log"),
+    "no checkpoint": (lambda found: found.update(checkpoint=None), "signed note"),
+    "another log's checkpoint": (
+        lambda found: found.update(checkpoint=other_log(found["checkpoint"])),
+        "not trusted here",
+    ),
+    "a checkpoint that was altered": (
+        lambda found: found.update(checkpoint=found["checkpoint"].replace("\n", "\n1", 1)),
+        "signature",
+    ),
+    "an earlier version": (
+        lambda found: found.update(schema="urn:consent-broker:training-evidence:1"),
+        "ask the broker for it anew",
     ),
     "swapped proofs": (
         lambda found: found["rounds"][0].update(proofs=found["rounds"][1]["proofs"]),
@@ -195,7 +238,10 @@ def test_a_consent_that_another_member_used_is_shown(tmp_path: Path) -> None:
             sent = invented(at, opened, member, named=named)
             assert at.hand_in(opened, sent).status_code == 200
         assert at.close(opened, model(1)).status_code == 200
-        data = file_of(at, mine, with_salt=False)
+        with pytest.raises(LogUnavailable):
+            file_of(at, mine)
+        broker.advance(2)
+        data = file_of(at, mine)
         found = verify_training_evidence(data, trust(broker.ctx)).shown
         assert {(one.member, one.shows) for one in found} == {
             (broker.partner, "absent"),

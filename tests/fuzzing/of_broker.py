@@ -21,7 +21,12 @@ from broker.domain.backup import DATABASE, BackupFile
 from broker.domain.backup import Manifest as BackupManifest
 from broker.domain.bundle import pack, unpack
 from broker.domain.campaign import read_board, read_node_key
-from broker.domain.checkpoint import Checkpoint, open_checkpoint, open_checkpoint_of
+from broker.domain.checkpoint import (
+    Checkpoint,
+    open_checkpoint,
+    open_checkpoint_of,
+    sign_checkpoint,
+)
 from broker.domain.cross_border_export import TYPE, verify_register, vouch
 from broker.domain.deletion import RECEIPT_TYPE, Asked, read_receipt, sign_receipt
 from broker.domain.demand import read_demand
@@ -33,7 +38,7 @@ from broker.domain.fee import Charge, read_month, read_rate, read_value
 from broker.domain.guardian import GuardianTerms
 from broker.domain.incoming import BATCH_TYPE, read_events
 from broker.domain.masking import read_maskings
-from broker.domain.merkle import verify_consistency, verify_inclusion
+from broker.domain.merkle import leaf_hash, root_of, verify_consistency, verify_inclusion
 from broker.domain.note import (
     NoteSignature,
     VerifierKey,
@@ -52,6 +57,7 @@ from broker.domain.timestamp import verify_timestamp
 from broker.domain.tlog_proof import LogProof, verify_log_proof
 from broker.domain.training_evidence import verify_training_evidence
 from broker.domain.training_evidence import vouch as word
+from broker.domain.training_round import receipt_hash
 from broker.domain.trust import CompromisedKey, RetiredLogKey, Trust
 from broker.domain.vault import read_range
 from broker.domain.webhook import read_secret, verify
@@ -169,8 +175,26 @@ TRAINED = Receipt(
     bucket=LEAVES.size - 2,
     root=LEAVES.root(),
 )
+RECEIPT_TOKEN = sign_training(MEMBER_KEY, TRAINED)
+RECEIPT_ENTRY = Entry(
+    "e-2",
+    "demo",
+    "training.receipt",
+    1,
+    {
+        "campaign_hash": SIGNED.campaign_hash,
+        "stage": "consortium",
+        "number": 3,
+        "member": "p-north",
+        "receipt": receipt_hash(RECEIPT_TOKEN),
+        "root": b64url(LEAVES.root()),
+    },
+)
 TRAINING = {
-    "schema": "urn:consent-broker:training-evidence:1",
+    "schema": "urn:consent-broker:training-evidence:2",
+    "checkpoint": sign_checkpoint(
+        Checkpoint(LOG.name, 1, root_of([leaf_hash(LOG_KEY.seal(RECEIPT_ENTRY).leaf_data)])), [LOG]
+    ),
     "iss": honest.ISSUER,
     "made_at": honest.GRANTED_AT,
     "consents": ["c-1"],
@@ -190,10 +214,15 @@ TRAINING = {
             "stage": "consortium",
             "number": 3,
             "member": "p-north",
-            "receipt": sign_training(MEMBER_KEY, TRAINED),
+            "receipt": RECEIPT_TOKEN,
             "receipt_key": MEMBER_KEY.public_jwk(),
             "key": b64url(KEY),
-            "entry": "e-1",
+            "log": {
+                "entry": json.loads(RECEIPT_ENTRY.canonical()),
+                "salt": b64url(LOG_KEY.salt("e-2")),
+                "index": 0,
+                "path": "",
+            },
             "model_out": None,
             "proofs": {"c-1": LEAVES.prove(leaf_of(KEY, "c-1")).to_json()},
         }
