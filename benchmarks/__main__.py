@@ -32,7 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures = []
     for name in names:
         print(f"measuring {name}", file=sys.stderr)
-        figures += measure(name)
+        measured = measure(name)
+        figures += measured
+        for figure in measured:
+            # At once: what takes many minutes after it may fail, or be interrupted.
+            print("  ", *filter(None, _row(figure)), sep="  ", file=sys.stderr)
     if options.json:
         print(json.dumps({"figures": [figure.to_json() for figure in figures]}, indent=2))
     elif options.markdown:

@@ -135,8 +135,10 @@ def test_several_are_asked_for_by_one_name(
 ) -> None:
     monkeypatch.setitem(catalogue.GROUPS, "made", ("made_slow", "made_fast"))
     assert command.main(["made_fast", "made", "--json"]) == 1
-    figures = json.loads(capsys.readouterr().out)["figures"]
+    printed = capsys.readouterr()
+    figures = json.loads(printed.out)["figures"]
     assert [one["value"] for one in figures] == [61, 59], "each once"
+    assert re.search(r"measuring made_fast\n +made +61 .*yes\nmeasuring made_slow", printed.err)
     assert command.main([]) == 0
     assert re.search(r"made +made_slow, made_fast", capsys.readouterr().out)
 
