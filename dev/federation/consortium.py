@@ -113,7 +113,8 @@ class Consortium:
 
     def draw(self, seed: int, customers: int) -> None:
         """Each member's rows."""
-        self.in_flower("-m", "dev.federation.data", "draw", seed, self.directory, customers)
+        drawn = (seed, self.directory, customers, len(self.members))
+        self.in_flower("-m", "dev.federation.data", "draw", *drawn)
 
     def in_flower(self, *arguments: object) -> str:
         """Run Python in the environment with Flower; what it prints. Raises `NoFlowerError`."""

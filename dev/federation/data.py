@@ -1,7 +1,8 @@
 """The demonstration's customers, and what a model is worth; run in the environment with Flower.
 
-`python -m dev.federation.data draw SEED DIRECTORY` writes each member's rows; `judge` compares the
-models that a coordinator kept with one trained on all rows and with each member alone, as JSON.
+`python -m dev.federation.data draw SEED DIRECTORY CUSTOMERS MEMBERS` writes each member's rows;
+`judge` compares the models that a coordinator kept with one trained on all rows and with each
+member alone, as JSON.
 
 Members share one rule with interactions, and their customers are shifted against each other: each
 sees a part of the space, so that a model of all is worth more than any member's own. A single
@@ -61,9 +62,9 @@ def test_customers(seed: int) -> tuple[Any, Any]:
     return np.vstack([one[0] for one in drawn]), np.concatenate([one[1] for one in drawn])
 
 
-def draw(seed: int, directory: Path, count: int) -> None:
+def draw(seed: int, directory: Path, count: int, members: int = MEMBERS) -> None:
     """Write each member's rows."""
-    for member in range(MEMBERS):
+    for member in range(members):
         inputs, labels = customers(seed, member, count, TRAINING)
         rows = np.hstack([inputs, labels[:, None]])
         np.savetxt(directory / f"rows-{member}.csv", rows, delimiter=",", fmt="%.9g")
@@ -141,7 +142,7 @@ def flat(model: Model) -> list[float]:
 if __name__ == "__main__":
     command, *rest = sys.argv[1:]
     if command == "draw":
-        draw(int(rest[0]), Path(rest[1]), int(rest[2]))
+        draw(int(rest[0]), Path(rest[1]), *map(int, rest[2:]))
     else:
         files = [Path(one) for one in rest[4:]]
         judged = judge(int(rest[0]), Path(rest[1]), files, json.loads(rest[3]), int(rest[2]))

@@ -4,6 +4,7 @@ A broker, a coordinator and members, each a process: TLS, registered nodes, cons
 signed, over HTTP. Most of the time are cold starts of Flower's programs.
 """
 
+import json
 import logging
 import os
 import signal
@@ -12,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from sqlalchemy import select
 
 from broker.store import audit
 from broker.store.acting import acting_for_all
-from dev.federation.consortium import PYTHON, Consortium, consortium
+from dev.federation.consortium import NAMES, PYTHON, Consortium, consortium
 from dev.federation.members import RefusedError
 from dev.federation.programs import Program, children, halt_family, resume, until
 from dev.running import CONSENT_BROKER
@@ -39,23 +40,35 @@ STEPS = ("run_started", "round_opened", "trained", "round_closed")
 
 @dataclass
 class Killings:
-    """Who is killed once something was told."""
+    """Who is killed once something was told; `heard` is what programs told, and when."""
 
     made: Consortium
+    heard: list[tuple[float, str, str]]
+    killed: list[tuple[float, str]] = field(default_factory=list)
+    """When, and what is told once all is as before."""
 
     @property
     def coordinator(self) -> Program:
         assert self.made.coordinator is not None
         return self.made.coordinator
 
-    def after(self, step: str, kill: Callable[[], None]) -> None:
+    @property
+    def member(self) -> Program:
+        assert self.made.members[0].program is not None
+        return self.made.members[0].program
+
+    def after(self, step: str, kill: Callable[[], None], back: str = "run_started") -> None:
         """Kill when a step is told; what was told until then does not count for the next one."""
-        other = self.made.members[-1].program
-        assert other is not None
-        teller = other if step == "trained" else self.coordinator
+        teller = self.coordinator
+        if step == "trained":
+            # In a round of a run that goes on, and not in what was left of one that was killed.
+            teller.await_event(lambda event: event["event"] == "round_opened", "a round")
+            teller = self.member
+            teller.forget()
         teller.await_event(lambda event: event["event"] == step, step)
+        self.killed.append((time.time(), back))
         kill()
-        for one in (self.coordinator, other):
+        for one in (self.coordinator, self.member):
             one.forget()
 
     def kill_coordinator(self) -> None:
@@ -65,15 +78,39 @@ class Killings:
     def kill_superlink(self) -> None:
         """The SuperLink itself: what supervises it goes on."""
         started = [one["pid"] for one in self.coordinator.events if one["event"] == "started"]
-        [link, *_] = children(started[-1])
-        os.kill(link, signal.SIGKILL)
+        until(lambda: bool(children(started[-1])), "the SuperLink")
+        os.kill(children(started[-1])[0], signal.SIGKILL)
 
     def kill_member(self) -> None:
         """All of a member's site."""
-        member = self.made.members[0]
-        assert member.program is not None
-        member.program.kill()
-        member.start(self.made.told)
+        self.member.kill()
+        self.made.members[0].start(self.made.told)
+
+    def hit(self, rounds: list[dict[str, Any]]) -> set[int]:
+        """The rounds that were open when somebody was killed, or opened before all was well."""
+        [file] = self.made.state.glob("campaigns/*/events.jsonl")
+        told = [json.loads(line) for line in file.read_text().splitlines()]
+        # By the broker, which says the next second: who opened one may be killed before it is told.
+        opened = {one["number"]: one["opened_at"] - 1 for one in rounds}
+        over = {
+            one["number"]: one["when"]
+            for one in told
+            if one["event"] in {"round_closed", "round_failed"}
+        }
+        first = f"member {self.made.members[0].id}"
+        found = set()
+        for began, back in self.killed:
+            teller = first if back == "trained" else "coordinator"
+            well = next(
+                (when for when, *who in self.heard if when > began and who == [teller, back]),
+                time.time(),
+            )
+            found |= {
+                number
+                for number, when in opened.items()
+                if when < well and over.get(number, well) > began
+            }
+        return found
 
 
 @pytest.mark.slow
@@ -83,27 +120,35 @@ def each_is_killed_at_each_step_and_a_row_that_left_stays_out(tmp_path: Path) ->
     if not PYTHON.exists():
         missing(".venv-federation is not there, needed to run Flower (make federation)")
     rows: dict[str, list[int]] = {}
+    heard: list[tuple[float, str, str]] = []
 
     def told(name: str, event: dict[str, Any]) -> None:
+        heard.append((time.time(), name, event["event"]))
         if event["event"] == "trained":
             rows.setdefault(name, []).append(event["rows"])
 
     with consortium(tmp_path, told) as made:
         begin(made, ROUNDS)
-        killings = Killings(made)
+        killings = Killings(made, heard)
         for step in STEPS:
             killings.after(step, killings.kill_coordinator)
         made.members[0].customers[WITHDRAWN].withdraw()
         for step in STEPS:
             killings.after(step, killings.kill_superlink)
         for step in STEPS:
-            killings.after(step, killings.kill_member)
+            killings.after(step, killings.kill_member, back="trained")
         killings.coordinator.await_event(
             lambda event: event["event"] == "campaign_state", "the end of the campaign"
         )
         state, found, models = made.told_campaign()["state"], made.rounds(), made.models()
         first, *others = [one.id for one in made.members]
+        hit = killings.hit(found)
     assert state == "finished"
+    failed = {one["number"] for one in found if one["state"] == "failed"}
+    TOLD.info("failed %s, hit %s", sorted(failed), sorted(hit))
+    # A killing costs a round at most, and nothing else does.
+    assert failed <= hit
+    assert len(failed) <= len(killings.killed) == 3 * len(STEPS)
     # Each round that closed has exactly one receipt of each member, and no round has two.
     names = sorted([first, *others])
     closed = [one for one in found if one["state"] == "closed"]
@@ -226,6 +271,35 @@ def a_private_pilot_a_consortium_and_a_secure_campaign(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3_000)
+def each_way_of_aggregating_gives_its_model(tmp_path: Path) -> None:
+    """Five members, a round each: the kept models are what the formulas make of their rows."""
+    if not PYTHON.exists():
+        missing(".venv-federation is not there, needed to run Flower (make federation)")
+    files, rounds = [], []
+    with consortium(tmp_path, lambda _name, _event: None, (*NAMES, "East", "Centre")) as made:
+        for number, way in enumerate(WAYS):
+            of = NO_WAY | way
+            if number:
+                made.sign_campaign(
+                    1, id=f"way-{number}", aggregation=of, minimum_members=5, cohort=2
+                )
+                made.set_state("running")
+            else:
+                begin(made, 1, aggregation=of, minimum_members=5)
+            assert made.coordinator is not None
+            made.coordinator.await_event(
+                lambda event: event["event"] == "campaign_state", f"the end of {way['method']}"
+            )
+            rounds += made.rounds()
+            files += made.models()
+        script = ("-m", "tests.federation.flower.aggregated")
+        apart = json.loads(made.in_flower(*script, tmp_path, WAYS[0]["mu"], *files))
+    assert [(one["state"], len(one["receipts"])) for one in rounds] == [("closed", 5)] * len(WAYS)
+    assert max(apart) < 1e-9
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3_000)
 def rounds_are_done_anew_from_the_model_before_the_row(tmp_path: Path) -> None:
     """A member joins later; a row of its is withdrawn, and what came of it is done anew."""
     if not PYTHON.exists():
@@ -288,16 +362,19 @@ PRIVACY: dict[str, Any] = {
     "sampling_rate": "0.5",
     "steps_per_round": 3,
 }
-SECURE = {
-    "method": "fedavg",
-    "secure": True,
-    **dict.fromkeys(("server_clip", "mu", "trim", "byzantine")),
-}
+NO_WAY = {"secure": False, **dict.fromkeys(("server_clip", "mu", "trim", "byzantine"))}
+SECURE = NO_WAY | {"method": "fedavg", "secure": True}
+WAYS: tuple[dict[str, Any], ...] = (
+    {"method": "fedprox", "mu": "0.5"},
+    {"method": "trimmed_mean", "trim": "0.2"},
+    {"method": "krum", "byzantine": 1},
+)
 
 
 if SOAK:  # most of it are cold starts of Flower's programs
     test_each_is_killed_at_each_step = each_is_killed_at_each_step_and_a_row_that_left_stays_out
     test_rounds_are_done_anew = rounds_are_done_anew_from_the_model_before_the_row
+    test_each_way_of_aggregating = each_way_of_aggregating_gives_its_model
     test_each_kind_of_campaign = a_private_pilot_a_consortium_and_a_secure_campaign
 
 
