@@ -30,7 +30,7 @@ test: ## run every test; what needs a missing program is skipped by name (ARGS="
 
 soak: ## run faults and fuzzing in their long form: 20 kills, a million inputs (ARGS="tests/fuzzing")
 	@sh dev/environment.sh dev
-	@SOAK=1 $(BIN)/python -m pytest -q $(if $(ARGS),$(ARGS),tests/faults tests/fuzzing tests/zkp tests/interop/test_zkp.py tests/broker/test_withdrawal_race.py tests/broker/test_two_partners.py tests/broker/test_evidence.py tests/federation/flower/test_up.py)
+	@SOAK=1 $(BIN)/python -m pytest -q $(if $(ARGS),$(ARGS),tests/faults tests/fuzzing tests/zkp tests/interop/test_zkp.py tests/broker/test_withdrawal_race.py tests/broker/test_two_partners.py tests/broker/test_evidence.py tests/federation/flower/test_up.py tests/federation/flower/test_demonstration.py)
 
 bench: ## measure every figure against its probe and check what it has to hold (ARGS="decisions")
 	@sh dev/environment.sh dev && sh dev/environment.sh federation
