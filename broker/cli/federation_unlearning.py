@@ -1,16 +1,22 @@
 """`consent-broker federation task`: what campaigns have to unlearn."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from broker.cli.composed import USAGE, Json, Tenant, composed
+from broker.cli.composed import REFUSED, USAGE, Json, Tenant, composed, read_file
 from broker.domain.addresses import ROOT_TENANT
+from broker.domain.word import file_hash
 from broker.usecases import unlearning, unlearning_task
 from broker.usecases.unlearning_task import Residual
+from federation.errors import FederationError, Malformed
+from federation.unlearning import residual
+from federation.weights import LARGEST_WEIGHTS, flat, read_weights
 
 MOST = 500
+LEAST = 1e-15
 
 task = typer.Typer(help="What campaigns have to unlearn. 遗忘任务。", no_args_is_help=True)
 
@@ -82,6 +88,37 @@ def close(
         typer.echo(line)
 
 
+@task.command("measure")
+def measure(
+    before: Annotated[Path, typer.Option("--before", help="Safetensors, before. 处理前权重。")],
+    after: Annotated[Path, typer.Option("--after", help="Safetensors, after. 处理后权重。")],
+    reference: Annotated[
+        Path, typer.Option("--reference", help="Of a model that never saw the rows. 参照权重。")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Measure how far two models lie from one that never saw the rows, for `close`. 测量残余。"""
+    try:
+        models = [
+            read_weights(read_file(one, LARGEST_WEIGHTS)) for one in (before, after, reference)
+        ]
+        shapes = [{name: shape for name, (shape, _) in one.items()} for one in models]
+        if shapes.count(shapes[0]) != len(shapes):
+            raise Malformed("the three models have other tensors")
+        left = residual(*(flat(one) for one in models))
+    except FederationError as error:
+        typer.echo(f"consent-broker: {error}", err=True)
+        raise typer.Exit(REFUSED) from None
+    told = {"before": _decimal(left.before), "after": _decimal(left.after)}
+    if as_json:
+        named = (("before", before), ("after", after), ("reference", reference))
+        hashes = {name: file_hash(read_file(one, LARGEST_WEIGHTS)) for name, one in named}
+        typer.echo(json.dumps({**told, "erased": left.erased, "models": hashes}))
+        return
+    typer.echo(f"distance {told['before']}, then {told['after']}")
+    typer.echo(f"--residual-before={told['before']} --residual-after={told['after']}")
+
+
 @task.command("search")
 def search(tenant: Tenant = ROOT_TENANT, as_json: Json = False) -> None:
     """Look at once for what was withdrawn; a server does every 30 s. 立即查找已撤回的数据。"""
@@ -106,10 +143,16 @@ def lines_of(told: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _decimal(distance: float) -> str:
+    """In the places that `close` takes; what is there is never rounded to nothing."""
+    return f"{max(distance, LEAST) if distance else 0:.15f}"
+
+
 def _left(told: dict[str, Any]) -> str:
-    measured = "not measured"
+    measured = "residual not measured"
     if told["residual"] is not None:
-        measured = f"distance {told['residual']['before']}, then {told['residual']['after']}"
+        left = told["residual"]
+        measured = f"as was said, distance {left['before']}, then {left['after']}"
     if told["model"] is None:
         return "every tainted version is retired"
     if told["taint"] is not None:

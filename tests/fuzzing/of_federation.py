@@ -36,6 +36,7 @@ from federation.receipt import (
 from federation.remembered import AFTER_MAC, SECRET_BYTES, recall, remember, under_mac
 from federation.rollout import MetricGate, Stage, read_rollout
 from federation.secure_keys import KEYS_TYPE, Of, PublicKeys
+from federation.weights import flat, read_weights
 from tests.federation.world import (
     BOARD,
     BOARD_KEYS,
@@ -182,7 +183,22 @@ def _part(data: bytes) -> object:
     return PARTS[data[0] % len(PARTS) if data else 0](value(data[1:]))
 
 
+def _weights_file(header: bytes, numbers: bytes) -> bytes:
+    return len(header).to_bytes(8, "little") + header + numbers
+
+
 PARSERS = (
+    Parser(
+        "weights",
+        ("federation.weights.read_weights",),
+        lambda data: flat(read_weights(data)),
+        (
+            _weights_file(
+                dumped({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}), bytes(8)
+            ),
+        ),
+        FAMILY,
+    ),
     Parser(
         "campaign",
         ("federation.campaign.Campaign.parse", "federation.campaign.Campaign.from_json"),

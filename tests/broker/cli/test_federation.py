@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -239,3 +240,22 @@ def verified_by_command(ctx: Context, out: Path, board: str) -> None:
         (out / name).write_bytes(data)
     assert run(*verify[:-1], board).exit_code == USAGE
     assert run("model", "verify", str(out / "absent"), *verify[3:]).exit_code == USAGE
+
+
+def test_a_residual_is_measured_from_files(tmp_path: Path) -> None:
+    """By hand: the reference has length 5, the others lie 5 and 1e-30 away from it."""
+    files = []
+    for name, numbers in (("a", (3, 4, 5)), ("b", (3, 4, 1e-30)), ("c", (3, 4, 0))):
+        header = {"w": {"dtype": "F64", "shape": [3], "data_offsets": [0, 24]}}
+        text = json.dumps(header).encode()
+        file = tmp_path / name
+        file.write_bytes(struct.pack("<Q", len(text)) + text + struct.pack("<3d", *numbers))
+        files.append(str(file))
+    given = ("--before", files[0], "--after", files[1], "--reference", files[2])
+    found = told("task", "measure", *given)
+    assert (found["before"], found["after"]) == ("1.000000000000000", "0.000000000000001")
+    assert not found["erased"]
+    assert found["models"]["before"] == b64url(hashlib.sha256(Path(files[0]).read_bytes()).digest())
+    assert "--residual-before=1.0" in run("task", "measure", *given).output
+    Path(files[1]).write_bytes(b"no weights")
+    assert run("task", "measure", *given).exit_code == REFUSED
