@@ -221,6 +221,9 @@ class CoordinatorHome:
         """Read a file. Raises `SettingsWrong`."""
         tls = ("certificate", "key")
         given = _Given.read(file, COORDINATOR, ("self_signed", "begins", *tls))
+        numbers = ("port", "control_port", "patience", "grace", "attempts")
+        more: dict[str, Any] = {name: given.number(name) for name in numbers}
+        more |= {name: given.path(name) for name in ("client_key", "bundles", "state")}
         own = [given.path(name) if name in given.values else None for name in tls]
         self_signed = given.text("self_signed") if "self_signed" in given.values else ""
         if bool(self_signed) == (None not in own) or (None in own) != (own == [None, None]):
@@ -232,19 +235,12 @@ class CoordinatorHome:
             file=file.resolve(),
             broker=given.text("broker").rstrip("/"),
             coordinator=given.text("coordinator"),
-            client_key=given.path("client_key"),
-            bundles=given.path("bundles"),
-            state=given.path("state"),
             host=given.text("host"),
-            port=given.number("port"),
-            control_port=given.number("control_port"),
             self_signed=self_signed,
             certificate=own[0],
             key=own[1],
-            patience=given.number("patience"),
-            grace=given.number("grace"),
-            attempts=given.number("attempts"),
             begins=given.hashes("begins", ID, BEGINS),
+            **more,
         )
 
     @property
