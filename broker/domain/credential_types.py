@@ -84,6 +84,7 @@ CONSENT = CredentialType(
         "territories": Label(zh="存储、处理和访问地区", en="Territories"),
         "retention_days": Label(zh="保存天数", en="Retention in days"),
         "max_uses": Label(zh="最多使用次数", en="Uses at most"),
+        "minor_versions": Label(zh="涵盖算法的小版本", en="Covers minor versions"),
         "legal_basis": Label(zh="法律依据", en="Legal basis"),
         "terms_hash": Label(zh="条款摘要", en="Hash of the terms"),
         "evidence": Label(zh="客户签署内容的摘要", en="Hashes of what the customer signed"),

@@ -184,6 +184,8 @@ def _attributes(
             yield _Candidate((contact, ""), None, {})
         one = replace(asked, consent_id=consent_id)
         snapshot = _read(ctx, tx, searching, caller, one)
+        if snapshot is None:
+            continue
         for name in _granted(snapshot, asked, ctx.now()):
             if (contact_id, attribute) < (contact, name):
                 best = _consent_of(snapshot, asked, name, ctx.now())
@@ -204,12 +206,11 @@ def _granted(snapshot: Snapshot | None, asked: Question, now: int) -> list[str]:
     return sorted({name for terms in of_purpose for name in terms.attributes})
 
 
-def _consent_of(snapshot: Snapshot | None, asked: Question, attribute: str, now: int) -> str:
+def _consent_of(snapshot: Snapshot, asked: Question, attribute: str, now: int) -> str:
     """The consent to ask about: one that is live, for this purpose, algorithm and attribute."""
-    consents_read = () if snapshot is None else snapshot.facts.consents
     of_purpose = [
         one
-        for one in consents_read
+        for one in snapshot.facts.consents
         if one.live(now)
         and one.terms.purpose_id == asked.purpose_id
         and attribute in one.terms.attributes
@@ -217,7 +218,7 @@ def _consent_of(snapshot: Snapshot | None, asked: Question, attribute: str, now:
     return max(
         of_purpose,
         key=lambda one: (
-            one.terms.names(asked.algorithm_id, asked.algorithm_version),
+            one.terms.covers(snapshot.facts.algorithm),
             asked.action in one.terms.actions,
             not one.exhausted,
         ),

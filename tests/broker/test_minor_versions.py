@@ -117,21 +117,40 @@ def test_a_consent_to_the_very_version_helps_where_the_older_one_does_not(
     assert reasons(broker, "1") == []
 
 
-def test_search_and_hints_see_minor_versions(broker: World, li: Customer) -> None:
-    granted(broker, li, minor_versions=True)
-    register(broker, "1.2")
-    found = broker.api(
+def test_search_asks_about_the_consent_that_covers(broker: World, li: Customer) -> None:
+    """Of two that name the version, one does not cover what it has become."""
+    register(broker, "1.3", risk_tier="high")
+    for order in (("minor", "newer"), ("newer-2", "minor-2")):
+        for name in order:
+            exact = name.startswith("newer")
+            changes = {"purpose": f"{NAME}@1.3"} if exact else {"minor_versions": True}
+            granted(broker, li, name, **changes)
+            broker.advance(1)
+        assert reasons(broker, "1.3") == []
+        assert found(broker, f"{NAME}@1.3")
+
+
+def found(broker: World, purpose: str, **properties: str) -> list[Any]:
+    """What a search for attributes finds, of one customer or of all."""
+    answer = broker.api(
         "POST",
         "/access/v1/search/resource",
         json={
             "subject": {"type": "partner", "id": broker.partner},
             "action": {"name": "read"},
-            "resource": {"type": "attribute", "properties": {"subject_ref": "crm-1"}},
-            "context": {"purpose": f"{NAME}@1.2", "territory": "CN"},
+            "resource": {"type": "attribute", "properties": properties},
+            "context": {"purpose": purpose, "territory": "CN"},
         },
     )
-    assert found.status_code == 200, found.text
-    assert found.json()["results"]
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["results"])
+
+
+def test_search_and_hints_see_minor_versions(broker: World, li: Customer) -> None:
+    granted(broker, li, minor_versions=True)
+    register(broker, "1.2")
+    assert found(broker, f"{NAME}@1.2", subject_ref="crm-1")
+    assert found(broker, f"{NAME}@1.2")
     stranger = broker.customer("crm-2")
     told = broker.decide(stranger.subject_ref, purpose=f"{NAME}@1.2")
     assert "minor" in json.dumps(told["context"]["obligations"])

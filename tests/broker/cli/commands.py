@@ -27,7 +27,8 @@ def home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
 def environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the commands work on the broker in `folder`, and on nothing else that is named."""
     for name in list(os.environ):
-        if name == "DATABASE_URL" or name.startswith("BROKER_"):
+        # Colours change what is printed, not only how it looks.
+        if name in {"DATABASE_URL", "FORCE_COLOR"} or name.startswith("BROKER_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("BROKER_HOME", str(folder))
 
