@@ -86,14 +86,15 @@ class Remarks:
     def of(cls, told: Mapping[str, str], among: Collection[str], far: Iterable[str] = ()) -> Self:
         """Remarks out of what `told` says by member, of those `among` who take part.
 
-        A reason may name another member (`refused_wrong_shares of p-north`): that one is noticed.
+        A reason may name another member (`refused_wrong_shares of p-north`): that one is noticed,
+        where nothing else was noticed of it.
         """
         left_out, notices = {}, dict.fromkeys(far, FAR_OUT)
         for member, why in told.items():
             reason, _, of = why.partition(_BY)
             left_out[member] = reason_of(reason)
             if of and left_out[member] == f"{REFUSED}{WRONG_SHARES}":
-                notices[of] = WRONG_SHARES
+                notices.setdefault(of, WRONG_SHARES)
         return cls(
             {one: why for one, why in left_out.items() if one in among},
             {one: what for one, what in notices.items() if one in among},
@@ -120,10 +121,13 @@ def far_out(distances: Mapping[str, float]) -> frozenset[str]:
 
     `distances` are from the median of the updates, number by number: a few that are hostile move
     neither that nor the median distance, while more than half are honest. Of fewer than three
-    members nobody can say which of them is far. It is a notice: rows may differ that much. One
-    that stays as near as the others is not seen.
+    members nobody can say which of them is far, nor where the median one lies at no distance at
+    all: anything would be far from that. It is a notice: rows may differ that much. One that stays
+    as near as the others is not seen.
     """
     if len(distances) < FEWEST_COMPARED:
         return frozenset()
     usual = median(distances.values())
+    if usual == 0:
+        return frozenset()
     return frozenset(one for one, far in distances.items() if far > TIMES_MEDIAN * usual)

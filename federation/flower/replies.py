@@ -54,7 +54,8 @@ def fault_of(reply: Message, due: Due) -> str:
         return f"flower_error_{reply.error.code}"
     content = reply.content
     if "refused" in content:
-        return refusal_of(reply)
+        # Without masks there are no shares, and nobody to say it of.
+        return refusal_of(reply) if due.size is not None else _refused(reply)[0]
     shown, metrics = content.get("receipt"), content.get("metrics")
     if not _whole(content, shown, metrics):
         return "not_whole"
@@ -93,10 +94,17 @@ def _unmasked(update: Model, content: RecordDict, size: int) -> str:
 
 def refusal_of(reply: Message) -> str:
     """Why a member refuses, by its code, and of whom it says so."""
+    why, of = _refused(reply)
+    return f"{why} of {of}" if isinstance(of, str) and _NAME.fullmatch(of) else why
+
+
+def _refused(reply: Message) -> tuple[str, object]:
+    """A refusal's code, which names nobody whatever was written into it, and of whom it is."""
     refused = reply.content.get("refused")
     told = refused if isinstance(refused, ConfigRecord) else {}
-    why, of = f"refused_{told.get('code', '')}"[:64], told.get("of")
-    return f"{why} of {of}" if isinstance(of, str) and _NAME.fullmatch(of) else why
+    code = told.get("code")
+    named = code if isinstance(code, str) and _NAME.fullmatch(code) else ""
+    return f"refused_{named}"[:64], told.get("of")
 
 
 def _whole(content: RecordDict, shown: object, metrics: object) -> bool:

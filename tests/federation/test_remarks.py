@@ -59,7 +59,9 @@ def test_remarks_are_of_who_takes_part() -> None:
         "p-1": "refused_wrong_shares",
         "p-3": "refused_wrong_shares",
     }
-    assert found.notices == {"p-2": "wrong_shares", "p-3": "far_out"}
+    # What the coordinator saw itself is not lost by what another member says.
+    assert found.notices == {"p-2": "far_out", "p-3": "far_out"}
+    assert Remarks.of(told, ["p-1", "p-2"]).notices == {"p-2": "wrong_shares"}
     assert Remarks.of({"p-0": "no_answer of p-1"}, ["p-0", "p-1"]).notices == {}
 
 
@@ -72,7 +74,7 @@ def test_remarks_are_of_who_takes_part() -> None:
         ({"a": 1.0, "b": 1.0, "c": 5.1}, {"c"}),
         ({"a": 1.0, "b": 2.0, "c": 3.0, "d": 50.0, "e": float("inf")}, {"d", "e"}),
         ({"a": 0.0, "b": 0.0, "c": 0.0}, set()),
-        ({"a": 0.0, "b": 0.0, "c": 0.1}, {"c"}),
+        ({"a": 0.0, "b": 0.0, "c": 0.1}, set()),
         ({"a": 1.0, "b": float("inf"), "c": float("inf")}, set()),
     ],
 )

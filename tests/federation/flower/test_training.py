@@ -123,6 +123,8 @@ EXPECTED: Mapping[str, Any] = {
         "checkpoint": "checkpoint_broken",
         "announcement": "malformed",
         "bundle": "same",
+        "named": "refused_wrong_shares, refused_, refused_wrong_shares of p-1",
+        "memory": "bounded",
     },
 }
 

@@ -8,12 +8,14 @@ import io
 import json
 import sys
 import tempfile
+import tracemalloc
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,9 +36,11 @@ from federation.campaign import Campaign, bundle_hash
 from federation.consents import ConsentCache, ConsentIssuer
 from federation.errors import FederationError
 from federation.flower.bundle import Bundle
+from federation.flower.distances import AT_ONCE, distances
 from federation.flower.in_process import InProcess, Node, node_of
 from federation.flower.member import Task, Trained, answer, check_running
 from federation.flower.models import Checkpoint, Checkpoints, Model, model_hash, to_record
+from federation.flower.replies import Due, fault_of
 from federation.flower.round_values import (
     HandedOn,
     LastRound,
@@ -46,7 +50,7 @@ from federation.flower.round_values import (
 )
 from federation.flower.rounds import Rounds
 from federation.flower.run_settings import Settings
-from federation.flower.strategy import shortened
+from federation.flower.strategy import ARRAYS, shortened
 from federation.guard import Before
 from federation.opening import Round
 from federation.presence import CampaignSalt, RoundKey, leaf_of, read_leaves
@@ -676,6 +680,8 @@ def refusals(directory: Path) -> dict[str, str]:
         file.write_bytes(file.read_bytes()[:-1] + b"\1")
     found["checkpoint"] = code(lambda: last and kept.model(last))
     found["announcement"] = _unannounced()
+    found["named"] = _named()
+    found["memory"] = _distances_by_parts()
     digest = hashlib.sha256(BUNDLE.content).hexdigest()
     found["bundle"] = "same" if Bundle.build(APPLICATION).hash == digest else "differs"
     return found
@@ -696,6 +702,37 @@ def _unannounced() -> str:
         [Message(RecordDict(one), dst_node_id=1, message_type="train") for one in told]
     )
     return " ".join({str(reply.content["refused"]["code"]) for reply in replies})
+
+
+def _named() -> str:
+    """What a refusal says of another member, without masks and with them."""
+    campaign = World(3, 1, method="fedavg").signed.campaign
+    found = []
+    for size, code in ((None, "wrong_shares"), (None, "wrong_shares of p-1"), (4, "wrong_shares")):
+        refused = RecordDict({"refused": ConfigRecord({"code": code, "of": "p-1"})})
+        reply = Message(refused, dst_node_id=1, message_type="train")
+        due = Due(campaign, SimpleNamespace(), {}, FIRST, size)  # type: ignore[arg-type]
+        found.append(fault_of(reply, due))
+    return ", ".join(found)
+
+
+def _distances_by_parts() -> str:
+    """Distances of a large tensor: right, and in no more memory than a part of it takes."""
+    count = 3 * AT_ONCE + 1
+    given = {f"p-{one}": np.full((count, 1), one, np.float32) for one in range(3)}
+    replies = {
+        member: Message(RecordDict({ARRAYS: to_record({"a": one})}), 1, "train")
+        for member, one in given.items()
+    }
+    tracemalloc.start()
+    told = distances(replies, {"a": given["p-0"]})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    if not np.allclose(list(told.values()), [np.sqrt(count), 0, np.sqrt(count)]):
+        return str(told)
+    # Beside what it takes to read each reply's own tensor.
+    read = sum(one.nbytes for one in given.values())
+    return "bounded" if peak < 2 * read + 8 * 8 * AT_ONCE else f"{peak}"
 
 
 def main(directory: Path) -> dict[str, Any]:
