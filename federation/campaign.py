@@ -41,6 +41,8 @@ MOST_ROUNDS: Final = 100_000
 LATEST: Final = 2**53 - 1
 LEAST_COHORT: Final = 2
 """A cohort of one is a customer's own model."""
+CAMPAIGN: Final = "campaign"
+"""The run's setting that names a campaign at the broker: no parameter may stand in its place."""
 
 PURPOSE = re.compile(
     r"[a-z][a-z0-9-]{0,31}:[A-Za-z0-9]{1,96}#algo:[a-z0-9][a-z0-9.-]{0,63}@[0-9A-Za-z.]{1,32}"
@@ -182,6 +184,8 @@ class Campaign:
         return cls.from_json(reading.json_object(data, largest=LARGEST_CAMPAIGN))
 
     def _check_together(self) -> None:
+        if CAMPAIGN in self.parameters:
+            raise CampaignInvalid(f"no parameter is named {CAMPAIGN}: a run's setting of that name")
         if not self.attributes:
             raise CampaignInvalid("a campaign names the attributes that it uses")
         if not self.territories:

@@ -14,14 +14,14 @@ Flower names those of a table: `outer.inner`.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 from flwr.common.config import flatten_dict, get_fab_config
 
+from federation.campaign import CAMPAIGN
 from federation.errors import Malformed, ParametersDiffer
 from federation.flower.settings import ID
 
-CAMPAIGN: Final = "campaign"
 Settings = Mapping[str, bool | float | int | str]
 
 
@@ -34,8 +34,8 @@ def settings_of(bundle: bytes, parameters: Mapping[str, Any], campaign: str) -> 
     declared, signed = _declared(bundle), dict(_leaves(parameters))
     named = {name: signed[name] for name in declared.keys() & signed.keys()}
     return {
-        CAMPAIGN: campaign,
         **{name: one for name, one in named.items() if isinstance(one, bool | int | str)},
+        CAMPAIGN: campaign,
     }
 
 

@@ -21,6 +21,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid
 
 from federation.board import Board, read_signed_campaign
+from federation.campaign import CAMPAIGN
 from federation.errors import FederationError
 from federation.flower.broker import AGAIN_SECONDS, BrokerClient, BrokerRefused
 from federation.flower.desk import BrokerDesk
@@ -29,8 +30,7 @@ from federation.flower.locks import held
 from federation.flower.models import Checkpoint, CheckpointBroken, Checkpoints, Model, kept_model
 from federation.flower.round_values import Opening, RoundFailed, Told
 from federation.flower.rounds import Rounds
-from federation.flower.run_settings import CAMPAIGN
-from federation.flower.settings import CoordinatorHome, SettingsWrong, read_json, read_key
+from federation.flower.settings import ID, CoordinatorHome, SettingsWrong, read_json, read_key
 from federation.remarks import Remarks
 
 SPENT: Final = "privacy_budget_spent"
@@ -52,6 +52,8 @@ def run_stage(grid: Grid, context: Context, first: Model) -> Model:
         raise SettingsWrong(f"{NAMED} names no settings: start the SuperLink by `federation up`")
     home = CoordinatorHome.read(Path(file))
     campaign = str(context.run_config[CAMPAIGN])
+    if not ID.fullmatch(campaign):  # it names a directory
+        raise SettingsWrong(f"the run's setting {CAMPAIGN} is no id of the broker's")
     directory = home.campaign(campaign)
     with _alone(directory):
         return _run(grid, home, campaign, first)

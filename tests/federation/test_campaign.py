@@ -185,6 +185,12 @@ def test_the_hash_of_the_parameters_is_theirs() -> None:
         parameters_hash({"learning_rate": 0.05})
 
 
+def test_no_parameter_stands_for_the_brokers_id() -> None:
+    own = PARAMETERS | {"campaign": "../../../tmp/x"}
+    with pytest.raises(CampaignInvalid, match="named campaign"):
+        read(campaign_json(parameters=own, parameters_hash=parameters_hash(own)))
+
+
 def test_a_run_is_compared_with_what_was_signed() -> None:
     campaign = read(CAMPAIGN)
     campaign.check_bundle(BUNDLE)

@@ -13,10 +13,11 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.common.config import get_fused_config_from_fab
+from flwr.serverapp import Grid
 
 from credentials.keys import SoftwareKey
 from federation.campaign import bundle_hash, parameters_hash
@@ -25,7 +26,9 @@ from federation.flower.in_process import InProcess
 from federation.flower.member import Task, Trained
 from federation.flower.models import to_record
 from federation.flower.run_settings import Settings, settings_of
-from federation.flower.settings import MEMBER
+from federation.flower.serving import NAMED as COORDINATOR_NAMED
+from federation.flower.serving import run_stage
+from federation.flower.settings import COORDINATOR, MEMBER, SettingsWrong
 from federation.flower.site import NAMED, take_part
 from federation.flower.strategy import ARRAYS, CONFIG
 from tests.federation.flower.training import APPLICATION, BROKER, FIRST, World
@@ -147,12 +150,30 @@ def at_a_member_of_files() -> dict[str, Any]:
     return found
 
 
+def at_a_coordinator() -> dict[str, Any]:
+    """A run whose campaign is a path: what is said, and whether a folder was made of it."""
+    place = PLACE / "coordinator"
+    place.mkdir()
+    (place / "coordinator.toml").write_text(COORDINATOR)
+    os.environ[COORDINATOR_NAMED] = str(place / "coordinator.toml")
+    context = Context(1, 1, {}, RecordDict(), {"campaign": "../../../outside"})
+    try:
+        run_stage(cast("Grid", None), context, FIRST)
+    except SettingsWrong as error:
+        return {"why": str(error), "made": (PLACE / "outside").exists()}
+    return {}
+
+
 if __name__ == "__main__":
     InProcess({})  # messages can be made
     sys.stdout.write(
         json.dumps(
             {
                 "started with": USUAL,
+                "a parameter of that name": settings_of(
+                    BUNDLE.content, PARAMETERS | {"campaign": "../../../outside"}, "fc-1"
+                )["campaign"],
+                "coordinator": at_a_coordinator(),
                 "read": dict(RUNS["as a coordinator starts it"]),
                 "members": at_members(),
                 "files": at_a_member_of_files(),

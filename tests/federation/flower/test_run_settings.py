@@ -12,6 +12,12 @@ def test_what_a_run_says_is_what_the_board_signed(tmp_path: Path) -> None:
     seen = told_by("run_settings.py", tmp_path)
     # The parameters that the bundle declares, and nothing else, beside the campaign's id.
     assert seen["started with"] == {"campaign": "fc-1", **SIGNED}
+    # Of which no parameter stands in the place.
+    assert seen["a parameter of that name"] == "fc-1"
+    assert seen["coordinator"] == {
+        "why": "the run's setting campaign is no id of the broker's",
+        "made": False,
+    }
     declared = {"rounds": 1, "members": 1, "report": "", "temperature": 0.5}
     assert seen["read"] == {"campaign": "fc-1", **SIGNED, **declared}
     taken = ("as a coordinator starts it", "no settings")
