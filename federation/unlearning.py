@@ -99,6 +99,10 @@ class Lineage:
             self._check(version)
             if version.parent is not None:
                 self._children.setdefault(version.parent, []).append(version.id)
+        reached = {one.id for one in self.ordered()}
+        for one in self.versions:
+            if one not in reached:
+                raise LineageInvalid(f"model version {one} is its own ancestor, or one of it is")
 
     def _check(self, version: ModelVersion) -> None:
         if version.parent is None:
@@ -108,22 +112,9 @@ class Lineage:
         parent = self.versions.get(version.parent)
         if parent is None:
             raise LineageInvalid(f"the parent of model version {version.id} is not known")
-        # Stages, and rounds within them, ascend along a line, so no circle is possible. A campaign
-        # may begin with a model of another one.
+        # A campaign may begin with a model of another one.
         if version.campaign == parent.campaign and _place(version) <= _place(parent):
             raise LineageInvalid(f"model version {version.id} is no later than its parent")
-        if version.campaign != parent.campaign and self._in_a_circle(version):
-            raise LineageInvalid(f"model version {version.id} is its own ancestor")
-
-    def _in_a_circle(self, version: ModelVersion) -> bool:
-        seen, at = {version.id}, version.parent
-        while at is not None:
-            if at in seen:
-                return True
-            seen.add(at)
-            above = self.versions.get(at)
-            at = None if above is None else above.parent
-        return False
 
     def check_known(self, versions: Iterable[str]) -> None:
         """Raise `LineageInvalid` for a version that is not known."""

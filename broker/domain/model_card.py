@@ -45,11 +45,9 @@ SCHEMA: Final = "urn:consent-broker:model:1"
 TYPE: Final = "model+jwt"
 FACTS, CARD, WEIGHTS, WORD = "model.json", "MODEL_CARD.md", "model.safetensors", "model.jws"
 LARGEST_FILE: Final = 32 * 1_048_576
-MOST_VERSIONS: Final = 100_000
+MOST_VERSIONS: Final = 10_000
 _CONTAINERS: Final = 6 * MOST_VERSIONS
-_FACTS = frozenset(
-    {"schema", "iss", "made_at", "model", "campaign", "line", "looked_through"},
-)
+_FACTS = frozenset({"schema", "iss", "made_at", "model", "campaign", "line", "looked_through"})
 _CAMPAIGN = frozenset({"id", "hash", "document", "board"})
 _MODEL = frozenset(
     {
@@ -59,7 +57,9 @@ _MODEL = frozenset(
 )
 _LINE = _MODEL | {"buckets", "approvals"}
 STATES: Final = ("candidate", "pilot", "active", "tainted", "retired")
-_PASSED: Final = frozenset({"pilot", "active"})
+PASSED: Final[Mapping[str, str]] = {"pilot": "pilot", "consortium": "active"}
+"""What a candidate becomes by passing its stage; nothing else makes it so."""
+_PASSED: Final = frozenset(PASSED.values())
 
 
 def facts_file(facts: Mapping[str, Any]) -> bytes:
@@ -126,9 +126,11 @@ def verify_model(
     2. `model.json`, `MODEL_CARD.md`, `model.safetensors`: each is the one that was signed.
     3. `facts`: they are of this schema, and say what the word says.
     4. `lineage`: the line leads from the model to where it began, each version behind its parent.
-    5. `campaign`: its board signed it, and its versions are of its bundle and parameters.
-    6. `approvals`: each is of the board for that model and stage, and the gates of each stage that
-       was passed hold by them and by the metrics.
+    5. `campaign`: its board signed it, and its versions are of its bundle, parameters and stages.
+    6. `approvals`: a round gave each version that is in use, and its stage leads to its state; of
+       the campaign's versions each approval is of the board for that model and stage, and the gates
+       of each stage that was passed hold by them and by the metrics. Approvals of ancestors from
+       other campaigns are not looked at: their boards are not here (docs/decisions/0153).
 
     Raises nothing: what fails is a finding.
     """
@@ -224,11 +226,8 @@ def _weights(weights: str | None, named: str | None) -> tuple[None, str]:
 def _facts(files: Mapping[str, bytes], word: Word | None) -> tuple[_Facts, str]:
     if FACTS not in files:
         raise EvidenceInvalid(f"there is no {FACTS}")
-    source = reading.members(
-        reading.json_object(files[FACTS], largest=LARGEST_FILE, containers=_CONTAINERS),
-        FACTS,
-        _FACTS,
-    )
+    told = reading.json_object(files[FACTS], largest=LARGEST_FILE, containers=_CONTAINERS)
+    source = reading.members(told, FACTS, _FACTS)
     reading.choice(source, "schema", (SCHEMA,))
     made_at = reading.whole(source, "made_at", 0, 2**53 - 1)
     reading.flag(source, "looked_through")
@@ -247,9 +246,7 @@ def _facts(files: Mapping[str, bytes], word: Word | None) -> tuple[_Facts, str]:
         *(word.issuer, word.made_at),
         *(word.said["model"], word.said["state"]),
     ):
-        raise EvidenceInvalid(
-            "they are not about the model, the state and the time that was signed"
-        )
+        raise EvidenceInvalid("they are not about the model, the state, the time that were signed")
     return _Facts(versions[0].id, campaign, tuple(versions), given), f"of a model that is {state}"
 
 
@@ -300,9 +297,14 @@ def _campaign(facts: _Facts, board: bytes | None) -> tuple[tuple[SignedCampaign,
     if told["hash"] != signed.campaign_hash or facts.line[0].campaign != told["id"]:
         raise EvidenceInvalid("the campaign is not the model's")
     stated = (signed.campaign.bundle_hash, signed.campaign.parameters_hash)
+    stages = {one.stage for one in signed.campaign.rollout}
     for one in facts.line:
-        if one.campaign == told["id"] and (one.bundle_hash, one.parameters_hash) != stated:
+        if one.campaign != told["id"]:
+            continue
+        if (one.bundle_hash, one.parameters_hash) != stated:
             raise EvidenceInvalid(f"{one.id} is of another bundle, or of other parameters")
+        if one.stage not in stages:
+            raise EvidenceInvalid(f"{one.id} is of stage {one.stage}, which the campaign has not")
     signers = f"{len(signed.signers)} of {len(decides.keys)} keys"
     whose = "the board that the broker names" if board is None else "your board"
     return (signed, decides), f"{signed.campaign.id}, signed by {signers} of {whose}"
@@ -310,16 +312,20 @@ def _campaign(facts: _Facts, board: bytes | None) -> tuple[tuple[SignedCampaign,
 
 # 6.
 def _approvals(facts: _Facts, signed: SignedCampaign, board: Board) -> tuple[None, str]:
+    for one in facts.line:
+        if one.state in _PASSED and not (one.round and one.state == PASSED[one.stage]):
+            raise EvidenceInvalid(
+                f"{one.id} is said to be {one.state}, which round {one.round} of stage "
+                f"{one.stage} does not lead to"
+            )
     own = [one for one in facts.line if one.campaign == facts.campaign["id"] and one.round]
     counted = {}
     for one in own:
         given = facts.approvals[one.id]
         counted[one.id] = approvals(signed, one.stage, one.id, given, board)
         if len(counted[one.id]) != len(given):
-            raise EvidenceInvalid(
-                f"of the approvals of {one.id} {len(counted[one.id])} hold, and {len(given)} are "
-                "given"
-            )
+            holds = f"{len(counted[one.id])} hold, and {len(given)} are given"
+            raise EvidenceInvalid(f"of the approvals of {one.id} {holds}")
     stages = {one.stage: one for one in signed.campaign.rollout}
     passed = [one for one in own if one.id == facts.model and one.state in _PASSED]
     if own and own[0].stage == STAGES[1] and STAGES[0] in stages:
@@ -331,9 +337,8 @@ def _approvals(facts: _Facts, signed: SignedCampaign, board: Board) -> tuple[Non
         shut = stages[one.stage].shut_gates(one.metrics, counted[one.id])
         if shut:
             raise EvidenceInvalid(
-                f"{one.id} has not passed stage {one.stage}: {', '.join(shut)} does not hold"
+                f"{one.id} is not shown to have passed stage {one.stage}: {', '.join(shut)} does "
+                "not hold"
             )
-    if not passed:
-        return None, "it has passed no stage"
-    told = (f"{one.stage} by {len(counted[one.id])} approvals" for one in passed)
-    return None, f"it has passed {', '.join(told)}"
+    told = ", ".join(f"{one.stage} by {len(counted[one.id])} approvals" for one in passed)
+    return None, f"it has passed {told or 'no stage'}"

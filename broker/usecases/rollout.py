@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from broker.domain.campaign import read_board
 from broker.domain.errors import StateConflict
+from broker.domain.model_card import PASSED
 from broker.store import campaigns, model_versions, training_rounds, unlearning
 from broker.store.campaigns import CampaignRow
 from broker.store.model_versions import VersionRow
@@ -18,9 +19,6 @@ from broker.usecases.training_round import check_switches
 from broker.usecases.unlearning import SECONDS, search
 from federation.board import approvals, pass_stage
 from federation.errors import FederationError
-
-_PASSED = {"pilot": "pilot", "consortium": "active"}
-"""What a candidate becomes by passing its stage."""
 
 
 def promote(
@@ -81,7 +79,7 @@ def promote(
                 passed=json.dumps(passed),
                 changed_at=ctx.now(),
             )
-        changed = _become(ctx, campaign, row, _PASSED[row.stage])
+        changed = _become(ctx, campaign, row, PASSED[row.stage])
         model_versions.change(
             tx,
             tenant_id,

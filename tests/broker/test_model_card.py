@@ -27,7 +27,7 @@ from broker.usecases.trust import trust
 from broker.web.model_card import card
 from credentials.jcs import b64url
 from credentials.keys import SoftwareKey
-from federation.board import approvals, approve_model
+from federation.board import approvals, approve_model, sign_campaign, signed_campaign
 from federation.campaign import Campaign
 from tests.broker.domain import dishonest_broker
 from tests.broker.flow_world import world
@@ -223,12 +223,31 @@ FORGED: dict[str, tuple[Callable[[Any], object], str, str]] = {
         "approvals",
         "no model in its line has passed the pilot",
     ),
+    "a first model in use": (
+        lambda facts: (facts.update(line=facts["line"][2:]), in_use(facts)),
+        "approvals",
+        "said to be active, which round 0 of stage pilot",
+    ),
+    "a pilot in use by all": (
+        lambda facts: (
+            facts.update(line=facts["line"][1:]),
+            facts["line"][0]["approvals"].pop(),
+            in_use(facts),
+        ),
+        "approvals",
+        "said to be active, which round 1 of stage pilot",
+    ),
     "another bundle": (
         lambda facts: facts["line"][1].update(bundle_hash=BEGAN),
         "campaign",
         "another bundle",
     ),
 }
+
+
+def in_use(facts: Any) -> object:  # noqa: ANN401 (the facts as JSON)
+    facts["line"][0]["state"] = "active"
+    return facts.update(model={name: facts["line"][0][name] for name in facts["model"]})
 
 
 def stranger_approves(facts: Any) -> str:  # noqa: ANN401 (the facts as JSON)
@@ -239,9 +258,22 @@ def stranger_approves(facts: Any) -> str:  # noqa: ANN401 (the facts as JSON)
 @pytest.mark.parametrize("name", FORGED)
 def test_not_even_the_broker_makes_it_pass_what_its_board_did_not(at: Training, name: str) -> None:
     change, code, why = FORGED[name]
-    found = failed(looked(at, resigned(at, change), ACTIVE))
+    files = resigned(at, change)
+    found = failed(looked(at, files, json.loads(files[FACTS])["model"]["id"]))
     assert found.keys() == {code}
     assert why in found[code]
+
+
+def test_a_stage_that_the_campaign_has_not_is_named(at: Training) -> None:
+    [stage] = at.signed.campaign.rollout[1:]
+    alone = replace(at.signed.campaign, rollout=(stage,))
+    document = signed_campaign(alone, [sign_campaign(key, alone) for key in BOARD_KEYS])
+
+    def change(facts: Any) -> None:  # noqa: ANN401 (the facts as JSON)
+        facts["campaign"].update(document=document, hash=alone.hash())
+
+    report = looked(at, resigned(at, change), ACTIVE)
+    assert failed(report) == {"campaign": f"{PILOT} is of stage pilot, which the campaign has not"}
 
 
 def test_a_board_that_is_not_known_decides_nothing(at: Training) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -209,6 +210,29 @@ def test_a_receipt_of_the_other_stage_is_of_another_round() -> None:
 def test_a_lineage_that_cannot_be_is_refused(versions: list[ModelVersion]) -> None:
     with pytest.raises(LineageInvalid):
         Lineage(versions)
+
+
+class Counted(str):
+    """A name that counts how often it is looked up."""
+
+    __slots__ = ()
+    looks = 0
+
+    def __hash__(self) -> int:
+        Counted.looks += 1
+        return str.__hash__(self)
+
+
+def test_a_line_through_many_campaigns_takes_work_by_its_length() -> None:
+    names = [Counted(number) for number in range(1_000)]
+    line = [replace(LINE[0], id=names[0])]
+    line += [
+        replace(version(1, 0), id=one, parent=above, campaign="ab"[number % 2])
+        for number, (above, one) in enumerate(pairwise(names))
+    ]
+    Counted.looks = 0
+    assert Lineage(line).line(names[-1]) == tuple(reversed(line))
+    assert Counted.looks < 20 * len(line)
 
 
 @given(st.data())

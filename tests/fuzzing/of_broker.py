@@ -244,7 +244,7 @@ VERSION: dict[str, Any] = {
     "taint": None,
     "created_at": 1,
 }
-MODEL = {
+MODEL: dict[str, Any] = {
     "schema": model_card.SCHEMA,
     "iss": honest.ISSUER,
     "made_at": honest.GRANTED_AT,
@@ -257,6 +257,21 @@ MODEL = {
     },
     "line": [VERSION | {"buckets": {"p-1": 64}, "approvals": ["a.b.c"]}],
     "looked_through": True,
+}
+# A model of a pilot, in a campaign that has none.
+ALONE = signed_by_board(rollout=SIGNED.campaign.to_json()["rollout"][1:])
+BEGAN = VERSION | {"id": b64url(bytes(31) + b"1")}
+PILOT = VERSION | {"parent": BEGAN["id"], "number": 1, "stage": "pilot", "state": "pilot"}
+NO_PILOT: dict[str, Any] = MODEL | {
+    "model": PILOT,
+    "campaign": MODEL["campaign"]
+    | {
+        "hash": ALONE.campaign_hash,
+        "document": signed_campaign(
+            ALONE.campaign, [sign_campaign(key, ALONE.campaign) for key in BOARD_KEYS[:2]]
+        ),
+    },
+    "line": [one | {"buckets": {}, "approvals": []} for one in (PILOT, BEGAN)],
 }
 _FOLDER = Path(tempfile.gettempdir())
 
@@ -289,9 +304,9 @@ def word_on_model(facts: dict[str, Any]) -> str:
     return model_card.vouch(facts, files, signer=honest.LEAF, x5c=honest.CHAIN)
 
 
-def _model(data: bytes) -> object:
+def _model(data: bytes, facts: dict[str, Any] = MODEL) -> object:
     """Facts that nobody signed: each thing is looked at all the same, and nothing is raised."""
-    files = {model_card.FACTS: data, model_card.WORD: word_on_model(MODEL).encode()}
+    files = {model_card.FACTS: data, model_card.WORD: word_on_model(facts).encode()}
     return model_card.verify_model(files, b64url(bytes(32)), honest.TRUST)
 
 
@@ -654,6 +669,12 @@ PARSERS = (
         "domain.model_card.verify_model",
         _model,
         dumped(MODEL),
+    ),
+    _p(
+        "facts of a model in use",
+        "domain.model_card.verify_model",
+        lambda data: _model(data, NO_PILOT),
+        dumped(NO_PILOT),
     ),
     _p(
         "word on a model",
