@@ -1,6 +1,7 @@
 """`consent-broker federation task`: what campaigns have to unlearn."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from broker.domain.word import file_hash
 from broker.usecases import unlearning, unlearning_task
 from broker.usecases.unlearning_task import Residual
 from federation.errors import FederationError, Malformed
+from federation.unlearning import Residual as Distances
 from federation.unlearning import residual
 from federation.weights import LARGEST_WEIGHTS, flat, read_weights
 
@@ -70,16 +72,37 @@ def close(
         str | None,
         typer.Option("--residual-after", help="Distance after, as measured. 处理后残余。"),
     ] = None,
+    tainted: Annotated[
+        Path | None,
+        typer.Option("--before", help="Measure: a tainted model's weights. 处理前权重。"),
+    ] = None,
+    cleaned: Annotated[
+        Path | None, typer.Option("--after", help="Measure: the model's own weights. 处理后权重。")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="Of one that never saw the rows. 参照权重。")
+    ] = None,
     tenant: Tenant = ROOT_TENANT,
     as_json: Json = False,
 ) -> None:
-    """Close a task, with a model and what was measured of what is left in it. 结束遗忘任务。"""
-    if (before is None) is not (after is None):
-        typer.echo("consent-broker: a residual is two distances: before and after", err=True)
+    """Close a task, with a model and what is left in it, told or measured. 结束遗忘任务。
+
+    --before, --after and --reference measure it from weights; the log then names all three.
+    """
+    distances = [one for one in (before, after) if one is not None]
+    files = [one for one in (tainted, cleaned, reference) if one is not None]
+    if (len(distances), len(files)) not in {(0, 0), (2, 0), (0, 3)}:
+        typer.echo(
+            "consent-broker: a residual is two distances, before and after, or three files",
+            err=True,
+        )
         raise typer.Exit(USAGE)
-    residual = None if before is None or after is None else Residual(before, after)
+    given = None if before is None or after is None else Residual(before, after)
+    if files:
+        left, hashes = _measured(files)
+        given = Residual(_decimal(left.before), _decimal(left.after), hashes)
     with composed() as ctx:
-        closed = unlearning_task.close_task(ctx, tenant, task_id, model=model, residual=residual)
+        closed = unlearning_task.close_task(ctx, tenant, task_id, model=model, residual=given)
     told = unlearning_task.told(closed)
     if as_json:
         typer.echo(json.dumps(told))
@@ -98,22 +121,11 @@ def measure(
     as_json: Json = False,
 ) -> None:
     """Measure how far two models lie from one that never saw the rows, for `close`. 测量残余。"""
-    try:
-        models = [
-            read_weights(read_file(one, LARGEST_WEIGHTS)) for one in (before, after, reference)
-        ]
-        shapes = [{name: shape for name, (shape, _) in one.items()} for one in models]
-        if shapes.count(shapes[0]) != len(shapes):
-            raise Malformed("the three models have other tensors")
-        left = residual(*(flat(one) for one in models))
-    except FederationError as error:
-        typer.echo(f"consent-broker: {error}", err=True)
-        raise typer.Exit(REFUSED) from None
+    left, hashes = _measured([before, after, reference])
     told = {"before": _decimal(left.before), "after": _decimal(left.after)}
     if as_json:
-        named = (("before", before), ("after", after), ("reference", reference))
-        hashes = {name: file_hash(read_file(one, LARGEST_WEIGHTS)) for name, one in named}
-        typer.echo(json.dumps({**told, "erased": left.erased, "models": hashes}))
+        models = dict(zip(("before", "after", "reference"), hashes, strict=True))
+        typer.echo(json.dumps({**told, "erased": left.erased, "models": models}))
         return
     typer.echo(f"distance {told['before']}, then {told['after']}")
     typer.echo(f"--residual-before={told['before']} --residual-after={told['after']}")
@@ -141,6 +153,22 @@ def lines_of(told: dict[str, Any]) -> list[str]:
     if told["state"] == "done":
         lines.append(f"  closed with {told['model'] or 'no model'}: {_left(told)}")
     return lines
+
+
+def _measured(files: Sequence[Path]) -> tuple[Distances, tuple[str, str, str]]:
+    """The distances of two models from a third, and the three files' hashes."""
+    try:
+        read = [read_file(one, LARGEST_WEIGHTS) for one in files]
+        models = [read_weights(one) for one in read]
+        shapes = [{name: shape for name, (shape, _) in one.items()} for one in models]
+        if shapes.count(shapes[0]) != len(shapes):
+            raise Malformed("the three models have other tensors")
+        left = residual(*(flat(one) for one in models))
+    except FederationError as error:
+        typer.echo(f"consent-broker: {error}", err=True)
+        raise typer.Exit(REFUSED) from None
+    before, after, reference = (file_hash(one) for one in read)
+    return left, (before, after, reference)
 
 
 def _decimal(distance: float) -> str:

@@ -32,10 +32,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Residual:
-    """Distances to a model that never saw the rows, decimals in text, as they were measured."""
+    """Distances to a model that never saw the rows, decimals in text, as they were measured.
+
+    `models` are those that it was measured of, by their files' hashes: before, after, reference.
+    """
 
     before: str
     after: str
+    models: tuple[str, str, str] | None = None
 
 
 def tasks(
@@ -86,8 +90,9 @@ def close_task(
     4. With none: each version that the task has tainted is retired, and so is whatever else of its
        campaign has such a row, and what came of that in campaigns that have no open task.
 
-    The residual is the word of whoever measured; None says that nobody did. Raises `NotFound`,
-    `StateConflict`, `InvalidRequest`.
+    The residual is the word of whoever measured; None says that nobody did. Where it names its
+    models, they are one that the task has tainted and the one that it is closed with, and the log
+    names all three. Raises `NotFound`, `StateConflict`, `InvalidRequest`.
     """
     if residual is not None:
         check_residual(residual.before, residual.after)
@@ -109,6 +114,8 @@ def close_task(
             if row != changed:
                 raise StateConflict("the task was closed with another model or residual, or none")
             return _task(tx, row)
+        if residual is not None and residual.models is not None:
+            _check_measured(tx, row, model, residual.models)
         # 3.
         if model is not None:
             _check_model(tx, row, model)
@@ -126,6 +133,7 @@ def close_task(
             "base": row.base,
             "taint": closed.taint,
             "residual": told_residual(changed),
+            "measured": None if residual is None else residual.models,
             "by": by,
         }
         audit.record(ctx, tx, tenant_id=tenant_id, type="unlearning.closed", body=body)
@@ -172,6 +180,16 @@ def _task(tx: Connection, row: UnlearningRow) -> Task:
     model = None if row.model is None else model_versions.known(tx, row.tenant_id, row.model)
     tainted = tuple(unlearning.tainted_by(tx, row.id))
     return Task(row, tainted, None if model is None else model.taint)
+
+
+def _check_measured(
+    tx: Connection, row: UnlearningRow, model: str | None, models: tuple[str, str, str]
+) -> None:
+    before, after, _ = models
+    if before not in {one.model_id for one, _ in _task(tx, row).tainted}:
+        raise StateConflict("the weights before are of no model that the task has tainted")
+    if after != model:
+        raise StateConflict("the weights after are not of the model that the task is closed with")
 
 
 def _check_none_left(tx: Connection, row: UnlearningRow) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parent / "application"))
 
@@ -90,39 +90,41 @@ def worth(model: Model, tested: tuple[Any, Any]) -> float:
 
 
 def judge(
-    seed: int, directory: Path, models: list[Path], took_part: list[list[int]], gone: int
+    seed: int,
+    directory: Path,
+    models: list[Path],
+    took_part: list[list[int]],
+    gone: int,
+    reference: Path,
 ) -> dict[str, Any]:
     """AUC on the test customers: each round's model, all rows together, each member alone.
 
-    `gone` is the row of the first member that was withdrawn: `replayed` are the models of the same
-    rounds by the same members, as `took_part` says of each, on all rows but that.
+    `gone` is the row of the first member that was withdrawn: `reference` is written: the
+    model of the same rounds by the same members, as `took_part` says of each, on all rows but that.
     """
     tested = test_customers(seed)
     rows = [read_rows(directory / f"rows-{member}.csv") for member in range(MEMBERS)]
     steps = STEPS * max(1, len(models))
+    save_file(dict(_replayed(rows, took_part, gone)), reference)
     together = np.vstack([one[0] for one in rows]), np.concatenate([one[1] for one in rows])
 
     return {
         "central": worth(trained(together, steps), tested),
         "alone": [worth(trained(one, steps), tested) for one in rows],
         "federated": [worth(load_file(file), tested) for file in models],
-        "replayed": _replayed(rows, took_part, gone),
     }
 
 
-def _replayed(
-    rows: list[tuple[Any, Any]], took_part: list[list[int]], gone: int
-) -> list[list[float]]:
-    """The models of the same rounds had the row never been there, as flat vectors."""
+def _replayed(rows: list[tuple[Any, Any]], took_part: list[list[int]], gone: int) -> Model:
+    """The model of the same rounds had the row never been there."""
     kept = [
         (np.delete(one[0], gone, axis=0), np.delete(one[1], gone)) if member == 0 else one
         for member, one in enumerate(rows)
     ]
-    model, found = beginning(), []
+    model = beginning()
     for members in took_part:
         model = averaged([kept[one] for one in members], model)
-        found.append(flat(model))
-    return found
+    return model
 
 
 def averaged(rows: list[tuple[Any, Any]], model: Model) -> dict[str, Any]:
@@ -144,7 +146,7 @@ if __name__ == "__main__":
     if command == "draw":
         draw(int(rest[0]), Path(rest[1]), *map(int, rest[2:]))
     else:
-        files = [Path(one) for one in rest[4:]]
-        judged = judge(int(rest[0]), Path(rest[1]), files, json.loads(rest[3]), int(rest[2]))
-        judged["models"] = [flat(load_file(file)) for file in files]
+        reference, *files = (Path(one) for one in rest[4:])
+        took_part, gone = json.loads(rest[3]), int(rest[2])
+        judged = judge(int(rest[0]), Path(rest[1]), files, took_part, gone, reference)
         print(json.dumps(judged))

@@ -29,7 +29,6 @@ from dev.federation.members import Member, RefusedError
 from dev.federation.plot import svg
 from dev.federation.programs import PATIENCE
 from dev.running import BrokerNotRunningError
-from federation.unlearning import Residual, residual
 
 WITHDRAWN = 7
 PILOT, APPROVALS = 2, 2
@@ -133,10 +132,11 @@ class Demonstration:
             raise RuntimeError("the campaign ended, and no round of it was closed")
         places = {member.id: place for place, member in enumerate(made.members)}
         took_part = [sorted(places[member] for member in one["receipts"]) for one in closed]
+        reference = self.directory / "reference.safetensors"
         judged = json.loads(
             made.in_flower(
                 *("-m", "dev.federation.data", "judge", self.given.seed, self.directory),
-                *(WITHDRAWN, json.dumps(took_part), *models),
+                *(WITHDRAWN, json.dumps(took_part), reference, *models),
             )
         )
         # A round that was open as the customer withdrew may have left the row out already.
@@ -144,9 +144,11 @@ class Demonstration:
         used = sum(one == "included" for one in shown.values())
         told = [] if first.program is None else first.program.events
         # Compared with the model of as many rounds that never saw the row.
-        before, after = (judged["models"][number - 1] for number in (max(1, used), len(closed)))
-        left = residual(before, after, judged["replayed"][-1])
-        unlearnt = self.unlearn(made, closed[-1]["model_out"], left)
+        compared = (models[max(1, used) - 1], models[-1], reference)
+        names = ("--before", "--after", "--reference")
+        files = [f"{name}={file}" for name, file in zip(names, compared, strict=True)]
+        left = json.loads(made.operate("federation", "task", "measure", *files, "--json"))
+        unlearnt = self.unlearn(made, closed[-1]["model_out"], files)
         gates = [*gates, self.promoted(made, closed[-1]["model_out"])]
         made.operate("federation", "report", made.campaign, "--out", str(self.out))
         return {
@@ -165,12 +167,18 @@ class Demonstration:
             "rows_of_the_first_member": [one["rows"] for one in told if one["event"] == "trained"],
             "evidence": shown,
             "unlearning": unlearnt,
-            "residual": {"before": left.before, "after": left.after, "erased": left.erased},
+            "residual": {
+                "before": float(left["before"]),
+                "after": float(left["after"]),
+                "erased": left["erased"],
+            },
             "seconds": round(time.monotonic() - self.began, 1),
         }
 
-    def unlearn(self, made: Consortium, last: str, left: Residual) -> list[dict[str, Any]]:
+    def unlearn(self, made: Consortium, last: str, files: Sequence[str]) -> list[dict[str, Any]]:
         """Close the task that the withdrawal opened at the broker, with the last model.
+
+        What is left of the row is measured from the weights in these files.
 
         Its policy is to exclude: the rounds after the withdrawal have carried it out.
         """
@@ -178,10 +186,8 @@ class Demonstration:
         asked = ("list", "--campaign", made.campaign, "--state", "open", "--json")
         for task in json.loads(made.operate("federation", "task", *asked))["tasks"]:
             self.say(f"{task['id']} is open, {len(task['tainted'])} models are tainted 遗忘任务")
-            residuals = [f"--residual-before={left.before:.9f}"]
-            residuals.append(f"--residual-after={left.after:.9f}")
             try:
-                made.operate("federation", "task", "close", task["id"], "--model", last, *residuals)
+                made.operate("federation", "task", "close", task["id"], "--model", last, *files)
             except RefusedError as error:
                 # No round came after the withdrawal: the broker says so, and it stays open.
                 self.say(str(error))

@@ -161,6 +161,30 @@ def test_one_who_withdraws_later_taints_what_the_task_was_closed_with(broker: Wo
     assert len(broker.logged("unlearning.extended")) == 1
 
 
+def test_what_was_measured_is_of_the_tasks_own_models(broker: World) -> None:
+    at = training(broker, rounds=9, unlearning="exclude")
+    mine = consents(at, 3)
+    told_round(at, 1, model(1), *mine)
+    withdraw(at, mine[0])
+    broker.advance(1)
+    told_round(at, 2, model(2), *mine[1:])
+    assert search(broker.ctx, "demo") == 1
+    task, never = open_task(at)["id"], model(9)
+
+    def ended(*models: str) -> Any:  # noqa: ANN401 (a task)
+        measured = Residual("0.5", "0.25", models)  # type: ignore[arg-type]
+        return close_task(broker.ctx, "demo", task, model=model(2), residual=measured)
+
+    with pytest.raises(StateConflict, match="before are of no model that the task has tainted"):
+        ended(model(2), model(2), never)
+    with pytest.raises(StateConflict, match="after are not of the model"):
+        ended(model(1), model(3), never)
+    assert open_task(at)["id"] == task
+    assert ended(model(1), model(2), never).row.residual_after == "0.25"
+    [entry] = broker.logged("unlearning.closed")
+    assert list(entry.body["measured"]) == [model(1), model(2), never]
+
+
 def test_a_row_of_a_round_that_is_open_is_found_when_it_is_over(broker: World) -> None:
     at = training(broker, rounds=9)
     mine = consents(at)

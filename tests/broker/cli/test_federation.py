@@ -257,5 +257,10 @@ def test_a_residual_is_measured_from_files(tmp_path: Path) -> None:
     assert not found["erased"]
     assert found["models"]["before"] == b64url(hashlib.sha256(Path(files[0]).read_bytes()).digest())
     assert "--residual-before=1.0" in run("task", "measure", *given).output
+    some = run("task", "close", "ut-none", *given[:4])
+    assert (some.exit_code, "three files" in some.stderr) == (USAGE, True)
+    both = run("task", "close", "ut-none", *given, "--residual-before=1", "--residual-after=1")
+    assert both.exit_code == USAGE
+    assert run("task", "close", "ut-none", *given).exit_code == REFUSED
     Path(files[1]).write_bytes(b"no weights")
     assert run("task", "measure", *given).exit_code == REFUSED
