@@ -5,21 +5,25 @@ first round verifies every signature; later ones look it up. What changes from r
 validity and the status, is looked at anew each time (`federation.gate`).
 """
 
+import base64
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from credentials.chain import TrustedChain
 from credentials.errors import CredentialError
 from credentials.model import VerifiedCredential
 from credentials.status import StatusCheck
 from credentials.verify import verify_credential
+from federation.errors import Malformed
 
 TRAIN: Final = "train"
 _INDEX_BITS: Final = 36
 MOST_INDEX: Final = 2**_INDEX_BITS - 1
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Scope(NamedTuple):
@@ -78,7 +82,8 @@ def lists_of(consents: Iterable[Consent], now: int) -> frozenset[int]:
 class ConsentIssuer:
     """Whose consents count: its certificates' anchors (DER), its `iss`, the type's `vct`.
 
-    `refused` are thumbprints of keys that count no more though a certificate names them: stolen.
+    `refused` counts no more though a certificate vouches for it, since it was stolen: thumbprints
+    of keys, and certificates by the SHA-256 (hex) of their DER.
     """
 
     anchors: tuple[bytes, ...]
@@ -88,7 +93,26 @@ class ConsentIssuer:
 
     def refuses(self, chain: TrustedChain | None) -> bool:
         """Whether what these certificates vouch for counts no more."""
-        return chain is not None and chain.key.thumbprint() in self.refused
+        if chain is None or not self.refused:
+            return False
+        names = {chain.key.thumbprint(), hashlib.sha256(chain.leaf).hexdigest()}
+        return not self.refused.isdisjoint(names)
+
+    @classmethod
+    def of_trust(cls, told: Mapping[str, Any], broker: str) -> Self:
+        """The issuer at a broker's address, as `consent-broker trust export` tells of it.
+
+        What it names as stolen is refused whole, earlier than the theft too: the broker issues such
+        consents again. Raises `Malformed`.
+        """
+        try:
+            roots = tuple(base64.b64decode(one, validate=True) for one in told["roots"])
+            stolen = frozenset(one["certificate_sha256"] for one in told.get("compromised", ()))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise Malformed("it names no roots, or a stolen key unreadably") from None
+        if not all(isinstance(one, str) and _SHA256.fullmatch(one) for one in stolen):
+            raise Malformed("a stolen key's certificate_sha256 is 64 hexadecimal digits")
+        return cls(roots, broker, f"{broker}/vct/consent/1", stolen)
 
 
 class ConsentCache:

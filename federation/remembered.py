@@ -2,9 +2,10 @@
 
 What is written says no more than that these credentials verified, and what they say; validity and
 status are looked at in each round all the same (`federation.gate`). It is believed under a MAC by a
-secret of the member's: whoever can only write the consents, or this file, gains nothing by it. The
-key is made of that secret and of all that the verification rested on, so that of other anchors,
-another issuer, or with a key refused since, nothing is believed. An old file is only colder.
+secret of the member's: whoever can write the consents or this file alone gains nothing by it, and
+whoever can write the secret's folder gains all of it. The key is made of that secret and of all
+that the verification rested on, so that of other anchors, another issuer, or with a key refused
+since, nothing is believed. An old file is only colder.
 
     offset  bytes
     0       8        "CONSENTS"
@@ -22,7 +23,7 @@ refuses what it took before.
 import hashlib
 import hmac
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,6 +37,7 @@ from federation.consents import (
     ConsentIssuer,
     Scope,
     index_of,
+    place_of,
 )
 from federation.errors import Malformed, TooLarge
 
@@ -79,11 +81,11 @@ def remember(cache: ConsentCache, secret: bytes, since: int) -> bytes:
 
     What has no place in the form, as an id that is not ASCII, is left out: it is verified anew.
     """
-    known = [(key, one) for key, one in cache.consents.items() if _fits(one)]
+    known, scopes, lists = _named(cache)
     told = {
         "since": since,
-        "scopes": [_scope_to_json(scope) for scope in cache.scopes],
-        "lists": list(cache.lists),
+        "scopes": [_scope_to_json(scope) for scope in scopes],
+        "lists": lists,
     }
     try:
         head = canonical(told)
@@ -112,6 +114,30 @@ def remember(cache: ConsentCache, secret: bytes, since: int) -> bytes:
         )
     )
     return under_mac(rest, secret, cache.issuer)
+
+
+def _named(
+    cache: ConsentCache,
+) -> tuple[list[tuple[bytes, Consent]], list[Scope], list[str]]:
+    """What has a place in the form, and the scopes and lists that it names, numbered anew."""
+    known = [(key, one) for key, one in cache.consents.items() if fits(one)]
+    scopes, lists = list(cache.scopes), list(cache.lists)
+    of_scopes = _used(len(scopes), (one.scope for _, one in known))
+    of_lists = _used(len(lists), (index_of(one.status)[0] for _, one in known))
+    if len(of_scopes) < len(scopes) or len(of_lists) < len(lists):
+        for place, (key, one) in enumerate(known):
+            number, index = index_of(one.status)
+            status = place_of(of_lists.get(number, number), index)
+            scope = of_scopes.get(one.scope, one.scope)
+            known[place] = key, one._replace(scope=scope, status=status)
+    return known, [scopes[one] for one in of_scopes], [lists[one] for one in of_lists]
+
+
+def _used(count: int, numbers: Iterable[int]) -> dict[int, int]:
+    """The new number of each of `count` that is used, in their order."""
+    named = set(numbers)
+    used = (number for number in range(count) if number in named)
+    return {old: new for new, old in enumerate(used)}
 
 
 def under_mac(rest: bytes, secret: bytes, issuer: ConsentIssuer) -> bytes:
@@ -163,7 +189,8 @@ def _key(secret: bytes, issuer: ConsentIssuer) -> bytes:
     return hmac.digest(secret, b"verified consents\0" + canonical(rested), "sha256")
 
 
-def _fits(consent: Consent) -> bool:
+def fits(consent: Consent) -> bool:
+    """Whether it has a place in the form."""
     texts, numbers = (consent.id, consent.subject), consent[2:]
     return all(one.isascii() and "\n" not in one for one in texts) and all(
         -_LARGEST_NUMBER <= one <= _LARGEST_NUMBER for one in numbers

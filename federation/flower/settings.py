@@ -4,7 +4,6 @@ Paths in a file are relative to it. What is missing, misspelt or cannot be read 
 file, the name and the cure, before anything starts.
 """
 
-import base64
 import json
 import re
 import tomllib
@@ -17,7 +16,7 @@ from credentials.errors import CredentialError
 from credentials.keys import SoftwareKey
 from federation.board import Board
 from federation.consents import ConsentIssuer
-from federation.errors import BoardInvalid, FederationError
+from federation.errors import BoardInvalid, FederationError, Malformed
 from federation.rollout import BUSINESS_LINE
 
 LARGEST_NUMBER: Final = 65_535
@@ -161,22 +160,16 @@ class MemberHome:
 
     def issuer(self) -> ConsentIssuer:
         """Whose consents count. Raises `SettingsWrong`."""
-        told = read_json(self.trust)
         try:
-            roots = tuple(base64.b64decode(one, validate=True) for one in told["roots"])
-        except (KeyError, TypeError, ValueError):
+            return ConsentIssuer.of_trust(read_json(self.trust), self.broker)
+        except Malformed as error:
             raise SettingsWrong(
-                f"{self.trust} names no roots: it is what `consent-broker trust export` writes"
+                f"{self.trust}: {error}; it is what `consent-broker trust export` writes"
             ) from None
-        return ConsentIssuer(roots, self.broker, f"{self.broker}/vct/consent/1")
 
     def credentials(self) -> list[str]:
         """The consent credential of each row. Raises `SettingsWrong`."""
-        try:
-            with self.consents.open("rb") as lines:
-                return [line.rstrip(b"\r\n").decode("utf-8", "replace") for line in lines]
-        except OSError as error:
-            raise _unreadable(self.consents, error) from None
+        return _lines(self.consents)
 
     def business_lines(self) -> list[str] | None:
         """The business line of each row, "" for none; None where no file is named.
@@ -185,7 +178,7 @@ class MemberHome:
         """
         if self.lines is None:
             return None
-        found = _read(self.lines).decode("utf-8", "replace").splitlines()
+        found = _lines(self.lines)
         for number, line in enumerate(found, start=1):
             if line and not BUSINESS_LINE.fullmatch(line):
                 raise SettingsWrong(
@@ -338,12 +331,16 @@ def read_key(file: Path) -> SoftwareKey:
         raise SettingsWrong(f"{file} holds no private JWK: {error}") from None
 
 
+def _lines(file: Path) -> list[str]:
+    """One for each row, ended by a line feed alone: two such files are read row by row."""
+    rows = _read(file).split(b"\n")
+    if not rows[-1]:
+        rows.pop()
+    return [row.rstrip(b"\r").decode("utf-8", "replace") for row in rows]
+
+
 def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise _unreadable(file, error) from None
-
-
-def _unreadable(file: Path, error: OSError) -> SettingsWrong:
-    return SettingsWrong(f"cannot read {file}: {error.strerror}")
+        raise SettingsWrong(f"cannot read {file}: {error.strerror}") from None

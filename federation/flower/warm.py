@@ -1,6 +1,7 @@
 """A member's verified consents, kept in its `state/` from one answer's process to the next.
 
-    consents.secret   32 bytes, made once; without it what is kept is not believed
+    consents.secret   32 bytes, made anew where it is gone, torn or another's; what is kept is
+                      believed by it alone
     consents.kept     what `federation.remembered` writes; consents.lock: one writer at a time
 
 Whatever does not fit there, or cannot be read or written, means that credentials are verified anew,
@@ -21,7 +22,7 @@ from federation.flower.locks import held
 from federation.flower.places import write_private
 from federation.flower.refusals import AnswerUnderWay
 from federation.flower.settings import OTHERS, MemberHome
-from federation.remembered import LARGEST, SECRET_BYTES, recall, remember
+from federation.remembered import LARGEST, SECRET_BYTES, fits, recall, remember
 
 
 class WarmCache(ConsentCache):
@@ -47,9 +48,11 @@ class WarmCache(ConsentCache):
             self._since = self._recalled(now)
         known = frozenset(self.consents)
         refused = super().learn(listed, now, keys)
-        wanted = frozenset(keys)
-        if known != wanted & self.consents.keys():
-            self.consents = {key: one for key, one in self.consents.items() if key in wanted}
+        gone = known - frozenset(keys)
+        for key in gone:
+            del self.consents[key]
+        # What has no place in the file is no reason to write it again in each round.
+        if gone or any(fits(self.consents[key]) for key in self.consents.keys() - known):
             self._keep()
         return refused
 
@@ -75,6 +78,8 @@ class WarmCache(ConsentCache):
                 try:
                     secret = _own(self._secret, SECRET_BYTES)
                 except OSError:
+                    secret = b""
+                if len(secret) != SECRET_BYTES:
                     secret = secrets.token_bytes(SECRET_BYTES)
                     write_private(self._secret, secret)
                 write_private(self._kept, remember(self, secret, self._since or 0))
@@ -86,10 +91,18 @@ class WarmCache(ConsentCache):
 
 
 def _own(file: Path, most: int) -> bytes:
-    """A file that nobody but its owner may read or write. Raises `OSError`."""
-    with file.open("rb") as source:
+    """A regular file of ours that nobody else may read or write. Raises `OSError`."""
+    with open(file, "rb", opener=_alone) as source:
+        told = os.fstat(source.fileno())
+        ours = stat.S_ISREG(told.st_mode) and told.st_uid == os.geteuid()
+        if not ours or told.st_mode & OTHERS:
+            raise PermissionError(f"others may use {file}")
         data = source.read(most + 1)
-        mode = os.fstat(source.fileno()).st_mode
-    if len(data) > most or mode & OTHERS or not stat.S_ISREG(mode):
-        raise PermissionError(f"others may use {file}")
+    if len(data) > most:
+        raise PermissionError(f"{file} is longer than {most} bytes")
     return data
+
+
+def _alone(file: str, flags: int) -> int:
+    """Neither a link is followed, nor is anybody waited for who would write to a pipe."""
+    return os.open(file, flags | os.O_NONBLOCK | os.O_NOFOLLOW)

@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 
+from credentials.model import StatusReference
 from federation import remembered
 from federation.consents import ConsentCache, ConsentIssuer, place_of
 from federation.errors import FederationError, Malformed, TooLarge
@@ -51,6 +52,20 @@ def test_what_was_verified_comes_back() -> None:
     # One that is learnt then is one more of the same kinds.
     again.learn([BROKER.consent(7)], NOW)
     assert (len(again.consents), again.scopes) == (7, CACHE.scopes)
+
+
+def test_what_nobody_names_any_more_is_not_written() -> None:
+    cache, second = ConsentCache(TRUSTED), "https://broker.example/status/st-2"
+    first = BROKER.consent(1)
+    other = BROKER.consent(7, status=StatusReference(second, 3), recipients=["p-south"])
+    assert not cache.learn([first, other], NOW)
+    del cache.consents[ConsentCache.key_of(first)]
+    again = recalled(remember(cache, SECRET, NOW))
+    assert list(again.lists) == [second]
+    assert [scope.recipients for scope in again.scopes] == [frozenset({"p-south"})]
+    (found,) = again.consents.values()
+    assert (found.scope, found.status) == (0, place_of(0, 3))
+    assert again.needed([ConsentCache.key_of(other)], NOW) == (second,)
 
 
 def test_an_empty_cache_comes_back_empty() -> None:

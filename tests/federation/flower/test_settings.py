@@ -1,6 +1,7 @@
 """What a member's or coordinator's file says wrong is named before anything starts."""
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -123,3 +124,22 @@ def test_a_plot_is_one_picture_of_every_round() -> None:
     heights = [float(one.attrib["cy"]) for one in circles]
     assert heights == sorted(heights, reverse=True)
     assert len(heights) == 3
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_business_lines_are_the_rows_that_consents_are(tmp_path: Path, end: str) -> None:
+    """A character that Python takes for a line's end shifts no row to another's line."""
+    home = replace(MemberHome.read(written(tmp_path, MEMBER)), lines=tmp_path / "lines.txt")
+    rows = ["retail", "", "cards", ""]
+    for last in ("", end):
+        text = (end.join(rows) + last).encode()
+        for file in (home.consents, home.lines):
+            assert file is not None
+            file.write_bytes(text)
+        # An empty last line is a row where another end follows it.
+        assert home.business_lines() == home.credentials() == rows[: 4 if last else 3]
+    for odd in ("\x0c", "\x0b", "\x85", "\u2028", "\r"):
+        assert home.lines is not None
+        home.lines.write_bytes(f"retail{odd}cards\n".encode())
+        with pytest.raises(SettingsWrong, match="line 1: a business line"):
+            home.business_lines()

@@ -25,6 +25,10 @@ EXPECTED = {
         "gone": [COLD, WARM],
         "no secret": [COLD, WARM],
         "a secret that others read": [COLD, WARM],
+        "a secret of 0 bytes": [COLD, WARM],
+        "a secret of 5 bytes": [COLD, WARM],
+        "a pipe in the secret's place": [COLD, WARM],
+        "a link in its place": [COLD, WARM],
         "kept, and others write it": [COLD, WARM],
         "an old one": [[2, 4, 0], WARM],
         "a folder in its place": [COLD, COLD],
@@ -33,7 +37,14 @@ EXPECTED = {
     "trust": {"another": [4, 0, 4], "its own": [1, 1, 0], "the first again": [WARM, WARM]},
     "times": {"a clock set back": COLD, "a week later": 4},
     "unwritten": {"another one writes": [COLD, False], "no space": [COLD, False]},
-    "forgotten": [0, False, 4],
+    "unfit": {"first": [5, 5, 0], "next": [1, 5, 0], "as it was": True},
+    "forgotten": [0, False, {"key_refused": 4}, 4],
+    "stolen": {
+        "known before": [[4, 0, 4], [4, 0, 4]],
+        "never seen": [4, 0, 4],
+        "another one's": COLD,
+        "unreadable": True,
+    },
 }
 
 
