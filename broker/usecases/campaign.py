@@ -119,6 +119,8 @@ def _check_fresh(tx: Connection, row: CampaignRow, salt_hash: str) -> None:
 def set_state(ctx: Context, tenant_id: str, campaign_id: str, state: str) -> CampaignRow:
     """Start, pause or stop a campaign; stopping fails the round that is open.
 
+    One whose last round ended while it was paused is finished as it starts: nothing is to open.
+
     Raises `NotFound`, `StateConflict`.
     """
     now = ctx.now()
@@ -131,7 +133,17 @@ def set_state(ctx: Context, tenant_id: str, campaign_id: str, state: str) -> Cam
             for one in training_rounds.of_campaign(tx, row.id):
                 if one.state == "open":
                     training_rounds.change(tx, one.id, state="failed", code=STOPPED, over_at=now)
-        return move(ctx, tx, row, state)
+        row = move(ctx, tx, row, state)
+        if state == "running" and _had_last_round(tx, row):
+            row = move(ctx, tx, row, "finished")
+        return row
+
+
+def _had_last_round(tx: Connection, row: CampaignRow) -> bool:
+    campaign, last = signed_of(row).campaign, training_rounds.last(tx, row.id)
+    if last is None or last.state == "open":
+        return False
+    return (last.stage, last.number) == (campaign.rollout[-1].stage, campaign.rounds)
 
 
 def pause_for(ctx: Context, tenant_id: str, campaign_id: str, reason: str) -> Progress:

@@ -312,6 +312,27 @@ def test_what_is_switched_off_or_not_running_opens_no_round(broker: World) -> No
             campaigns.set_state(broker.ctx, "demo", at.campaign, state)
 
 
+@pytest.mark.parametrize("ends", ["closed", "failed"])
+def test_what_is_paused_in_its_last_round_is_finished_as_it_starts(
+    broker: World, ends: str
+) -> None:
+    at = training(broker, rounds=1)
+    opened = at.open(1)
+    campaigns.set_state(broker.ctx, "demo", at.campaign, "paused")
+    # While the round is open there is something to go on with.
+    assert campaigns.set_state(broker.ctx, "demo", at.campaign, "running").state == "running"
+    campaigns.set_state(broker.ctx, "demo", at.campaign, "paused")
+    if ends == "closed":
+        assert at.hand_in(opened, invented(at, opened)).status_code == 200
+        assert at.close(opened, model(1)).status_code == 200
+    else:
+        failed = at.call("POST", "/rounds/consortium/1/fail", {"code": "few"})
+        assert failed.status_code == 200
+    assert at.call("GET", "").json()["state"] == "paused"
+    assert campaigns.set_state(broker.ctx, "demo", at.campaign, "running").state == "finished"
+    assert at.call("GET", "").json()["state"] == "finished"
+
+
 def test_a_switch_that_is_turned_on_in_mid_round_stops_it(broker: World) -> None:
     at = training(broker)
     opened = at.open(1)
