@@ -31,6 +31,8 @@ from federation.flower.places import LOOPBACK
 
 OURS: Final = "/v1/control/consortium"
 SECONDS: Final = 60
+UNKNOWN: Final = "unknown"
+NOT_FOUND: Final = 404
 Answer = TypeVar("Answer")
 
 
@@ -38,6 +40,11 @@ class ControlRefused(FederationError):
     """The SuperLink did not do what it was asked for; the message says what it answered."""
 
     code = "control_refused"
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        """Refuse; `status` is the HTTP one, 0 where there was no answer."""
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,8 @@ class Node:
 class Run:
     """A run.
 
-    `status` is `pending`, `starting`, `running`, or how it ended: `completed`, `failed`, `stopped`.
+    `status` is `pending`, `starting`, `running`, or how it ended: `completed`, `failed`, `stopped`,
+    and `unknown` where the SuperLink knows no such run any more.
     """
 
     id: int
@@ -63,7 +71,7 @@ class Run:
     @property
     def over(self) -> bool:
         """Whether it has ended."""
-        return self.status in {"completed", "failed", "stopped"}
+        return self.status in {"completed", "failed", "stopped", UNKNOWN}
 
 
 @dataclass(frozen=True)
@@ -158,11 +166,16 @@ class Control:
 
     def run(self, run: int) -> Run:
         """How a run stands."""
-        answer = self._asked(lambda: self._flower.ListRuns(ListRunsRequest(run_id=run)))
+        try:
+            answer = self._asked(lambda: self._flower.ListRuns(ListRunsRequest(run_id=run)))
+        except ControlRefused as error:
+            if error.status != NOT_FOUND:
+                raise
+            return Run(run, UNKNOWN, "")
         return _run(answer.run_dict[run])
 
     def runs(self) -> list[Run]:
-        """The newest 20 runs, newest first."""
+        """The newest 20 runs, newest first: Flower cleans up after each that is over and listed."""
         answer = self._asked(lambda: self._flower.ListRuns(ListRunsRequest()))
         return [_run(answer.run_dict[one]) for one in answer.run_dict]
 
@@ -177,7 +190,8 @@ class Control:
         except httpx.HTTPStatusError as error:
             said = error.response.text[:500]
             raise ControlRefused(
-                f"the SuperLink answered {error.response.status_code}: {said}"
+                f"the SuperLink answered {error.response.status_code}: {said}",
+                error.response.status_code,
             ) from None
         except httpx.HTTPError as error:
             raise ControlRefused(f"the SuperLink did not answer: {error}") from None

@@ -28,6 +28,7 @@ from federation.flower.desk import BrokerDesk
 from federation.flower.events import append
 from federation.flower.locks import held
 from federation.flower.models import Checkpoint, CheckpointBroken, Checkpoints, Model, kept_model
+from federation.flower.places import write_private
 from federation.flower.round_values import Opening, RoundFailed, Told
 from federation.flower.rounds import Rounds
 from federation.flower.settings import ID, CoordinatorHome, SettingsWrong, read_json, read_key
@@ -68,6 +69,20 @@ def client_of(home: CoordinatorHome) -> BrokerClient:
 def members_file(directory: Path) -> Path:
     """Who has a node: `{member: {"node": id of Flower's, "receipt_key": JWK}}`."""
     return directory / "members.json"
+
+
+def write_members(directory: Path, told: Mapping[str, Any], nodes: Mapping[str, int]) -> None:
+    """Keep the members of a campaign, as the broker tells it, who have one of these nodes."""
+    found = {
+        one["member"]: {"node": nodes[one["member"]], "receipt_key": one["receipt_key"]}
+        for one in told["members"]
+        if one["member"] in nodes
+    }
+    data = json.dumps(found, sort_keys=True).encode()
+    file = members_file(directory)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not file.exists() or file.read_bytes() != data:
+        write_private(file, data)
 
 
 def events_file(directory: Path) -> Path:

@@ -30,9 +30,9 @@ from federation.flower.bundle import Bundle
 from federation.flower.campaign_told import over, verified
 from federation.flower.control import Control, ControlRefused, Node, Run
 from federation.flower.events import Changes, Events, Tail
-from federation.flower.places import Places, write_private
+from federation.flower.places import Places
 from federation.flower.run_settings import settings_of
-from federation.flower.serving import NAMED, client_of, events_file, members_file
+from federation.flower.serving import NAMED, client_of, events_file, write_members
 from federation.flower.settings import CoordinatorHome, read_json
 from federation.flower.supervised import Supervised, until_told
 from federation.flower.tried import Tried
@@ -42,6 +42,7 @@ GRACES: Final = 5
 """A run waits at most so many times `grace`, however often there are too few meanwhile."""
 CAMPAIGNS: Final = "/v1/federation/campaigns?state="
 UNAUTHORIZED: Final = frozenset({400, 401, 403})
+NO_ANSWER: Final = 0
 NOT_FOUND: Final = 404
 IN_VAIN: Final = "no_round_accepted"
 ENDS_BY_ITSELF: Final = frozenset({"paused", "finished"})
@@ -65,6 +66,8 @@ class Reconciler:
     rounds: dict[str, int] = field(default_factory=dict)
     enough: dict[str, tuple[float, float | None]] = field(default_factory=dict)
     """When enough members were first online, and since when they are; None while they are not."""
+    ended: dict[int, Run] = field(default_factory=dict)
+    """Campaigns' own runs that are over."""
 
     def __post_init__(self) -> None:
         """Tell each thing once."""
@@ -107,9 +110,8 @@ class Reconciler:
         }
         nodes = self._registered(control, admitted)
         self._admit(control, nodes)
-        runs = {run.id: run for run in control.runs()}
         running = {told["id"] for told in campaigns}
-        self._stop_others(control, running, runs)
+        runs = self._runs(control, running)
         for told in paused:
             self._tried(told["id"]).anew()
         for campaign in sorted(set(self.rounds) - running):
@@ -149,17 +151,25 @@ class Reconciler:
             control.admit(wanted)
         self.changes.tell("members", "members", admitted=sorted(nodes))
 
-    def _stop_others(self, control: Control, running: set[str], runs: Mapping[int, Run]) -> None:
-        """Stop runs of campaigns that were stopped, and those of which nobody knows any more."""
+    def _runs(self, control: Control, running: set[str]) -> Mapping[int, Run]:
+        """The newest runs, and campaigns' own however many are newer.
+
+        Those of campaigns that were stopped, and those of which nobody knows any more, are stopped.
+        """
         known = {}
         for file in self.home.state.glob("campaigns/*/run.json"):
             known[int(read_json(file)["run"])] = file.parent.name
+        runs = {run.id: run for run in control.runs()}
+        for one in known.keys() - runs.keys():
+            runs[one] = self.ended.get(one) or control.run(one)
+        self.ended = {one: run for one, run in runs.items() if run.over and one in known}
         for run in runs.values():
             campaign = known.get(run.id)
             if run.over or campaign in running:
                 continue
             if campaign is None or self._standing(campaign)["state"] not in ENDS_BY_ITSELF:
                 control.stop(run.id)
+        return runs
 
     def _listed(self, state: str) -> list[Mapping[str, Any]]:
         """The campaigns in a state, of all pages."""
@@ -174,9 +184,12 @@ class Reconciler:
             after = page.get("next")
         return found
 
+    def _told(self, campaign: str) -> Mapping[str, Any]:
+        return self.client.get(f"/v1/federation/campaigns/{campaign}")
+
     def _standing(self, campaign: str) -> dict[str, str]:
         """A campaign's state, and why it is in it where nobody chose that."""
-        told = self.client.get(f"/v1/federation/campaigns/{campaign}")
+        told = self._told(campaign)
         return {"state": said(told, "state", str), "reason": str(told.get("reason") or "")}
 
     def _tried(self, campaign: str) -> Tried:
@@ -194,7 +207,7 @@ class Reconciler:
         campaign, signed = told["id"], verified(told)
         self.rounds[campaign] = signed.campaign.rounds
         directory = self.home.campaign(campaign)
-        _write_members(directory, told, nodes)
+        write_members(directory, told, {name: node.id for name, node in nodes.items()})
         tried = self._tried(campaign)
         run = None if tried.run is None else runs.get(tried.run)
         if run is not None and not run.over:
@@ -203,7 +216,11 @@ class Reconciler:
         if run is not None and run.id != tried.told:
             facts = {"run": run.id, "status": run.status, "details": run.details}
             self.events.tell("run_ended", campaign=campaign, stage=stage, **facts)
+            # As it is now: the run's last rounds may be of after the campaigns were listed.
+            told = self._told(campaign)
             tried.ended(told["last_accepted"], time.monotonic())
+            if told["state"] != "running":
+                return
         if over(told, signed):
             hint = PROMOTE
             self.changes.tell(campaign, "stage_over", campaign=campaign, stage=stage, hint=hint)
@@ -230,8 +247,12 @@ class Reconciler:
         try:
             self.client.post(f"/v1/federation/campaigns/{campaign}/pause", {"reason": IN_VAIN})
         except BrokerRefused as error:
-            if error.status != NOT_FOUND:
+            if error.status == NO_ANSWER:
                 raise
+            if error.status != NOT_FOUND:
+                # It is asked again by the next turn; the other campaigns need not wait.
+                self.changes.tell(campaign, "campaign_refused", campaign=campaign, why=str(error))
+                return
         else:
             self.changes.tell(campaign, "campaign_paused", **facts, hint=LOOK)
         tried.anew()
@@ -289,19 +310,6 @@ class Reconciler:
             name = event.pop("event")
             rounds = self.rounds.get(campaign, 0)
             self.events.tell(name, campaign=campaign, rounds=rounds, **event)
-
-
-def _write_members(directory: Path, told: Mapping[str, Any], nodes: Mapping[str, Node]) -> None:
-    found = {
-        one["member"]: {"node": nodes[one["member"]].id, "receipt_key": one["receipt_key"]}
-        for one in told["members"]
-        if one["member"] in nodes
-    }
-    data = json.dumps(found, sort_keys=True).encode()
-    file = members_file(directory)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not file.exists() or file.read_bytes() != data:
-        write_private(file, data)
 
 
 def superlink(home: CoordinatorHome, events: Events) -> Supervised:

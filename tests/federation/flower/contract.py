@@ -108,6 +108,7 @@ def unsigned(control: Control, bundle: Bundle, reports: Path) -> dict[str, Any]:
     return {
         "unsigned": json.loads((reports / "unsigned").read_text())["rounds"],
         "stopped": control.run(other).status,
+        "no_such_run": control.run(other ^ 1).status,
     }
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from io import StringIO
@@ -21,7 +21,7 @@ from unittest.mock import patch
 from federation.flower import serving, up
 from federation.flower.broker import BrokerRefused
 from federation.flower.bundle import Bundle, make_entity_key, read_entity_key
-from federation.flower.control import ControlRefused, Kept, Node, Run
+from federation.flower.control import UNKNOWN, ControlRefused, Kept, Node, Run
 from federation.flower.desk import BrokerDesk
 from federation.flower.events import Events, append
 from federation.flower.in_process import InProcess
@@ -61,6 +61,8 @@ class Link:
     end_at: int = -1
     places: Places | None = None
     paused_for: list[str] = field(default_factory=list)
+    meanwhile: Callable[[], None] = lambda: None
+    refuses: int = 0
 
     def _called(self) -> None:
         self.calls += 1
@@ -120,6 +122,8 @@ class Link:
         assert path == f"/v1/federation/campaigns/{CAMPAIGN}/pause"
         if self.silent == "older":
             raise BrokerRefused(404, "not_found")
+        if self.refuses:
+            raise BrokerRefused(self.refuses, "rate_limited")
         self.paused_for.append(body["reason"])
         self.state = "paused"
         return self.told()
@@ -153,7 +157,12 @@ class Link:
 
     def runs(self) -> list[Run]:
         self._called()
+        self.meanwhile()
         return [Run(number, status, "") for number, status in self.started.items()][::-1][:20]
+
+    def run(self, run: int) -> Run:
+        self._called()
+        return Run(run, self.started.get(run, UNKNOWN), "")
 
     def put(self, bundle: Bundle) -> Kept:
         assert bundle.signatures
@@ -380,6 +389,62 @@ def in_vain() -> dict[str, Any]:
     }
 
 
+def busy() -> dict[str, Any]:
+    """More runs than a page lists are newer than the campaign's own; it is known, and stopped."""
+    made = Coordinators()
+    link = made.link
+    made.turns(2)
+    [own] = link.running()
+    link.started |= dict.fromkeys(range(200, 230), "completed")
+    made.turns(3)
+    kept = link.running() == [own]
+    made.begin()
+    link.state = "stopped"
+    made.turns(2)
+    stopped = link.started[own]
+    # One of which the SuperLink knows nothing any more is over, and waits like another.
+    link.state = "running"
+    link.started.pop(own)
+    made.begin()
+    made.turns()
+    waits = link.running()
+    made.at_once()
+    made.turns()
+    return {"kept": kept, "stopped": stopped, "then": [len(waits), len(link.running())]}
+
+
+def closed_in_between() -> dict[str, Any]:
+    """A run that closes a round and ends once the campaigns were listed has got on."""
+    made = Coordinators()
+    link = made.link
+    made.turns(2)
+    [run] = link.running()
+
+    def ends() -> None:
+        link.started[run], link.last = "failed", (1, "closed")
+
+    link.meanwhile = ends
+    made.turns()
+    return {"in_vain": made.now.tried[CAMPAIGN].in_vain}
+
+
+def not_paused() -> dict[str, Any]:
+    """A broker that refuses to pause: it is said, the others go on, and nothing is started."""
+    made = Coordinators()
+    link = made.link
+    made.turns(2)
+    link.refuses = 429
+    made.now.tried[CAMPAIGN].in_vain = made.home.attempts
+    [run] = link.running()
+    link.started[run] = "failed"
+    made.at_once()
+    made.turns(3)
+    found = {"running": len(link.running()), "said": made.names()[-2:]}
+    link.refuses = 0
+    made.turns()
+    return found | {"paused": link.paused_for}
+
+
 def spent() -> dict[str, Any]:
     """A run whose campaign affords no further round ends as it should, with the last model."""
     made = Coordinators()
@@ -497,5 +562,6 @@ if __name__ == "__main__":
     parts = (
         *(usual, others_waited_for, ended_at_each_call, membership, unsigned),
         *(first_models, strangers_to_the_stage, in_vain, spent, remarks_to_an_older_broker),
+        *(busy, closed_in_between, not_paused),
     )
     sys.stdout.write(json.dumps({part.__name__: part() for part in parts}))

@@ -49,6 +49,7 @@ EXPECTED = {
     ],
     "undeclared": "refused",
     "stopped": "stopped",
+    "no_such_run": "unknown",
 }
 
 

@@ -77,6 +77,13 @@ EXPECTED: Mapping[str, Any] = {
         "sent": [["code", "left_out"], ["code"], ["code"], ["code", "left_out"]],
         "heard": "state_conflict",
     },
+    "busy": {"kept": True, "stopped": "stopped", "then": [0, 1]},
+    "closed_in_between": {"in_vain": 0},
+    "not_paused": {
+        "running": 0,
+        "said": ["run_ended", "campaign_refused"],
+        "paused": ["no_round_accepted"],
+    },
     "spent": {
         "ended": [True, "state_conflict"],
         "events": ["budget_spent", "run_failed"],
