@@ -114,12 +114,16 @@ def verify(
         Path | None,
         typer.Option("--board", help="The board's keys as you know them, JSON. 已知的委员会公钥。"),
     ] = None,
+    without_weights: Annotated[
+        bool,
+        typer.Option("--without-weights", help="Check the rest, where they are not. 不核对权重。"),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check an exported model: signature, weights, lineage, approvals; no server. 离线核验模型。
 
     What holds is so as of the time that is told: a later withdrawal or retirement only the broker
-    can tell. Exit codes: 0 verified, 1 not, 2 wrong use.
+    can tell. Exit codes: 0 verified, 1 not (or no weights, without --without-weights), 2 wrong use.
     """
     if not directory.is_dir():
         typer.echo(f"consent-broker: {directory}: no such directory", err=True)
@@ -136,7 +140,8 @@ def verify(
     }
     weights = directory / WEIGHTS
     known = None if board is None else read_file(board, LARGEST_BOARD)
-    found = verify_model(files, _hash_of(weights) if weights.exists() else None, trusted, known)
+    named = _hash_of(weights) if weights.exists() else None
+    found = verify_model(files, named, trusted, known, without_weights=without_weights)
     if as_json:
         told = {"verified": found.verified, **vars(found)}
         typer.echo(json.dumps(told | {"findings": [vars(one) for one in found.findings]}))
@@ -146,19 +151,36 @@ def verify(
         raise typer.Exit(REFUSED)
 
 
+_CODES = {
+    "signature": "签名",
+    "facts": "模型信息",
+    "lineage": "谱系",
+    "campaign": "训练活动",
+    "approvals": "批准",
+    CARD: "模型卡",
+    FACTS: "模型信息文件",
+    WEIGHTS: "权重",
+}
+
+
 def _print(directory: Path, found: ModelReport, *, of_broker: bool) -> None:
     for one in found.findings:
-        typer.echo(f"  {'✓' if one.holds else '✗'} {one.code}: {one.found}")
+        known = _CODES.get(one.code)
+        code = one.code if known is None else f"{one.code} {known}"
+        typer.echo(f"  {'✓' if one.holds else '✗'} {code}: {one.found}")
     if of_broker:
-        typer.echo("  the board's keys, which the broker names; compare them, or give --board:")
+        typer.echo("  the board's keys, which the broker names; compare them, or give --board")
+        typer.echo("  委员会公钥由代理平台提供，请自行比对，或用 --board 指定:")
         for key in found.boards:
             typer.echo(f"    {key}")
     if found.made_at is None or not found.verified:
         typer.echo(f"{directory}: not verified 未通过核验")
         return
     typer.echo(
-        f"{directory}: model {found.model} by {found.issuer}; {found.state} as of "
-        f"{moment(found.made_at)}: ask the broker whether that has changed"
+        f"{directory}: verified 通过核验: model {found.model} by {found.issuer}; {found.state} "
+        f"as of {moment(found.made_at)}: ask the broker whether that has changed "
+        "之后的变化请询问代理平台"
+        + ("" if found.weights_checked else "; weights NOT checked 未核对权重")
     )
 
 

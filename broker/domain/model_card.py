@@ -98,6 +98,7 @@ class ModelReport:
 
     `issuer`, `made_at` and `state` are the word's, None where that does not hold: a later state
     nobody can tell without the broker. `boards` are thumbprints of the board's keys.
+    `weights_checked`: they were there, and are those that were signed.
     """
 
     findings: tuple[Finding, ...]
@@ -106,6 +107,7 @@ class ModelReport:
     issuer: str | None
     made_at: int | None
     boards: tuple[str, ...]
+    weights_checked: bool
 
     @property
     def verified(self) -> bool:
@@ -114,13 +116,18 @@ class ModelReport:
 
 
 def verify_model(
-    files: Mapping[str, bytes], weights: str | None, trust: Trust, board: bytes | None = None
+    files: Mapping[str, bytes],
+    weights: str | None,
+    trust: Trust,
+    board: bytes | None = None,
+    *,
+    without_weights: bool = False,
 ) -> ModelReport:
     """Verify the files of a model offline; each thing is looked at, whatever else fails.
 
     `files` are those that were found, by name, `weights` the SHA-256 of the weights where they are
-    there, `board` the file of the board that is known to the reader: else the one that the broker
-    names decides, whose keys are then to be compared.
+    there (they have to be, unless `without_weights`), `board` the file of the board that the reader
+    knows: else the one that the broker names decides, whose keys are then to be compared.
 
     1. `signature`: the broker's word verifies (`domain.word`), and is about such files.
     2. `model.json`, `MODEL_CARD.md`, `model.safetensors`: each is the one that was signed.
@@ -141,7 +148,7 @@ def verify_model(
     # 2.
     for name in (FACTS, CARD):
         looked.at(name, partial(_file, name, files.get(name), named.get(name)))
-    looked.at(WEIGHTS, lambda: _weights(weights, named.get(WEIGHTS)))
+    looked.at(WEIGHTS, lambda: _weights(weights, named.get(WEIGHTS), without=without_weights))
     # 3.
     facts = looked.at("facts", lambda: _facts(files, word))
     signed = None
@@ -160,6 +167,7 @@ def verify_model(
         issuer=None if word is None else word.issuer,
         made_at=None if word is None else word.made_at,
         boards=() if signed is None else tuple(sorted(signed[1].keys)),
+        weights_checked=weights is not None and weights == named.get(WEIGHTS),
     )
 
 
@@ -212,11 +220,13 @@ def _file(name: str, data: bytes | None, named: str | None) -> tuple[None, str]:
     return None, "as it was signed"
 
 
-def _weights(weights: str | None, named: str | None) -> tuple[None, str]:
+def _weights(weights: str | None, named: str | None, *, without: bool) -> tuple[None, str]:
     if named is None:
         raise EvidenceInvalid("nobody has signed them")
+    if weights is None and without:
+        return None, f"not checked; their SHA-256 is {named}"
     if weights is None:
-        return None, f"not here; their SHA-256 is {named}"
+        raise EvidenceInvalid(f"there is no {WEIGHTS}")
     if weights != named:
         raise EvidenceInvalid("these are the weights of another model")
     return None, f"exactly those, SHA-256 {named}"
@@ -242,10 +252,8 @@ def _facts(files: Mapping[str, bytes], word: Word | None) -> tuple[_Facts, str]:
     if not versions or model != {name: source["line"][0][name] for name in _MODEL}:
         raise EvidenceInvalid("the line does not begin with the model")
     state = versions[0].state
-    if word is not None and (source["iss"], made_at, versions[0].id, state) != (
-        *(word.issuer, word.made_at),
-        *(word.said["model"], word.said["state"]),
-    ):
+    about = (source["iss"], made_at, versions[0].id, state)
+    if word and about != (word.issuer, word.made_at, word.said["model"], word.said["state"]):
         raise EvidenceInvalid("they are not about the model, the state, the time that were signed")
     return _Facts(versions[0].id, campaign, tuple(versions), given), f"of a model that is {state}"
 
@@ -314,10 +322,8 @@ def _campaign(facts: _Facts, board: bytes | None) -> tuple[tuple[SignedCampaign,
 def _approvals(facts: _Facts, signed: SignedCampaign, board: Board) -> tuple[None, str]:
     for one in facts.line:
         if one.state in _PASSED and not (one.round and one.state == PASSED[one.stage]):
-            raise EvidenceInvalid(
-                f"{one.id} is said to be {one.state}, which round {one.round} of stage "
-                f"{one.stage} does not lead to"
-            )
+            made = f"round {one.round} of stage {one.stage}"
+            raise EvidenceInvalid(f"{one.id} is said to be {one.state}, not what {made} gives")
     own = [one for one in facts.line if one.campaign == facts.campaign["id"] and one.round]
     counted = {}
     for one in own:
@@ -336,9 +342,7 @@ def _approvals(facts: _Facts, signed: SignedCampaign, board: Board) -> tuple[Non
     for one in passed:
         shut = stages[one.stage].shut_gates(one.metrics, counted[one.id])
         if shut:
-            raise EvidenceInvalid(
-                f"{one.id} is not shown to have passed stage {one.stage}: {', '.join(shut)} does "
-                "not hold"
-            )
+            why = f"stage {one.stage}: {', '.join(shut)} does not hold"
+            raise EvidenceInvalid(f"{one.id} is not shown to have passed {why}")
     told = ", ".join(f"{one.stage} by {len(counted[one.id])} approvals" for one in passed)
     return None, f"it has passed {told or 'no stage'}"

@@ -7,16 +7,20 @@ from typing import Any
 from sqlalchemy import Connection
 
 from broker.domain.addresses import tenant_url
+from broker.domain.campaign import read_board
 from broker.domain.errors import StateConflict
 from broker.domain.model_card import CARD, FACTS, SCHEMA, facts_file, vouch
 from broker.domain.word import file_hash
 from broker.store import campaigns, model_versions, training_rounds, unlearning
+from broker.store.campaigns import CampaignRow
 from broker.store.model_versions import VersionRow
 from broker.usecases import audit
+from broker.usecases.campaign import signed_of
 from broker.usecases.context import Context
 from broker.usecases.model_lineage import line_of
 from broker.usecases.model_version import told
 from broker.usecases.unlearning import SECONDS, search
+from federation.board import approvals
 
 OPERATOR = "operator"
 
@@ -42,6 +46,10 @@ def export_model(
                 f"the model is {row.state} and not to be used: its weights are not exported, "
                 "its card is"
             )
+        line = line_of(tx, row)
+        made_by = {
+            one: campaigns.find(tx, tenant_id, one) for one in {one.campaign_id for one in line}
+        }
         found = {
             "schema": SCHEMA,
             "iss": tenant_url(ctx.settings.public_url, tenant_id),
@@ -53,7 +61,7 @@ def export_model(
                 "document": json.loads(campaign.document),
                 "board": json.loads(campaign.board),
             },
-            "line": [_in_line(tx, one) for one in line_of(tx, row)],
+            "line": [_in_line(tx, one, made_by[one.campaign_id]) for one in line],
             "looked_through": unlearning.waiting(tx, tenant_id) == 0,
         }
         body = {
@@ -74,9 +82,20 @@ def word_of(ctx: Context, tenant_id: str, facts: Mapping[str, Any], card: bytes)
     return vouch(facts, files, signer=key.signer, x5c=key.x5c)
 
 
-def _in_line(tx: Connection, row: VersionRow) -> dict[str, Any]:
-    approvals = json.loads(row.approvals or "[]")
-    return {**told(row), "buckets": _buckets(tx, row), "approvals": approvals}
+def _in_line(tx: Connection, row: VersionRow, campaign: CampaignRow) -> dict[str, Any]:
+    return {**told(row), "buckets": _buckets(tx, row), "approvals": _approvals(row, campaign)}
+
+
+def _approvals(row: VersionRow, campaign: CampaignRow) -> list[str]:
+    """The approvals that hold: older brokers kept others too, and a pilot's with its campaign."""
+    given = json.loads(row.approvals or "[]")
+    if row.approvals is None and campaign.passed is not None:
+        passed = json.loads(campaign.passed)
+        given = passed["approvals"] if passed["model"] == row.id else []
+    if not given:
+        return []
+    board = read_board(campaign.board.encode())
+    return list(approvals(signed_of(campaign), row.stage, row.id, given, board).values())
 
 
 def _buckets(tx: Connection, row: VersionRow) -> dict[str, int]:

@@ -21,6 +21,8 @@ from broker.domain.model_card import (
     vouch,
 )
 from broker.domain.trust import CompromisedKey, Trust
+from broker.store import campaigns, model_versions
+from broker.store.acting import acting_for_all
 from broker.usecases.model_card import export_model, word_of
 from broker.usecases.rollout import promote, retire
 from broker.usecases.trust import trust
@@ -67,7 +69,7 @@ def looked(
     at: Training, files: dict[str, bytes], weights: str | None = None, *, board: bool = True
 ) -> ModelReport:
     known = board_file() if board else None
-    return verify_model(files, weights, trust(at.world.ctx), known)
+    return verify_model(files, weights, trust(at.world.ctx), known, without_weights=weights is None)
 
 
 def failed(report: ModelReport) -> dict[str, str]:
@@ -89,7 +91,7 @@ def resigned(at: Training, change: Callable[[Any], object]) -> dict[str, bytes]:
     return files | {WORD: word.encode()}
 
 
-@pytest.mark.parametrize(("weights", "told"), [(None, "not here"), (ACTIVE, "exactly those")])
+@pytest.mark.parametrize(("weights", "told"), [(None, "not checked"), (ACTIVE, "exactly those")])
 def test_whoever_has_the_trust_file_verifies_all_of_it(
     at: Training, weights: str | None, told: str
 ) -> None:
@@ -98,6 +100,7 @@ def test_whoever_has_the_trust_file_verifies_all_of_it(
     found = {one.code: one.found for one in report.findings}
     assert list(found) == ALL
     assert told in found[WEIGHTS]
+    assert report.weights_checked is (weights is not None)
     assert ACTIVE in found[WEIGHTS]
     assert found["lineage"] == f"3 versions, from {BEGAN} on"
     assert found["approvals"] == "it has passed consortium by 1 approvals, pilot by 2 approvals"
@@ -141,6 +144,42 @@ def key_thumbprint(key: SoftwareKey) -> bytes:
 def test_other_weights_are_refused_and_the_rest_holds(at: Training) -> None:
     report = looked(at, exported(at), model(7))
     assert failed(report) == {WEIGHTS: "these are the weights of another model"}
+    assert not report.weights_checked
+
+
+def test_weights_that_are_not_there_are_not_verified(at: Training) -> None:
+    report = verify_model(exported(at), None, trust(at.world.ctx), board_file())
+    assert failed(report) == {WEIGHTS: "there is no model.safetensors"}
+    assert not report.weights_checked
+
+
+def kept(at: Training, **columns: str | None) -> None:
+    """What a broker of another version kept of approvals: of the pilot, with version, campaign."""
+    with acting_for_all(), at.world.ctx.db.transaction() as tx:
+        if "passed" in columns:
+            campaigns.change(tx, at.campaign, passed=columns["passed"])
+        model_versions.change(tx, "demo", PILOT, approvals=columns["approvals"])
+
+
+def test_approvals_as_older_brokers_kept_them_verify(at: Training) -> None:
+    with acting_for_all(), at.world.ctx.db.transaction() as tx:
+        passed = campaigns.find(tx, "demo", at.campaign).passed
+    assert passed is not None
+    told = json.loads(passed)
+    good = told["approvals"]
+    assert len(good) == 2
+    older = ["no.approval.x", good[0], *good, at.approval("consortium", ACTIVE)]
+    for columns in (
+        {"approvals": json.dumps(older)},
+        {"approvals": None, "passed": json.dumps(told | {"approvals": older})},
+    ):
+        kept(at, **columns)
+        assert json.loads(exported(at)[FACTS])["line"][1]["approvals"] == good
+        assert looked(at, exported(at), ACTIVE).verified
+    kept(at, approvals=None, passed=None)
+    assert "approvals 0 of 2" in failed(looked(at, exported(at), ACTIVE))["approvals"]
+    kept(at, approvals=json.dumps(good), passed=passed)
+    assert looked(at, exported(at), ACTIVE).verified
 
 
 TAMPERED: dict[str, tuple[Callable[[Any], object], set[str]]] = {
@@ -226,7 +265,7 @@ FORGED: dict[str, tuple[Callable[[Any], object], str, str]] = {
     "a first model in use": (
         lambda facts: (facts.update(line=facts["line"][2:]), in_use(facts)),
         "approvals",
-        "said to be active, which round 0 of stage pilot",
+        "said to be active, not what round 0 of stage pilot",
     ),
     "a pilot in use by all": (
         lambda facts: (
@@ -235,7 +274,7 @@ FORGED: dict[str, tuple[Callable[[Any], object], str, str]] = {
             in_use(facts),
         ),
         "approvals",
-        "said to be active, which round 1 of stage pilot",
+        "said to be active, not what round 1 of stage pilot",
     ),
     "another bundle": (
         lambda facts: facts["line"][1].update(bundle_hash=BEGAN),

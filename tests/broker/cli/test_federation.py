@@ -225,19 +225,28 @@ def verified_by_command(ctx: Context, out: Path, board: str) -> None:
     verify = ("model", "verify", str(out), "--trust", str(known))
     found = told(*verify, "--board", board)
     assert (found["verified"], found["state"], found["made_at"] > 1) == (True, "candidate", True)
+    assert found["weights_checked"] is True
     assert "compare them" not in run(*verify, "--board", board).output
     shown = run(*verify)
-    assert "✓ model.safetensors: exactly those" in shown.output
+    assert "✓ model.safetensors 权重: exactly those" in shown.output
+    assert "NOT checked" not in shown.output
     assert all(one in shown.output for one in (*found["boards"], "candidate as of", "compare them"))
     kept = {name: (out / name).read_bytes() for name in ("model.safetensors", "MODEL_CARD.md")}
     (out / "model.safetensors").write_bytes(b"others")
     (out / "MODEL_CARD.md").unlink()
     refused = run(*verify)
     assert refused.exit_code == REFUSED
-    for line in ("✗ MODEL_CARD.md: there is no", "✗ model.safetensors: these are", "not verified"):
-        assert line in refused.output
-    for name, data in kept.items():
-        (out / name).write_bytes(data)
+    lines = ("✗ MODEL_CARD.md 模型卡: there is no", "✗ model.safetensors 权重: these are")
+    assert all(line in refused.output for line in (*lines, "not verified"))
+    (out / "MODEL_CARD.md").write_bytes(kept["MODEL_CARD.md"])
+    (out / "model.safetensors").unlink()
+    absent = run(*verify)
+    assert (absent.exit_code, "there is no model.safetensors" in absent.output) == (REFUSED, True)
+    found = told(*verify, "--without-weights")
+    assert (found["verified"], found["weights_checked"]) == (True, False)
+    last = run(*verify, "--without-weights").output.splitlines()[-1]
+    assert "weights NOT checked 未核对权重" in last
+    (out / "model.safetensors").write_bytes(kept["model.safetensors"])
     assert run(*verify[:-1], board).exit_code == USAGE
     assert run("model", "verify", str(out / "absent"), *verify[3:]).exit_code == USAGE
 
