@@ -21,17 +21,19 @@ def run() -> list[Figure]:
     """Measure the rounds."""
     with tempfile.TemporaryDirectory() as place:
         members: list[dict[str, Any]] = []
-        rounds: dict[str, list[float]] = {"opened": [], "closed": []}
+        rounds: dict[str, dict[tuple[str, int], float]] = {"opened": {}, "closed": {}}
 
         def told(_name: str, event: dict[str, Any]) -> None:
             if event["event"] == "trained":
                 members.append(event)
             if event["event"] in {"round_opened", "round_closed"}:
-                rounds[event["event"].removeprefix("round_")].append(event["when"])
+                # By number, which a round that failed uses up: it opened and never closes.
+                at = event["stage"], event["number"]
+                rounds[event["event"].removeprefix("round_")][at] = event["when"]
 
         with consortium(Path(place), told) as made:
             _train(made)
-    lengths = [end - begin for begin, end in zip(rounds["opened"], rounds["closed"], strict=True)]
+    lengths = [end - rounds["opened"][at] for at, end in rounds["closed"].items()]
     length = statistics.median(lengths)
     ours, worked = (
         statistics.median(one[clock]["gate"] + one[clock]["receipt"] for one in members)

@@ -36,6 +36,8 @@ from federation.presence import salt_hash
 BROKER, MEMBER = "https://broker.example", "p-north"
 LIST, PLACES = f"{BROKER}/status/1", 1_000_000
 SIGNATURES = 200
+WITHDRAWN_EACH = 20
+"""One row in so many is withdrawn."""
 STAGE = "consortium"
 
 
@@ -74,7 +76,7 @@ def settle(directory: Path, rows: int) -> None:
     receipts.chmod(0o600)
     statuses, places = StatusList.empty(1, PLACES), secrets.SystemRandom()
     drawn = places.sample(range(PLACES), rows)
-    statuses.set_all(drawn[::20], 1)
+    statuses.set_all(drawn[::WITHDRAWN_EACH], 1)
     token = issue_status_token(
         statuses, signer=key, x5c=chain, uri=LIST, now=now, ttl=86_400, expires_at=now + 86_400
     )
@@ -147,6 +149,9 @@ def answer(directory: Path) -> dict[str, Any]:
     found, _ = gated(site, signed, opened, site.now())
     spent = time.process_time() - begun
     site.close()
+    left = count - len(range(0, count, WITHDRAWN_EACH))
+    if len(found.rows) != left:
+        raise RuntimeError(f"{len(found.rows)} rows would train, not {left}: {found.left_out}")
     return {"rows": count, "trained": len(found.rows), "seconds": spent, "verify": _verification()}
 
 
