@@ -9,6 +9,7 @@ import typer
 
 from broker.cli.composed import REFUSED, USAGE, Json, Tenant, composed, read_file
 from broker.cli.subject import Consent, Partner, SubjectRef
+from broker.domain.access_request import moment
 from broker.domain.addresses import ROOT_TENANT
 from broker.domain.errors import BrokerError, InvalidRequest
 from broker.domain.training_evidence import LARGEST_FILE, verify_training_evidence
@@ -91,7 +92,8 @@ def verify(
     for one in found.shown:
         typer.echo(
             f"{one.shows:8}  {one.consent}  {one.stage} {one.number}  {one.member}  "
-            f"campaign {one.campaign}"
+            f"campaign {one.campaign}  signed {moment(one.signed_at)}  "
+            f"in the log since {moment(one.logged_at)}"
         )
     used = sum(one.shows == "included" for one in found.shown)
     where = "" if found.only is None else f" of campaign {found.only} alone"

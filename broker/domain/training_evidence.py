@@ -25,15 +25,17 @@ the file only where somebody asked for it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
+from broker.domain.addresses import tenant_named
 from broker.domain.campaign import read_told
 from broker.domain.checkpoint import Checkpoint, open_checkpoint_of
 from broker.domain.entry import Entry, leaf_data
 from broker.domain.errors import EvidenceInvalid, LogError
 from broker.domain.merkle import HASH_BYTES, leaf_hash, verify_inclusion
 from broker.domain.training_errors import TrainingEvidenceTooLarge
-from broker.domain.training_round import receipt_hash
+from broker.domain.training_round import CLOCKS_APART, receipt_hash
 from broker.domain.trust import Trust
 from broker.domain.word import Word, file_hash, give_word, read_word
 from credentials.errors import CredentialError
@@ -68,7 +70,12 @@ _ROUND = frozenset(
 
 @dataclass(frozen=True)
 class Shown:
-    """What a proof shows of one consent in one round of one member."""
+    """What a proof shows of one consent in one round of one member.
+
+    The receipt says that it was signed at `signed_at`, and the log has it since `logged_at` at
+    `index`. A second entry for the same member and round is not in the file: whoever reads the log
+    sees it.
+    """
 
     campaign: str
     stage: str
@@ -77,6 +84,9 @@ class Shown:
     consent: str
     shows: Shows
     model_out: str | None
+    signed_at: int
+    logged_at: int
+    index: int
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,10 @@ def verify_training_evidence(data: bytes, trust: Trust) -> TrainingEvidence:
     4. Each receipt is by its member's key and of its campaign, stage, round and member.
     5. Each round's key follows from the campaign's salt, where that is there.
     6. Of each consent there is a proof in each round, and it leads to the receipt's root.
-    7. The log has an entry of this very receipt, below a checkpoint that a trusted log key signed.
+    7. The log has an entry of this very receipt, of the broker's tenant and from before the file
+       was made, below a checkpoint that a trusted log key signed.
+    8. Of a member there is one receipt for a round, and rounds are in the log in their order: one
+       is open at a time, and takes receipts while it is.
 
     Raises `EvidenceInvalid`, which says what fails.
     """
@@ -150,11 +163,14 @@ def verify_training_evidence(data: bytes, trust: Trust) -> TrainingEvidence:
             for found in (_campaign(one) for one in reading.items(evidence, "campaigns", MOST))
         }
         # 4. to 7.
-        rounds = reading.items(evidence, "rounds", MOST)
-        checkpoint = _checkpoint(evidence["checkpoint"], trust) if rounds else None
-        shown = tuple(
-            one for told in rounds for one in _round(told, campaigns, consents, checkpoint)
-        )
+        rounds, checkpoint = reading.items(evidence, "rounds", MOST), None
+        shown: tuple[Shown, ...] = ()
+        if rounds:
+            checkpoint = _checkpoint(evidence["checkpoint"], trust)
+            log = _Log(tenant_named(issuer), made_at, checkpoint)
+            shown = tuple(one for told in rounds for one in _round(told, campaigns, consents, log))
+        # 8.
+        _check_order(shown, campaigns)
     except (FederationError, CredentialError, LogError) as error:
         raise EvidenceInvalid(f"the evidence does not hold: {error}") from None
     boards = {key for one in campaigns.values() for key in one.board.keys}
@@ -210,8 +226,19 @@ def _checkpoint(note: object, trust: Trust) -> Checkpoint:
     return open_checkpoint_of(note, trust.verifiers())
 
 
-def _in_log(value: object, asked: Asked, token: str, receipt: Receipt, tree: Checkpoint) -> None:
-    """Check that the log has taken in this very receipt, and no other one for it."""
+@dataclass(frozen=True)
+class _Log:
+    """Where entries are looked for: of which tenant, until when, and below which checkpoint."""
+
+    tenant: str
+    until: int
+    tree: Checkpoint
+
+
+def _in_log(
+    value: object, asked: Asked, token: str, receipt: Receipt, log: _Log
+) -> tuple[int, int]:
+    """When the log took in this very receipt, as its entry says, and the entry's index."""
     source = reading.members(value, "the log of a round", _LOG)
     body = canonical(source["entry"])
     entry = Entry.parse(body)
@@ -225,6 +252,14 @@ def _in_log(value: object, asked: Asked, token: str, receipt: Receipt, tree: Che
     }
     if entry.type != ENTRY or {name: entry.body.get(name) for name in stated} != stated:
         raise EvidenceInvalid("an entry of the log is of another receipt than its round's")
+    if entry.tenant_id != log.tenant:
+        raise EvidenceInvalid("an entry of the log is of another tenant than the evidence's")
+    # As `check_receipt` has it. A round is open as long as its coordinator likes, so how long after
+    # its signing a receipt is taken in has no bound but the file's own time.
+    if not receipt.signed_at - CLOCKS_APART <= entry.time <= log.until:
+        raise EvidenceInvalid(
+            "a receipt is in the log from before it was signed or from after the evidence was made"
+        )
     salt = reading.hash_bytes(source["salt"], "salt")
     index = reading.whole(source, "index", 0, 2**53 - 1)
     if not isinstance(source["path"], str):
@@ -232,14 +267,32 @@ def _in_log(value: object, asked: Asked, token: str, receipt: Receipt, tree: Che
     joined = b64url_decode(source["path"])
     path = [joined[at : at + HASH_BYTES] for at in range(0, len(joined), HASH_BYTES)]
     leaf = leaf_hash(leaf_data(salt, body))
-    verify_inclusion(leaf, index, tree.size, path, tree.root)
+    verify_inclusion(leaf, index, log.tree.size, path, log.tree.root)
+    return entry.time, index
+
+
+def _check_order(shown: Sequence[Shown], campaigns: Mapping[str, _Campaign]) -> None:
+    stages = {
+        name: [one.stage for one in of.signed.campaign.rollout] for name, of in campaigns.items()
+    }
+    places: dict[tuple[str, int, int], dict[str, int]] = {}
+    for one in shown:
+        if one.stage not in stages[one.campaign]:
+            raise EvidenceInvalid("a round is of a stage that its campaign does not have")
+        place = (one.campaign, stages[one.campaign].index(one.stage), one.number)
+        if places.setdefault(place, {}).setdefault(one.member, one.index) != one.index:
+            raise EvidenceInvalid("there are two receipts of one member for one round")
+    for before, after in pairwise(sorted(places)):
+        earlier, later = places[before].values(), places[after].values()
+        if before[0] == after[0] and max(earlier) >= min(later):
+            raise EvidenceInvalid("a receipt is in the log behind those of a later round")
 
 
 def _round(
     value: object,
     campaigns: Mapping[str, _Campaign],
     consents: Sequence[str],
-    checkpoint: Checkpoint | None,
+    log: _Log,
 ) -> list[Shown]:
     source = reading.members(value, "a round of the evidence", _ROUND)
     campaign = campaigns.get(str(source["campaign"]))
@@ -252,8 +305,7 @@ def _round(
         raise Malformed("a receipt is a compact JWS, its key a JWK")
     asked = Asked(campaign.signed.campaign_hash, stage, number, member)
     receipt = read_receipt(token, key, asked)
-    if checkpoint is not None:
-        _in_log(source["log"], asked, token, receipt, checkpoint)
+    logged_at, index = _in_log(source["log"], asked, token, receipt, log)
     own = RoundKey(reading.hash_bytes(source["key"], "key"))
     if campaign.salt is not None and campaign.salt.key(stage, number, member) != own:
         raise EvidenceInvalid("the key of a round does not follow from its campaign's salt")
@@ -272,6 +324,9 @@ def _round(
                 leaf_of(own, consent), receipt.size, receipt.root
             ),
             model_out,
+            receipt.signed_at,
+            logged_at,
+            index,
         )
         for consent, proof in sorted(proofs.items())
     ]

@@ -14,6 +14,7 @@ from broker.domain.merkle import inclusion_proof
 from broker.domain.training_evidence import SCHEMA, check_size, digest_of, vouch
 from broker.store import audit as audit_store
 from broker.store import campaigns, log_tree, people, training_rounds
+from broker.store.audit import LoggedEntry
 from broker.store.campaigns import CampaignRow
 from broker.store.consents import ConsentRow
 from broker.store.sealed_columns import context_of
@@ -110,7 +111,8 @@ def _found(
             # Each in a transaction of its own: there may be ten thousand.
             with ctx.db.reading() as tx:
                 receipt = training_rounds.receipt(tx, row.id, member)
-            if receipt is None:
+            # The file is of its moment: what came in since is for a later one.
+            if receipt is None or receipt.received_at > ctx.now():
                 continue
             always = meant and member in partners
             for one in _proven(ctx, campaign, row, receipt, salt, consents, always=always):
@@ -169,21 +171,26 @@ def _log(ctx: Context, rounds: list[dict[str, Any]]) -> dict[str, Any]:
     if not rounds:
         return {"checkpoint": None}
     deadline = time.monotonic() + WAIT_SECONDS
+    found: dict[str, LoggedEntry] = {}
     while True:
         ctx.log.wake()
         with ctx.db.reading() as tx:
-            logged = [audit_store.entry(tx, one["entry"]) for one in rounds]
+            # There may be a hundred thousand, and what has its index keeps it.
+            for one in rounds:
+                if one["entry"] not in found:
+                    entry = audit_store.entry(tx, one["entry"])
+                    found |= {} if entry is None else {one["entry"]: entry}
             latest = log_tree.latest_checkpoint(tx)
         size = 0 if latest is None else latest.size
-        entries = [one for one in logged if one is not None and one.index < size]
-        if latest is not None and len(entries) == len(rounds):
+        whole = len(found) == len(rounds) and all(one.index < size for one in found.values())
+        if latest is not None and whole:
             break
         pause(deadline)
     size = 0
     with ctx.db.reading() as tx:
         tree = log_tree.TileReader(tx, latest.size)
-        for told, entry in zip(rounds, entries, strict=True):
-            del told["entry"]
+        for told in rounds:
+            entry = found[told.pop("entry")]
             path = inclusion_proof(entry.index, latest.size, tree)
             told["log"] = {
                 **orjson.loads(opened(ctx, tx, entry)),

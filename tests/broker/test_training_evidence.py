@@ -3,14 +3,21 @@
 import copy
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from broker.domain.errors import EvidenceInvalid, LogUnavailable, NotFound
+from broker.domain.ids import new_id
+from broker.domain.merkle import inclusion_proof
 from broker.domain.note import Ed25519Signer, parse_note, sign_note
 from broker.domain.training_evidence import verify_training_evidence, vouch
+from broker.store import audit, log_tree, training_rounds
+from broker.store.acting import acting_for_all
 from broker.usecases.person import Named
 from broker.usecases.training_evidence import training_evidence
 from broker.usecases.trust import trust
@@ -138,7 +145,21 @@ LIES: dict[str, tuple[Callable[[Any], object], str]] = {
     ),
     "an entry of another time": (
         lambda found: found["rounds"][0]["log"]["entry"].update(time=1),
+        "from before it was signed",
+    ),
+    "an entry of a later time than the file's": (
+        lambda found: found["rounds"][0]["log"]["entry"].update(time=found["made_at"] + 1),
+        "from after the evidence was made",
+    ),
+    "an entry of another second": (
+        lambda found: found["rounds"][0]["log"]["entry"].update(
+            time=found["rounds"][0]["log"]["entry"]["time"] - 1
+        ),
         "the proof",
+    ),
+    "another tenant's entry": (
+        lambda found: found["rounds"][0]["log"]["entry"].update(tenant="other"),
+        "another tenant",
     ),
     "no proof of the log": (lambda found: found["rounds"][0].pop("log"), "lacks log"),
     "no checkpoint": (lambda found: found.update(checkpoint=None), "signed note"),
@@ -167,6 +188,82 @@ def test_not_even_the_broker_can_make_it_show_something_else(at: Training, name:
     data = file_of(at, next(iter(at.members[at.world.partner].credentials)))
     with pytest.raises(EvidenceInvalid, match=why):
         verify_training_evidence(resigned(at, data, change), trust(at.world.ctx))
+
+
+@contextmanager
+def entered_again(at: Training, **changes: Any) -> Iterator[None]:  # noqa: ANN401 (of an entry)
+    """The first round's receipt has a second entry in the log, which the broker says is its."""
+    first = next(one for one in at.world.logged("training.receipt") if one.body["number"] == 1)
+    fresh = replace(first, id=new_id("e"), **changes)
+    ctx, of = at.world.ctx, training_rounds.RECEIPT.c.entry_id
+    with acting_for_all(), ctx.db.transaction() as tx:
+        audit.append(tx, ctx.keys.log_key(tx, "demo", None).seal(fresh))
+        tx.execute(update(training_rounds.RECEIPT).where(of == first.id).values(entry_id=fresh.id))
+    at.world.advance(2)
+    yield
+    with acting_for_all(), ctx.db.transaction() as tx:
+        tx.execute(update(training_rounds.RECEIPT).where(of == fresh.id).values(entry_id=first.id))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, "behind those of a later round"),
+        ({"time": 1}, "from before it was signed"),
+        ({"time": 2**40}, "from after the evidence was made"),
+    ],
+)
+def test_what_enters_the_log_later_takes_no_receipts_place(
+    at: Training, changes: dict[str, int], why: str
+) -> None:
+    consent = next(iter(at.members[at.world.partner].credentials))
+    with entered_again(at, **changes):
+        data = file_of(at, consent)
+    with pytest.raises(EvidenceInvalid, match=why):
+        verify_training_evidence(data, trust(at.world.ctx))
+
+
+def test_it_tells_since_when_a_receipt_is_in_the_log(at: Training) -> None:
+    consent = next(iter(at.members[at.world.partner].credentials))
+    evidence = file_of(at, consent)
+    shown = verify_training_evidence(evidence, trust(at.world.ctx)).shown
+    entries = [one["log"]["entry"] for one in json.loads(evidence)["evidence"]["rounds"]]
+    logged = {(one["body"]["number"], one["time"]) for one in entries}
+    assert {(one.number, one.logged_at) for one in shown} == logged
+    assert all(one.signed_at - 60 <= one.logged_at for one in shown)
+
+
+def test_two_entries_for_one_round_of_a_member_are_refused(at: Training) -> None:
+    consent = next(iter(at.members[at.world.partner].credentials))
+    with entered_again(at):
+        both = json.loads(file_of(at, consent))["evidence"]["rounds"][:1]
+    assert both[0]["number"] == 1
+
+    # Of the second file's checkpoint: below it the log has both.
+    evidence = json.loads(file_of(at, consent))["evidence"]
+    first = evidence["rounds"][0]
+    places = [first["log"]["index"], both[0]["log"]["index"]]
+    assert places[0] < places[1]
+    with at.world.ctx.db.reading() as tx:
+        latest = log_tree.latest_checkpoint(tx)
+        assert latest is not None
+        tree = log_tree.TileReader(tx, latest.size)
+        for one, index in zip([first, *both], places, strict=True):
+            one["log"]["path"] = b64url(b"".join(inclusion_proof(index, latest.size, tree)))
+    evidence |= {"rounds": [first, *both], "checkpoint": latest.note}
+    again = resigned(at, json.dumps({"evidence": evidence}).encode(), lambda _: None)
+    with pytest.raises(EvidenceInvalid, match="two receipts"):
+        verify_training_evidence(again, trust(at.world.ctx))
+
+
+def test_a_receipt_that_comes_in_while_a_file_is_made_is_for_a_later_one(at: Training) -> None:
+    consent = next(iter(at.members[at.world.partner].credentials))
+    [*_, last] = [one for one in at.world.logged("training.receipt") if one.body["number"] == 2]
+    now, at.world.time[0] = at.world.time[0], last.time - 1
+    try:
+        assert {number for number, _ in shows(file_of(at, consent), at, consent)} <= {1}
+    finally:
+        at.world.time[0] = now
 
 
 def test_a_changed_file_is_refused(at: Training) -> None:
