@@ -72,8 +72,9 @@ class CampaignOut(BaseModel):
     id: str
     hash: str = Field(description=HASH)
     state: Literal["draft", "running", "paused", "finished", "stopped"]
-    reason: Literal["privacy_budget_spent", "no_round_accepted"] | None = Field(
-        description="Why it is in this state, where nobody chose that."
+    reason: str | None = Field(
+        description="Why it is in this state, where nobody chose that: `privacy_budget_spent`, "
+        "`no_round_accepted`, or what a later version adds."
     )
     stage: Literal["pilot", "consortium"]
     document: dict[str, Any] = Field(description="The campaign as its board signed it.")

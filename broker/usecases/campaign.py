@@ -257,7 +257,8 @@ def told(ctx: Context, found: Progress) -> dict[str, Any]:
         "id": row.id,
         "hash": row.hash,
         "state": row.state,
-        "reason": row.reason,
+        # A broker from before reasons leaves one there when it starts or stops a campaign.
+        "reason": row.reason if row.state in {"paused", "finished"} else None,
         "stage": row.stage,
         "document": json.loads(row.document),
         "board": json.loads(row.board),

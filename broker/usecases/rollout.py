@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from broker.domain.campaign import read_board
+from broker.domain.campaign import BUDGET_SPENT, read_board
 from broker.domain.errors import StateConflict
 from broker.domain.model_card import PASSED
 from broker.store import campaigns, model_versions, training_rounds, unlearning
@@ -33,7 +33,8 @@ def promote(
        the approvals `given` (JWS of the board) the stage's gates hold
        (`federation.board.pass_stage`).
     4. From the pilot on it is in state `pilot`, and the campaign goes on with it in stage
-       `consortium`; from there on it is `active`. The approvals that hold are kept with it, and the
+       `consortium`, which opens no round where the privacy budget is spent; from there on it is
+       `active`. The approvals that hold are kept with it, and the
        log names their keys (thumbprints).
 
     Raises `NotFound`, `StateConflict`, `SearchNotOver`, and leaves of `FederationError` such as
@@ -62,7 +63,10 @@ def promote(
         kept = list(approved.values())
         # 4.
         if row.stage == "pilot":
-            if campaign.stage != "pilot" or campaign.state not in {"running", "paused"}:
+            # What a pilot that has spent the whole budget gave passes all the same.
+            ended = campaign.state == "finished" and campaign.reason == BUDGET_SPENT
+            goes_on = campaign.state in {"running", "paused"} or ended
+            if campaign.stage != "pilot" or not goes_on:
                 raise StateConflict(f"the campaign is {campaign.state} in stage {campaign.stage}")
             if any(one.state == "open" for one in training_rounds.of_campaign(tx, campaign.id)):
                 raise StateConflict("a round of the pilot is open: close it or give it up")

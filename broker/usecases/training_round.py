@@ -20,7 +20,7 @@ from broker.store.training_rounds import RoundRow
 from broker.usecases import audit
 from broker.usecases.campaign import move, salt_of, signed_of
 from broker.usecases.context import Context
-from broker.usecases.refusal_log import log_refusals_in, told_of
+from broker.usecases.refusal_log import log_refusals_in
 from federation.board import SignedCampaign
 from federation.presence import RoundKey
 from federation.remarks import Remarks
@@ -74,10 +74,17 @@ async def round_key(
     except NotFound:
         raise
     except BrokerError as refusal:
-        where = {"campaign": campaign_id, "stage": stage, "number": number, "member": member}
-        bodies = [told_of(where, refusal)]
-        await ctx.db.write(lambda tx: log_refusals_in(ctx, tx, tenant_id, KEY_REFUSED, bodies))
+        # Neither round nor message: whoever asks chooses the round, and so what is said of it.
+        body = {"campaign": campaign_id, "member": member, "code": refusal.code}
+        if await ctx.db.read(lambda tx: _is_named(tx, tenant_id, campaign_id, member)):
+            await ctx.db.write(lambda tx: log_refusals_in(ctx, tx, tenant_id, KEY_REFUSED, [body]))
         raise
+
+
+def _is_named(tx: Connection, tenant_id: str, campaign_id: str, member: str) -> bool:
+    """Whether a partner is in a campaign's document; the log is not for any other to fill."""
+    campaign = signed_of(campaigns.find(tx, tenant_id, campaign_id)).campaign
+    return member in campaign.members
 
 
 def fail_round(

@@ -77,17 +77,18 @@ NOTICES: Final = {
 
 
 def why(code: str) -> str:
-    """Why a member was left out."""
+    """Why a member was left out; a code that a newer broker has stored is another reason."""
     for prefix, told in WHO.items():
         if code.startswith(prefix):
-            return told + WHY[code.removeprefix(prefix)]
-    return WHY[code]
+            return told + WHY.get(code.removeprefix(prefix), WHY["other"])
+    return WHY.get(code, WHY["other"])
 
 
 def remarks_of(told: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Of a round, each member of whom there is something to say: its name, a code, and a text."""
     left_out = [(member, code, why(code)) for member, code in told["left_out"].items()]
-    return [*left_out, *((name, code, NOTICES[code]) for name, code in told["notices"].items())]
+    noticed = told["notices"].items()
+    return [*left_out, *((one, code, NOTICES.get(code, NOTICES["other"])) for one, code in noticed)]
 
 
 def ended(told: Mapping[str, Any]) -> str:
@@ -99,4 +100,5 @@ def ended(told: Mapping[str, Any]) -> str:
     done = sum(one["state"] == "closed" for one in told["rounds"])
     last = told["last_accepted"]
     model = "尚无模型 no model yet" if last is None else f"最后模型 last model {last['model_out']}"
-    return f"{REASONS[told['reason']]}; 完成 {done}/{of} 轮 rounds done; {model}"
+    why_so = REASONS.get(told["reason"], WHY["other"])
+    return f"{why_so}; 完成 {done}/{of} 轮 rounds done; {model}"

@@ -1,5 +1,6 @@
 """Bad input to rounds is said, in log and page: who was left out, what was refused or spent."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from io import StringIO
@@ -11,10 +12,14 @@ from rich.console import Console
 
 from broker.cli.federation_report import _shown
 from broker.store import campaigns as rows
+from broker.store import training_rounds
+from broker.store.acting import acting_for_all
 from broker.usecases import campaign as campaigns
+from broker.usecases.rollout import promote
 from broker.usecases.training_report import reports
 from broker.web.training_remarks import NOTICES, remarks_of
 from broker.web.training_report import page
+from federation.errors import StageShut
 from federation.remarks import NOTICES as NOTICED
 from federation.remarks import REASONS
 from tests.broker.flow_world import World, world
@@ -123,6 +128,32 @@ def test_each_code_has_words_in_two_languages() -> None:
     assert set(NOTICES) == NOTICED
 
 
+def test_what_a_newer_broker_has_stored_is_shown_as_another_reason(made: World) -> None:
+    """And what one from before reasons has left behind is no reason of a state that was chosen."""
+    at = training(made)
+    opened = at.open(1)
+    assert at.hand_in(opened, invented(at, opened)).status_code == 200
+    assert at.close(opened, model(1)).status_code == 200
+    with acting_for_all(), made.ctx.db.transaction() as tx:
+        remarks = {
+            "left_out": json.dumps({made.partner: "refused_by_the_moon"}),
+            "notices": json.dumps({made.partner: "full_moon"}),
+        }
+        [only] = training_rounds.of_campaign(tx, at.campaign)
+        training_rounds.change(tx, only.id, **remarks)
+        rows.change(tx, at.campaign, state="paused", reason="new_moon")
+    answer = at.call("GET", "")
+    assert (answer.status_code, answer.json()["reason"]) == (200, "new_moon")
+    [told] = reports(made.ctx, "demo", at.campaign)
+    for text in (page(told, made.time[0]), printed([told])):
+        for part in ("for another reason", "full_moon", "其他提示"):
+            assert part in text, part
+    for state in ("running", "stopped"):
+        with acting_for_all(), made.ctx.db.transaction() as tx:
+            rows.change(tx, at.campaign, state=state)
+        assert at.call("GET", "").json()["reason"] is None
+
+
 def test_refused_openings_keys_and_closings_are_logged_once_a_minute(made: World) -> None:
     other = made.second_partner()
     at = training(made, rounds=3)
@@ -145,16 +176,30 @@ def test_refused_openings_keys_and_closings_are_logged_once_a_minute(made: World
         answer = at.call("GET", "/rounds/consortium/1/key", caller=other)
         assert code(answer) == (409, "member_not_admitted")
     assert at.call("GET", "/rounds/consortium/2/key", caller=other).status_code == 404
-    [body] = bodies(made, "training.key_refused")
-    assert (body["member"], body["code"]) == (other, "member_not_admitted")
+    # Whom the campaign does not name leaves no trace.
+    assert bodies(made, "training.key_refused") == []
     at.key(made.partner, at.call("GET", "").json()["last_round"])
-    assert len(bodies(made, "training.key_refused")) == 1
+    assert bodies(made, "training.key_refused") == []
 
     opened = at.call("GET", "").json()["last_round"]
     for _ in range(2):
         assert code(at.close(opened, model(1))) == (409, "too_few_members")
     [body] = bodies(made, "training.closing_refused")
     assert (body["number"], body["code"]) == (1, "too_few_members")
+
+
+def test_a_member_that_asks_for_every_round_there_was_gives_one_entry(made: World) -> None:
+    at = training(made)
+    for number in (1, 2, 3):
+        at.open(number)
+        path = f"/rounds/consortium/{number}"
+        assert at.call("POST", f"{path}/fail", {"code": "few"}).status_code == 200
+    for number in (1, 2, 3):
+        answer = at.call("GET", f"/rounds/consortium/{number}/key", caller=made.partner)
+        assert code(answer) == (409, "state_conflict")
+    assert bodies(made, "training.key_refused") == [
+        {"campaign": at.campaign, "member": made.partner, "code": "state_conflict"}
+    ]
 
 
 def test_too_few_members_and_a_paused_campaign_are_told_apart(broker: World) -> None:
@@ -213,6 +258,33 @@ def test_what_an_older_broker_left_running_with_its_budget_spent_is_finished(
     assert (shown["state"], shown["reason"]) == ("finished", "privacy_budget_spent")
     [told] = reports(broker.ctx, "demo", at.campaign)
     assert "no model yet" in printed([told])
+
+
+def test_what_a_pilot_gave_passes_though_it_has_spent_the_budget(made: World) -> None:
+    named = [made.partner]
+    gates = [{"metric": "auc", "relation": "at_least", "bound": "0.8"}]
+    stages = [
+        {"stage": "pilot", "members": named, "gates": gates, "approvals": 1},
+        {"stage": "consortium", "members": named, "gates": [], "approvals": 1},
+    ]
+    at = training(made, privacy=PRIVACY, rounds=20, rollout=stages)
+    before = BEGAN
+    for number in (1, 2, 3):
+        opened = at.open(number, before, "pilot")
+        assert at.hand_in(opened, invented(at, opened)).status_code == 200
+        before = model(number)
+        assert at.close(opened, before, metrics={"auc": "0.85"}).status_code == 200
+    shown = at.call("GET", "").json()
+    assert (shown["state"], shown["reason"]) == ("finished", "privacy_budget_spent")
+    with pytest.raises(StageShut):
+        promote(made.ctx, "demo", before, [])
+    passed = promote(made.ctx, "demo", before, [at.approval("pilot", before)])
+    assert passed.state == "pilot"
+    shown = at.call("GET", "").json()
+    assert (shown["state"], shown["stage"]) == ("finished", "consortium")
+    # The next stage affords no round either: nothing is spent beyond what was signed.
+    answer = at.call("POST", "/rounds", ONE | {"model_in": before})
+    assert code(answer) == (409, "privacy_budget_spent")
 
 
 def test_a_coordinator_pauses_what_gets_nowhere_and_an_operator_starts_it_again(
