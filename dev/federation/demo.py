@@ -35,6 +35,8 @@ PILOT, APPROVALS = 2, 2
 """Members of the pilot, the first ones, and how many of the board approve each stage's model."""
 GATE: Final = {"metric": "auc", "relation": "at_least", "bound": "0.75"}
 """Of the model that a round begins with, on the rows of its members; the first model has 0.5."""
+FEW, BOUND_OF_FEW = 100, "0.6"
+"""So few customers of a member are too few for every seed to come to the gate's usual bound."""
 LEAST_CUSTOMERS, LEAST_ROUNDS = 10, 2
 """Half of them are left once one has withdrawn; the first round's model never passes the gate."""
 SHOWN = {"round_opened", "round_closed", "round_failed", "run_started", "run_ended", "run_failed"}
@@ -46,6 +48,7 @@ class Demonstration:
     def __init__(self, given: argparse.Namespace, directory: Path, out: Path) -> None:
         self.given, self.directory, self.out = given, directory, out
         self.console = Console(stderr=True, highlight=False, quiet=given.json)
+        self.gate = gate_for(given.customers)
         self.began = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -70,7 +73,7 @@ class Demonstration:
                 bar = progress.add_task("customers sign 客户签署同意", total=total)
                 made.sign_consents(given.customers, lambda: progress.advance(bar))
             self.say(f"{total} customers signed with their wallets")
-            made.sign_campaign(given.rounds, rollout=_rollout(made))
+            made.sign_campaign(given.rounds, rollout=_rollout(made, self.gate))
             made.settle()
             made.set_state("running")
             coordinator = made.start()
@@ -98,7 +101,11 @@ class Demonstration:
         named = [one["model_out"] for one in given]
         tried = [self.promoted(made, model) for model in dict.fromkeys((named[0], named[-1]))]
         if not tried[-1]["passed"]:
-            raise RuntimeError(f"the pilot's model does not pass: {tried[-1]['said']}")
+            why = tried[-1]["said"]
+            raise RuntimeError(
+                f"these rows teach too little, so the pilot's model does not pass its gate: {why} "
+                "(more --customers or --rounds, or another --seed)"
+            )
         return tried
 
     def promoted(self, made: Consortium, model: str) -> dict[str, Any]:
@@ -110,12 +117,14 @@ class Demonstration:
         except RefusedError as error:
             said = error.said
         passed = "passes 通过" if not said else f"does not pass 未通过: {said}"
-        of = f"{told['stage']} round {told['number']}, AUC {told['metrics']['auc']}"
-        self.say(f"{of}, at least {GATE['bound']} and {APPROVALS} approvals asked for: {passed}")
+        of = f"{told['stage']} round {told['number']}, began with AUC {told['metrics']['auc']}"
+        self.say(
+            f"{of}, at least {self.gate['bound']} and {APPROVALS} approvals asked for: {passed}"
+        )
         return {
             **{name: told[name] for name in ("stage", "number", "metrics")},
             "model": model,
-            "gates": [GATE],
+            "gates": [self.gate],
             "approvals": APPROVALS,
             "passed": not said,
             "said": said,
@@ -210,9 +219,14 @@ class Demonstration:
         }
 
 
-def _rollout(made: Consortium) -> list[dict[str, Any]]:
+def gate_for(customers: int) -> Mapping[str, str]:
+    """The gate of both stages, for so many customers of each member."""
+    return GATE if customers >= FEW else {**GATE, "bound": BOUND_OF_FEW}
+
+
+def _rollout(made: Consortium, gate: Mapping[str, str]) -> list[dict[str, Any]]:
     """A pilot of some members, then all: each stage behind the gate."""
-    passed = {"gates": [GATE], "approvals": APPROVALS}
+    passed = {"gates": [gate], "approvals": APPROVALS}
     named = [one.id for one in made.members]
     stages = {"pilot": named[:PILOT], "consortium": named}
     return [{"stage": one, "members": sorted(of), **passed} for one, of in stages.items()]
@@ -259,7 +273,8 @@ def _print(seen: dict[str, Any], out: Path | None) -> None:
     print(f"     each member alone {alone}")
     for gate in seen["gates"]:
         passed = "passed" if gate["passed"] else f"refused: {gate['said']}"
-        print(f"{gate['stage']} round {gate['number']}, AUC {gate['metrics']['auc']}: {passed}")
+        of = f"{gate['stage']} round {gate['number']}, began with AUC {gate['metrics']['auc']}"
+        print(f"{of}: {passed}")
     print(f"rows of the first member by round: {rows}")
     print(f"the withdrawn consent by round: {seen['evidence']}")
     for task in seen["unlearning"]:

@@ -58,7 +58,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of it: the model's new tensors, and metrics for the coordinator."""
+    """What came of it: the model's new tensors, and metrics for the coordinator.
+
+    Here nobody has the model that comes of the round, so metrics are of the one that it began with.
+    """
 
     model: Model
     metrics: Mapping[str, float]

@@ -12,7 +12,8 @@ from typing import Any, cast
 import pytest
 
 from dev.federation.consortium import PYTHON
-from dev.federation.demo import GATE, Demonstration
+from dev.federation.demo import Demonstration, gate_for
+from dev.federation.members import RefusedError
 from dev.federation.programs import children, family, kill_family
 from tests.faults.lengths import SOAK
 from tests.programs import ROOT, missing
@@ -55,6 +56,22 @@ def test_without_a_round_that_closed_nothing_is_judged(tmp_path: Path) -> None:
         demonstration(tmp_path).pilot_passed(made)
 
 
+def test_few_customers_have_a_lower_bound_and_a_refusal_says_what_to_do(tmp_path: Path) -> None:
+    assert (gate_for(10)["bound"], gate_for(250)["bound"]) == ("0.6", "0.75")
+
+    def refuse(*_: object) -> None:
+        raise RefusedError("model promote", "the gate auc at_least 0.6 is shut")
+
+    one = {"id": "m", "stage": "pilot", "number": 1, "metrics": {"auc": "0.55"}}
+    made: Any = SimpleNamespace(
+        rounds_that_closed=lambda: [{"model_out": "m"}],
+        told_campaign=lambda: {"models": [one]},
+        promote=refuse,
+    )
+    with pytest.raises(RuntimeError, match=r"teach too little.*at_least 0.6.*--customers"):
+        demonstration(tmp_path).pilot_passed(made)
+
+
 def test_evidence_that_does_not_verify_ends_it(tmp_path: Path) -> None:
     said = SimpleNamespace(returncode=1, stderr="signature_invalid\n")
     made: Any = SimpleNamespace(broker=SimpleNamespace(run=lambda *_: said))
@@ -87,27 +104,31 @@ def what_it_shows_is_what_it_kept(tmp_path: Path) -> None:
     ]
     # The model that knows nothing is stopped at the gate; each stage's last one is let through.
     measured = [float(one["metrics"]["auc"]) for one in seen["gates"]]
-    assert [one["passed"] for one in seen["gates"]] == [False, True, True]
+    # A customer who withdraws during the last round is in it, and what it gave is not promoted.
+    used = seen["withdrawn_after_round"]
+    assert [one["passed"] for one in seen["gates"]] == [False, True, used < 4]
     assert measured[0] == 0.5
-    assert min(measured[1:]) >= float(GATE["bound"])
-    assert "auc at_least 0.75" in seen["gates"][0]["said"]
+    bound = gate_for(CUSTOMERS)["bound"]
+    assert min(measured[1:]) >= float(bound)
+    assert f"auc at_least {bound}" in seen["gates"][0]["said"]
     assert [one["stage"] for one in seen["gates"]] == ["pilot", "pilot", "consortium"]
     # The row is in the pilot, and out of the last round, with those who hide it.
-    shown, used = seen["evidence"], seen["withdrawn_after_round"]
+    shown = seen["evidence"]
     assert list(shown) == ["pilot 1", "pilot 2", "consortium 1", "consortium 2"]
     assert [one == "included" for one in shown.values()] == [place < used for place in range(4)]
-    assert used in {2, 3}
+    assert used in {2, 3, 4}
     cohort = 5
     rows = seen["rows_of_the_first_member"]
     assert rows == [CUSTOMERS] * used + [CUSTOMERS - cohort] * (4 - used)
     [task] = seen["unlearning"]
-    assert (task["state"], task["policy"], task["taint"]) == ("done", "exclude", "descends")
-    assert task["model"] == seen["gates"][-1]["model"]
+    assert (task["state"], task["policy"]) == ("done" if used < 4 else "open", "exclude")
     assert {one["taint"] for one in task["tainted"][:used]} == {"used"}
-    told = {name: f"{seen['residual'][name]:.9f}" for name in ("before", "after")}
-    assert {name: one.rstrip("0") for name, one in told.items()} == {
-        name: one.rstrip("0") for name, one in task["residual"].items()
-    }
+    if used < 4:
+        assert (task["model"], task["taint"]) == (seen["gates"][-1]["model"], "descends")
+        told = {name: f"{seen['residual'][name]:.9f}" for name in ("before", "after")}
+        assert {name: one.rstrip("0") for name, one in told.items()} == {
+            name: one.rstrip("0") for name, one in task["residual"].items()
+        }
     _drawn(tmp_path / "auc.svg", seen["auc"])
     report = (tmp_path / "report.html").read_text()
     for one in (*seen["gates"], *seen["unlearning"]):
