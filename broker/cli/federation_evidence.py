@@ -102,3 +102,8 @@ def verify(
         f"looked at, by what members said; the rounds' keys are {keys}"
         + ("" if tree is None else f"; each receipt is in the log {tree.origin} of {tree.size}")
     )
+    typer.echo(
+        f"{file}: 由 {found.issuer} 签发；按成员所述，在所查 {len(found.shown)} 处中使用 {used} 处"
+        + ("" if found.only is None else f"（仅活动 {found.only}）")
+        + ("" if tree is None else f"；每份回执均在日志 {tree.origin}（{tree.size} 条）中")
+    )

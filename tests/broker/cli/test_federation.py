@@ -162,7 +162,9 @@ def test_evidence_for_one_customer(ctx: Context, tmp_path: Path) -> None:
     assert written.exit_code == 0, written.output
     checked = told("verify", str(out), "--trust", str(trust))
     assert (checked["consents"], checked["shown"]) == ([consent], [])
-    assert "used in 0 of 0" in run("verify", str(out), "--trust", str(trust)).output
+    shown = run("verify", str(out), "--trust", str(trust)).output
+    assert "used in 0 of 0" in shown
+    assert "0 处中使用 0 处" in shown
     out.write_bytes(out.read_bytes().replace(consent.encode(), b"c-another"))
     changed = run("verify", str(out), "--trust", str(trust))
     assert (
