@@ -118,12 +118,6 @@ def halt_family(pid: int) -> list[int]:
     return stopped
 
 
-def resume(halted: Sequence[int]) -> None:
-    """Let them go on."""
-    for one in halted:
-        _send(one, signal.SIGCONT)
-
-
 def kill_family(pid: int) -> None:
     """End a program and all that it has started: until nobody is left who would start another.
 

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -25,7 +26,7 @@ from broker.store import audit
 from broker.store.acting import acting_for_all
 from dev.federation.consortium import NAMES, PYTHON, Consortium, consortium
 from dev.federation.members import RefusedError
-from dev.federation.programs import Program, children, halt_family, resume, until
+from dev.federation.programs import Program, children, until
 from dev.running import CONSENT_BROKER
 from tests.faults.lengths import SOAK
 from tests.programs import ROOT, missing
@@ -171,22 +172,18 @@ def test_a_member_is_revoked_in_mid_round(tmp_path: Path) -> None:
     if not PYTHON.exists():
         missing(".venv-federation is not there, needed to run Flower (make federation)")
     with consortium(tmp_path, lambda _name, _event: None) as made:
-        begin(made, 2, minimum_members=2)
+        begin(made, 2, minimum_members=2, last_waits=True)
         coordinator, gone = made.coordinator, made.members[-1]
         others = sorted(one.id for one in made.members[:-1])
         assert coordinator is not None
-        assert gone.program is not None
-        assert gone.program.process is not None
-        coordinator.await_event(lambda event: event["event"] == "round_opened", "a round")
-        # It hangs, so that the round cannot be over before the revocation.
-        halted = halt_family(gone.program.process.pid)
         try:
+            coordinator.await_event(lambda event: event["event"] == "round_opened", "a round")
             made.revoke(gone)
             began = time.monotonic()
             closed = out_and_over(coordinator, others)
             TOLD.info("out, and its round over, after %.1f s", time.monotonic() - began)
         finally:
-            resume(halted)
+            let_go(last_rows(made))
         coordinator.await_event(lambda event: event["event"] == "campaign_state", "the end")
         # What it holds opens nothing any more.
         with pytest.raises(RefusedError, match="not admitted"):
@@ -371,15 +368,34 @@ def begin(
     rounds: int,
     *,
     grace: int = 60,
+    last_waits: bool = False,
     **changes: Any,  # noqa: ANN401 (of a campaign)
 ) -> None:
-    """Everything is started, as the guide says; with `grace` 1 the last member is not."""
+    """Everything is started, as the guide says; with `grace` 1 the last member is not.
+
+    With `last_waits` the last one's rows come from a pipe that nobody fills: it is there, and
+    answers no round, from the first one on.
+    """
     made.draw(0, CUSTOMERS)
     made.sign_consents(CUSTOMERS, lambda: None)
     made.sign_campaign(rounds, **{"cohort": 2, "minimum_members": 3, **changes})
     made.settle(grace=grace)
+    if last_waits:
+        last_rows(made).unlink()
+        os.mkfifo(last_rows(made))
     made.set_state("running")
     made.start(made.members[: None if grace > 1 else -1])
+
+
+def last_rows(made: Consortium) -> Path:
+    """Where the last member's rows lie."""
+    return made.directory / f"rows-{len(made.members) - 1}.csv"
+
+
+def let_go(pipe: Path) -> None:
+    """Who waits for what comes through a pipe reads its end, and can be stopped."""
+    with suppress(OSError):  # nobody waits
+        os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
 
 
 def out_and_over(coordinator: Program, others: list[str]) -> dict[str, Any]:
