@@ -55,6 +55,16 @@ class Certificate:
     authority_key_id: bytes | None = None
 
 
+def key_of(encoded: bytes) -> str | None:
+    """The thumbprint (RFC 7638) of a certificate's key, None of a kind that is not known here.
+
+    What names a key and not the bytes around it: of an ECDSA signature anybody can make a second
+    one, and so a second certificate for the same key. Raises as `read_certificate`.
+    """
+    key = read_certificate(encoded).key
+    return None if key is None else key.thumbprint()
+
+
 def read_certificate(encoded: bytes) -> Certificate:
     """Parse a DER certificate. Raises `Malformed` or `KeyInvalid` on anything else.
 

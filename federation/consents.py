@@ -24,6 +24,7 @@ TRAIN: Final = "train"
 _INDEX_BITS: Final = 36
 MOST_INDEX: Final = 2**_INDEX_BITS - 1
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 class Scope(NamedTuple):
@@ -107,12 +108,16 @@ class ConsentIssuer:
         """
         try:
             roots = tuple(base64.b64decode(one, validate=True) for one in told["roots"])
-            stolen = frozenset(one["certificate_sha256"] for one in told.get("compromised", ()))
+            named = told.get("compromised", ())
+            stolen = frozenset(one["certificate_sha256"] for one in named)
+            keys = frozenset(one["key"] for one in named if "key" in one)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Malformed("it names no roots, or a stolen key unreadably") from None
         if not all(isinstance(one, str) and _SHA256.fullmatch(one) for one in stolen):
             raise Malformed("a stolen key's certificate_sha256 is 64 hexadecimal digits")
-        return cls(roots, broker, f"{broker}/vct/consent/1", stolen)
+        if not all(isinstance(one, str) and _THUMBPRINT.fullmatch(one) for one in keys):
+            raise Malformed("a stolen key's thumbprint is 43 characters of base64url")
+        return cls(roots, broker, f"{broker}/vct/consent/1", stolen | keys)
 
 
 class ConsentCache:

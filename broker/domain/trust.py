@@ -10,6 +10,7 @@ so that older verifiers read it for as long as they can judge by it.
 """
 
 import base64
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Any, Self
 from broker.domain.checkpoint import Checkpoint
 from broker.domain.errors import InvalidTrust, MalformedNote, UnverifiedNote
 from broker.domain.note import Ed25519Verifier, NoteVerifier, VerifierKey
-from credentials.certificate import read_certificate
+from credentials.certificate import key_of, read_certificate
 from credentials.errors import CredentialError
 from credentials.json_reader import read_json_object
 
@@ -27,6 +28,7 @@ ROTATED_SCHEMA = "urn:consent-broker:trust:2"
 LARGEST = 1_048_576
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 _LARGEST_NUMBER = 2**63 - 1
 
 
@@ -40,7 +42,7 @@ class RetiredLogKey:
 
 @dataclass(frozen=True)
 class CompromisedKey:
-    """A certificate (SHA-256 of its DER, hex) whose key somebody else may hold.
+    """A certificate (SHA-256 of its DER, hex) whose key (RFC 7638) somebody else may hold.
 
     Since `since` (Unix seconds), when the log had `log_size` entries.
     """
@@ -48,6 +50,13 @@ class CompromisedKey:
     certificate: str
     since: int
     log_size: int
+    key: str | None = None
+
+    def is_of(self, leaf: bytes) -> bool:
+        """Whether a certificate (DER) that was read before is this one, or another of its key."""
+        if self.certificate == hashlib.sha256(leaf).hexdigest():
+            return True
+        return self.key is not None and self.key == key_of(leaf)
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,7 @@ class Trust:
                         "certificate_sha256": key.certificate,
                         "since": key.since,
                         "log_size": key.log_size,
+                        **({} if key.key is None else {"key": key.key}),
                     }
                     for key in self.compromised
                 ],
@@ -197,7 +207,10 @@ def _compromised(value: Any) -> CompromisedKey:  # noqa: ANN401 (untrusted JSON)
     certificate = value["certificate_sha256"]
     if not isinstance(certificate, str) or not _SHA256.fullmatch(certificate):
         raise ValueError("a SHA-256 is 64 hexadecimal digits")
-    return CompromisedKey(certificate, _number(value["since"]), _number(value["log_size"]))
+    key = value.get("key")
+    if key is not None and not (isinstance(key, str) and _THUMBPRINT.fullmatch(key)):
+        raise ValueError("a key's thumbprint is 43 characters of base64url")
+    return CompromisedKey(certificate, _number(value["since"]), _number(value["log_size"]), key)
 
 
 def _number(value: Any) -> int:  # noqa: ANN401 (untrusted JSON)

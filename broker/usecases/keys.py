@@ -5,7 +5,6 @@ keys made elsewhere is known there within it, and using a key costs no question 
 """
 
 import base64
-import hashlib
 import secrets
 import threading
 from collections.abc import Callable, Mapping
@@ -26,7 +25,7 @@ from broker.usecases.device_keys import Device, check_own, row_of
 from broker.usecases.entry_keys import EntryKeys
 from broker.usecases.key_making import CERTIFIED, CertifiedKey, KeyMaker, leaf_of
 from broker.usecases.log_keys import LogKeys
-from credentials.certificate import read_certificate
+from credentials.certificate import key_of, read_certificate
 from credentials.keys import Signer
 from credentials.sealing import MasterKey
 
@@ -44,7 +43,7 @@ class _Certified:
 
     keys: Mapping[tuple[str, str], CertifiedKey]
     anchors: tuple[bytes, ...]
-    compromised: Mapping[bytes, int]
+    compromised: Mapping[str, int]
 
 
 _NOTHING = _Certified({}, (), {})
@@ -225,7 +224,8 @@ class KeyRing:
     def compromised_since(self, leaf: bytes) -> int | None:
         """Since when somebody else may sign with a certificate's key; None when nobody else may."""
         self.anchors()
-        return self._held.compromised.get(hashlib.sha256(leaf).digest())
+        compromised = self._held.compromised
+        return compromised.get(key_of(leaf) or "") if compromised else None
 
     def hmac_key(self, label: str) -> bytes:
         """A 32-byte secret for each use: pairwise identifiers, hashed contacts, codes."""
@@ -327,12 +327,12 @@ class KeyRing:
             store.hold_creation(tx)
             return store.active(tx, "root", None) or self.maker.root(tx)
 
-    def _read_trust(self) -> tuple[tuple[bytes, ...], dict[bytes, int]]:
-        """The roots, and the certificates of every tenant's stolen keys with their time."""
+    def _read_trust(self) -> tuple[tuple[bytes, ...], dict[str, int]]:
+        """The roots, and every tenant's stolen keys by their thumbprints, with their time."""
         with acting_for_all(), self._db.reading() as tx:
             anchors = tuple(base64.b64decode(orjson.loads(chain)[0]) for chain in store.roots(tx))
             compromised = {
-                hashlib.sha256(leaf_of(row)).digest(): row.compromised_since or 0
+                key_of(leaf_of(row)) or "": row.compromised_since or 0
                 for row in store.compromised(tx)
                 if row.purpose in CERTIFIED
             }

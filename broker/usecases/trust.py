@@ -6,6 +6,7 @@ from broker.domain.trust import CompromisedKey, RetiredLogKey, Trust
 from broker.store import keys, log_tree
 from broker.usecases.context import Context
 from broker.usecases.key_making import CERTIFIED, leaf_of
+from credentials.certificate import key_of
 
 
 def trust(ctx: Context) -> Trust:
@@ -30,6 +31,7 @@ def trust(ctx: Context) -> Trust:
                 hashlib.sha256(leaf_of(row)).hexdigest(),
                 row.compromised_since or 0,
                 row.log_size or 0,
+                key_of(leaf_of(row)),
             )
             for row in stolen
         ),

@@ -1,5 +1,6 @@
 """Rotated keys: the newest signs, what older ones signed stands, the trust file says how far."""
 
+import base64
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,11 @@ from typing import Any
 
 import orjson
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
 
 from broker.domain.checkpoint import open_checkpoint_of
 from broker.domain.errors import InvalidTrust, NotFound, UnverifiedNote
@@ -20,10 +26,12 @@ from broker.usecases.published import PublishedLists
 from broker.usecases.sequencer import Sequencer
 from broker.usecases.status import published
 from broker.usecases.trust import trust
+from credentials.chain import verify_chain
 from credentials.jws import parse_jws
 from credentials.sdjwt import parse
 from credentials.status import StatusCheck
 from credentials.verify import verify_credential
+from federation.consents import ConsentIssuer
 from tests.broker.flow_world import DAY, PUBLIC_URL, Customer, World, world
 from wallet_adapters.loopback.errors import PeerRefused
 
@@ -245,6 +253,7 @@ def test_a_stolen_log_key_is_trusted_no_more(broker: World, li: Customer) -> Non
         {"compromised": [{"certificate_sha256": "AB", "since": 1, "log_size": 1}]},
         {"compromised": [{"certificate_sha256": "a" * 64, "since": True, "log_size": 1}]},
         {"compromised": [{"certificate_sha256": "a" * 64, "since": 1}]},
+        {"compromised": [{"certificate_sha256": "a" * 64, "since": 1, "log_size": 1, "key": "k"}]},
         {"compromised": ["a"]},
     ],
 )
@@ -280,3 +289,29 @@ def test_a_credential_of_a_stolen_key_counts_only_if_the_broker_issued_it_before
     other = KeyRing(broker.ctx.db, broker.ctx.master, broker.ctx.now, PUBLIC_URL)
     other.refresh()
     assert other.compromised_since(stolen.leaf) == broker.time[0] - 50
+
+
+def test_a_second_certificate_of_a_stolen_key_is_stolen_too(broker: World) -> None:
+    """Of an ECDSA signature anybody makes another that holds, and so of a certificate."""
+    (leaf, *_) = (base64.b64decode(one) for one in broker.ctx.keys.issuer("demo").x5c)
+    stolen = next(k for k in key_rotation.every_key(broker.ctx) if k["purpose"] == "issuer")
+    since = broker.time[0] - 5
+    key_rotation.compromise(broker.ctx, stolen["id"], since)
+    twin = twisted(leaf)
+    told = trust(broker.ctx)
+    chain = verify_chain([base64.b64encode(twin).decode()], told.roots, broker.time[0])
+    assert chain.leaf == twin != leaf
+    assert broker.ctx.keys.compromised_since(twin) == since
+    assert any(one.is_of(twin) for one in Trust.from_json(told.to_json()).compromised)
+    assert ConsentIssuer.of_trust(told.to_json(), "https://broker.example").refuses(chain)
+
+
+def twisted(certificate: bytes) -> bytes:
+    """The certificate with `n - s` for the `s` of its signature (P-256, SHA-256)."""
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    read = x509.load_der_x509_certificate(certificate)
+    r, s = decode_dss_signature(read.signature)
+    signature = bytes([0]) + encode_dss_signature(r, order - s)
+    algorithm = bytes.fromhex("300a06082a8648ce3d040302")
+    body = read.tbs_certificate_bytes + algorithm + bytes([3, len(signature)]) + signature
+    return bytes([0x30, 0x82]) + len(body).to_bytes(2) + body

@@ -11,7 +11,6 @@ can date a signature back, and has neither the log's key nor a place in the log 
   manifest, so what such a bundle leaves out is the thief's to choose: the finding says so.
 """
 
-import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -32,10 +31,9 @@ from broker.domain.trust import CompromisedKey
 
 def verify_keys(bundle: OpenedBundle) -> str:
     """Step 10; says what stolen keys have signed here. Raises `EvidenceInvalid`."""
-    known = {key.certificate: key for key in bundle.trust.compromised}
     found: list[str] = []
     for part in bundle.signed_parts:
-        key = known.get(hashlib.sha256(part.leaf).hexdigest())
+        key = next((one for one in bundle.trust.compromised if one.is_of(part.leaf)), None)
         if key is not None:
             _check(bundle, part, key)
             found.append(part.name)

@@ -125,7 +125,7 @@ def what_it_shows_is_what_it_kept(tmp_path: Path) -> None:
     assert {one["taint"] for one in task["tainted"][:used]} == {"used"}
     if used < 4:
         assert (task["model"], task["taint"]) == (seen["gates"][-1]["model"], "descends")
-        told = {name: f"{seen['residual'][name]:.9f}" for name in ("before", "after")}
+        told = {name: f"{seen['residual'][name]:.15f}" for name in ("before", "after")}
         assert {name: one.rstrip("0") for name, one in told.items()} == {
             name: one.rstrip("0") for name, one in task["residual"].items()
         }
