@@ -89,6 +89,7 @@ CONSENT = CredentialType(
         "terms_hash": Label(zh="条款摘要", en="Hash of the terms"),
         "evidence": Label(zh="客户签署内容的摘要", en="Hashes of what the customer signed"),
         "signature_grade": Label(zh="签署等级", en="Grade of the signature"),
+        "guardian": Label(zh="监护人的签署方式", en="How the guardian signed"),
     },
 )
 

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import insert
 
 from broker.domain.credential_types import CONSENT, CUSTOMER, RECEIPT
+from broker.domain.guardian import GuardianTerms
 from broker.domain.terms import (
     AlgorithmTerms,
     AttributeTerms,
@@ -203,7 +204,8 @@ def test_the_receipt_holds_the_whole_terms_and_no_status(broker: World) -> None:
 @pytest.mark.parametrize("kind", [CUSTOMER, CONSENT, RECEIPT], ids=lambda kind: str(kind.name))
 def test_the_type_metadata_names_every_claim(broker: World, kind: Any) -> None:  # noqa: ANN401
     # With all that may be left out.
-    whole = replace(terms(), max_uses=3, minor_versions=True)
+    guardian = GuardianTerms("parent", alone=False)
+    whole = replace(terms(), max_uses=3, minor_versions=True, guardian=guardian)
     credential, _ = issue(broker, whole, SoftwareKey.generate("ES256"))
     issued: dict[str, Mapping[str, Any]] = {
         "consent": verify(broker, credential, "consent").claims,
