@@ -20,7 +20,7 @@ from benchmarks.scale.grow import CONSENTS_PER_CONTACT, LIST_SIZE, identifier
 from broker.cli.journey import ATTRIBUTE
 from broker.domain.access import Question
 from broker.domain.consent import ConsentState, transition
-from broker.store import audit, consents, contacts, decisions, status_lists
+from broker.store import audit, consent_locks, consents, contacts, decisions, status_lists
 from broker.store.acting import acting_for_all
 from broker.store.db import Database
 from broker.store.decisions import Asker
@@ -97,7 +97,7 @@ class Statements:
             "grant: live twins": self._twins,
             "expiry: consents due": lambda tx, _: len(consents.due(tx, self._now, DUE_AT_ONCE)),
             "expiry: requests due": lambda tx, _: len(
-                consents.requests_due(tx, self._now, DUE_AT_ONCE)
+                consent_locks.hold_due(tx, self._now, DUE_AT_ONCE)
             ),
             "status list: places": self._places,
             "customer: contacts": self._contacts,

@@ -10,7 +10,7 @@ from broker.domain.consent import Transition
 from broker.domain.errors import NotFound, StateConflict
 from broker.store import data_requests, tables, vault
 from broker.store.prepared import Prepared
-from broker.store.tables.consents import GRANTED, OPEN
+from broker.store.tables.consents import GRANTED
 
 REQUEST = tables.ConsentRequest.__table__  # type: ignore[attr-defined]
 CONSENT = tables.Consent.__table__  # type: ignore[attr-defined]
@@ -121,7 +121,7 @@ def request(tx: Connection, tenant_id: str, request_id: str) -> ConsentRequestRo
     ).one_or_none()
     if row is None:
         raise NotFound("no such consent request")
-    return _request(row)
+    return as_request(row)
 
 
 def request_by_page(tx: Connection, tenant_id: str, page_token_hash: str) -> ConsentRequestRow:
@@ -133,7 +133,7 @@ def request_by_page(tx: Connection, tenant_id: str, page_token_hash: str) -> Con
     ).one_or_none()
     if row is None:
         raise NotFound("no such page: the link may be incomplete, or what it led to was erased")
-    return _request(row)
+    return as_request(row)
 
 
 def set_request_state(tx: Connection, request_id: str, before: Sequence[str], after: str) -> bool:
@@ -310,18 +310,6 @@ def due(tx: Connection, now: int, limit: int) -> list[ConsentRow]:
     return [_consent(row) for row in rows]
 
 
-def requests_due(tx: Connection, now: int, limit: int) -> list[ConsentRequestRow]:
-    """Open requests whose time to answer is over."""
-    rows = tx.execute(select(REQUEST).where(OPEN, REQUEST.c.expires_at <= now).limit(limit))
-    return [_request(row) for row in rows]
-
-
-def open_requests_of(tx: Connection, partner_id: str) -> list[ConsentRequestRow]:
-    """The requests of a partner that wait for an answer."""
-    rows = tx.execute(select(REQUEST).where(REQUEST.c.partner_id == partner_id, OPEN))
-    return [_request(row) for row in rows]
-
-
 def _swap(tx: Connection, consent_id: str, change: Transition, **columns: Any) -> None:  # noqa: ANN401
     done = tx.execute(
         update(CONSENT)
@@ -342,7 +330,8 @@ _FIND = Prepared(
 )
 
 
-def _request(row: Row[Any]) -> ConsentRequestRow:
+def as_request(row: Row[Any]) -> ConsentRequestRow:
+    """The row of a consent request, of all its columns."""
     return ConsentRequestRow(**row._mapping)  # noqa: SLF001 (SQLAlchemy's public accessor)
 
 

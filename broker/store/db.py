@@ -1,8 +1,8 @@
 """The database: one engine to read, one way to write, on SQLite and PostgreSQL alike.
 
-What it promises: when `transaction()` or `write()` returns, the work is durable (SQLite: WAL with
-`synchronous=FULL`; PostgreSQL: its own commit); when either raises, nothing of that call has
-happened. Both are safe from several threads. Only this module and `group_commit.py` commit.
+What it promises: when `transaction()`, `run()` or `write()` returns, the work is durable (SQLite:
+WAL with `synchronous=FULL`; PostgreSQL: its own commit); when one raises, nothing of that call has
+happened. All are safe from several threads. Only this module and `group_commit.py` commit.
 
 Each transaction is for one tenant or for all (`acting`), as said where it begins: without that it
 raises `NobodyActing`.
@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 
 from broker.domain.tracing import span
@@ -27,6 +28,8 @@ from broker.store.postgresql import postgresql_engine, read_only
 T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 10_000
+ATTEMPTS = 4
+_DEADLOCK = "40P01"
 
 
 class _First(threading.local):
@@ -94,6 +97,23 @@ class Database:
         finally:
             self._write_lock.release()
 
+    def run(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a transaction of its own; durable when it returns.
+
+        Where PostgreSQL ends it to break a deadlock, nothing of it has happened and it runs again,
+        `ATTEMPTS` times in all. So `work` has to act through its connection alone. Locks are taken
+        in one order (`consent_locks`); this is for what nobody has thought of.
+        """
+        step, left = self._first.step, ATTEMPTS
+        while True:
+            self._first.step, left = step, left - 1
+            try:
+                with self.transaction() as connection:
+                    return work(connection)
+            except OperationalError as error:
+                if not left or getattr(error.orig, "sqlstate", None) != _DEADLOCK:
+                    raise
+
     @contextmanager
     def first(self, step: Callable[[Connection], None]) -> Iterator[None]:
         """Within the block, begin this thread's next transaction with `step`, once.
@@ -136,7 +156,7 @@ class Database:
         if self._group is not None:
             with span("transaction"):
                 return await self._group.write(work, size)
-        return await run_in_threadpool(self._write_now, work)
+        return await run_in_threadpool(self.run, work)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on a reading connection, from the event loop.
@@ -180,10 +200,6 @@ class Database:
             self._loop_writer.dispose()
         self._reader.dispose()
         self._writer.dispose()
-
-    def _write_now(self, work: Callable[[Connection], T]) -> T:
-        with self.transaction() as connection:
-            return work(connection)
 
     def _read_now(self, work: Callable[[Connection], T]) -> T:
         with self.reading() as connection:

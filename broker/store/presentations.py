@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from broker.domain.errors import NotFound
-from broker.store import tables
+from broker.store import consent_locks, tables
 
 REQUEST = tables.PresentationRequest.__table__  # type: ignore[attr-defined]
 SERVED = tables.ServedRequest.__table__  # type: ignore[attr-defined]
@@ -207,10 +207,10 @@ def replace_of_clients(tx: Connection, tenant_id: str, client_ids: Sequence[str]
             for client_id in client_ids
         )
     )
-    query = update(REQUEST).where(
-        REQUEST.c.tenant_id == tenant_id, REQUEST.c.state == "open", named
-    )
-    return tx.execute(query.values(state="replaced", answered_at=now)).rowcount
+    theirs = REQUEST.c.tenant_id == tenant_id, REQUEST.c.state == "open", named
+    consent_locks.hold_asked(tx, select(REQUEST.c.consent_request_id).where(*theirs))
+    query = update(REQUEST).where(*theirs).values(state="replaced", answered_at=now)
+    return tx.execute(query).rowcount
 
 
 def by_response_code(

@@ -4,7 +4,7 @@ from sqlalchemy import Connection
 
 from broker.domain.consent import ConsentState, transition
 from broker.domain.errors import Gone
-from broker.store import consents, contacts, presentations
+from broker.store import consent_locks, consents, contacts, presentations
 from broker.store.consents import ConsentRequestRow, ConsentRow
 from broker.usecases import audit
 from broker.usecases.context import Context
@@ -18,6 +18,7 @@ def close_request(
 ) -> None:
     """Refuse (or let expire) what is still requested, and close the request to every wallet.
 
+    `request` is held (`consent_locks`).
     Raises `Gone` when the request was closed before.
     """
     now = ctx.now()
@@ -57,7 +58,7 @@ def expire_due(ctx: Context) -> int:
     """
     now = ctx.now()
     with ctx.db.transaction() as tx:
-        late = consents.requests_due(tx, now, DUE_AT_ONCE)
+        late = consent_locks.hold_due(tx, now, DUE_AT_ONCE)
         for request in late:
             close_request(ctx, tx, request, "expired", reason="not_answered_in_time")
         over = consents.due(tx, now, DUE_AT_ONCE)

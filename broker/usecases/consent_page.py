@@ -12,7 +12,7 @@ from broker.domain.errors import Gone, InvalidRequest, NotFound, StateConflict
 from broker.domain.guardian import GUARDIAN
 from broker.domain.template import Template, TemplateItem
 from broker.domain.terms import Party, Terms
-from broker.store import consents, contacts, partners, presentations, registry
+from broker.store import consent_locks, consents, contacts, partners, presentations, registry
 from broker.store.consents import ConsentRequestRow, ConsentRow
 from broker.store.contacts import ContactRow
 from broker.store.presentations import PresentationRequestRow
@@ -146,9 +146,12 @@ def choose(
 
 def refuse(ctx: Context, tenant_id: str, page_token: str) -> None:
     """Refuse every consent of a request; raises `Gone` when it was answered before."""
-    with ctx.db.transaction() as tx:
+
+    def close(tx: Connection) -> None:
         request = _answerable(ctx, tx, tenant_id, page_token)
         close_request(ctx, tx, request, "refused", reason="refused_on_page")
+
+    ctx.db.run(close)
 
 
 def revision(ctx: Context, tenant_id: str, page_token: str) -> str:
@@ -203,7 +206,9 @@ def _narrowed(
 
 
 def _answerable(ctx: Context, tx: Connection, tenant_id: str, page_token: str) -> ConsentRequestRow:
-    request = consents.request_by_page(tx, tenant_id, token_hash(page_token))
+    request = consent_locks.hold(
+        tx, consents.request_by_page(tx, tenant_id, token_hash(page_token))
+    )
     if request.state != "open":
         raise Gone("this request has been answered")
     if request.expires_at <= ctx.now():

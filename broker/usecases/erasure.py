@@ -33,7 +33,7 @@ from broker.domain.guardian import GUARDIAN
 from broker.domain.held import Held
 from broker.domain.ids import new_id
 from broker.domain.terms import Terms
-from broker.store import contacts, credentials, erasures, outside_copies, people
+from broker.store import consent_locks, contacts, credentials, erasures, outside_copies, people
 from broker.store.consents import ConsentRow
 from broker.store.erasures import ErasureRow
 from broker.store.outside_copies import ErasureCopy
@@ -162,6 +162,7 @@ def _withdraw(
     since = None if held is None else held.until
     withdrawn = tasks = 0
     # In the order of status lists: of two who end many consents, one waits for the other.
+    _hold_requests(tx, person)
     rows = people.consents(tx, person.contact_ids, lock=True)
     for row in sorted(rows, key=lambda row: (row.status_list_id or "", row.id)):
         if row.subject_id is not None:  # it was granted once: the partner has had the data
@@ -178,6 +179,15 @@ def _withdraw(
         withdraw_consent(ctx, tx, row, None, officer_id=officer_id, held=held)
         withdrawn += 1
     return withdrawn, tasks
+
+
+def _hold_requests(tx: Connection, person: Person) -> None:
+    """Hold all consent requests of which a consent may end here, in one go and so in one order."""
+    wards = [one.id for one in people.wards(tx, person.tenant_id, person.contact_ids)]
+    given = people.for_others(tx, person.tenant_id, person.subject_id, wards)
+    consent_locks.hold_of_contacts(
+        tx, {*person.contact_ids, *wards, *(row.contact_id for row in given)}
+    )
 
 
 def _alone(tx: Connection, person: Person, *, lock: bool = False) -> list[ConsentRow]:
@@ -233,7 +243,7 @@ def _go_on(
     if erasure.finished_at is not None:
         return erasure
     if erasure.shown_from is not None:
-        for request in people.requests(tx, contact_ids):
+        for request in consent_locks.hold_of_contacts(tx, contact_ids):
             if request.state == "open":
                 close_request(ctx, tx, request, "expired", reason="erased")
         erasures.empty_requests(tx, contact_ids)

@@ -12,7 +12,7 @@ from broker.domain.ids import new_id
 from broker.store import (
     access_tokens,
     attribute_credentials,
-    consents,
+    consent_locks,
     contacts,
     data_requests,
     join_requests,
@@ -220,7 +220,7 @@ def set_partner_state(ctx: Context, tenant_id: str, partner_id: str, state: str)
     with ctx.db.transaction() as tx:
         partners.set_state(tx, tenant_id, partner_id, state)
         if state == "suspended":
-            requests = consents.open_requests_of(tx, partner_id)
+            requests = consent_locks.hold_open_of(tx, partner_id)
             for request in requests:
                 close_request(ctx, tx, request, "refused", reason="partner_suspended")
             ended = {

@@ -15,6 +15,7 @@ from broker.domain.guardian import CUSTOMER, GUARDIAN
 from broker.domain.template import Template
 from broker.domain.tracing import span
 from broker.store import (
+    consent_locks,
     consents,
     contacts,
     credentials,
@@ -112,8 +113,7 @@ def answer(
         with span("verification"):
             verified = _verify(ctx, case, response)
         # 4. and 5.
-        with ctx.db.transaction() as tx:
-            return _write(ctx, tx, case, verified)
+        return ctx.db.run(lambda tx: _write(ctx, tx, case, verified))
     except (CredentialError, WalletProtocolError) as error:
         reject(ctx, row, error.code)
         return Rejected(error.code, str(error))
@@ -178,12 +178,14 @@ def _recognise(ctx: Context, case: Case, response: AuthorizationResponse) -> Acc
         status=StatusCheck.BY_CALLER,
     )
     row, code = case.row, secrets.token_urlsafe(RESPONSE_CODE_BYTES)
-    with ctx.db.transaction() as tx:
+
+    def proven(tx: Connection) -> str:
         copies = [_copy(ctx, tx, row.tenant_id, one) for one in verified[CUSTOMER]]
         if not presentations.finish(tx, row.id, "answered", ctx.now(), token_hash(code)):
             raise Gone("this request has been answered: another answer came first")
-        page = prove(ctx, tx, case, copies)
-    return Accepted((), direct_post_answer(page, response_code=code))
+        return prove(ctx, tx, case, copies)
+
+    return Accepted((), direct_post_answer(ctx.db.run(proven), response_code=code))
 
 
 def _write(
@@ -191,6 +193,7 @@ def _write(
 ) -> Accepted:
     row = case.row
     contact = contacts.find(tx, row.tenant_id, case.request.contact_id, lock=True)
+    consent_locks.hold(tx, case.request)
     copies = {query: _copy(ctx, tx, row.tenant_id, one) for query, one in verified.items()}
     code = secrets.token_urlsafe(RESPONSE_CODE_BYTES)
     if not presentations.finish(tx, row.id, "answered", ctx.now(), token_hash(code)):

@@ -2,7 +2,7 @@
 
 from broker.domain.consent import ConsentState
 from broker.domain.errors import Gone
-from broker.store import consents, presentations
+from broker.store import consent_locks, consents, presentations
 from broker.usecases import audit
 from broker.usecases.answering import Accepted, Case, Refused, close_if_all_answered, reject
 from broker.usecases.asking import ask_bound, ask_for_everything_bound, ask_for_withdrawal
@@ -53,6 +53,7 @@ def _fall_back(ctx: Context, case: Case) -> None:
     """Ask again, each consent by itself, with the terms bound through the nonce."""
     row = case.row
     with ctx.db.transaction() as tx:
+        consent_locks.hold(tx, case.request)
         if not presentations.finish(tx, row.id, "refused", ctx.now()):
             raise Gone("this request has been answered")
         if row.consent_id is not None and row.kind == "withdrawal":
@@ -85,6 +86,7 @@ def _deny(ctx: Context, case: Case) -> None:
     """The customer refused in the wallet: everything, or in the fallback the one consent."""
     row = case.row
     with ctx.db.transaction() as tx:
+        consent_locks.hold(tx, case.request)
         if not presentations.finish(tx, row.id, "refused", ctx.now()):
             raise Gone("this request has been answered")
         if row.consent_id is None:

@@ -4,7 +4,7 @@ from sqlalchemy import Connection
 
 from broker.domain.consent import ConsentState, SignatureGrade, WithdrawalGrade
 from broker.domain.errors import NotFound, StateConflict
-from broker.store import consents, presentations
+from broker.store import consent_locks, consents, presentations
 from broker.store.consents import ConsentRequestRow, ConsentRow
 from broker.usecases.asking import WITHDRAWAL_SECONDS, ask_for_withdrawal
 from broker.usecases.consent_request import token_hash
@@ -50,8 +50,7 @@ def withdraw_by_officer(
 
     Raises `NotFound`, `StateConflict`.
     """
-    with ctx.db.transaction() as tx:
-        return _by_officer(ctx, tx, tenant_id, officer_id, consent_id)
+    return ctx.db.run(lambda tx: _by_officer(ctx, tx, tenant_id, officer_id, consent_id))
 
 
 async def withdraw_by_officer_at_once(
@@ -64,7 +63,7 @@ async def withdraw_by_officer_at_once(
 def _by_officer(
     ctx: Context, tx: Connection, tenant_id: str, officer_id: str, consent_id: str
 ) -> WithdrawalGrade:
-    row = consents.consent(tx, tenant_id, consent_id)
+    row = consent_locks.hold_consent(tx, tenant_id, consent_id)
     _check_granted(row)
     return withdraw_consent(ctx, tx, row, None, officer_id=officer_id)
 

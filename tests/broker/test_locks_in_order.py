@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from broker.store import consents, decisions
+from broker.store import consent_locks, decisions
 from broker.store.acting import acting_for
 from broker.store.consents import CONSENT
 from broker.store.decision_statements import HOLD_REGISTERED, USE
@@ -61,13 +61,13 @@ def test_a_suspension_and_a_decision(broker: World, monkeypatch: pytest.MonkeyPa
     li.grant("base")
     broker.ask("crm-1")  # what the suspension closes
     stopped = Stopped(monkeypatch)
-    real = consents.open_requests_of
+    real = consent_locks.hold_open_of
 
-    def open_requests_of(tx: Any, partner_id: str) -> Any:  # noqa: ANN401 (as it is)
+    def hold_open_of(tx: Any, partner_id: str) -> Any:  # noqa: ANN401 (as it is)
         stopped.go_on.set()  # the partner's row is changed by now
         return real(tx, partner_id)
 
-    monkeypatch.setattr(consents, "open_requests_of", open_requests_of)
+    monkeypatch.setattr(consent_locks, "hold_open_of", hold_open_of)
     with ThreadPoolExecutor(1) as pool:
         decided = begun(broker, pool)
         assert stopped.holds.wait(WAIT_SECONDS)
