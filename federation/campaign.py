@@ -3,8 +3,8 @@
 The wire form is the canonical JSON (RFC 8785) of `Campaign.to_json()`; its SHA-256 is the
 campaign's hash, which the board signs (`federation.board`) and which receipts name. How it may
 evolve: a reader refuses a `schema` or a member that it does not know, and every member is present
-but the `business_line` of a stage (`federation.rollout`), since half a campaign that is understood
-is another campaign.
+but the `business_line` of a stage (`federation.rollout`) and `spare_rounds` where there are none,
+since half a campaign that is understood is another campaign.
 
 Flower carries code and parameters apart, and signs the code alone: both hashes stand here, and
 the gate on each member's machine compares them (`check_bundle`, `check_parameters`).
@@ -27,7 +27,7 @@ from federation.errors import (
     Malformed,
     ParametersDiffer,
 )
-from federation.privacy import RowPrivacy
+from federation.privacy import RowPrivacy, Spent, rounds_left
 from federation.rollout import Stage, read_rollout
 
 SCHEMA: Final = "urn:consent-broker:campaign:1"
@@ -38,6 +38,7 @@ MOST_MEMBERS: Final = 1_000
 MOST_ATTRIBUTES: Final = 1_000
 MOST_TERRITORIES: Final = 300
 MOST_ROUNDS: Final = 100_000
+MOST_SPARE_ROUNDS: Final = 1_000
 LATEST: Final = 2**53 - 1
 LEAST_COHORT: Final = 2
 """A cohort of one is a customer's own model."""
@@ -71,6 +72,7 @@ _MEMBERS: Final = frozenset(
         "unlearning",
     }
 )
+_SPARE: Final = frozenset({"spare_rounds"})
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class Campaign:
     Hashes are base64url SHA-256: `bundle_hash` of the application's bytes, `parameters_hash` of
     the parameters' canonical JSON. `minimum_rows` is a member's least number of consented rows in
     a round, `cohort` the k below which nothing is trained or told; `privacy` None is none.
+    A stage goes on until `rounds` rounds gave a model; up to `spare_rounds` more may be opened in
+    it, each in the place of one that failed.
     """
 
     id: str
@@ -106,9 +110,20 @@ class Campaign:
     rounds: int
     rollout: tuple[Stage, ...]
     unlearning: str
+    spare_rounds: int = 0
+
+    @property
+    def highest_number(self) -> int:
+        """The highest number that a round of a stage has, whatever comes of the others."""
+        return self.rounds + self.spare_rounds
 
     def to_json(self) -> dict[str, Any]:
-        """The campaign as the JSON object whose canonical form is hashed and signed."""
+        """The campaign as the JSON object whose canonical form is hashed and signed.
+
+        Without spare rounds it has no member of that name: those signed before there were any keep
+        their hash, and each campaign has one spelling.
+        """
+        spare = {"spare_rounds": self.spare_rounds} if self.spare_rounds else {}
         return {
             "schema": SCHEMA,
             "id": self.id,
@@ -130,6 +145,7 @@ class Campaign:
             "rounds": self.rounds,
             "rollout": [stage.to_json() for stage in self.rollout],
             "unlearning": self.unlearning,
+            **spare,
         }
 
     def canonical(self) -> bytes:
@@ -146,7 +162,8 @@ class Campaign:
 
         Raises `Malformed`, `TooLarge`, `CampaignInvalid`, `CombinationImpossible`.
         """
-        source = reading.members(value, "a campaign", _MEMBERS)
+        given = value.keys() & _SPARE if isinstance(value, dict) else frozenset()
+        source = reading.members(value, "a campaign", _MEMBERS | given)
         reading.choice(source, "schema", (SCHEMA,))
         parameters = source["parameters"]
         if not isinstance(parameters, dict):
@@ -174,6 +191,9 @@ class Campaign:
             rounds=reading.whole(source, "rounds", 1, MOST_ROUNDS),
             rollout=read_rollout(source["rollout"], members),
             unlearning=reading.choice(source, "unlearning", UNLEARNING),
+            spare_rounds=reading.whole(source, "spare_rounds", 1, MOST_SPARE_ROUNDS)
+            if given
+            else 0,
         )
         read._check_together()
         return read
@@ -201,6 +221,20 @@ class Campaign:
         if self.minimum_rows < self.cohort:
             raise CampaignInvalid("minimum_rows is at least the cohort")
         self.aggregation.check_members(self.minimum_members)
+        self._check_spare()
+
+    def _check_spare(self) -> None:
+        if not self.spare_rounds:
+            return
+        if self.highest_number > MOST_ROUNDS:
+            raise CampaignInvalid(f"rounds and spare_rounds are at most {MOST_ROUNDS} together")
+        # Each round that is opened spends, so a spare one that the budget has no room for is none.
+        most = self.highest_number * len(self.rollout)
+        if self.privacy is not None and rounds_left(self.privacy, Spent()) < most:
+            raise CombinationImpossible(
+                f"with spare rounds the campaign may open {most} rounds in all stages, and the "
+                "privacy budget covers fewer: more epsilon or noise, or fewer rounds"
+            )
 
     def check_parameters(self, parameters: object) -> None:
         """Check that a run's parameters are the signed ones. Raises `ParametersDiffer`."""

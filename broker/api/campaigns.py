@@ -57,6 +57,16 @@ class AcceptedOut(BaseModel):
     model_out: str
 
 
+class ProgressOut(BaseModel):
+    """The rounds of the campaign's stage."""
+
+    rounds: int = Field(description="So many are to give a model.")
+    closed: int = Field(description="So many have.")
+    failed: int = Field(description="So many never will: their numbers are used up.")
+    spare_rounds: int = Field(description="So many more may be opened for ones that failed.")
+    spare_used: int = Field(description="So many of these are used up.")
+
+
 class PassedOut(BaseModel):
     """What the stage before ended with, as `pass_stage` of the library takes it."""
 
@@ -74,13 +84,15 @@ class CampaignOut(BaseModel):
     state: Literal["draft", "running", "paused", "finished", "stopped"]
     reason: str | None = Field(
         description="Why it is in this state, where nobody chose that: `privacy_budget_spent`, "
-        "`no_round_accepted`, or what a later version adds."
+        "`no_round_accepted`, `rounds_used_up` (fewer gave a model than were asked for, and no "
+        "number is left), or what a later version adds."
     )
     stage: Literal["pilot", "consortium"]
     document: dict[str, Any] = Field(description="The campaign as its board signed it.")
     board: dict[str, Any] = Field(description="The board: `keys` (JWKs) and `threshold`.")
     members: list[MemberOut]
     passed: PassedOut | None
+    progress: ProgressOut
     last_round: RoundOut | None
     last_accepted: AcceptedOut | None
 

@@ -111,9 +111,13 @@ def _campaign(told: dict[str, Any]) -> list[RenderableType]:
     document, progress = told["document"]["campaign"], told["progress"]
     bar = Table.grid(padding=(0, 2))
     done = ProgressBar(total=progress["rounds"], completed=progress["closed"], width=BAR_WIDTH)
-    # One that failed has used its number up: it is no progress, and none comes in its place.
-    failed = f", {progress['failed']} failed" if progress["failed"] else ""
-    bar.add_row(" ", done, f"{progress['closed']}/{progress['rounds']} rounds{failed}")
+    # One that failed has used its number up, and is no progress.
+    said = f"{progress['closed']}/{progress['rounds']} rounds"
+    if progress["failed"]:
+        said += f", {progress['failed']} failed"
+    if progress["spare_rounds"]:
+        said += f", {progress['spare_used']}/{progress['spare_rounds']} spare used"
+    bar.add_row(" ", done, said)
     states = {one["member"]: one["state"] for one in told["members"]}
     named = (f"{name} {states.get(name, 'not registered')}" for name in document["members"])
     lines = [f"  members  {', '.join(named)}"]

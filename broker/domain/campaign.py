@@ -32,6 +32,7 @@ CURVES: Final[Mapping[str, ec.EllipticCurve]] = {"P-256": ec.SECP256R1(), "P-384
 
 BUDGET_SPENT: Final = "privacy_budget_spent"
 NO_ROUND_ACCEPTED: Final = "no_round_accepted"
+ROUNDS_USED_UP: Final = "rounds_used_up"
 """Why a campaign is in its state where nobody chose that: finished, paused."""
 
 _NEXT: Final[Mapping[str, frozenset[str]]] = {

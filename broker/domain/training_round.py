@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final
@@ -31,14 +32,51 @@ def check_time(campaign: Campaign, opens_at: int) -> None:
         )
 
 
-def check_number(campaign: Campaign, number: int, before: Sequence[int]) -> None:
-    """Check the number of a stage's next round, after those opened `before`.
+@dataclass(frozen=True)
+class StageRounds:
+    """Of a stage: how many rounds are to close, how many more may fail, and how many are which."""
 
-    Raises `StateConflict`.
-    """
-    following = max(before, default=0) + 1
-    if following > campaign.rounds:
-        raise StateConflict(f"the campaign has {campaign.rounds} rounds a stage: none is left")
+    rounds: int
+    spare_rounds: int
+    open: int
+    closed: int
+    failed: int
+
+    @property
+    def opened(self) -> int:
+        """How many were opened: the last one's number."""
+        return self.open + self.closed + self.failed
+
+    @property
+    def most(self) -> int:
+        """How many may be opened."""
+        return self.rounds + self.spare_rounds
+
+    @property
+    def all_closed(self) -> bool:
+        """Whether as many have given a model as the board asks for."""
+        return self.closed >= self.rounds
+
+    @property
+    def over(self) -> bool:
+        """Whether no round is open and none is to come: all are closed, or no number is left."""
+        return not self.open and (self.all_closed or self.opened >= self.most)
+
+    @property
+    def spare_used(self) -> int:
+        """How many of the spare rounds stand in for ones that failed."""
+        return min(self.failed, self.spare_rounds)
+
+
+def check_number(stage: StageRounds, number: int) -> None:
+    """Check the number of a stage's next round. Raises `StateConflict`."""
+    following = stage.opened + 1
+    if stage.all_closed:
+        raise StateConflict(f"the stage has had its {stage.rounds} rounds: none is left")
+    if following > stage.most:
+        raise StateConflict(
+            f"the stage opens {stage.most} rounds, whatever comes of them: none is left"
+        )
     if number != following:
         raise StateConflict(f"the next round of this stage is number {following}")
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from broker.domain.errors import NotFound
 from broker.store import tables
@@ -97,6 +97,12 @@ def last(tx: Connection, campaign_id: str, *, state: str | None = None) -> Round
     return None if row is None else RoundRow(**row._mapping)  # noqa: SLF001
 
 
+def states(tx: Connection, campaign_id: str, stage: str) -> dict[str, int]:
+    """How many rounds of a stage are in each state; none are in one that is not named."""
+    named = {"b_campaign": campaign_id, "b_stage": stage}
+    return {row[0]: row[1] for row in _STATES.rows(tx, named)}
+
+
 def change(tx: Connection, round_id: str, **columns: Any) -> None:  # noqa: ANN401 (columns)
     """Write columns of a round whose campaign the transaction holds."""
     tx.execute(update(ROUND).where(ROUND.c.id == round_id).values(**columns))
@@ -163,6 +169,11 @@ _OF_CAMPAIGN = Prepared(
     _ROWS.where(ROUND.c.campaign_id == bindparam("b_campaign")).order_by(
         ROUND.c.stage.desc(), ROUND.c.number
     )
+)
+_STATES = Prepared(
+    select(ROUND.c.state, func.count())
+    .where(ROUND.c.campaign_id == bindparam("b_campaign"), ROUND.c.stage == bindparam("b_stage"))
+    .group_by(ROUND.c.state)
 )
 _FIND = Prepared(
     _ROWS.where(

@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from broker.domain.campaign import board_json, check_transition, read_board
+from broker.domain.campaign import ROUNDS_USED_UP, board_json, check_transition, read_board
 from broker.domain.errors import InvalidRequest, NotFound, StateConflict
 from broker.domain.ids import new_id
+from broker.domain.training_round import StageRounds
 from broker.store import campaigns, federation_members, registry, training_rounds
 from broker.store.campaigns import CampaignRow
 from broker.store.federation_members import MemberRow
@@ -32,7 +33,7 @@ class Progress:
     """A campaign with those of its members that are registered, and how far it is.
 
     `last` is its last round of whatever state, with the members who `told` of it; `accepted` the
-    last one that gave a model.
+    last one that gave a model; `stage` counts the rounds of its stage.
     """
 
     row: CampaignRow
@@ -40,6 +41,7 @@ class Progress:
     last: RoundRow | None
     told: list[str]
     accepted: RoundRow | None
+    stage: StageRounds
 
 
 def new_salt(ctx: Context, tenant_id: str) -> str:
@@ -134,16 +136,28 @@ def set_state(ctx: Context, tenant_id: str, campaign_id: str, state: str) -> Cam
                 if one.state == "open":
                     training_rounds.change(tx, one.id, state="failed", code=STOPPED, over_at=now)
         row = move(ctx, tx, row, state)
-        if state == "running" and _had_last_round(tx, row):
-            row = move(ctx, tx, row, "finished")
+        return finish_over(ctx, tx, row, signed_of(row)) if state == "running" else row
+
+
+def rounds_of(tx: Connection, row: CampaignRow) -> StageRounds:
+    """The rounds of the stage that a campaign is in."""
+    campaign = json.loads(row.document)["campaign"]
+    counted = training_rounds.states(tx, row.id, row.stage)
+    return StageRounds(
+        campaign["rounds"],
+        campaign.get("spare_rounds", 0),
+        *(counted.get(one, 0) for one in ("open", "closed", "failed")),
+    )
+
+
+def finish_over(
+    ctx: Context, tx: Connection, row: CampaignRow, signed: SignedCampaign
+) -> CampaignRow:
+    """Finish a running campaign whose last stage is over; it says where rounds are missing."""
+    stage = rounds_of(tx, row)
+    if row.stage != signed.campaign.rollout[-1].stage or not stage.over:
         return row
-
-
-def _had_last_round(tx: Connection, row: CampaignRow) -> bool:
-    campaign, last = signed_of(row).campaign, training_rounds.last(tx, row.id)
-    if last is None or last.state == "open":
-        return False
-    return (last.stage, last.number) == (campaign.rollout[-1].stage, campaign.rounds)
+    return move(ctx, tx, row, "finished", None if stage.all_closed else ROUNDS_USED_UP)
 
 
 def pause_for(ctx: Context, tenant_id: str, campaign_id: str, reason: str) -> Progress:
@@ -247,6 +261,7 @@ def progress_in(tx: Connection, row: CampaignRow) -> Progress:
         last,
         [] if last is None else training_rounds.who_told_of(tx, last.id),
         training_rounds.last(tx, row.id, state="closed"),
+        rounds_of(tx, row),
     )
 
 
@@ -264,6 +279,13 @@ def told(ctx: Context, found: Progress) -> dict[str, Any]:
         "board": json.loads(row.board),
         "members": [told_member(one, ctx.now()) for one in found.members],
         "passed": None if row.passed is None else json.loads(row.passed),
+        "progress": {
+            "rounds": found.stage.rounds,
+            "closed": found.stage.closed,
+            "failed": found.stage.failed,
+            "spare_rounds": found.stage.spare_rounds,
+            "spare_used": found.stage.spare_used,
+        },
         "last_round": None if last is None else told_round(ctx, row, last, found.told),
         "last_accepted": None
         if accepted is None

@@ -117,7 +117,7 @@ def close_round(
         )
         body = {**told(version), **vars(remarked)}
         audit.record(ctx, tx, tenant_id=tenant_id, type="training.round_closed", body=body)
-        finish_after(ctx, tx, campaign, signed, row)
+        finish_after(ctx, tx, campaign, signed)
     return version
 
 

@@ -21,7 +21,7 @@ from broker.store.campaigns import CampaignRow
 from broker.store.model_versions import VersionRow
 from broker.store.training_rounds import RoundRow
 from broker.usecases import audit
-from broker.usecases.campaign import signed_of
+from broker.usecases.campaign import rounds_of, signed_of
 from broker.usecases.context import Context
 from broker.usecases.refusal_log import refusals_logged
 from broker.usecases.training_round import Opened, check_switches, finish_spent
@@ -40,7 +40,7 @@ def open_round(
 
     1. The campaign is running, it is its time and its stage, nothing switches it off, and no
        other round of it is open.
-    2. The number is the stage's next.
+    2. The number is the stage's next: one is left, and not all its rounds have given a model.
     3. The model is the one that training goes on from, neither retired nor, unless the policy is to
        exclude rows from then on, tainted. Until a round has given one, what was withdrawn by now is
        looked for first: another campaign may have made it.
@@ -91,7 +91,7 @@ def _opened(
         if any(one.state == "open" for one in rounds):
             raise StateConflict("another round of the campaign is open: close it or give it up")
         # 2.
-        check_number(signed.campaign, number, [one.number for one in rounds if one.stage == stage])
+        check_number(rounds_of(tx, row), number)
         # 3.
         _check_begins_with(row, rounds, model_in)
         _check_usable(tx, row, signed, model_in)

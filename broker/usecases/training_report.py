@@ -1,7 +1,6 @@
 """All of a campaign in one piece: members, rounds, receipts, models, what is to be unlearnt."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -26,9 +25,8 @@ def reports(
 ) -> list[dict[str, Any]]:
     """Each campaign of a tenant, or one, as the API tells it, with `rounds`, `models`, `tasks`.
 
-    Of tasks the first 500. `progress` counts the rounds of the campaign's stage: those that it has,
-    and of them `closed` and `failed`, whose numbers are used up alike. `epsilon` is what is spent
-    by all rounds that were opened, of every stage and state; None without privacy.
+    Of tasks the first 500. `epsilon` is what is spent by all rounds that were opened, of every
+    stage and state; None without privacy.
 
     Raises `NotFound` (tenant, campaign).
     """
@@ -47,14 +45,8 @@ def _report(ctx: Context, tx: Connection, row: CampaignRow) -> dict[str, Any]:
     rounds = training_rounds.of_campaign(tx, row.id)
     models = model_versions.of_tenant(tx, row.tenant_id, row.id)
     campaign = json.loads(row.document)["campaign"]
-    states = Counter(one.state for one in rounds if one.stage == row.stage)
     return {
         **told(ctx, progress_in(tx, row)),
-        "progress": {
-            "rounds": campaign["rounds"],
-            "closed": states["closed"],
-            "failed": states["failed"],
-        },
         "epsilon": _spent(campaign["privacy"], len(rounds), models),
         "rounds": [told_round(ctx, row, one, receipts.get(one.id, [])) for one in rounds],
         "models": [model_version.told(one) for one in models],

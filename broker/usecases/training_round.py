@@ -18,7 +18,7 @@ from broker.store import campaigns, federation_members, kill_switches, training_
 from broker.store.campaigns import CampaignRow
 from broker.store.training_rounds import RoundRow
 from broker.usecases import audit
-from broker.usecases.campaign import move, salt_of, signed_of
+from broker.usecases.campaign import finish_over, move, salt_of, signed_of
 from broker.usecases.context import Context
 from broker.usecases.refusal_log import log_refusals_in
 from federation.board import SignedCampaign
@@ -123,7 +123,7 @@ def fail_round(
             **vars(remarked),
         }
         audit.record(ctx, tx, tenant_id=tenant_id, type="training.round_failed", body=body)
-        finish_after(ctx, tx, campaign, signed_of(campaign), row)
+        finish_after(ctx, tx, campaign, signed_of(campaign))
         row = training_rounds.find(tx, campaign.id, stage, number)
     return Opened(campaign, row, told)
 
@@ -150,15 +150,12 @@ def columns(remarks: Remarks) -> dict[str, str]:
 
 
 def finish_after(
-    ctx: Context, tx: Connection, campaign: CampaignRow, signed: SignedCampaign, row: RoundRow
+    ctx: Context, tx: Connection, campaign: CampaignRow, signed: SignedCampaign
 ) -> None:
-    """Finish a running campaign whose last stage has had its last round, or that affords none."""
+    """Finish a running campaign whose last stage is over, or that affords no round."""
     if campaign.state != "running":
         return
-    last = signed.campaign.rollout[-1].stage
-    if (row.stage, row.number) == (last, signed.campaign.rounds):
-        move(ctx, tx, campaign, "finished")
-    else:
+    if finish_over(ctx, tx, campaign, signed).state == "running":
         finish_spent(ctx, tx, campaign, signed)
 
 

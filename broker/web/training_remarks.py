@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from broker.domain.campaign import BUDGET_SPENT, NO_ROUND_ACCEPTED
+from broker.domain.campaign import BUDGET_SPENT, NO_ROUND_ACCEPTED, ROUNDS_USED_UP
 from federation.remarks import BROKER, REFUSED
 
 REASONS: Final = {
     BUDGET_SPENT: "隐私预算已用完 privacy budget spent",
     NO_ROUND_ACCEPTED: "多次运行均无被接受的轮次 no run gave a round that was accepted",
+    ROUNDS_USED_UP: "轮次编号已用完，含备用 no round is left, spare ones included",
 }
 WHO: Final = {
     REFUSED: "成员不参与 took no part: ",

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from federation.flower.batches import body_of, in_calls
 from federation.flower.broker import BrokerClient, BrokerRefused, said
+from federation.flower.campaign_told import closed
 from federation.flower.models import Checkpoint
 from federation.flower.round_values import HandedOn, LastRound, Opening, RoundNotClosed
 from federation.remarks import Remarks
@@ -33,11 +34,12 @@ class BrokerDesk:
 
     def last(self) -> LastRound | None:
         """The newest round of the campaign."""
-        found = self.told().get("last_round")
+        told = self.told()
+        found = told.get("last_round")
         if found is None:
             return None
         stage, state = said(found, "stage", str), said(found, "state", str)
-        return LastRound(stage, said(found, "number", int), state)
+        return LastRound(stage, said(found, "number", int), state, closed(told))
 
     def open(self, stage: str, number: int, model_in: str) -> Opening:
         """Open a round. Raises `BrokerRefused`, `privacy_budget_spent` among its codes."""

@@ -31,12 +31,13 @@ TEXTS: Final = {
     "members": "members that take part: {admitted} 参与成员",
     "run_started": "{campaign} {stage}: run {run} began 训练已开始",
     "run_ended": "{campaign} {stage}: run {run} {status} {details} 训练已结束",
-    "round_opened": "{campaign} {stage} round {number}/{rounds} opened, {members} members 轮次开始",
-    "round_closed": "{campaign} {stage} [{bar}] {number}/{rounds} closed {metrics} {left_out} "
-    "{notices} 轮次完成",
+    "round_opened": "{campaign} {stage} round {number} opened, {members} members 轮次开始",
+    "round_closed": "{campaign} {stage} [{bar}] {closed}/{rounds} closed, round {number} {metrics} "
+    "{left_out} {notices} 轮次完成",
     "round_failed": "{campaign} {stage} round {number} failed: {why} {left_out} {notices} 轮次失败",
     "run_failed": "{campaign} {stage}: {why} 运行出错",
-    "stage_over": "{campaign}: stage {stage} is over 阶段完成{hint}",
+    "stage_over": "{campaign}: stage {stage} is over, {closed}/{rounds} rounds closed "
+    "阶段完成{hint}",
     "campaign_state": "{campaign} is {state} {reason} 活动状态",
     "campaign_paused": "{campaign}: {runs} runs in a row gave no accepted round; it is paused "
     "多次运行无果，活动已暂停{hint}",
@@ -131,8 +132,8 @@ class Tail:
 def _shown(facts: dict[str, Any]) -> dict[str, str]:
     """Facts as people read them; what an event does not say is nothing."""
     shown = _Nothing({name: _text(value) for name, value in facts.items()})
-    if "number" in facts and "rounds" in facts:
-        full = BAR * int(facts["number"]) // max(1, int(facts["rounds"]))
+    if "closed" in facts and "rounds" in facts:
+        full = BAR * int(facts["closed"]) // max(1, int(facts["rounds"]))
         shown["bar"] = "#" * full + "-" * (BAR - full)
     if shown.get("hint"):
         shown["hint"] = f"\n          {shown['hint']}"

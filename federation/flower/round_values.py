@@ -44,11 +44,15 @@ class Opening:
 
 @dataclass(frozen=True)
 class LastRound:
-    """The newest round at the broker; its state is `open`, `closed` or `failed`."""
+    """The newest round at the broker; its state is `open`, `closed` or `failed`.
+
+    `closed` is how many rounds of the campaign's stage gave a model.
+    """
 
     stage: str
     number: int
     state: str
+    closed: int
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,13 @@ class Desk(Protocol):
 class Told:
     """What came of a round: the model, whose updates are in it, and why others' are not.
 
-    `left_out` says it in full; what the broker is told is in the checkpoint.
+    `left_out` says it in full; what the broker is told is in the checkpoint. `closed` is how many
+    rounds of the stage gave one, this one too.
     """
 
     checkpoint: Checkpoint
     left_out: Mapping[str, str]
+    closed: int
 
 
 @dataclass(frozen=True)

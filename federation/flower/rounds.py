@@ -12,6 +12,7 @@ A round, in this order; whatever ends this process between two steps, `Rounds.go
 4. The broker takes their receipts (`Desk.receipts`), all in one call: one that it refuses counts
    for nothing either.
 5. Too few are left: the round has failed (`Desk.fail`), its number is used up, no model changes.
+   Where the board signed spare rounds, one of those takes its place.
 6. The updates are aggregated by one of Flower's strategies (`strategy.strategy_of`), or, masked,
    by `secure.Secure`, whose first steps come before 2.
 7. The model is kept on disk (`models.Checkpoints`), and then the round is closed. Where the broker
@@ -84,22 +85,30 @@ class Rounds:
     def go_on(self, grid: Grid, first: Model) -> Model:
         """Run what is left of the stage, from the last model kept in it, else from `first`.
 
+        That is until as many rounds gave a model as the board asks for, or no number is left.
+
         Raises `RoundFailed`, `RoundNotClosed`, `CheckpointBroken`, and whatever the broker refuses.
         """
-        following = self._next()
+        following, closed = self._next()
         kept = self.checkpoints.last()
         begins = kept is None or kept.stage != self.stage
         model = first if kept is None or begins else self.checkpoints.model(kept)
-        for number in range(following, self.signed.campaign.rounds + 1):
-            model = self._round(grid, number, model)
+        campaign = self.signed.campaign
+        for number in range(following, campaign.highest_number + 1):
+            if closed >= campaign.rounds:
+                break
+            closed += 1
+            model = self._round(grid, number, model, closed)
         return model
 
-    def _next(self) -> int:
+    def _next(self) -> tuple[int, int]:
+        """The number of the stage's next round, and how many of it gave a model."""
         last, kept = self.desk.last(), self.checkpoints.last()
         if last is not None:
             self.checkpoints.count(last.stage, last.number)
         if last is None or last.stage != self.stage:
-            return 1
+            return 1, 0
+        closed = last.closed
         ours = kept is not None and (kept.stage, kept.number) == (last.stage, last.number)
         if ours and kept is not None and last.state == "failed":
             # Given up at the broker meanwhile: the next round begins with the model before.
@@ -109,9 +118,10 @@ class Rounds:
             if ours and kept is not None:
                 with suppress(RoundNotClosed):
                     self._close(kept)
+                    closed += 1
             else:
                 self.desk.fail(last.stage, last.number, "interrupted", Remarks())
-        return last.number + 1
+        return last.number + 1, closed
 
     def _close(self, checkpoint: Checkpoint) -> None:
         """Close a round, or give it up where the broker never will: else nothing went on."""
@@ -124,7 +134,8 @@ class Rounds:
             self.desk.fail(checkpoint.stage, checkpoint.number, "close_refused", told)
             raise
 
-    def _round(self, grid: Grid, number: int, model: Model) -> Model:
+    def _round(self, grid: Grid, number: int, model: Model, closed: int) -> Model:
+        """A round; `closed` of the stage gave a model once this one has."""
         model_in = model_hash(model)
         opening = self.desk.open(self.stage, number, model_in)
         self.checkpoints.count(self.stage, number)
@@ -152,7 +163,7 @@ class Rounds:
         )
         self.checkpoints.keep(checkpoint, after)
         self._close(checkpoint)
-        self.told.append(Told(checkpoint, made.left_out))
+        self.told.append(Told(checkpoint, made.left_out, closed))
         self.tell(self.told[-1])
         return after
 

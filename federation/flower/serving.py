@@ -149,6 +149,7 @@ class _Desk(BrokerDesk):
             kept.stage,
             kept.number,
             **facts,
+            closed=told.closed,
             members=list(kept.members),
             model_out=kept.model_out,
         )

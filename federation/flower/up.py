@@ -27,7 +27,7 @@ from federation.campaign import bundle_hash
 from federation.errors import FederationError
 from federation.flower.broker import OK, BrokerClient, BrokerRefused, said
 from federation.flower.bundle import Bundle
-from federation.flower.campaign_told import over, verified
+from federation.flower.campaign_told import closed, over, verified
 from federation.flower.control import Control, ControlRefused, Node, Run
 from federation.flower.events import Changes, Events, Tail
 from federation.flower.places import Places
@@ -48,6 +48,7 @@ IN_VAIN: Final = "no_round_accepted"
 ENDS_BY_ITSELF: Final = frozenset({"paused", "finished"})
 GONE: Final = frozenset({"revoked", "expired"})
 PROMOTE: Final = "go on by: consent-broker federation model promote MODEL --approval FILE"
+NOTHING: Final = "no round of it gave a model: see why, and sign another campaign"
 LOOK: Final = (
     "see why: consent-broker federation status; go on by: consent-broker federation campaign start"
 )
@@ -222,8 +223,9 @@ class Reconciler:
             if told["state"] != "running":
                 return
         if over(told, signed):
-            hint = PROMOTE
-            self.changes.tell(campaign, "stage_over", campaign=campaign, stage=stage, hint=hint)
+            done, of = closed(told), signed.campaign.rounds
+            facts = {"campaign": campaign, "stage": stage, "closed": done, "rounds": of}
+            self.changes.tell(campaign, "stage_over", **facts, hint=PROMOTE if done else NOTHING)
             return
         if tried.in_vain >= self.home.attempts:
             self._given_up(campaign, tried)

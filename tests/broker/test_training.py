@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,12 @@ from broker.usecases.kill_switch import turn
 from broker.usecases.partner import set_partner_state
 from broker.usecases.rollout import promote, retire
 from broker.usecases.training_receipt import Sent, accept_receipt
+from broker.usecases.training_report import reports
 from credentials.jcs import b64url_decode
 from credentials.keys import SoftwareKey
 from credentials.status import verify_status_token
 from federation.board import Board, pass_stage
-from federation.errors import BoardDisagrees, StageShut
+from federation.errors import BoardDisagrees, CombinationImpossible, StageShut
 from federation.presence import LEAF_BYTES, RoundKey, leaf_of
 from federation.receipt import UsedList
 from tests.broker.flow_world import PURPOSE, World, world
@@ -312,11 +314,111 @@ def test_what_is_switched_off_or_not_running_opens_no_round(broker: World) -> No
             campaigns.set_state(broker.ctx, "demo", at.campaign, state)
 
 
+def fail(at: Training, number: int, begins: str = BEGAN, stage: str = "consortium") -> None:
+    at.open(number, begins, stage)
+    assert at.call("POST", f"/rounds/{stage}/{number}/fail", {"code": "few"}).status_code == 200
+
+
+def give(at: Training, number: int, begins: str, gives: str, stage: str = "consortium") -> None:
+    opened = at.open(number, begins, stage)
+    assert at.hand_in(opened, invented(at, opened)).status_code == 200
+    assert at.close(opened, gives).status_code == 200
+
+
+def standing(at: Training) -> tuple[str, str | None, dict[str, int]]:
+    told = at.call("GET", "").json()
+    return told["state"], told["reason"], told["progress"]
+
+
+def test_spare_rounds_stand_in_for_those_that_failed(broker: World) -> None:
+    at = training(broker, rounds=2, spare_rounds=3)
+    fail(at, 1)
+    give(at, 2, BEGAN, model(2))
+    fail(at, 3, model(2))
+    used = {"closed": 1, "failed": 2, "rounds": 2, "spare_rounds": 3, "spare_used": 2}
+    assert standing(at) == ("running", None, used)
+    give(at, 4, model(2), model(4))
+    # All that was asked for is there: what is left of the spare ones is not opened.
+    assert standing(at) == ("finished", None, used | {"closed": 2})
+    body = {"stage": "consortium", "number": 5, "model_in": model(4)}
+    assert code(at.call("POST", "/rounds", body)) == (409, "state_conflict")
+
+
+def test_that_no_number_is_left_is_said(broker: World) -> None:
+    at = training(broker, rounds=2, spare_rounds=1)
+    fail(at, 1)
+    give(at, 2, BEGAN, model(2))
+    fail(at, 3, model(2))
+    used = {"closed": 1, "failed": 2, "rounds": 2, "spare_rounds": 1, "spare_used": 1}
+    assert standing(at) == ("finished", "rounds_used_up", used)
+    body = {"stage": "consortium", "number": 4, "model_in": model(2)}
+    assert code(at.call("POST", "/rounds", body)) == (409, "state_conflict")
+
+
+def test_each_stage_has_its_rounds_and_spare_ones(broker: World) -> None:
+    named = [broker.partner]
+    stages = [
+        {"stage": stage, "members": named, "gates": [], "approvals": 1}
+        for stage in ("pilot", "consortium")
+    ]
+    at = training(broker, rollout=stages, rounds=1, spare_rounds=2)
+    fail(at, 1, stage="pilot")
+    give(at, 2, BEGAN, model(2), "pilot")
+    body = {"stage": "pilot", "number": 3, "model_in": model(2)}
+    assert "has had its 1 rounds" in at.call("POST", "/rounds", body).json()["detail"]
+    promote(broker.ctx, "demo", model(2), [at.approval("pilot", model(2))])
+    fresh = {"closed": 0, "failed": 0, "rounds": 1, "spare_rounds": 2, "spare_used": 0}
+    assert standing(at) == ("running", None, fresh)
+    fail(at, 1, model(2))
+    fail(at, 2, model(2))
+    give(at, 3, model(2), model(5))
+    assert standing(at)[:2] == ("finished", None)
+
+
+def test_a_pilot_whose_numbers_are_used_up_waits_for_its_promotion(broker: World) -> None:
+    named = [broker.partner]
+    stages = [
+        {"stage": stage, "members": named, "gates": [], "approvals": 1}
+        for stage in ("pilot", "consortium")
+    ]
+    at = training(broker, rollout=stages, rounds=2, spare_rounds=1)
+    give(at, 1, BEGAN, model(1), "pilot")
+    fail(at, 2, model(1), "pilot")
+    fail(at, 3, model(1), "pilot")
+    body = {"stage": "pilot", "number": 4, "model_in": model(1)}
+    assert "opens 3 rounds" in at.call("POST", "/rounds", body).json()["detail"]
+    assert standing(at)[:2] == ("running", None)
+    promote(broker.ctx, "demo", model(1), [at.approval("pilot", model(1))])
+    give(at, 1, model(1), model(2))
+    assert standing(at)[:2] == ("running", None)
+
+
+def test_spare_rounds_spend_of_the_budget_as_all_do(broker: World) -> None:
+    privacy = PRIVACY | {"epsilon": "2"}
+    free, spent = (
+        training(broker, privacy=privacy, rounds=1, spare_rounds=2),
+        [],
+    )
+    for number in (1, 2):
+        fail(free, number)
+        spent.append(Decimal(reports(broker.ctx, "demo", free.campaign)[0]["epsilon"]))
+    give(free, 3, BEGAN, model(3))
+    [told] = reports(broker.ctx, "demo", free.campaign)
+    assert 0 < spent[0] < spent[1] < Decimal(told["epsilon"]) <= 2
+    assert told["models"][-1]["epsilon"] == told["epsilon"]
+    salt = campaigns.new_salt(broker.ctx, "demo")
+    with pytest.raises(CombinationImpossible, match="covers fewer"):
+        signed_document(
+            salt, [broker.partner], broker.time[0], privacy=privacy, rounds=1, spare_rounds=900
+        )
+
+
+@pytest.mark.parametrize("spare", [None, 1])
 @pytest.mark.parametrize("ends", ["closed", "failed"])
 def test_what_is_paused_in_its_last_round_is_finished_as_it_starts(
-    broker: World, ends: str
+    broker: World, ends: str, spare: int | None
 ) -> None:
-    at = training(broker, rounds=1)
+    at = training(broker, rounds=1, **({} if spare is None else {"spare_rounds": spare}))
     opened = at.open(1)
     campaigns.set_state(broker.ctx, "demo", at.campaign, "paused")
     # While the round is open there is something to go on with.
@@ -329,8 +431,12 @@ def test_what_is_paused_in_its_last_round_is_finished_as_it_starts(
         failed = at.call("POST", "/rounds/consortium/1/fail", {"code": "few"})
         assert failed.status_code == 200
     assert at.call("GET", "").json()["state"] == "paused"
-    assert campaigns.set_state(broker.ctx, "demo", at.campaign, "running").state == "finished"
-    assert at.call("GET", "").json()["state"] == "finished"
+    goes_on = ends == "failed" and spare is not None
+    state = "running" if goes_on else "finished"
+    row = campaigns.set_state(broker.ctx, "demo", at.campaign, "running")
+    told = at.call("GET", "").json()
+    assert (row.state, told["state"]) == (state, state)
+    assert told["reason"] == ("rounds_used_up" if ends == "failed" and not goes_on else None)
 
 
 def test_a_switch_that_is_turned_on_in_mid_round_stops_it(broker: World) -> None:

@@ -19,6 +19,7 @@ from federation.errors import (
     ParametersDiffer,
     TooLarge,
 )
+from federation.privacy import RowPrivacy, Spent, rounds_left
 from tests.federation.world import BUNDLE, CAMPAIGN, PARAMETERS, aggregation, campaign_json
 
 
@@ -176,6 +177,38 @@ def test_a_round_that_could_never_begin_is_refused() -> None:
 def test_what_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(FederationError):
         read(campaign_json(**changes))
+
+
+def test_spare_rounds_are_signed_where_there_are_any() -> None:
+    """Without them a campaign is spelt and hashed as before there were any."""
+    plain = read(CAMPAIGN)
+    assert (plain.spare_rounds, plain.highest_number) == (0, 20)
+    assert "spare_rounds" not in plain.to_json()
+    assert plain.hash() == "XdlDzEfsI2rlPv4m9TEQOPivNnkpyQyB4JbO2MAMrYk"
+    document = campaign_json(spare_rounds=5)
+    spared = read(document)
+    assert (spared.spare_rounds, spared.highest_number) == (5, 25)
+    assert spared.to_json() == document
+    assert spared.hash() != plain.hash()
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, "3", None, 1.0, 1_001])
+def test_spare_rounds_have_one_spelling(wrong: object) -> None:
+    with pytest.raises(Malformed, match="spare_rounds is a whole number from 1 to 1000"):
+        read(campaign_json(spare_rounds=wrong))
+
+
+def test_spare_rounds_are_ones_that_can_be_opened() -> None:
+    read(campaign_json(rounds=99_999, spare_rounds=1, privacy=None))
+    with pytest.raises(CampaignInvalid, match="together"):
+        read(campaign_json(rounds=100_000, spare_rounds=1, privacy=None))
+    # Every round that is opened spends, those of both stages.
+    privacy = RowPrivacy.from_json(CAMPAIGN["privacy"])
+    covered = rounds_left(privacy, Spent()) // 2
+    assert covered > 20
+    read(campaign_json(spare_rounds=covered - 20))
+    with pytest.raises(CombinationImpossible, match=f"open {2 * (covered + 1)} rounds"):
+        read(campaign_json(spare_rounds=covered - 19))
 
 
 def test_the_hash_of_the_parameters_is_theirs() -> None:

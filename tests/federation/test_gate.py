@@ -373,6 +373,19 @@ def test_with_accounting_one_customer_changes_one_row() -> None:
     assert second.rows == tuple(place for place in range(22) if place != 3)
 
 
+def test_a_coordinator_has_no_more_rounds_of_a_member_than_were_signed() -> None:
+    """That a round failed is its word alone: the numbers end, and none comes a second time."""
+    site = Member(BROKER, CREDENTIALS, signed(rounds=3, spare_rounds=2, privacy=None))
+    before, trained = site.first(), 0
+    for number in (1, 1, 3, 2, 3, 4, 5, 4, 1, 5):
+        found = site.gate(before, number=number, opened_at=max(OPENED, before.opened_at + 1))
+        trained, before = trained + bool(found.rows), found.before if found.rows else before
+    assert trained == 4
+    for number in (6, 7, 100_000):
+        with pytest.raises(CampaignInvalid, match="rounds 1 to 5"):
+            site.open(number=number)
+
+
 def test_no_round_follows_itself_or_another_campaigns() -> None:
     site = unprotected()
     first = site.gate()

@@ -36,7 +36,7 @@ COMMANDS = Commands("federation")
 run, told = COMMANDS.run, COMMANDS.told
 SVG = "{http://www.w3.org/2000/svg}"
 Scheme = Literal["light", "dark"]
-ROUNDS = 6
+ROUNDS, SPARE = 6, 2
 BUDGET = "8"
 CLOSED = [
     ("pilot", 1, "0.61", "0.70"),
@@ -65,7 +65,13 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
         stages[0]["business_line"] = "retail"
         privacy = PRIVACY | {"epsilon": BUDGET}
         made = training(
-            broker, *named, rollout=stages, privacy=privacy, rounds=ROUNDS, unlearning="exclude"
+            broker,
+            *named,
+            rollout=stages,
+            privacy=privacy,
+            rounds=ROUNDS,
+            unlearning="exclude",
+            spare_rounds=SPARE,
         )
         consent = Broker(broker.ctx, broker.time).consent(broker.partner, "crm-0")
         close(made, "pilot", 1, BEGAN, model(1))
@@ -142,9 +148,15 @@ def test_status_counts_the_rounds_that_gave_a_model(at: Training) -> None:
     head, bar, members, epsilon, *_ = text.splitlines()
     # Whole, however narrow the terminal: other commands ask for it.
     assert head.startswith(f"{at.campaign}  churn-2026  running  consortium")
-    assert bar.rstrip().endswith("2/6 rounds, 2 failed")
+    assert bar.rstrip().endswith("2/6 rounds, 2 failed, 2/2 spare used")
     assert bar.count("━") / BAR_WIDTH == pytest.approx(2 / 6, abs=0.1)
-    assert campaign["progress"] == {"rounds": ROUNDS, "closed": 2, "failed": 2}
+    assert campaign["progress"] == {
+        "rounds": ROUNDS,
+        "closed": 2,
+        "failed": 2,
+        "spare_rounds": SPARE,
+        "spare_used": 2,
+    }
     assert members.count(" admitted") == 2
     # With the round that is open, which no model tells of yet.
     spent = epsilon_after(RowPrivacy.from_json(PRIVACY | {"epsilon": BUDGET}), 8)

@@ -49,6 +49,7 @@ class Link:
     state: str = "running"
     last: tuple[int, str] = (0, "")
     accepted: int = 0
+    closed: int | None = None
     admitted_members: set[str] = field(default_factory=lambda: {"p-0", "p-1", "p-2"})
     registered: dict[int, bytes] = field(default_factory=dict)
     strangers: set[str] = field(default_factory=set)
@@ -100,6 +101,8 @@ class Link:
             "board": {"keys": keys, "threshold": 2},
             "last_round": last,
             "passed": None,
+            # A broker of before spare rounds has no such thing.
+            **({} if self.closed is None else {"progress": {"closed": self.closed}}),
             "last_accepted": {"number": self.accepted} if self.accepted else None,
             "members": [
                 {
@@ -198,8 +201,8 @@ vars(up).update(time=SimpleNamespace(monotonic=lambda: CLOCK.now))
 class Coordinators:
     """Coordinators one after the other, over one directory, SuperLink and broker."""
 
-    def __init__(self, *, signed: bool = True) -> None:
-        self.link = Link(World(3, 3, {"minimum_members": 2}, method="fedavg"))
+    def __init__(self, *, signed: bool = True, **changes: object) -> None:
+        self.link = Link(World(3, 3, {"minimum_members": 2, **changes}, method="fedavg"))
         directory = Path(tempfile.mkdtemp(dir=sys.argv[1]))
         (directory / "bundles").mkdir()
         (directory / "c.toml").write_text(
@@ -266,6 +269,36 @@ def usual() -> dict[str, Any]:
         "taking_part": link.taking_part,
         "events": made.names(),
     }
+
+
+def spare() -> dict[str, Any]:
+    """A stage of three rounds and two spare ones goes on until three gave a model, or none is left.
+
+    What comes of the last number is failed, and closed; another time the fourth one is enough.
+    """
+    found: dict[str, Any] = {}
+    for name, ends in (
+        ("in time", [(2, 1, "failed"), (3, 2, "closed"), (4, 3, "closed")]),
+        ("at last", [(3, 1, "failed"), (4, 2, "closed"), (5, 3, "closed")]),
+        ("used up", [(3, 1, "failed"), (4, 2, "closed"), (5, 2, "failed")]),
+        ("for nothing", [(4, 0, "failed"), (5, 0, "failed")]),
+    ):
+        made = Coordinators(spare_rounds=2)
+        link, went_on = made.link, []
+        link.closed = 0
+        made.turns(2)
+        for number, closed, state in ends:
+            went_on.append(len(link.running()))
+            for run in link.running():
+                link.started[run] = "failed"
+            link.last, link.closed = (number, state), closed
+            made.turns()
+            made.at_once()
+            made.turns()
+        [over] = made.said("stage_over")
+        hint = "promote" if over["hint"] == up.PROMOTE else "nothing"
+        found[name] = [went_on, link.running(), over["closed"], over["rounds"], hint]
+    return found
 
 
 def others_waited_for() -> dict[str, Any]:
@@ -562,6 +595,6 @@ if __name__ == "__main__":
     parts = (
         *(usual, others_waited_for, ended_at_each_call, membership, unsigned),
         *(first_models, strangers_to_the_stage, in_vain, spent, remarks_to_an_older_broker),
-        *(busy, closed_in_between, not_paused),
+        *(busy, closed_in_between, not_paused, spare),
     )
     sys.stdout.write(json.dumps({part.__name__: part() for part in parts}))

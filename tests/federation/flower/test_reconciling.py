@@ -33,6 +33,12 @@ EXPECTED: Mapping[str, Any] = {
             "stage_over",
         ],
     },
+    "spare": {
+        "in time": [[1, 1, 1], [], 3, 3, "promote"],
+        "at last": [[1, 1, 1], [], 3, 3, "promote"],
+        "used up": [[1, 1, 1], [], 2, 3, "promote"],
+        "for nothing": [[1, 1], [], 0, 3, "nothing"],
+    },
     "others_waited_for": {
         **dict.fromkeys(("strangers", "invited", "offline", "anew"), 0),
         **dict.fromkeys(("not for ever", "comes and goes", "revoked"), 1),

@@ -25,13 +25,14 @@ EXPECTED: Mapping[str, Any] = {
         "closing": ["open 1", "close 1", "open 2", "close 2"],
         "opening": ["open 1", "fail 1 interrupted", "open 2", "close 2", "open 3", "close 3"],
     },
-    # In the middle of a round its number is used up; before it, or when its model was kept, none.
+    # In the middle of a round its number is used up, and the next one gives the model instead;
+    # before it, or when its model was kept, none is.
     "ended_at_each_step": {
-        step: ["close 3", closed, True, True]
-        for closed, steps in (
+        step: [f"close {last}", 3, True, True]
+        for last, steps in (
             (3, ("open 2", "close 2", "after 2")),
             (
-                2,
+                4,
                 (
                     *(f"{verb} 2 p-{n}" for verb in ("receipt", "received") for n in range(3)),
                     "member",
@@ -73,6 +74,13 @@ EXPECTED: Mapping[str, Any] = {
         "why": {"p-2": "refused_lists_unavailable"},
         "said": ["open 1", "fail 1 too_few_updates", "open 2", "close 2"],
         "remarked": [{"p-2": "refused_lists_unavailable"}, {}],
+    },
+    # Of what two rounds and two spare ones are: four updates, whatever is said of them.
+    "hostile": {
+        "trained": [4, 4, 4],
+        "answers": ["trained"] * 4
+        + ["refused_campaign_invalid"] * 3
+        + ["refused_round_repeated"] * 4,
     },
     "not_closed": {
         "said": [

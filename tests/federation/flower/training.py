@@ -169,7 +169,7 @@ class Desk:
     leaves: dict[tuple[int, str], bytes] = field(default_factory=dict)
     taken: dict[tuple[int, str], set[str]] = field(default_factory=lambda: defaultdict(set))
     remarks: list[Remarks] = field(default_factory=list)
-    state: LastRound | None = None
+    state: tuple[str, int, str] | None = None
     end_at: str = ""
     refuse: str = ""
     never_close: int = 0
@@ -184,12 +184,15 @@ class Desk:
             raise Ended
 
     def last(self) -> LastRound | None:
-        return self.state
+        if self.state is None:
+            return None
+        closed = sum(one.startswith("close ") for one in self.said)
+        return LastRound(*self.state, closed)
 
     def open(self, stage: str, number: int, model_in: str) -> Opening:
         self.clock.now += 60
         self._say(f"open {number}")
-        self.state = LastRound(stage, number, "open")
+        self.state = (stage, number, "open")
         return Opening(self.clock.now, self.members)
 
     def receipts(self, stage: str, number: int, given: Mapping[str, HandedOn]) -> dict[str, str]:
@@ -208,13 +211,13 @@ class Desk:
             raise RoundNotClosed("state_conflict")
         self._say(f"close {checkpoint.number}")
         self.remarks.append(Remarks(checkpoint.left_out, checkpoint.notices))
-        self.state = LastRound(checkpoint.stage, checkpoint.number, "closed")
+        self.state = (checkpoint.stage, checkpoint.number, "closed")
         self._end(f"after {checkpoint.number}")
 
     def fail(self, stage: str, number: int, code: str, remarks: Remarks) -> None:
         self._say(f"fail {number} {code}")
         self.remarks.append(remarks)
-        self.state = LastRound(stage, number, "failed")
+        self.state = (stage, number, "failed")
 
 
 class World:
@@ -330,13 +333,14 @@ def ended_before_closing() -> dict[str, Any]:
 def ended_at_each_step() -> dict[str, Any]:
     """A coordinator that ends at each step of a round, another time a member that does.
 
-    The next one ends the campaign, and each round that gave a model has one receipt of each member.
+    The next one ends the campaign: as many models as were asked for, a spare round in the place of
+    the one that was lost, and for each that gave one, one receipt of each member.
     """
     steps = ["open 2", "close 2", "after 2"]
     steps += [f"{verb} 2 p-{number}" for verb in ("receipt", "received") for number in range(3)]
     found = {}
     for step in [*steps, "member"]:
-        world = World(method="fedavg", rounds=3)
+        world = World(3, 3, {"spare_rounds": 1}, method="fedavg")
         world.desk.end_at = step
         if step == "member":
             world.changed["p-1"] = _ends_once()
@@ -352,6 +356,23 @@ def ended_at_each_step() -> dict[str, Any]:
             set(ours.values()) == {1},
         ]
     return found
+
+
+def hostile() -> dict[str, Any]:
+    """A coordinator that says of each round that it failed, to have more updates of a member.
+
+    It goes on beyond what was signed, begins anew with other models, and asks for the other stage.
+    """
+    world = World(3, 2, {"spare_rounds": 2}, method="fedavg")
+    nodes = InProcess({int(name[2:]) + 1: world.node(name) for name in world.sites})
+    answers: list[str] = []
+    for number in (*range(1, 8), *range(1, 5)):
+        rounds = world.rounds()
+        with suppress(RoundFailed):
+            world.desk.refuse = "p-1"  # too few are left
+            rounds._round(nodes, number, {**FIRST, "bias": np.full(1, float(number))}, 1)  # noqa: SLF001
+        answers.append(world.desk.remarks[-1].left_out.get("p-0", "trained"))
+    return {"trained": [len(one.trained_on) for one in world.sites.values()], "answers": answers}
 
 
 def _ends_once() -> Callable[[Message], Message]:
@@ -742,6 +763,7 @@ def main(directory: Path) -> dict[str, Any]:
         "ended_at_each_step": ended_at_each_step(),
         "left_out": left_out(),
         "failed": failed(),
+        "hostile": hostile(),
         "not_closed": not_closed(),
         "without_node": without_node(),
         "of_one_line": of_one_line(),
