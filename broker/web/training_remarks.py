@@ -27,7 +27,7 @@ WHY: Final = {
     "business_lines_differ": "业务线与行数不符 as many business lines as rows it has not",
     "business_lines_missing": "未说明各行的业务线 it names no business lines of its rows",
     "campaign_followed": "另一活动已接续 another campaign does this one anew",
-    "campaign_invalid": "活动的时间、阶段或成员不符 time, stage or members do not fit",
+    "campaign_invalid": "活动的时间、阶段、轮次或成员不符 time, stage, round or members do not fit",
     "flower_error": "传输出错 its message failed",
     "invalid_request": "无法读取 cannot be read",
     "leaves_differ": "回执与叶子不符 the leaves are not those of its receipt",

@@ -46,7 +46,8 @@ CURES: Final = {
     "campaign_followed": "another campaign does the rounds of this one anew: nothing to mend",
     "rows_differ": "the application reads another number of rows than consents has lines: one line "
     "for each row, in the rows' order, an empty one for a row without a consent",
-    "campaign_invalid": "the campaign's time, stage or members do not fit: is the clock right?",
+    "campaign_invalid": "the campaign's time, stage, round or members do not fit: is the clock "
+    "right?",
     "broker_refused": "the broker did not give the key of the round: are you still admitted?",
     "settings_wrong": "something that your settings name is not there or cannot be read",
     "stage_shut": "the stage before is not shown to be passed",
