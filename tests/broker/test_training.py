@@ -27,6 +27,8 @@ from broker.usecases.partner import set_partner_state
 from broker.usecases.rollout import promote, retire
 from broker.usecases.training_receipt import Sent, accept_receipt
 from broker.usecases.training_report import reports
+from broker.web.training_remarks import ended
+from broker.web.training_report import page
 from credentials.jcs import b64url_decode
 from credentials.keys import SoftwareKey
 from credentials.status import verify_status_token
@@ -351,6 +353,10 @@ def test_that_no_number_is_left_is_said(broker: World) -> None:
     fail(at, 3, model(2))
     used = {"closed": 1, "failed": 2, "rounds": 2, "spare_rounds": 1, "spare_used": 1}
     assert standing(at) == ("finished", "rounds_used_up", used)
+    [told] = reports(broker.ctx, "demo", at.campaign)
+    assert "no round is left" in ended(told)
+    assert f"1/2 轮 rounds done; 最后模型 last model {model(2)}" in ended(told)
+    assert "2 失败 failed; 备用 spare 1 / 1 已用 used" in page(told, broker.time[0])
     body = {"stage": "consortium", "number": 4, "model_in": model(2)}
     assert code(at.call("POST", "/rounds", body)) == (409, "state_conflict")
 

@@ -25,7 +25,7 @@ from sqlalchemy import select
 from broker.store import audit
 from broker.store.acting import acting_for_all
 from dev.federation.consortium import NAMES, PYTHON, Consortium, consortium
-from dev.federation.members import RefusedError
+from dev.federation.members import Member, RefusedError
 from dev.federation.programs import Program, children, until
 from dev.running import CONSENT_BROKER
 from tests.faults.lengths import SOAK
@@ -170,12 +170,25 @@ def each_is_killed_at_each_step_and_a_row_that_left_stays_out(tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.timeout(3_000)
-def test_a_member_is_revoked_in_mid_round(tmp_path: Path) -> None:
-    """It is out while its answer is waited for: the round goes on, and the next is without it."""
+def test_revoked_crashed_and_run_by_a_thief(tmp_path: Path) -> None:
+    """Four rounds of one consortium, whose start is most of the time; two give a model, as asked.
+
+    1. A member is revoked while its answer is waited for: the round goes on without it.
+    2. The coordinator's machine is lost while the next is open.
+    3. Whoever has the control token runs the board's own application with a parameter of its own:
+       each member refuses, trains on nothing and is told why.
+    4. The coordinator comes back, and there are as many models as the board asked for.
+    """
     if not PYTHON.exists():
         missing(".venv-federation is not there, needed to run Flower (make federation)")
-    with consortium(tmp_path, lambda _name, _event: None) as made:
-        begin(made, 2, minimum_members=2, last_waits=True)
+    trained: list[tuple[str, int]] = []
+
+    def told_by_programs(name: str, event: dict[str, Any]) -> None:
+        if event["event"] == "trained":
+            trained.append((name, event["number"]))
+
+    with consortium(tmp_path, told_by_programs) as made:
+        begin(made, 2, spare_rounds=2, minimum_members=2, last_waits=True)
         coordinator, gone = made.coordinator, made.members[-1]
         others = sorted(one.id for one in made.members[:-1])
         assert coordinator is not None
@@ -184,9 +197,13 @@ def test_a_member_is_revoked_in_mid_round(tmp_path: Path) -> None:
             made.revoke(gone)
             began = time.monotonic()
             closed = out_and_over(coordinator, others)
-            TOLD.info("out, and its round over, after %.1f s", time.monotonic() - began)
+            TOLD.info("out, its round over, the next open %.1f s", time.monotonic() - began)
+            coordinator.kill()
         finally:
             let_go(last_rows(made))
+        stolen = made.in_flower("-m", "tests.federation.flower.thief", coordinator.command[-2])
+        refusals = [refusal_of(one, 3) for one in made.members[:-1]]
+        coordinator = made.start_coordinator()
         coordinator.await_event(lambda event: event["event"] == "campaign_state", "the end")
         # What it holds opens nothing any more.
         with pytest.raises(RefusedError, match="not admitted"):
@@ -194,18 +211,30 @@ def test_a_member_is_revoked_in_mid_round(tmp_path: Path) -> None:
         told, logged = made.told_campaign(), entries(made)
     assert (closed["event"], closed["members"]) == ("round_closed", others)
     assert sorted(closed["left_out"]) == [gone.id]
-    first, second = told["rounds"]
+    first, lost, forced, last = told["rounds"]
     assert sorted(first["taking_part"]) == sorted([*others, gone.id])
-    assert sorted(second["taking_part"]) == others
-    assert [(one["state"], sorted(one["receipts"])) for one in (first, second)] == [
-        ("closed", others)
-    ] * 2
+    assert [sorted(one["taking_part"]) for one in (lost, forced, last)] == [others] * 3
+    assert [(one["state"], one["code"]) for one in told["rounds"]] == [
+        *(("closed", None), ("failed", "interrupted")),
+        *(("failed", "too_few_updates"), ("closed", None)),
+    ]
+    # All models that the board asked for, each from one receipt of each member that counts.
+    assert (told["state"], told["reason"]) == ("finished", None)
+    used = {"rounds": 2, "closed": 2, "failed": 2, "spare_rounds": 2, "spare_used": 2}
+    assert told["progress"] == used
+    assert [one["members"] for one in told["models"] if one["number"]] == [others] * 2
+    assert [sorted(one["receipts"]) for one in (first, last)] == [others] * 2
+    assert (first["model_out"], last["model_out"]) == (last["model_in"], told["models"][-1]["id"])
+    check_theft(json.loads(stolen), refusals, forced)
+    assert {number for _, number in trained} - {1, 2, 4} == set()
+    assert {(f"member {one}", 4) for one in others} <= set(trained)
     states = {one["member"]: one["state"] for one in told["members"]}
     assert states == {**dict.fromkeys(others, "admitted"), gone.id: "revoked"}
     # In the log: admitted each by its credential, and revoked while the first round was open.
     assert logged == [
         *["federation.admitted"] * 3,
         *("training.round_opened", "federation.revoked", "training.round_closed"),
+        *("training.round_opened", "training.round_failed") * 2,
         *("training.round_opened", "training.round_closed"),
         "federation.join_refused",
     ]
@@ -402,18 +431,39 @@ def let_go(pipe: Path) -> None:
 
 
 def out_and_over(coordinator: Program, others: list[str]) -> dict[str, Any]:
-    """How the open round ended, once only others are admitted too, in whichever order."""
+    """How the open round ended, once only others are admitted too and the next one is open."""
     found: dict[str, dict[str, Any]] = {}
 
-    def both(event: dict[str, Any]) -> bool:
+    def all_three(event: dict[str, Any]) -> bool:
         if event["event"] == "members" and event["admitted"] == others:
             found["out"] = event
         if event["event"] in {"round_closed", "round_failed"}:
             found.setdefault("over", event)
-        return found.keys() == {"out", "over"}
+        if event["event"] == "round_opened":
+            found["next"] = event
+        return found.keys() == {"out", "over", "next"}
 
-    coordinator.await_event(both, "that it is out, and the round's end")
+    coordinator.await_event(all_three, "that it is out, the round's end, and the next")
     return found["over"]
+
+
+def check_theft(
+    stolen: dict[str, Any], refusals: list[dict[str, Any]], forced: dict[str, Any]
+) -> None:
+    """A run with a parameter of its own: refused by each, said to each, and nothing came of it."""
+    assert stolen == {"status": "failed"}
+    assert [one["code"] for one in refusals] == ["parameters_differ"] * 2
+    assert all("see steps" in one["hint"] and "did not sign" in one["hint"] for one in refusals)
+    assert (forced["receipts"], forced["model_out"]) == ([], None)
+    assert forced["left_out"] == dict.fromkeys(forced["taking_part"], "refused_parameters_differ")
+
+
+def refusal_of(member: Member, number: int) -> dict[str, Any]:
+    """What a member's own program says of a round that it refused."""
+    assert member.program is not None
+    return member.program.await_event(
+        lambda event: event["event"] == "refused" and event["number"] == number, "its refusal"
+    )
 
 
 LOGGED = (
