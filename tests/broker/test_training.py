@@ -54,19 +54,6 @@ from tests.waiting import waited_for
 ONE = {"stage": "consortium", "number": 1, "model_in": BEGAN}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_database")
-    with world(tmp_path / "home", database_url=url) as broker:
-        yield broker
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path / "home") as found:
-        yield found
-
-
 def told_in(sent: Mapping[str, str]) -> set[bytes]:
     """The leaves that a member sends."""
     data = b64url_decode(sent["leaves"])

@@ -1,13 +1,9 @@
 """Receipts of several members in one call: each by itself, all in one transaction."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from broker.domain.kill_switch import KillSwitch
 from broker.store import training_rounds
@@ -16,21 +12,8 @@ from broker.usecases.kill_switch import turn
 from broker.usecases.training_evidence import leaves_of
 from broker.usecases.training_receipt import Answered, RefusedReceipt, Sent, accept_receipts
 from credentials.jcs import b64url_decode
-from tests.broker.flow_world import PURPOSE, World, world
+from tests.broker.flow_world import PURPOSE, World
 from tests.broker.training import Training, invented, model, training
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_database")
-    with world(tmp_path / "home", database_url=url) as broker:
-        yield broker
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path / "home") as found:
-        yield found
 
 
 def hand_in(at: Training, *sent: dict[str, str]) -> Any:  # noqa: ANN401 (an answer)

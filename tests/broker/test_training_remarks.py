@@ -1,10 +1,8 @@
 """Bad input to rounds is said, in log and page: who was left out, what was refused or spent."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,23 +20,10 @@ from broker.web.training_report import page
 from federation.errors import StageShut
 from federation.remarks import NOTICES as NOTICED
 from federation.remarks import REASONS
-from tests.broker.flow_world import World, world
+from tests.broker.flow_world import World
 from tests.broker.training import BEGAN, PRIVACY, invented, model, training
 
 ONE = {"stage": "consortium", "number": 1, "model_in": BEGAN}
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_database")
-    with world(tmp_path / "home", database_url=url) as broker:
-        yield broker
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path / "home") as found:
-        yield found
 
 
 def code(answer: Any) -> tuple[int, str]:  # noqa: ANN401
