@@ -28,6 +28,25 @@ class ResidualIn(BaseModel):
     after: Annotated[str, _DISTANCE]
 
 
+class MeasuredOut(BaseModel):
+    """The weights that a residual was measured from, each by its file's SHA-256."""
+
+    before: str = Field(description="A model that the task has tainted.")
+    after: str = Field(description="The model that the task was closed with.")
+    reference: str = Field(description="Of a model that never saw the rows.")
+
+
+class ResidualOut(BaseModel):
+    """How far models are from one that never saw the rows."""
+
+    before: Annotated[str, _DISTANCE]
+    after: Annotated[str, _DISTANCE]
+    measured: MeasuredOut | None = Field(
+        description="What the broker's operator measured it from; null: it is what was said, or "
+        "the task was closed before schema 0038."
+    )
+
+
 class TaintedOut(BaseModel):
     """A version that a task has tainted."""
 
@@ -58,8 +77,8 @@ class UnlearningOut(BaseModel):
     taint: Literal["used", "descends"] | None = Field(
         description="Of that model: `descends` says that something of the rows is left in it."
     )
-    residual: ResidualIn | None = Field(
-        description="What whoever closed the task says was measured; null: nobody did."
+    residual: ResidualOut | None = Field(
+        description="What whoever closed the task measured, or said; null: nothing."
     )
     closed_at: int | None
     closed_by: str | None

@@ -14,14 +14,12 @@ from broker.domain.campaign import LARGEST_BOARD
 from broker.domain.errors import BrokerError
 from broker.domain.model_card import (
     CARD,
-    FACTS,
-    LARGEST_FILE,
     WEIGHTS,
     WORD,
     ModelReport,
-    facts_file,
     verify_model,
 )
+from broker.domain.model_facts import FACTS, LARGEST_FILE, facts_file
 from broker.domain.trust import LARGEST as LARGEST_TRUST
 from broker.domain.trust import Trust
 from broker.usecases import model_version as models

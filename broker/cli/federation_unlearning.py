@@ -180,7 +180,9 @@ def _left(told: dict[str, Any]) -> str:
     measured = "residual not measured"
     if told["residual"] is not None:
         left = told["residual"]
-        measured = f"as was said, distance {left['before']}, then {left['after']}"
+        of = left["measured"]
+        how = "as was said" if of is None else f"measured from weights, against {of['reference']}"
+        measured = f"{how}, distance {left['before']}, then {left['after']}"
     if told["model"] is None:
         return "every tainted version is retired"
     if told["taint"] is not None:

@@ -1,19 +1,9 @@
 """A model as it is handed out: files that whoever has the trust file verifies without a server.
 
-    model.json          what the model is (below)
+    model.json          what the model is (`domain.model_facts`)
     MODEL_CARD.md       the same, for people
     model.safetensors   the weights, where they go along
     model.jws           the broker's word on these (`domain.word`, of type `TYPE`)
-
-`model.json` is one JSON object:
-
-    schema          `SCHEMA`
-    iss, made_at    the tenant's address, and when this was so: states change later
-    model           the version: `id` is the SHA-256 of its weights
-    campaign        its campaign: `id`, `hash`, `document` as the board signed it, `board`
-    line            the version and its ancestors, itself first, each with `buckets` (by member, how
-                    many rows its receipt covers, rounded up) and `approvals` (JWS of the board)
-    looked_through  whether all that was withdrawn by then had been looked for
 
 The word says, besides by whom and when it was given, `model`, `state`, and `files`: by name
 the SHA-256 of each, the weights' too where these are elsewhere.
@@ -24,53 +14,26 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
-import orjson
-
 from broker.domain.campaign import LARGEST_BOARD, read_told
-from broker.domain.errors import BrokerError, EvidenceInvalid, StateConflict
+from broker.domain.errors import BrokerError, EvidenceInvalid
+from broker.domain.model_facts import FACTS, STATES, Facts, read_facts
 from broker.domain.trust import Trust
 from broker.domain.word import Word, file_hash, give_word, read_word
 from credentials.errors import CredentialError
 from credentials.json_reader import read_json_object
 from credentials.jws import Signer
 from federation import reading
-from federation.board import MOST_KEYS, Board, SignedCampaign, approvals
-from federation.campaign import MOST_MEMBERS, MOST_ROUNDS
-from federation.errors import FederationError, Malformed
+from federation.board import Board, SignedCampaign, approvals
+from federation.errors import FederationError
 from federation.rollout import STAGES
-from federation.unlearning import Lineage, ModelVersion
+from federation.unlearning import Lineage
 
 T = TypeVar("T")
-SCHEMA: Final = "urn:consent-broker:model:1"
 TYPE: Final = "model+jwt"
-FACTS, CARD, WEIGHTS, WORD = "model.json", "MODEL_CARD.md", "model.safetensors", "model.jws"
-LARGEST_FILE: Final = 32 * 1_048_576
-MOST_VERSIONS: Final = 10_000
-_CONTAINERS: Final = 6 * MOST_VERSIONS
-_FACTS = frozenset({"schema", "iss", "made_at", "model", "campaign", "line", "looked_through"})
-_CAMPAIGN = frozenset({"id", "hash", "document", "board"})
-_MODEL = frozenset(
-    {
-        *("id", "parent", "campaign", "stage", "number", "bundle_hash", "parameters_hash"),
-        *("receipts_root", "members", "epsilon", "metrics", "state", "taint", "created_at"),
-    }
-)
-_LINE = _MODEL | {"buckets", "approvals"}
-STATES: Final = ("candidate", "pilot", "active", "tainted", "retired")
+CARD, WEIGHTS, WORD = "MODEL_CARD.md", "model.safetensors", "model.jws"
 PASSED: Final[Mapping[str, str]] = {"pilot": "pilot", "consortium": "active"}
 """What a candidate becomes by passing its stage; nothing else makes it so."""
 _PASSED: Final = frozenset(PASSED.values())
-
-
-def facts_file(facts: Mapping[str, Any]) -> bytes:
-    """`model.json`. Raises `StateConflict` where it would be more than is read again."""
-    data = orjson.dumps(facts, option=orjson.OPT_INDENT_2)
-    if len(data) > LARGEST_FILE or len(facts["line"]) > MOST_VERSIONS:
-        raise StateConflict(
-            f"the model descends from so many versions that nobody could verify its facts: at most "
-            f"{MOST_VERSIONS}, in {LARGEST_FILE >> 20} MiB"
-        )
-    return data
 
 
 def vouch(
@@ -186,14 +149,6 @@ class _Looked:
         return found
 
 
-@dataclass(frozen=True)
-class _Facts:
-    model: str
-    campaign: Mapping[str, Any]
-    line: tuple[ModelVersion, ...]
-    approvals: Mapping[str, Sequence[str]]
-
-
 # 1.
 def _word(files: Mapping[str, bytes], trust: Trust) -> tuple[Word, str]:
     if WORD not in files:
@@ -233,72 +188,25 @@ def _weights(weights: str | None, named: str | None, *, without: bool) -> tuple[
 
 
 # 3.
-def _facts(files: Mapping[str, bytes], word: Word | None) -> tuple[_Facts, str]:
+def _facts(files: Mapping[str, bytes], word: Word | None) -> tuple[Facts, str]:
     if FACTS not in files:
         raise EvidenceInvalid(f"there is no {FACTS}")
-    told = reading.json_object(files[FACTS], largest=LARGEST_FILE, containers=_CONTAINERS)
-    source = reading.members(told, FACTS, _FACTS)
-    reading.choice(source, "schema", (SCHEMA,))
-    made_at = reading.whole(source, "made_at", 0, 2**53 - 1)
-    reading.flag(source, "looked_through")
-    model = reading.members(source["model"], "a model", _MODEL)
-    campaign = reading.members(source["campaign"], "the campaign", _CAMPAIGN)
-    versions: list[ModelVersion] = []
-    given: dict[str, Sequence[str]] = {}
-    for one in reading.items(source, "line", MOST_VERSIONS):
-        version, approved = _version(one)
-        versions.append(version)
-        given[version.id] = approved
-    if not versions or model != {name: source["line"][0][name] for name in _MODEL}:
-        raise EvidenceInvalid("the line does not begin with the model")
-    state = versions[0].state
-    about = (source["iss"], made_at, versions[0].id, state)
+    facts = read_facts(files[FACTS])
+    about = (facts.issuer, facts.made_at, facts.model, facts.state)
     if word and about != (word.issuer, word.made_at, word.said["model"], word.said["state"]):
         raise EvidenceInvalid("they are not about the model, the state, the time that were signed")
-    return _Facts(versions[0].id, campaign, tuple(versions), given), f"of a model that is {state}"
-
-
-def _version(value: object) -> tuple[ModelVersion, Sequence[str]]:
-    source = reading.members(value, "a version of the line", _LINE)
-    metrics, buckets = source["metrics"], source["buckets"]
-    if not isinstance(metrics, dict) or not all(isinstance(one, str) for one in metrics.values()):
-        raise Malformed("metrics are decimals in text by name")
-    if not isinstance(buckets, dict) or not all(type(one) is int for one in buckets.values()):
-        raise Malformed("buckets are whole numbers by member")
-    approved = reading.items(source, "approvals", MOST_KEYS)
-    members = reading.items(source, "members", MOST_MEMBERS)
-    if not all(isinstance(one, str) for one in (*approved, *members)):
-        raise Malformed("members are names, and approvals compact JWS")
-    if source["taint"] is not None:
-        reading.choice(source, "taint", ("used", "descends"))
-    reading.whole(source, "created_at", 0, 2**53 - 1)
-    version = ModelVersion(
-        id=reading.digest(source, "id"),
-        parent=None if source["parent"] is None else reading.digest(source, "parent"),
-        campaign=reading.name(source, "campaign"),
-        stage=reading.choice(source, "stage", STAGES),
-        round=reading.whole(source, "number", 0, MOST_ROUNDS),
-        bundle_hash=reading.digest(source, "bundle_hash"),
-        parameters_hash=reading.digest(source, "parameters_hash"),
-        receipts_root=None
-        if source["receipts_root"] is None
-        else reading.digest(source, "receipts_root"),
-        members=tuple(members),
-        metrics=metrics,
-        state=reading.choice(source, "state", STATES),  # type: ignore[arg-type]
-    )
-    return version, approved
+    return facts, f"of a model that is {facts.state}"
 
 
 # 4.
-def _lineage(facts: _Facts) -> tuple[None, str]:
+def _lineage(facts: Facts) -> tuple[None, str]:
     if Lineage(facts.line).line(facts.model) != facts.line:
         raise EvidenceInvalid("the versions of the line do not follow one another")
     return None, f"{len(facts.line)} versions, from {facts.line[-1].id} on"
 
 
 # 5.
-def _campaign(facts: _Facts, board: bytes | None) -> tuple[tuple[SignedCampaign, Board], str]:
+def _campaign(facts: Facts, board: bytes | None) -> tuple[tuple[SignedCampaign, Board], str]:
     told = facts.campaign
     known = told["board"] if board is None else read_json_object(board, max_bytes=LARGEST_BOARD)
     signed, decides = read_told(told["document"], known)
@@ -319,7 +227,7 @@ def _campaign(facts: _Facts, board: bytes | None) -> tuple[tuple[SignedCampaign,
 
 
 # 6.
-def _approvals(facts: _Facts, signed: SignedCampaign, board: Board) -> tuple[None, str]:
+def _approvals(facts: Facts, signed: SignedCampaign, board: Board) -> tuple[None, str]:
     for one in facts.line:
         if one.state in _PASSED and not (one.round and one.state == PASSED[one.stage]):
             made = f"round {one.round} of stage {one.stage}"

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from broker.domain.errors import NotFound
 from broker.store import tables
 from broker.store.campaigns import CAMPAIGN
-from broker.store.model_versions import VERSION
+from broker.store.model_versions import VERSION, VersionRow
 from broker.store.prepared import Prepared
 
 SEARCH = tables.UnlearningSearch.__table__  # type: ignore[attr-defined]
@@ -45,7 +45,10 @@ class SearchRow:
 
 @dataclass(frozen=True)
 class UnlearningRow:
-    """A task of one campaign; the residual is two decimals in text, times Unix seconds."""
+    """A task of one campaign; the residual is two decimals in text, times Unix seconds.
+
+    `residual_models` is JSON: the hashes of the three files that it was measured from.
+    """
 
     id: str
     tenant_id: str
@@ -59,6 +62,7 @@ class UnlearningRow:
     model: str | None = None
     residual_before: str | None = None
     residual_after: str | None = None
+    residual_models: str | None = None
     closed_at: int | None = None
     closed_by: str | None = None
 
@@ -193,6 +197,13 @@ def listed(
         same = and_(TASK.c.opened_at == after.opened_at, TASK.c.id > after.id)
         chosen = chosen.where(or_(TASK.c.opened_at > after.opened_at, same))
     rows = tx.execute(chosen.order_by(TASK.c.opened_at, TASK.c.id).limit(limit))
+    return [UnlearningRow(**row._mapping) for row in rows]  # noqa: SLF001
+
+
+def closed_with(tx: Connection, model: VersionRow) -> list[UnlearningRow]:
+    """The tasks that were closed with a version, oldest first."""
+    mine = and_(TASK.c.tenant_id == model.tenant_id, TASK.c.model == model.id)
+    rows = tx.execute(select(TASK).where(mine).order_by(TASK.c.opened_at, TASK.c.id))
     return [UnlearningRow(**row._mapping) for row in rows]  # noqa: SLF001
 
 

@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 from broker.domain.addresses import tenant_url
 from broker.domain.campaign import read_board
 from broker.domain.errors import StateConflict
-from broker.domain.model_card import CARD, FACTS, SCHEMA, facts_file, vouch
+from broker.domain.model_card import CARD, vouch
+from broker.domain.model_facts import FACTS, SCHEMA, facts_file
 from broker.domain.word import file_hash
 from broker.store import campaigns, model_versions, training_rounds, unlearning
 from broker.store.campaigns import CampaignRow
@@ -20,6 +21,7 @@ from broker.usecases.context import Context
 from broker.usecases.model_lineage import line_of
 from broker.usecases.model_version import told
 from broker.usecases.unlearning import SECONDS, search
+from broker.usecases.unlearning_task import residuals_of
 from federation.board import approvals
 
 OPERATOR = "operator"
@@ -83,7 +85,13 @@ def word_of(ctx: Context, tenant_id: str, facts: Mapping[str, Any], card: bytes)
 
 
 def _in_line(tx: Connection, row: VersionRow, campaign: CampaignRow) -> dict[str, Any]:
-    return {**told(row), "buckets": _buckets(tx, row), "approvals": _approvals(row, campaign)}
+    residuals = residuals_of(tx, row)
+    return {
+        **told(row),
+        "buckets": _buckets(tx, row),
+        "approvals": _approvals(row, campaign),
+        **({"residuals": residuals} if residuals else {}),
+    }
 
 
 def _approvals(row: VersionRow, campaign: CampaignRow) -> list[str]:

@@ -1,5 +1,6 @@
 """Unlearning tasks: which are open, and how one is closed."""
 
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,6 +9,7 @@ from sqlalchemy import Connection
 from broker.domain.errors import StateConflict
 from broker.domain.unlearning import USED, check_done, check_residual
 from broker.store import campaigns, model_versions, registry, training_rounds, unlearning
+from broker.store.model_versions import VersionRow
 from broker.store.unlearning import TaintRow, UnlearningRow
 from broker.usecases import audit
 from broker.usecases.context import Context
@@ -16,6 +18,7 @@ from broker.usecases.unlearning import SECONDS, search
 from federation.errors import FederationError
 
 OPERATOR = "operator"
+MEASURED_OF = ("before", "after", "reference")
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,8 @@ def close_task(
        campaign has such a row, and what came of that in campaigns that have no open task.
 
     The residual is the word of whoever measured; None says that nobody did. Where it names its
-    models, they are one that the task has tainted and the one that it is closed with, and the log
-    names all three. Raises `NotFound`, `StateConflict`, `InvalidRequest`.
+    models, they are one that the task has tainted and the one that it is closed with, and the task
+    and the log name all three. Raises `NotFound`, `StateConflict`, `InvalidRequest`.
     """
     if residual is not None:
         check_residual(residual.before, residual.after)
@@ -102,13 +105,7 @@ def close_task(
         campaign_id = unlearning.find(tx, tenant_id, task_id).campaign_id
         campaigns.find(tx, tenant_id, campaign_id, lock=True)
         row = unlearning.find(tx, tenant_id, task_id)
-        changed = replace(
-            row,
-            state="done",
-            model=model,
-            residual_before=None if residual is None else residual.before,
-            residual_after=None if residual is None else residual.after,
-        )
+        changed = replace(row, state="done", model=model, **_kept(residual))
         # 2.
         if row.state == "done":
             if row != changed:
@@ -132,12 +129,18 @@ def close_task(
             "model": model,
             "base": row.base,
             "taint": closed.taint,
-            "residual": told_residual(changed),
+            "residual": _distances(changed),
             "measured": None if residual is None else residual.models,
             "by": by,
         }
         audit.record(ctx, tx, tenant_id=tenant_id, type="unlearning.closed", body=body)
     return closed
+
+
+def residuals_of(tx: Connection, model: VersionRow) -> list[dict[str, Any]]:
+    """The residuals of a model: of each task that was closed with it and has one, oldest first."""
+    found = ((row, told_residual(row)) for row in unlearning.closed_with(tx, model))
+    return [{"task": row.id, **told} for row, told in found if told is not None]
 
 
 def told(task: Task, *, withdrawals: bool = True) -> dict[str, Any]:
@@ -169,11 +172,34 @@ def told(task: Task, *, withdrawals: bool = True) -> dict[str, Any]:
     }
 
 
-def told_residual(row: UnlearningRow) -> dict[str, str] | None:
-    """The residual as it is told; None where nobody measured it."""
+def told_residual(row: UnlearningRow) -> dict[str, Any] | None:
+    """The residual as it is told; None where nobody gave one.
+
+    `measured` are the hashes of the three files that it was measured from; None: as was said.
+    """
+    distances = _distances(row)
+    if distances is None:
+        return None
+    of = row.residual_models
+    measured = None if of is None else dict(zip(MEASURED_OF, json.loads(of), strict=True))
+    return {**distances, "measured": measured}
+
+
+def _distances(row: UnlearningRow) -> dict[str, str] | None:
     if row.residual_before is None or row.residual_after is None:
         return None
     return {"before": row.residual_before, "after": row.residual_after}
+
+
+def _kept(residual: Residual | None) -> dict[str, Any]:
+    """The columns of a residual."""
+    if residual is None:
+        return dict.fromkeys(("residual_before", "residual_after", "residual_models"))
+    return {
+        "residual_before": residual.before,
+        "residual_after": residual.after,
+        "residual_models": None if residual.models is None else json.dumps(residual.models),
+    }
 
 
 def _task(tx: Connection, row: UnlearningRow) -> Task:

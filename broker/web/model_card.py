@@ -33,6 +33,11 @@ def card(told: Mapping[str, Any]) -> str:
         "algorithm": algorithm,
         "rows": sorted(rows.items()),
         "line": told["line"][:LINE_SHOWN],
+        "residuals": [
+            (version["id"], one)
+            for version in told["line"][:LINE_SHOWN]
+            for one in version.get("residuals", [])
+        ],
         "more": max(0, len(told["line"]) - LINE_SHOWN),
         "business_line": business_lines(campaign).get(told["model"]["stage"]),
         "states": STATES,

@@ -12,14 +12,13 @@ import pytest
 from broker.domain.campaign import read_board
 from broker.domain.model_card import (
     CARD,
-    FACTS,
     WEIGHTS,
     WORD,
     ModelReport,
-    facts_file,
     verify_model,
     vouch,
 )
+from broker.domain.model_facts import FACTS, facts_file
 from broker.domain.trust import CompromisedKey, Trust
 from broker.store import campaigns, model_versions
 from broker.store.acting import acting_for_all

@@ -72,6 +72,23 @@ def test_the_page_has_the_same_figures_in_a_table(at: Training) -> None:
     assert text.count('<th scope="row"') == len(told["rounds"]) + len(told["models"])
 
 
+def test_the_page_says_how_a_residual_came_about(at: Training) -> None:
+    [told] = reports(at.world.ctx, "demo", at.campaign)
+    done = told["tasks"][0] | {"state": "done", "model": model(3), "taint": "descends"}
+    files = {"before": model(1), "after": model(3), "reference": model(9)}
+    for residual, said in (
+        (None, "residual not measured"),
+        (
+            {"before": "0.5", "after": "0.2", "measured": None},
+            "→ 0.2, 据称，未经测量 as was said",
+        ),
+        ({"before": "0.5", "after": "0.2", "measured": files}, f"against <code>{model(9)}</code>"),
+    ):
+        text = page(told | {"tasks": [done | {"residual": residual}]}, at.world.time[0])
+        assert said in text, residual
+        assert (model(9) in text) is (residual is not None and residual["measured"] is not None)
+
+
 def test_one_round_is_a_point_with_its_figure(at: Training) -> None:
     [told] = reports(at.world.ctx, "demo", at.campaign)
     one = told | {"rounds": told["rounds"][:1]}

@@ -1,14 +1,14 @@
 """A withdrawal walks the lineage of models: what is tainted, which task opens, how it is closed."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
 
+from broker.cli.federation_unlearning import lines_of
 from broker.domain.errors import InvalidRequest, StateConflict
+from broker.domain.model_facts import facts_file, read_facts
 from broker.domain.training_errors import SearchNotOver
 from broker.store import campaigns
 from broker.store import unlearning as rows
@@ -24,24 +24,13 @@ from broker.usecases.training_evidence import leaves_of
 from broker.usecases.unlearning import search, waiting
 from broker.usecases.unlearning_task import Residual, close_task, tasks
 from broker.web.model_card import card
+from federation.errors import FederationError
 from tests.broker.builders import Broker
-from tests.broker.flow_world import World, world
+from tests.broker.flow_world import World
 from tests.broker.training import BEGAN, Training, another, invented, model, training
 
 TASKS = "/v1/federation/tasks"
 MEASURED = {"before": "0.652", "after": "0.582"}
-
-
-@pytest.fixture
-def made(tmp_path: Path, postgres_database: str) -> Iterator[World]:
-    with world(tmp_path / "home", database_url=postgres_database) as broker:
-        yield broker
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path / "home") as found:
-        yield found
 
 
 def states(at: Training) -> dict[str, tuple[str, str | None]]:
@@ -121,7 +110,8 @@ def test_excluded_rows_taint_what_was_and_mark_what_follows(made: World) -> None
     closed = close(at, task["id"], model=model(3), residual=MEASURED)
     assert closed.status_code == 200, closed.text
     told = closed.json()
-    assert (told["state"], told["taint"], told["residual"]) == ("done", "descends", MEASURED)
+    said = MEASURED | {"measured": None}
+    assert (told["state"], told["taint"], told["residual"]) == ("done", "descends", said)
     assert told["withdrawals"] is None
     again = close(at, task["id"], model=model(3), residual=MEASURED)
     assert again.json() == told
@@ -161,27 +151,45 @@ def test_one_who_withdraws_later_taints_what_the_task_was_closed_with(broker: Wo
     assert len(broker.logged("unlearning.extended")) == 1
 
 
-def test_what_was_measured_is_of_the_tasks_own_models(broker: World) -> None:
-    at = training(broker, rounds=9, unlearning="exclude")
+def test_what_was_measured_is_of_the_tasks_own_models(made: World) -> None:
+    at = training(made, rounds=9, unlearning="exclude")
     mine = consents(at, 3)
     told_round(at, 1, model(1), *mine)
     withdraw(at, mine[0])
-    broker.advance(1)
+    made.advance(1)
     told_round(at, 2, model(2), *mine[1:])
-    assert search(broker.ctx, "demo") == 1
+    assert search(made.ctx, "demo") == 1
     task, never = open_task(at)["id"], model(9)
 
     def ended(*models: str) -> Any:  # noqa: ANN401 (a task)
         measured = Residual("0.5", "0.25", models)  # type: ignore[arg-type]
-        return close_task(broker.ctx, "demo", task, model=model(2), residual=measured)
+        return close_task(made.ctx, "demo", task, model=model(2), residual=measured)
 
     with pytest.raises(StateConflict, match="before are of no model that the task has tainted"):
         ended(model(2), model(2), never)
     with pytest.raises(StateConflict, match="after are not of the model"):
         ended(model(1), model(3), never)
     assert open_task(at)["id"] == task
-    assert ended(model(1), model(2), never).row.residual_after == "0.25"
-    [entry] = broker.logged("unlearning.closed")
+    for _ in range(2):
+        assert ended(model(1), model(2), never).row.residual_after == "0.25"
+    # The same distances as they are said are another's word.
+    with pytest.raises(StateConflict, match="another model or residual"):
+        close_task(made.ctx, "demo", task, model=model(2), residual=Residual("0.5", "0.25", None))
+    measured = {"before": model(1), "after": model(2), "reference": never}
+    kept = {"before": "0.5", "after": "0.25", "measured": measured}
+    [told] = made.api("GET", TASKS, made.officer).json()["tasks"]
+    assert told["residual"] == kept
+    assert f"measured from weights, against {never}" in "".join(lines_of(told))
+    # Whoever takes the model is told it too.
+    facts = export_model(made.ctx, "demo", model(2))
+    assert [one.get("residuals") for one in facts["line"][:2]] == [[{"task": task} | kept], None]
+    assert f"0.5 → 0.25, 由权重测得，参照 measured from weights, against `{never}`" in card(facts)
+    assert read_facts(facts_file(facts)).model == model(2)
+    for wrong in ({"before": 0.5}, {"after": "-1"}, {"measured": {"before": model(1)}}, {"x": 1}):
+        facts["line"][0]["residuals"] = [{"task": task} | kept | wrong]
+        with pytest.raises((FederationError, InvalidRequest)):
+            read_facts(facts_file(facts))
+    [entry] = made.logged("unlearning.closed")
     assert list(entry.body["measured"]) == [model(1), model(2), never]
 
 

@@ -14,7 +14,7 @@ from broker.api.authzen import (
     parse_search,
 )
 from broker.api.limits import deeper_than
-from broker.domain import cosignature, model_card, webhook
+from broker.domain import cosignature, model_card, model_facts, webhook
 from broker.domain.access import read_terms
 from broker.domain.agent import ACTION_TYPE, claimed_agent, read_action
 from broker.domain.backup import DATABASE, BackupFile
@@ -244,8 +244,11 @@ VERSION: dict[str, Any] = {
     "taint": None,
     "created_at": 1,
 }
+SAID = {"task": "ut-1", "before": "0.5", "after": "0.25", "measured": None}
+_HASH = b64url(bytes(32))
+RESIDUAL = SAID | {"measured": dict.fromkeys(("before", "after", "reference"), _HASH)}
 MODEL: dict[str, Any] = {
-    "schema": model_card.SCHEMA,
+    "schema": model_facts.SCHEMA,
     "iss": honest.ISSUER,
     "made_at": honest.GRANTED_AT,
     "model": VERSION,
@@ -255,7 +258,9 @@ MODEL: dict[str, Any] = {
         "document": TRAINING["campaigns"][0]["document"],  # type: ignore[index]
         "board": TRAINING["campaigns"][0]["board"],  # type: ignore[index]
     },
-    "line": [VERSION | {"buckets": {"p-1": 64}, "approvals": ["a.b.c"]}],
+    "line": [
+        VERSION | {"buckets": {"p-1": 64}, "approvals": ["a.b.c"], "residuals": [RESIDUAL, SAID]}
+    ],
     "looked_through": True,
 }
 # A model of a pilot, in a campaign that has none.
@@ -300,20 +305,20 @@ def _training_evidence(data: bytes) -> object:
 
 
 def word_on_model(facts: dict[str, Any]) -> str:
-    files = {model_card.FACTS: dumped(facts), model_card.CARD: b"# card"}
+    files = {model_facts.FACTS: dumped(facts), model_card.CARD: b"# card"}
     return model_card.vouch(facts, files, signer=honest.LEAF, x5c=honest.CHAIN)
 
 
 def _model(data: bytes, facts: dict[str, Any] = MODEL) -> object:
     """Facts that nobody signed: each thing is looked at all the same, and nothing is raised."""
-    files = {model_card.FACTS: data, model_card.WORD: word_on_model(facts).encode()}
+    files = {model_facts.FACTS: data, model_card.WORD: word_on_model(facts).encode()}
     return model_card.verify_model(files, b64url(bytes(32)), honest.TRUST)
 
 
 def _model_claims(data: bytes) -> object:
     """Claims that are signed all the same."""
     token = sign_jws(honest.LEAF, {"typ": model_card.TYPE, "x5c": honest.CHAIN}, data)
-    files = {model_card.FACTS: dumped(MODEL), model_card.WORD: token.encode()}
+    files = {model_facts.FACTS: dumped(MODEL), model_card.WORD: token.encode()}
     return model_card.verify_model(files, None, honest.TRUST)
 
 
@@ -666,7 +671,7 @@ PARSERS = (
     ),
     _p(
         "facts of a model",
-        "domain.model_card.verify_model",
+        "domain.model_card.verify_model domain.model_facts.read_facts",
         _model,
         dumped(MODEL),
     ),

@@ -215,7 +215,9 @@ class UnlearningTask(SQLModel, table=True):
     """What a campaign's policy asks for since rows were withdrawn that its models used.
 
     `since` is when the last of them was; `base` the version from which rounds are done anew;
-    `model` what the task was closed with, and the residuals what was measured of it.
+    `model` what the task was closed with, and the residuals how far from it that is. They were
+    measured from the weights of `residual_models` (JSON: the hashes of before, after, reference),
+    or, without these, are what was said, or of before schema 0038.
     """
 
     __tablename__ = "unlearning_task"
@@ -237,6 +239,7 @@ class UnlearningTask(SQLModel, table=True):
     model: str | None = None
     residual_before: str | None = None
     residual_after: str | None = None
+    residual_models: str | None = Field(default=None, sa_type=SqlText)
     closed_at: int | None = time(nullable=True)
     closed_by: str | None = None
 

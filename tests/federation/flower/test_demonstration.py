@@ -125,10 +125,11 @@ def what_it_shows_is_what_it_kept(tmp_path: Path) -> None:
     assert {one["taint"] for one in task["tainted"][:used]} == {"used"}
     if used < 4:
         assert (task["model"], task["taint"]) == (seen["gates"][-1]["model"], "descends")
-        told = {name: f"{seen['residual'][name]:.15f}" for name in ("before", "after")}
-        assert {name: one.rstrip("0") for name, one in told.items()} == {
-            name: one.rstrip("0") for name, one in task["residual"].items()
-        }
+        kept = task["residual"]
+        for name in ("before", "after"):
+            assert f"{seen['residual'][name]:.15f}".rstrip("0") == kept[name].rstrip("0")
+        assert kept["measured"]["after"] == task["model"]
+        assert kept["measured"]["before"] in {one["model"] for one in task["tainted"]}
     _drawn(tmp_path / "auc.svg", seen["auc"])
     report = (tmp_path / "report.html").read_text()
     for one in (*seen["gates"], *seen["unlearning"]):
