@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     String,
     bindparam,
@@ -176,22 +177,33 @@ def mark_changed(tx: Connection, list_id: str) -> None:
 
 def mark_all_changed(tx: Connection, tenant_id: str) -> None:
     """Have every list of a tenant published anew."""
-    tx.execute(
-        update(LIST).where(LIST.c.tenant_id == tenant_id).values(revision=LIST.c.revision + 1)
-    )
+    mine = LIST.c.tenant_id == tenant_id
+    _hold(tx, mine)
+    tx.execute(update(LIST).where(mine).values(revision=LIST.c.revision + 1))
 
 
 def mark_shown(tx: Connection, consent_ids: Collection[str]) -> None:
     """Have the lists published anew in which these consents' ends may be shown from now on."""
     lists = select(CONSENT.c.status_list_id).where(CONSENT.c.id.in_(consent_ids))
-    tx.execute(update(LIST).where(LIST.c.id.in_(lists)).values(revision=LIST.c.revision + 1))
+    held = LIST.c.id.in_(_hold(tx, LIST.c.id.in_(lists)))
+    tx.execute(update(LIST).where(held).values(revision=LIST.c.revision + 1))
 
 
 def renew_at(tx: Connection, tenant_id: str, partner_ids: Collection[str], when: int) -> list[str]:
     """Have every list of some partners signed anew from `when` on, changed or not; their ids."""
-    mine = (LIST.c.tenant_id == tenant_id, LIST.c.partner_id.in_(partner_ids))
-    done = tx.execute(update(LIST).where(*mine).values(renew_at=when).returning(LIST.c.id))
-    return sorted(done.scalars())
+    held = _hold(tx, LIST.c.tenant_id == tenant_id, LIST.c.partner_id.in_(partner_ids))
+    tx.execute(update(LIST).where(LIST.c.id.in_(held)).values(renew_at=when))
+    return held
+
+
+def _hold(tx: Connection, *which: ColumnElement[bool]) -> list[str]:
+    """Keep some lists to `tx` alone; their ids, ascending.
+
+    One by one as whoever ends consents of several partners marks them: an update of all of them
+    locks in whatever order the database finds them, and the two would wait for each other.
+    """
+    chosen = select(LIST.c.id).where(*which).order_by(LIST.c.id)
+    return list(tx.execute(chosen.with_for_update(key_share=True)).scalars())
 
 
 def set_places(tx: Connection, row: StatusListRow, now: int) -> list[int]:
