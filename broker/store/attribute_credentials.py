@@ -174,16 +174,21 @@ def close(tx: Connection, offer_id: str) -> None:
 
 def close_of(tx: Connection, tenant_id: str, offered_by: str) -> int:
     """End what somebody has offered, with the tokens of wallets that redeemed it; how many."""
-    theirs = select(OFFER.c.id).where(
-        OFFER.c.tenant_id == tenant_id,
-        OFFER.c.offered_by == offered_by,
-        OFFER.c.state.in_(("open", "redeemed")),
+    # The rows first, as whoever redeems or issues takes them, and by the state that they then have.
+    done = (
+        update(OFFER)
+        .where(
+            OFFER.c.tenant_id == tenant_id,
+            OFFER.c.offered_by == offered_by,
+            OFFER.c.state.in_(("open", "redeemed")),
+        )
+        .values(state="closed", claims=None)
+        .returning(OFFER.c.id)
     )
-    tx.execute(delete(TOKEN).where(TOKEN.c.role == "wallet", TOKEN.c.subject.in_(theirs)))
-    done = tx.execute(
-        update(OFFER).where(OFFER.c.id.in_(theirs)).values(state="closed", claims=None)
-    )
-    return done.rowcount
+    closed = list(tx.execute(done).scalars())
+    if closed:
+        tx.execute(delete(TOKEN).where(TOKEN.c.role == "wallet", TOKEN.c.subject.in_(closed)))
+    return len(closed)
 
 
 def forget_due(tx: Connection, now: int) -> int:

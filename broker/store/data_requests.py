@@ -135,10 +135,11 @@ def take(tx: Connection, request_id: str, attribute: str, now: int) -> DataAnswe
 
 
 def end(tx: Connection, consent_id: str) -> None:
-    """Delete what waits under a consent that has ended, and close what is asked under it."""
-    _END.changed(tx, {"b_consent": consent_id})
+    """Close what is asked under a consent that has ended, and delete what waits under it."""
+    # Requests first, as whoever answers one and whoever suspends the partner takes them.
     if _CLOSE.changed(tx, {"b_consent": consent_id}):
         _forget_keys(tx, REQUEST.c.consent_id == consent_id, REQUEST.c.state == "closed")
+    _END.changed(tx, {"b_consent": consent_id})
 
 
 def count_rejection(tx: Connection, request_id: str) -> int:
