@@ -170,6 +170,9 @@ def empty_contacts(tx: Connection, contact_ids: Sequence[str], erasure_id: str) 
 def close_invitations(tx: Connection, contact_ids: Sequence[str]) -> None:
     """End invitations with every code, token and waiting request that came of them."""
     theirs = select(INVITATION.c.id).where(INVITATION.c.contact_id.in_(contact_ids))
+    # First, as a wallet takes them that redeems a code: the request, then its invitation.
+    waiting = select(AUTHORIZATION.c.id).where(AUTHORIZATION.c.invitation_id.in_(theirs))
+    tx.execute(waiting.order_by(AUTHORIZATION.c.id).with_for_update())
     tx.execute(
         update(INVITATION)
         .where(INVITATION.c.contact_id.in_(contact_ids), INVITATION.c.state == "open")

@@ -9,11 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
-from broker.store import access_tokens, attribute_credentials, data_requests
+from broker.store import access_tokens, attribute_credentials, authorizations, data_requests
 from broker.store.acting import acting_for, acting_for_all
+from broker.usecases.erasure import OPERATOR, erase
 from broker.usecases.partner import set_partner_state
+from broker.usecases.person import Named
 from broker.usecases.token import forget_expired
+from broker.web import authorization
+from tests.broker import issuance_world
+from tests.broker.authorizing import Authorizing
 from tests.broker.data_requests import KIND, call, consenting, holding, register_kind, waiting
 from tests.broker.flow_world import DAY, World, world
 from tests.broker.vaults import ATTRIBUTE
@@ -106,3 +112,26 @@ def test_a_suspension_and_the_sweep(broker: World, monkeypatch: pytest.MonkeyPat
     suspend(broker)
     meeting.end()
     assert broker.logged("partner.suspended")[0].body["data_requests_closed"] == 1
+
+
+def test_an_erasure_and_a_code_that_is_redeemed(
+    tmp_path: Path, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with issuance_world.world(tmp_path, postgres_database) as made:
+        assert isinstance(made.http.app, FastAPI)
+        made.http.app.include_router(authorization.router)
+        wallet = Authorizing(made, made.invite())
+        code = wallet.answer()["code"]
+        named = Named(issuance_world.PARTNER, "crm-1")
+        meeting = Meeting(acting_for("demo")(lambda: erase(made.ctx, "demo", named, by=OPERATOR)))
+        real = authorizations.move
+
+        def move(tx: Any, *of: Any, **more: Any) -> bool:  # noqa: ANN401 (as it is)
+            moved = real(tx, *of, **more)
+            meeting.begin(tx)  # the invitation is not taken yet
+            return moved
+
+        monkeypatch.setattr(authorizations, "move", move)
+        assert wallet.redeem(code).status_code == 200
+        meeting.end()
+        assert len(made.logged("subject.erased")) == 1
