@@ -9,6 +9,7 @@ raises `NobodyActing`.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,6 +30,7 @@ T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 10_000
 ATTEMPTS = 4
+PAUSE_SECONDS = 0.05
 _DEADLOCK = "40P01"
 
 
@@ -113,6 +115,8 @@ class Database:
             except OperationalError as error:
                 if not left or getattr(error.orig, "sqlstate", None) != _DEADLOCK:
                     raise
+            # Whoever waited for this one goes first: at once, both would meet again.
+            time.sleep(PAUSE_SECONDS)
 
     @contextmanager
     def first(self, step: Callable[[Connection], None]) -> Iterator[None]:

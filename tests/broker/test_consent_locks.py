@@ -3,6 +3,7 @@
 Each test stops a wallet's answer between two of the rows that it changes, until another act waits.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from sqlalchemy import Connection, text
 from broker.domain.errors import Gone, StateConflict
 from broker.store import consents, presentations
 from broker.store.acting import acting_for
-from broker.store.db import Database
+from broker.store.db import ATTEMPTS, Database
 from broker.usecases import closing, consent_page, presentation
 from broker.usecases.partner import set_partner_state
 from broker.usecases.withdrawal import withdraw_by_officer
@@ -163,7 +164,12 @@ def test_a_grant_and_a_stolen_request_key(
 
 
 def test_whoever_is_ended_to_break_a_deadlock_runs_again(postgres_database: str) -> None:
-    db = Database(postgres_database.replace("postgresql://", "postgresql+psycopg://"))
+    url = postgres_database.replace("postgresql://", "postgresql+psycopg://")
+    with contextlib.closing(Database(url)) as db:
+        until_both_have_run(db)
+
+
+def until_both_have_run(db: Database) -> None:
     runs, both = list[str](), threading.Barrier(2)
     with acting_for("demo"), db.transaction() as tx:
         tx.execute(text("CREATE TABLE place (name TEXT PRIMARY KEY, taken INT)"))
@@ -183,7 +189,7 @@ def test_whoever_is_ended_to_break_a_deadlock_runs_again(postgres_database: str)
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(run, "ab", "ba")) == [1, 1]
-    assert len(runs) == 3
+    # Where the server is slow to wake whoever waited, the two meet more than once.
+    assert 3 <= len(runs) <= 2 + ATTEMPTS
     with acting_for("demo"), db.reading() as tx:
         assert set(tx.execute(text("SELECT taken FROM place")).scalars()) == {2}
-    db.close()
