@@ -11,11 +11,8 @@ import itertools
 import secrets
 import time
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from benchmarks.figure import Figure, ratio_at_most
-from benchmarks.probe import Measurement, interleaved, seconds_per_call
+from benchmarks.probe import interleaved, seconds_per_call, verification
 from credentials.keys import SoftwareKey
 from credentials.status import StatusList
 from federation.aggregation import Aggregation
@@ -32,7 +29,6 @@ from federation.rollout import MetricGate, Stage
 ROWS, LISTED, WITHDRAWN = 100_000, 1_000_000, 5_000
 NOW = 1_795_000_000
 ROUNDS = 7
-SIGNATURES = 20
 ASKED_MS, VERIFIED_MS = 100, 0.067
 """The bound, and one ES256 verification where it was set, in milliseconds."""
 
@@ -62,7 +58,7 @@ def run() -> list[Figure]:
     orders = itertools.count(1)
     taken = interleaved(
         {
-            "signature": _verification(),
+            "signature": verification(),
             "gate": seconds_per_call(gated, calls=1, clock=time.thread_time),
             "nodes": seconds_per_call(_bare_nodes, calls=1, clock=time.thread_time),
             "receipt": seconds_per_call(
@@ -172,13 +168,3 @@ def _bare_nodes() -> None:
     sha256, node = hashlib.sha256, bytes(65)
     for _ in range(2 * 131_072):
         sha256(node).digest()
-
-
-def _verification() -> Measurement:
-    key, algorithm, data = ec.generate_private_key(ec.SECP256R1()), ec.ECDSA(hashes.SHA256()), b"-"
-    signature, public = key.sign(data, algorithm), key.public_key()
-    return seconds_per_call(
-        lambda: public.verify(signature, data, algorithm),
-        calls=SIGNATURES,
-        clock=time.thread_time,
-    )

@@ -71,3 +71,12 @@ def signature(*, clock: Clock = time.thread_time) -> Measurement:
         calls=_SIGNATURES,
         clock=clock,
     )
+
+
+def verification(*, clock: Clock = time.thread_time) -> Measurement:
+    """Return a measurement: the seconds of checking an ES256 signature, nothing around."""
+    key, algorithm, data = ec.generate_private_key(ec.SECP256R1()), ec.ECDSA(hashes.SHA256()), b"-"
+    made, public = key.sign(data, algorithm), key.public_key()
+    return seconds_per_call(
+        lambda: public.verify(made, data, algorithm), calls=_SIGNATURES, clock=clock
+    )

@@ -15,11 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.figure import Figure, ratio_at_most
-from benchmarks.probe import Measurement, interleaved, seconds_per_call
+from benchmarks.probe import interleaved, verification
 from benchmarks.seeding import new_partner
 from broker.store.acting import acting_for_all
 from broker.usecases import model_version, training_opening, training_receipt, training_round
@@ -30,7 +28,7 @@ from federation.receipt import UsedList
 from tests.broker.flow_world import world
 from tests.broker.training import BEGAN, Training, invented, training
 
-MEMBERS, ROUNDS, SIGNATURES = 100, 5, 20
+MEMBERS, ROUNDS = 100, 5
 STAGE, TENANT = "consortium", "demo"
 HELD = 746
 """So many verifications a round, which is 50 ms; 584 to 645 under load 7 to 9 (2026-11-28)."""
@@ -41,7 +39,7 @@ def run() -> list[Figure]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with _consortium() as at:
         rounds = _Rounds(at)
-        taken = interleaved({"signature": _verification(), "round": rounds.one}, rounds=ROUNDS)
+        taken = interleaved({"signature": verification(), "round": rounds.one}, rounds=ROUNDS)
     return [
         Figure(
             name="training_rounds: the broker's share of a round of 100 members, in verifications",
@@ -103,13 +101,3 @@ class _Rounds:
     async def _keys(self, names: Iterable[str], number: int) -> dict[str, RoundKey]:
         where = (self._at.world.ctx, TENANT, self._at.campaign, STAGE, number)
         return {name: (await training_round.round_key(*where, name)).key for name in names}
-
-
-def _verification() -> Measurement:
-    key, algorithm, data = ec.generate_private_key(ec.SECP256R1()), ec.ECDSA(hashes.SHA256()), b"-"
-    signature, public = key.sign(data, algorithm), key.public_key()
-    return seconds_per_call(
-        lambda: public.verify(signature, data, algorithm),
-        calls=SIGNATURES,
-        clock=time.thread_time,
-    )
