@@ -18,7 +18,7 @@ from broker.usecases.erasure import release_due
 from broker.usecases.inbox import forget_acknowledged, forget_unfetched
 from broker.usecases.retention import delete_evidence_over
 from broker.usecases.token import forget_expired
-from broker.usecases.unlearning import search_due
+from broker.usecases.unlearning import search, tenants_due
 from broker.usecases.vault_upkeep import delete_due
 from credentials.errors import CredentialError
 
@@ -35,7 +35,6 @@ DUE: tuple[Callable[[Context], object], ...] = (
     forget_old,
     forget_acknowledged,
     forget_unfetched,
-    search_due,
 )
 """What a sweep does, for all tenants. What decides compares times itself and waits for none."""
 
@@ -55,11 +54,23 @@ def sweep(ctx: Context) -> list[str]:
     """
     ctx.keys.forget_log_keys()
     failed = [due.__name__ for due in DUE if not _done(due.__name__, partial(_for_all, ctx, due))]
+    return [*failed, *_each(ctx, all_tenants, renew), *_each(ctx, tenants_due, search)]
+
+
+def _each(
+    ctx: Context, of: Callable[[Context], list[str]], part: Callable[[Context, str], object]
+) -> list[str]:
+    """Do a part for each of some tenants by itself; the name of what failed, as often as it did."""
     tenants: list[str] = []
-    if not _done("tenants", lambda: tenants.extend(_tenants(ctx))):
-        failed.append("tenants")
-    renewed = [_done("renew", partial(_renew, ctx, tenant_id)) for tenant_id in tenants]
-    return [*failed, *("renew" for done in renewed if not done)]
+
+    def find() -> None:
+        with acting_for_all():
+            tenants.extend(of(ctx))
+
+    if not _done(of.__name__, find):
+        return [of.__name__]
+    done = [_done(part.__name__, partial(_for_one, ctx, one, part)) for one in tenants]
+    return [part.__name__ for each in done if not each]
 
 
 def _for_all(ctx: Context, due: Callable[[Context], object]) -> None:
@@ -67,14 +78,20 @@ def _for_all(ctx: Context, due: Callable[[Context], object]) -> None:
         due(ctx)
 
 
-def _tenants(ctx: Context) -> list[str]:
-    with acting_for_all(), ctx.db.reading() as tx:
+def _for_one(ctx: Context, tenant_id: str, part: Callable[[Context, str], object]) -> None:
+    with acting_for(tenant_id):
+        part(ctx, tenant_id)
+
+
+def all_tenants(ctx: Context) -> list[str]:
+    """The tenants whose keys may have to be renewed."""
+    with ctx.db.reading() as tx:
         return registry.tenants(tx)
 
 
-def _renew(ctx: Context, tenant_id: str) -> None:
-    with acting_for(tenant_id):
-        ctx.keys.renew(tenant_id)
+def renew(ctx: Context, tenant_id: str) -> None:
+    """Renew what of a tenant's keys is due."""
+    ctx.keys.renew(tenant_id)
 
 
 def follow_keys_until(ctx: Context, stopping: threading.Event) -> None:

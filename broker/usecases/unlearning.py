@@ -11,7 +11,6 @@ withdrawal each would show that they have a customer in common (decision 0080).
 """
 
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -54,23 +53,10 @@ def note_end(ctx: Context, tx: Connection, row: ConsentRow, shown_from: int | No
     unlearning.look_for(tx, SearchRow(row.id, row.tenant_id, due_at))
 
 
-def search_due(ctx: Context) -> int:
-    """Look for what ended by now, for each tenant by itself; how many were looked for to the end.
-
-    Raises the last error of a tenant that failed, after all were tried.
-    """
+def tenants_due(ctx: Context) -> list[str]:
+    """The tenants that have something to look for (`search`)."""
     with ctx.db.reading() as tx:
-        tenants = unlearning.tenants_due(tx, ctx.now())
-    done: list[int] = []
-
-    def look_through(tenant_id: str) -> None:
-        done.append(search(ctx, tenant_id))
-
-    # All are run, whatever one raises; that is raised behind them.
-    with ExitStack() as every:
-        for tenant_id in tenants:
-            every.callback(look_through, tenant_id)
-    return sum(done)
+        return unlearning.tenants_due(tx, ctx.now())
 
 
 def search(ctx: Context, tenant_id: str, *, within: int | None = None) -> int:

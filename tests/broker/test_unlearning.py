@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
+from sqlalchemy import text
 
 from broker.cli.federation_unlearning import lines_of
 from broker.domain.errors import InvalidRequest, StateConflict
@@ -12,6 +13,7 @@ from broker.domain.model_facts import facts_file, read_facts
 from broker.domain.training_errors import SearchNotOver
 from broker.store import campaigns
 from broker.store import unlearning as rows
+from broker.store.acting import acting_for_all
 from broker.store.campaigns import CampaignRow
 from broker.store.migrate import _config
 from broker.store.training_rounds import ReceiptRow
@@ -630,6 +632,20 @@ def test_an_erasure_taints_and_so_does_what_began_with_a_tainted_model(broker: W
     bases = {one.row.campaign_id: one.row.base for one in (*found, *more)}
     # What the second began with is tainted: both are done anew from where the first began.
     assert (bases, end) == ({at.campaign: BEGAN, later.campaign: BEGAN}, None)
+
+
+def test_a_search_that_fails_is_named_and_done_with_the_next_sweep(broker: World) -> None:
+    at = training(broker, rounds=9)
+    mine = consents(at)
+    told_round(at, 1, model(1), *mine)
+    withdraw(at, mine[0])
+    broker.advance(1)
+    for before, after, failed in (("model_version", "lost", ["search"]), ("lost", None, [])):
+        with acting_for_all(), broker.ctx.db.transaction() as tx:
+            tx.execute(text(f"ALTER TABLE {before} RENAME TO {after or 'model_version'}"))
+        assert sweep(broker.ctx) == failed
+        assert waiting(broker.ctx, "demo") == len(failed)
+    assert states(at)[model(1)] == ("tainted", "used")
 
 
 def test_an_upgrade_has_what_was_withdrawn_before_looked_for(made: World) -> None:
