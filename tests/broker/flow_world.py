@@ -9,7 +9,6 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from broker.usecases.tenant import add_template
 from broker.usecases.trust import trust
 from credentials.jcs import b64url
 from credentials.sealing import MasterKey
+from tests.broker.demonstration import DEMONSTRATION
 from tests.broker.made_tables import begun, make_tables
 from tests.wallet_adapters.forging import jws
 from wallet_adapters.loopback import (
@@ -192,10 +192,7 @@ class World:
 
     def template(self, name: str, **changes: Any) -> str:  # noqa: ANN401
         """Store the demonstration's template under another name, with changes."""
-        told = json.loads(
-            files("broker.usecases").joinpath("demonstration.json").read_text("utf-8")
-        )
-        add_template(self.ctx, "demo", {**told["templates"][0], "id": name, **changes})
+        add_template(self.ctx, "demo", {**DEMONSTRATION["templates"][0], "id": name, **changes})
         return name
 
     def evidence(self, consent_id: str) -> Report:

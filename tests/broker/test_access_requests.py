@@ -1,9 +1,8 @@
 """A denial names the consent request that would turn it, and only what was denied is asked for."""
 
-import json
+import copy
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from broker.usecases import consent_page
 from broker.usecases.agent import add_agent, set_agent_state
 from broker.usecases.kill_switch import turn
 from broker.usecases.tenant import add_template
+from tests.broker.demonstration import DEMONSTRATION
 from tests.broker.flow_world import PUBLIC_URL, PURPOSE, Customer, World, world
 
 SHOPS = "dpv:ServicePersonalisation#algo:shop-nearby@1"
@@ -252,18 +252,12 @@ def asked_for(broker: World, body: dict[str, Any], item: str) -> tuple[str, dict
 
 def test_a_template_that_asks_for_something_else_since_is_not_asked_by(broker: World) -> None:
     asked, context = denied(broker, **VISITS)
-    template = demonstration_template()
+    template = copy.deepcopy(DEMONSTRATION["templates"][0])
     visits = next(one for one in template["items"] if one["item"] == "visits")
     visits["actions"] = ["profile"]
     add_template(broker.ctx, "demo", template)
     refused(submit(broker, {**asked, "denial": denial_of(context)}), "template has changed")
     assert requests(broker) == 0
-
-
-def demonstration_template() -> dict[str, Any]:
-    told = json.loads(files("broker.usecases").joinpath("demonstration.json").read_text("utf-8"))
-    template: dict[str, Any] = told["templates"][0]
-    return template
 
 
 def attribute(name: str) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Decisions against real rows, on SQLite and PostgreSQL: what is read, checked again, recorded."""
 
 import asyncio
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,12 +24,10 @@ from broker.usecases.tenant import add_algorithm, add_template
 from broker.usecases.withdrawal import withdraw_by_officer
 from tests.broker.builders import DAY, PURPOSE, START, TENANT, TEXT, Broker, hash_of, map_field
 from tests.broker.deciding import QUESTION, SUBJECT_REF, Desk, desk
-from tests.programs import ROOT
+from tests.broker.demonstration import DEMONSTRATION
 
 T = TypeVar("T")
-TEMPLATE = json.loads((ROOT / "broker/usecases/demonstration.json").read_text("utf-8"))[
-    "templates"
-][0]
+TEMPLATE = DEMONSTRATION["templates"][0]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

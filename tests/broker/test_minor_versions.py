@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ from broker.domain.errors import InvalidTerms
 from broker.domain.terms import AlgorithmTerms, Label, Terms
 from broker.usecases.tenant import add_algorithm
 from credentials.jcs import b64url_decode
+from tests.broker.demonstration import DEMONSTRATION
 from tests.broker.flow_world import PURPOSE, Customer, World, world
 
 NAME = PURPOSE.rpartition("@")[0]
-TOLD = json.loads(files("broker.usecases").joinpath("demonstration.json").read_text("utf-8"))
-DECLARED = next(one for one in TOLD["algorithms"] if one["id"] == "churn-v3")
+DECLARED = next(one for one in DEMONSTRATION["algorithms"] if one["id"] == "churn-v3")
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def register(broker: World, version: str, **changes: Any) -> None:  # noqa: ANN4
 
 def granted(broker: World, customer: Customer, name: str = "minor", **item: Any) -> str:  # noqa: ANN401
     """The id of a consent to the demonstration's first item, with changes, alone."""
-    broker.template(name, items=[{**TOLD["templates"][0]["items"][0], **item}])
+    broker.template(name, items=[{**DEMONSTRATION["templates"][0]["items"][0], **item}])
     request = broker.ask(customer.subject_ref, name)
     customer.sign(request["wallet_link"], "consent_base")
     [consent] = broker.follow(request)["consents"]

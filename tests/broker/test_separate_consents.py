@@ -1,9 +1,7 @@
 """Making public (PIPL 25) and images from public places (PIPL 26): each a consent of its own."""
 
 import copy
-import json
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 from broker.domain.terms import Label
 from broker.store.registry import AttributeSpec
 from broker.usecases.tenant import add_attribute
+from tests.broker.demonstration import DEMONSTRATION
 from tests.broker.flow_world import Customer, World, world
 
 CAMERA = AttributeSpec(
@@ -40,8 +39,7 @@ def li(broker: World) -> Customer:
 def template(broker: World) -> str:
     """Ordinary use of the city, its publication, and the cameras' pictures."""
     add_attribute(broker.ctx, "demo", CAMERA)
-    told = json.loads(files("broker.usecases").joinpath("demonstration.json").read_text("utf-8"))
-    ordinary: dict[str, Any] = told["templates"][0]["items"][0]
+    ordinary: dict[str, Any] = DEMONSTRATION["templates"][0]["items"][0]
     items = []
     for name, attribute, actions in (
         ("base", CITY, ["read"]),

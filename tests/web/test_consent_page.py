@@ -1,7 +1,6 @@
 """The way of a consent over its page, by a browser without script and a real wallet."""
 
 import json
-from importlib.resources import files
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from broker.domain.consent import BindingGrade
 from broker.store import consents
 from broker.usecases.tenant import add_template
+from tests.broker.demonstration import DEMONSTRATION
 from tests.web.markup import Element, Markup
 from tests.web.page_world import PageWorld
 from tests.web.visiting import Visitor, forms, wallet_links
@@ -49,9 +49,9 @@ def test_step_one_says_who_and_why_and_what_refusing_means(world: PageWorld) -> 
 
 
 def test_minor_versions_are_said_before_they_are_signed(world: PageWorld) -> None:
-    told = json.loads(files("broker.usecases").joinpath("demonstration.json").read_text("utf-8"))
-    item = {**told["templates"][0]["items"][0], "minor_versions": True}
-    add_template(world.ctx, "demo", {**told["templates"][0], "id": "minor", "items": [item]})
+    template = DEMONSTRATION["templates"][0]
+    item = {**template["items"][0], "minor_versions": True}
+    add_template(world.ctx, "demo", {**template, "id": "minor", "items": [item]})
     visitor = Visitor(world, world.ask(template="minor"))
     text = visitor.see().main.text
     assert "流失预测，第 1 及 1.x 版" in text

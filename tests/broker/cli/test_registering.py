@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from broker.settings import read_settings
 from broker.usecases.bootstrap import ensure_demo_tenant
 from broker.usecases.token import client_token
 from credentials.keys import SoftwareKey, sign_jws
+from tests.broker.demonstration import DEMONSTRATION
 from wallet_adapters.errors import WalletProtocolError
 from wallet_adapters.openid4vci import ClientCredentialsRequest, parse_client_assertion
 
@@ -128,10 +128,7 @@ def test_a_tenant_of_one_s_own_from_nothing_to_a_template(home: Path) -> None:
     labels = ("--zh", "文", "--en", "text")
     told("purpose", "add", "dpv:ServicePersonalisation", *labels, *own)
     told("purpose", "add", "dpv:ServiceProvision", *labels, "--necessary", *own)
-    algorithms = json.loads(
-        files("broker.usecases").joinpath("demonstration.json").read_text("utf-8")
-    )
-    for one in algorithms["algorithms"]:
+    for one in DEMONSTRATION["algorithms"]:
         told(
             "algorithm",
             "add",
@@ -148,7 +145,7 @@ def test_a_tenant_of_one_s_own_from_nothing_to_a_template(home: Path) -> None:
             one["risk_tier"],
             *own,
         )
-    for one in algorithms["attributes"]:
+    for one in DEMONSTRATION["attributes"]:
         told(
             "attribute",
             "add",
@@ -162,11 +159,11 @@ def test_a_tenant_of_one_s_own_from_nothing_to_a_template(home: Path) -> None:
             *own,
         )
     file = home / "template.json"
-    file.write_text(json.dumps(algorithms["templates"][0]))
+    file.write_text(json.dumps(DEMONSTRATION["templates"][0]))
     assert told("template", "add", str(file), *own)["version"] == 1
     assert told("template", "add", str(file), *own)["version"] == 2
     assert [one["id"] for one in told("template", "list", *own)] == ["loyalty-churn@2"]
-    assert len(told("algorithm", "list", *own)) == len(algorithms["algorithms"])
+    assert len(told("algorithm", "list", *own)) == len(DEMONSTRATION["algorithms"])
     assert {one["id"] for one in told("attribute", "list", *own) if one["sensitive"]} == {
         "visit_log",
         "id_number",

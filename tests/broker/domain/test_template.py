@@ -3,7 +3,6 @@
 import copy
 import json
 from dataclasses import replace
-from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -27,11 +26,11 @@ from broker.domain.template import (
     read_template,
 )
 from broker.domain.terms import AlgorithmTerms, AttributeTerms, Label, Party, PurposeTerms, Terms
+from tests.broker.demonstration import DEMONSTRATION
 
 NOW = 1_795_478_400
 DAY = 86_400
-TOLD = json.loads(files("broker.usecases").joinpath("demonstration.json").read_text("utf-8"))
-DOCUMENT: dict[str, Any] = TOLD["templates"][0]
+DOCUMENT: dict[str, Any] = DEMONSTRATION["templates"][0]
 CONTROLLER = Party("demo", Label("晨曦集团", "Dawn Group"), "privacy@dawn.example", "CN")
 PARTNER = Party("p-1", Label("晨曦咖啡", "Dawn Coffee"), "privacy@dawn.example", "CN")
 LABEL = Label("文", "text")
@@ -46,7 +45,7 @@ def attribute(name: str, *, sensitive: bool = False, stored_in: str = "CN") -> A
 REGISTRY = Registry(
     purposes={
         one["id"]: PurposeTerms(one["id"], LABEL, one["necessary_for_service"])
-        for one in TOLD["purposes"]
+        for one in DEMONSTRATION["purposes"]
     },
     algorithms={
         (one["id"], one["version"]): (
@@ -60,11 +59,11 @@ REGISTRY = Registry(
                 risk_tier="limited",
             ),
         )
-        for one in TOLD["algorithms"]
+        for one in DEMONSTRATION["algorithms"]
     },
     attributes={
         one["id"]: attribute(one["id"], sensitive=one["sensitive"], stored_in=one["stored_in"])
-        for one in TOLD["attributes"]
+        for one in DEMONSTRATION["attributes"]
     },
 )
 
