@@ -348,13 +348,17 @@ def test_that_no_number_is_left_is_said(broker: World) -> None:
     assert code(at.call("POST", "/rounds", body)) == (409, "state_conflict")
 
 
-def test_each_stage_has_its_rounds_and_spare_ones(broker: World) -> None:
+def in_two_stages(broker: World, **changes: int) -> Training:
     named = [broker.partner]
     stages = [
         {"stage": stage, "members": named, "gates": [], "approvals": 1}
         for stage in ("pilot", "consortium")
     ]
-    at = training(broker, rollout=stages, rounds=1, spare_rounds=2)
+    return training(broker, rollout=stages, **changes)
+
+
+def test_each_stage_has_its_rounds_and_spare_ones(broker: World) -> None:
+    at = in_two_stages(broker, rounds=1, spare_rounds=2)
     fail(at, 1, stage="pilot")
     give(at, 2, BEGAN, model(2), "pilot")
     body = {"stage": "pilot", "number": 3, "model_in": model(2)}
@@ -369,12 +373,7 @@ def test_each_stage_has_its_rounds_and_spare_ones(broker: World) -> None:
 
 
 def test_a_pilot_whose_numbers_are_used_up_waits_for_its_promotion(broker: World) -> None:
-    named = [broker.partner]
-    stages = [
-        {"stage": stage, "members": named, "gates": [], "approvals": 1}
-        for stage in ("pilot", "consortium")
-    ]
-    at = training(broker, rollout=stages, rounds=2, spare_rounds=1)
+    at = in_two_stages(broker, rounds=2, spare_rounds=1)
     give(at, 1, BEGAN, model(1), "pilot")
     fail(at, 2, model(1), "pilot")
     fail(at, 3, model(1), "pilot")

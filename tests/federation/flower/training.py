@@ -10,7 +10,7 @@ import sys
 import tempfile
 import tracemalloc
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -170,6 +170,7 @@ class Desk:
     taken: dict[tuple[int, str], set[str]] = field(default_factory=lambda: defaultdict(set))
     remarks: list[Remarks] = field(default_factory=list)
     state: tuple[str, int, str] | None = None
+    closed: Counter[str] = field(default_factory=Counter)
     end_at: str = ""
     refuse: str = ""
     never_close: int = 0
@@ -186,8 +187,7 @@ class Desk:
     def last(self) -> LastRound | None:
         if self.state is None:
             return None
-        closed = sum(one.startswith("close ") for one in self.said)
-        return LastRound(*self.state, closed)
+        return LastRound(*self.state, self.closed[self.state[0]])
 
     def open(self, stage: str, number: int, model_in: str) -> Opening:
         self.clock.now += 60
@@ -211,6 +211,7 @@ class Desk:
             raise RoundNotClosed("state_conflict")
         self._say(f"close {checkpoint.number}")
         self.remarks.append(Remarks(checkpoint.left_out, checkpoint.notices))
+        self.closed[checkpoint.stage] += 1
         self.state = (checkpoint.stage, checkpoint.number, "closed")
         self._end(f"after {checkpoint.number}")
 
