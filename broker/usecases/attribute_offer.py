@@ -21,8 +21,8 @@ from broker.domain.addresses import tenant_url
 from broker.domain.errors import InvalidRequest
 from broker.domain.ids import new_id
 from broker.domain.proof import CONTACT_ID, contact_number
-from broker.store import access_tokens, contacts, partners
 from broker.store import attribute_credentials as store
+from broker.store import contacts, partners
 from broker.store.attribute_credentials import OfferRow
 from broker.usecases import audit
 from broker.usecases.attribute_type import AttributeType, attribute_type
@@ -35,7 +35,13 @@ from broker.usecases.invitation import (
     hash_tx_code,
     secret_hash,
 )
-from broker.usecases.redemption import TOKEN_SECONDS, TX_CODE_TRIES, TokenAnswer
+from broker.usecases.redemption import (
+    TOKEN_SECONDS,
+    TX_CODE_TRIES,
+    TokenAnswer,
+    asked_for_another,
+    keep_token,
+)
 from credentials.jcs import b64url
 from credentials.sealing import MasterKey
 from wallet_adapters.errors import WalletProtocolError
@@ -175,15 +181,9 @@ def redeem_offer(
         if row is None:
             return None
         spend_proof(ctx, tx, proof)
-        identifier = configuration_id(row.type_id)
-        refusal: WalletProtocolError | None = None
-        if any(wanted != identifier for wanted in request.configuration_ids):
-            refusal = InvalidGrant(
-                f"authorization_details may ask for {identifier}, which the offer names",
-                error="invalid_authorization_details",
-            )
-        else:
-            refusal = _redeem(ctx, tx, row, request, token, kept_as(token, proof))
+        refusal = asked_for_another(
+            request.configuration_ids, configuration_id(row.type_id)
+        ) or _redeem(ctx, tx, row, request, token, kept_as(token, proof))
     # Raised after the commit: what was counted stays.
     if refusal is not None:
         raise refusal
@@ -232,14 +232,7 @@ def _redeem(
     expires_at = ctx.now() + TOKEN_SECONDS
     if not store.redeem(tx, row.id, seal_claims(token, row.id, claims), expires_at):
         return InvalidGrant("the offer was used already; ask for a new one")
-    access_tokens.add(
-        tx,
-        **hashes._asdict(),
-        tenant_id=row.tenant_id,
-        subject=row.id,
-        role="wallet",
-        expires_at=expires_at,
-    )
+    keep_token(tx, row.tenant_id, row.id, hashes, expires_at)
     return None
 
 

@@ -33,6 +33,8 @@ from broker.usecases.redemption import (
     TOKEN_SECONDS,
     TX_CODE_TRIES,
     TokenAnswer,
+    asked_for_another,
+    keep_token,
 )
 from broker.usecases.status import Allocated, allocate
 from credentials.issue import issue_sd_jwt_vc
@@ -137,14 +139,9 @@ def redeem_membership(
         if row is None:
             return None
         spend_proof(ctx, tx, proof)
-        refusal: WalletProtocolError | None = None
-        if any(wanted != CONFIGURATION for wanted in request.configuration_ids):
-            refusal = InvalidGrant(
-                f"authorization_details may ask for {CONFIGURATION}, which the offer names",
-                error="invalid_authorization_details",
-            )
-        else:
-            refusal = _redeem(ctx, tx, row, request.tx_code, kept_as(token, proof))
+        refusal = asked_for_another(request.configuration_ids, CONFIGURATION) or _redeem(
+            ctx, tx, row, request.tx_code, kept_as(token, proof)
+        )
     # Raised after the commit: what was counted stays.
     if refusal is not None:
         raise refusal
@@ -301,14 +298,7 @@ def _redeem(
     expires_at = ctx.now() + TOKEN_SECONDS
     if not memberships.redeem(tx, row.id, expires_at):
         return InvalidGrant("the offer was used already; ask for a new one")
-    access_tokens.add(
-        tx,
-        **hashes._asdict(),
-        tenant_id=row.tenant_id,
-        subject=row.id,
-        role="wallet",
-        expires_at=expires_at,
-    )
+    keep_token(tx, row.tenant_id, row.id, hashes, expires_at)
     return None
 
 

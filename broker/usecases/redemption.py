@@ -120,15 +120,34 @@ def give_token(
     """Redeem an open invitation by compare-and-swap; the problem when another was first."""
     if not contacts.end_invitation(tx, row.id, "redeemed"):
         return refused(ctx, tx, row, InvalidGrant("the offer was used already"))
+    keep_token(tx, row.tenant_id, row.id, hashes, ctx.now() + TOKEN_SECONDS)
+    return None
+
+
+def keep_token(
+    tx: Connection, tenant_id: str, subject: str, hashes: TokenHashes, expires_at: int
+) -> None:
+    """Keep a wallet's access token, for what it had it for, until `expires_at`, Unix seconds."""
     access_tokens.add(
         tx,
         **hashes._asdict(),
-        tenant_id=row.tenant_id,
-        subject=row.id,
+        tenant_id=tenant_id,
+        subject=subject,
         role="wallet",
-        expires_at=ctx.now() + TOKEN_SECONDS,
+        expires_at=expires_at,
     )
-    return None
+
+
+def asked_for_another(
+    configuration_ids: tuple[str, ...], configuration: str
+) -> WalletProtocolError | None:
+    """What is wrong where a wallet asks for another configuration than the one of its offer."""
+    if all(wanted == configuration for wanted in configuration_ids):
+        return None
+    return InvalidGrant(
+        f"authorization_details may ask for {configuration}, which the offer names",
+        error="invalid_authorization_details",
+    )
 
 
 def refused(
@@ -158,9 +177,7 @@ def credential_identifiers(configuration_ids: tuple[str, ...]) -> dict[str, list
 
     Raises `InvalidGrant` for anything but what the offer names.
     """
-    if any(wanted != CUSTOMER_CONFIGURATION for wanted in configuration_ids):
-        raise InvalidGrant(
-            f"authorization_details may ask for {CUSTOMER_CONFIGURATION}, which the offer names",
-            error="invalid_authorization_details",
-        )
+    problem = asked_for_another(configuration_ids, CUSTOMER_CONFIGURATION)
+    if problem is not None:
+        raise problem
     return {wanted: [wanted] for wanted in configuration_ids}
