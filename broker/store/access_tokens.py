@@ -7,6 +7,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, or_, select, updat
 
 from broker.store import tables
 from broker.store.prepared import Prepared
+from broker.store.unheld import unheld
 
 TOKEN = tables.AccessToken.__table__  # type: ignore[attr-defined]
 PARTNER = tables.Partner.__table__  # type: ignore[attr-defined]
@@ -148,4 +149,4 @@ def prolong(tx: Connection, token_hash: str, expires_at: int) -> None:
 
 def prune(tx: Connection, now: int) -> int:
     """Forget tokens that have expired; how many there were."""
-    return tx.execute(delete(TOKEN).where(TOKEN.c.expires_at <= now)).rowcount
+    return tx.execute(delete(TOKEN).where(unheld(TOKEN, TOKEN.c.expires_at <= now))).rowcount

@@ -6,6 +6,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from broker.domain.errors import NotFound, StateConflict
 from broker.store import tables
+from broker.store.unheld import unheld
 
 TYPE = tables.AttributeType.__table__  # type: ignore[attr-defined]
 OFFER = tables.AttributeOffer.__table__  # type: ignore[attr-defined]
@@ -195,7 +196,7 @@ def forget_due(tx: Connection, now: int) -> int:
     """Delete the claims of offers that are over; how many there were."""
     done = tx.execute(
         update(OFFER)
-        .where(OFFER.c.claims.is_not(None), OFFER.c.expires_at <= now)
+        .where(unheld(OFFER, OFFER.c.claims.is_not(None), OFFER.c.expires_at <= now))
         .values(state="closed", claims=None)
     )
     return done.rowcount

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from broker.store import tables
+from broker.store.unheld import unheld
 
 AUTHORIZATION = tables.Authorization.__table__  # type: ignore[attr-defined]
 
@@ -78,7 +79,8 @@ def move(
 
 def prune(tx: Connection, before: int) -> int:
     """Forget requests and codes that were over `before`; how many there were."""
-    return tx.execute(delete(AUTHORIZATION).where(AUTHORIZATION.c.expires_at < before)).rowcount
+    over = unheld(AUTHORIZATION, AUTHORIZATION.c.expires_at < before)
+    return tx.execute(delete(AUTHORIZATION).where(over)).rowcount
 
 
 def _one(

@@ -10,6 +10,7 @@ from sqlalchemy import literal_column as sql
 from broker.domain.errors import NotFound
 from broker.store import tables, wallet_requests
 from broker.store.prepared import Prepared
+from broker.store.unheld import unheld
 
 REQUEST = tables.DataRequest.__table__  # type: ignore[attr-defined]
 ANSWER = tables.DataAnswer.__table__  # type: ignore[attr-defined]
@@ -17,6 +18,14 @@ ANSWER = tables.DataAnswer.__table__  # type: ignore[attr-defined]
 PREFIX = "dr"
 
 # Run whenever a consent ends, mostly for one under which nothing waits and nothing is asked.
+# Held in the order of consents: a suspension reaches those of many at once.
+_BY_CONSENT = (REQUEST.c.consent_id, REQUEST.c.id)
+_HOLD = Prepared(
+    select(REQUEST.c.id)
+    .where(REQUEST.c.consent_id == bindparam("b_consent"))
+    .order_by(*_BY_CONSENT)
+    .with_for_update(key_share=True)
+)
 _END = Prepared(delete(ANSWER).where(ANSWER.c.consent_id == bindparam("b_consent")))
 _CLOSE = Prepared(
     update(REQUEST)
@@ -137,6 +146,8 @@ def take(tx: Connection, request_id: str, attribute: str, now: int) -> DataAnswe
 def end(tx: Connection, consent_id: str) -> None:
     """Close what is asked under a consent that has ended, and delete what waits under it."""
     # Requests first, as whoever answers one and whoever suspends the partner takes them.
+    if not _HOLD.rows(tx, {"b_consent": consent_id}):
+        return
     if _CLOSE.changed(tx, {"b_consent": consent_id}):
         _forget_keys(tx, REQUEST.c.consent_id == consent_id, REQUEST.c.state == "closed")
     _END.changed(tx, {"b_consent": consent_id})
@@ -158,6 +169,8 @@ def close_of_partner(tx: Connection, partner_id: str) -> int:
     """Close a partner's open requests, and delete what waits for it; how many were open."""
     own = REQUEST.c.partner_id == partner_id
     # First: an answer that comes meanwhile then finds its request closed, or is deleted below.
+    held = select(REQUEST.c.id).where(own).order_by(*_BY_CONSENT)
+    tx.execute(held.with_for_update(key_share=True))
     query = update(REQUEST).where(own, REQUEST.c.state == "open")
     closed = tx.execute(query.values(state="closed")).rowcount
     tx.execute(delete(ANSWER).where(ANSWER.c.request_id.in_(select(REQUEST.c.id).where(own))))
@@ -170,11 +183,11 @@ def prune(tx: Connection, now: int, ended: int) -> int:
 
     Of those that are over, the keys go at once.
     """
-    _forget_keys(tx, REQUEST.c.expires_at <= now)
-    gone = tx.execute(delete(ANSWER).where(ANSWER.c.expires_at <= now)).rowcount
+    _forget_keys(tx, unheld(REQUEST, _HAS_KEY, REQUEST.c.expires_at <= now))
+    gone = tx.execute(delete(ANSWER).where(unheld(ANSWER, ANSWER.c.expires_at <= now))).rowcount
     held = select(ANSWER.c.request_id)
-    over = delete(REQUEST).where(REQUEST.c.expires_at <= ended, REQUEST.c.id.not_in(held))
-    return gone + tx.execute(over).rowcount
+    over = unheld(REQUEST, REQUEST.c.expires_at <= ended, REQUEST.c.id.not_in(held))
+    return gone + tx.execute(delete(REQUEST).where(over)).rowcount
 
 
 def _forget_keys(tx: Connection, *of: ColumnElement[bool]) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from broker.store import tables
+from broker.store.unheld import unheld
 
 IDEMPOTENCY = tables.Idempotency.__table__  # type: ignore[attr-defined]
 
@@ -78,7 +79,8 @@ def keep(tx: Connection, key: KeyOf, *, status: int, sealed: bytes | None) -> bo
 
 def prune(tx: Connection, now: int) -> int:
     """Forget expired keys; how many there were."""
-    return tx.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.expires_at <= now)).rowcount
+    over = unheld(IDEMPOTENCY, IDEMPOTENCY.c.expires_at <= now)
+    return tx.execute(delete(IDEMPOTENCY).where(over)).rowcount
 
 
 def _is(key: KeyOf) -> tuple[ColumnElement[bool], ...]:

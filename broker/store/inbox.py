@@ -9,6 +9,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_on_sqlite
 
 from broker.store import tables
 from broker.store.tables.events import KEPT
+from broker.store.unheld import unheld
 
 EVENT = tables.IncomingEvent.__table__  # type: ignore[attr-defined]
 SOURCE = tables.EventSource.__table__  # type: ignore[attr-defined]
@@ -118,11 +119,11 @@ def of_source(tx: Connection, source_id: str) -> tuple[int, int]:
 
 def give_up(tx: Connection, before: int) -> int:
     """Forget events that came before then and that nobody has fetched; how many there were."""
-    old = select(EVENT.c.seq).where(KEPT, EVENT.c.received_at < before).limit(PRUNED_AT_ONCE)
-    return tx.execute(delete(EVENT).where(EVENT.c.seq.in_(old))).rowcount
+    old = unheld(EVENT, KEPT, EVENT.c.received_at < before, limit=PRUNED_AT_ONCE)
+    return tx.execute(delete(EVENT).where(old)).rowcount
 
 
 def prune(tx: Connection, before: int) -> int:
     """Forget events that were acknowledged before then; how many there were."""
-    old = select(EVENT.c.seq).where(EVENT.c.acknowledged_at < before).limit(PRUNED_AT_ONCE)
-    return tx.execute(delete(EVENT).where(EVENT.c.seq.in_(old))).rowcount
+    old = unheld(EVENT, EVENT.c.acknowledged_at < before, limit=PRUNED_AT_ONCE)
+    return tx.execute(delete(EVENT).where(old)).rowcount

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from broker.domain.errors import NotFound
 from broker.store import tables, wallet_requests
+from broker.store.unheld import unheld
 
 REQUEST = tables.JoinRequest.__table__  # type: ignore[attr-defined]
 
@@ -93,4 +94,5 @@ def close_of_partner(tx: Connection, tenant_id: str, partner_id: str) -> int:
 
 def prune(tx: Connection, before: int) -> int:
     """Delete requests that were over at `before`; how many."""
-    return tx.execute(delete(REQUEST).where(REQUEST.c.expires_at <= before)).rowcount
+    over = unheld(REQUEST, REQUEST.c.expires_at <= before)
+    return tx.execute(delete(REQUEST).where(over)).rowcount

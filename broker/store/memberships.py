@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from broker.store import tables
+from broker.store.unheld import unheld
 
 MEMBERSHIP = tables.Membership.__table__  # type: ignore[attr-defined]
 TOKEN = tables.AccessToken.__table__  # type: ignore[attr-defined]
@@ -186,4 +187,4 @@ def revoke_of(tx: Connection, tenant_id: str, partner_id: str) -> list[Membershi
 def prune(tx: Connection, before: int) -> int:
     """Delete offers that nobody took and that were over at `before`; how many."""
     over = (MEMBERSHIP.c.state.in_((*_OFFERED, "closed")), MEMBERSHIP.c.expires_at <= before)
-    return tx.execute(delete(MEMBERSHIP).where(*over)).rowcount
+    return tx.execute(delete(MEMBERSHIP).where(unheld(MEMBERSHIP, *over))).rowcount

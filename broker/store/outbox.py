@@ -20,6 +20,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_on_sqlite
 
 from broker.store import tables
 from broker.store.prepared import Prepared
+from broker.store.unheld import unheld
 
 EVENT = tables.OutgoingEvent.__table__  # type: ignore[attr-defined]
 DELIVERY = tables.Delivery.__table__  # type: ignore[attr-defined]
@@ -146,9 +147,8 @@ def died(tx: Connection, seq: int, code: str, now: int) -> None:
 
 def bury(tx: Connection, now: int) -> int:
     """Make dead letters of events whose time is over, whether anybody tries them or not."""
-    over = select(DELIVERY.c.seq).where(_WAITS, DELIVERY.c.expires_at <= now)
-    over = over.limit(BURIED_AT_ONCE).with_for_update(skip_locked=True)
-    some = update(DELIVERY).where(DELIVERY.c.seq.in_(over))
+    over = unheld(DELIVERY, _WAITS, DELIVERY.c.expires_at <= now, limit=BURIED_AT_ONCE)
+    some = update(DELIVERY).where(over)
     code = func.coalesce(DELIVERY.c.code, "expired")
     return tx.execute(some.values(state="dead", code=code, done_at=now)).rowcount
 
@@ -218,8 +218,9 @@ def prune(tx: Connection, before: int) -> int:
     """Forget events that were written before then, sent or not; how many there were."""
     old = select(EVENT.c.id).where(EVENT.c.created_at < before).limit(PRUNED_AT_ONCE)
     ids = list(tx.execute(old).scalars())
-    tx.execute(delete(DELIVERY).where(DELIVERY.c.event_id.in_(ids)))
-    return tx.execute(delete(EVENT).where(EVENT.c.id.in_(ids))).rowcount
+    tx.execute(delete(DELIVERY).where(unheld(DELIVERY, DELIVERY.c.event_id.in_(ids))))
+    left = select(DELIVERY.c.seq).where(DELIVERY.c.event_id == EVENT.c.id).exists()
+    return tx.execute(delete(EVENT).where(unheld(EVENT, EVENT.c.id.in_(ids), ~left))).rowcount
 
 
 def _joined(webhook_id: str) -> Select[Any]:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from broker.domain.proof_question import Question
 from broker.store import tables
+from broker.store.unheld import unheld
 from credentials.jcs import b64url
 
 QUESTION = tables.ProofQuestion.__table__  # type: ignore[attr-defined]
@@ -93,7 +94,8 @@ def listed(tx: Connection, tenant_id: str, partner_id: str | None, since: int) -
 
 def prune(tx: Connection, before: int) -> int:
     """Delete what was not asked since then; how many there were."""
-    return tx.execute(delete(QUESTION).where(QUESTION.c.last_at <= before)).rowcount
+    over = unheld(QUESTION, QUESTION.c.last_at <= before)
+    return tx.execute(delete(QUESTION).where(over)).rowcount
 
 
 def _is(partner_id: str, question: Question) -> tuple[Any, ...]:

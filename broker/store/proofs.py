@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from broker.domain.errors import NotFound
 from broker.store import tables, wallet_requests
+from broker.store.unheld import unheld
 
 REQUEST = tables.ProofRequest.__table__  # type: ignore[attr-defined]
 
@@ -121,8 +122,8 @@ def close_of_partner(tx: Connection, partner_id: str) -> int:
 
 def forget_due(tx: Connection, now: int) -> int:
     """Delete the proofs whose retention is over; how many there were. The outcome stays."""
-    due = (REQUEST.c.sealed_proof.is_not(None), REQUEST.c.kept_until <= now)
-    return tx.execute(update(REQUEST).where(*due).values(sealed_proof=None)).rowcount
+    due = unheld(REQUEST, REQUEST.c.sealed_proof.is_not(None), REQUEST.c.kept_until <= now)
+    return tx.execute(update(REQUEST).where(due).values(sealed_proof=None)).rowcount
 
 
 def of_contacts(tx: Connection, contact_ids: Sequence[str]) -> list[ProofRequestRow]:

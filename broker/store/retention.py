@@ -12,7 +12,8 @@ from broker.store.presentations import EVIDENCE, ISSUED
 def evidence_over(tx: Connection, now: int, limit: int) -> list[tuple[str, str, str]]:
     """Consents whose every piece of evidence may go by `now`: tenant, consent and customer.
 
-    Of customers who were erased `erasures` looks after it. The rows are locked.
+    Of customers who were erased `erasures` looks after it. The rows are locked; those of contacts
+    that others hold are passed over, because an erasure takes them in another order.
     """
     due = (EVIDENCE.c.kept_until <= now, CONTACT.c.erasure_id.is_(None))
     later = EVIDENCE.alias()
@@ -26,7 +27,7 @@ def evidence_over(tx: Connection, now: int, limit: int) -> list[tuple[str, str, 
         .where(*due, ~held.exists())
         .order_by(EVIDENCE.c.kept_until, EVIDENCE.c.id)
         .limit(limit)
-        .with_for_update(of=EVIDENCE)
+        .with_for_update(of=[EVIDENCE, CONTACT], key_share=True, skip_locked=True)
     )
     return list(dict.fromkeys((row.tenant_id, row.id, row.subject_id) for row in found))
 

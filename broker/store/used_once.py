@@ -6,6 +6,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_on_sqlite
 
 from broker.store import tables
 from broker.store.prepared import Prepared
+from broker.store.unheld import unheld
 
 USED = tables.UsedOnce.__table__  # type: ignore[attr-defined]
 
@@ -29,4 +30,4 @@ def spend(tx: Connection, kind: str, value_hash: str, *, expires_at: int, now: i
 
 def prune(tx: Connection, now: int) -> int:
     """Forget values that are refused for their age by now; how many there were."""
-    return tx.execute(delete(USED).where(USED.c.expires_at < now)).rowcount
+    return tx.execute(delete(USED).where(unheld(USED, USED.c.expires_at < now))).rowcount

@@ -67,12 +67,15 @@ def erase(ctx: Context, tenant_id: str, named: Named, *, by: str) -> Begun:
     `by` is an officer's id or `OPERATOR`. It is done even when the log is behind. Raises
     `NotFound`, `StateConflict` (erased already), `LogUnavailable` (no copy outside can be kept).
     """
-    with ctx.db.transaction() as tx:
+
+    def begin(tx: Connection) -> Begun:
         person = find_person(ctx, tx, tenant_id, named, hold=True)
         # Where nothing was ever asked there is nothing that a partner could see change.
         seen = erasures.seen_by_partners(tx, person.contact_ids) or bool(_alone(tx, person))
         held = Held.at(ctx.now(), randbelow) if seen else None
-        begun = erase_person(ctx, tx, person, by=by, held=held)
+        return erase_person(ctx, tx, person, by=by, held=held)
+
+    begun = ctx.db.run(begin)
     _forget(ctx, begun.erasure)
     return begun
 

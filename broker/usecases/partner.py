@@ -217,34 +217,7 @@ def set_partner_state(ctx: Context, tenant_id: str, partner_id: str, state: str)
     back nothing of that, its tokens of before neither: until then they are good for denials, which
     the log tells of.
     """
-    with ctx.db.transaction() as tx:
-        partners.set_state(tx, tenant_id, partner_id, state)
-        if state == "suspended":
-            requests = consent_locks.hold_open_of(tx, partner_id)
-            for request in requests:
-                close_request(ctx, tx, request, "refused", reason="partner_suspended")
-            ended = {
-                "requests_closed": len(requests),
-                "invitations_ended": contacts.close_invitations_of(tx, partner_id),
-                "tokens_ended": access_tokens.end_of_wallets(tx, partner_id),
-                "proof_requests_closed": proofs.close_of_partner(tx, partner_id),
-                "data_requests_closed": data_requests.close_of_partner(tx, partner_id),
-                "attribute_offers_closed": attribute_credentials.close_of(
-                    tx, tenant_id, partner_id
-                ),
-                "membership_offers_closed": len(memberships.close_of(tx, tenant_id, partner_id)),
-                "join_requests_closed": join_requests.close_of_partner(tx, tenant_id, partner_id),
-            }
-        else:
-            own = access_tokens.end_of(tx, tenant_id=tenant_id, subject=partner_id)
-            ended = {"tokens_ended": own}
-        audit.record(
-            ctx,
-            tx,
-            tenant_id=tenant_id,
-            type="partner.suspended" if state == "suspended" else "partner.resumed",
-            body={"partner": partner_id, **ended},
-        )
+    ctx.db.run(lambda tx: _set_state(ctx, tx, tenant_id, partner_id, state))
 
 
 def set_officer_state(ctx: Context, tenant_id: str, officer_id: str, state: str) -> None:
@@ -262,3 +235,32 @@ def set_officer_state(ctx: Context, tenant_id: str, officer_id: str, state: str)
             type="officer.suspended" if state == "suspended" else "officer.resumed",
             body={"officer": officer_id, "tokens_ended": ended},
         )
+
+
+def _set_state(ctx: Context, tx: Connection, tenant_id: str, partner_id: str, state: str) -> None:
+    partners.set_state(tx, tenant_id, partner_id, state)
+    if state == "suspended":
+        requests = consent_locks.hold_open_of(tx, partner_id)
+        for request in requests:
+            close_request(ctx, tx, request, "refused", reason="partner_suspended")
+        ended = {
+            "requests_closed": len(requests),
+            # In the order of an erasure, which takes these with the consents.
+            "data_requests_closed": data_requests.close_of_partner(tx, partner_id),
+            "invitations_ended": contacts.close_invitations_of(tx, partner_id),
+            "tokens_ended": access_tokens.end_of_wallets(tx, partner_id),
+            "proof_requests_closed": proofs.close_of_partner(tx, partner_id),
+            "attribute_offers_closed": attribute_credentials.close_of(tx, tenant_id, partner_id),
+            "membership_offers_closed": len(memberships.close_of(tx, tenant_id, partner_id)),
+            "join_requests_closed": join_requests.close_of_partner(tx, tenant_id, partner_id),
+        }
+    else:
+        own = access_tokens.end_of(tx, tenant_id=tenant_id, subject=partner_id)
+        ended = {"tokens_ended": own}
+    audit.record(
+        ctx,
+        tx,
+        tenant_id=tenant_id,
+        type="partner.suspended" if state == "suspended" else "partner.resumed",
+        body={"partner": partner_id, **ended},
+    )

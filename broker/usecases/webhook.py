@@ -113,6 +113,8 @@ def remove_webhook(ctx: Context, tenant_id: str, partner_id: str | None, webhook
     more = True
     while more:
         with ctx.db.transaction() as tx:
+            # Before its deliveries, as whoever notes what became of one.
+            webhooks.find(tx, tenant_id, webhook_id, partner_id, lock=True)
             more = webhooks.empty(tx, webhook_id)
     with ctx.db.transaction() as tx:
         row = webhooks.find(tx, tenant_id, webhook_id, partner_id, alone=True)
