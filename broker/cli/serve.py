@@ -105,6 +105,7 @@ def serve(
         server_header=False,
         forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=workers.GRACE_SECONDS,
+        timeout_keep_alive=workers.IDLE_SECONDS,
     )
 
 

@@ -22,6 +22,9 @@ from broker.composition import build_context
 from broker.settings import Settings, read_settings, share_metrics
 
 GRACE_SECONDS = 10
+# Longer than the minute for which proxies keep a connection that nobody uses: one that this end
+# had closed by then they would use once more, and answer 502.
+IDLE_SECONDS = 75
 # A worker answers its parent from a thread, which has to get a turn on a busy machine.
 SILENT_SECONDS = 30
 PARENT_POLL_SECONDS = 0.5
@@ -42,6 +45,7 @@ def run(settings: Settings) -> None:
         server_header=False,
         forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=IDLE_SECONDS,
         timeout_worker_healthcheck=SILENT_SECONDS,
     )
     _Workers(config, sockets=[config.bind_socket()]).run()
